@@ -1,0 +1,19 @@
+"""mmf-muvla: unsupervised vision-and-language pre-training by retrieval-based multi-granular alignment, for MMF.
+
+Name this package as MMF's user directory (``env.user_dir: mmf_muvla``) and MMF knows the model ``muvla``, its data sets,
+losses, metrics, scheduler and trainer.
+
+This file runs at the start of every interpreter of the environment (see :mod:`mmf_muvla.compat`): it imports nothing.
+"""
+
+__version__ = "0.1.0"
+
+
+def register_with_mmf() -> None:
+    """Tell MMF's registry about everything in this project; called when MMF imports its user directory."""
+    import mmf_muvla.datasets.builders
+    import mmf_muvla.losses.objectives
+    import mmf_muvla.models.muvla
+    import mmf_muvla.trainers.metrics
+    import mmf_muvla.trainers.schedule
+    import mmf_muvla.trainers.trainer  # noqa: F401

@@ -1,0 +1,1 @@
+"""MMF dataset builders, and the making of views and batches."""

@@ -1,0 +1,131 @@
+"""From samples to a batch, padded to the batch's own longest text and largest number of regions.
+
+The batches are plain dictionaries of tensors whose first dimension is the sample, as MMF's ``SampleList`` wants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mmf_muvla.datasets.views import IGNORE, Ints, Row
+
+
+@dataclass(frozen=True)
+class ImageArrays:
+    """One image's regions as the model wants them.
+
+    Attributes:
+        image_id: the image's id.
+        image_feature: float16 [n, d], the original features.
+        bbox: float32 [n, 4], pixels.
+        image_size: (width, height), pixels.
+    """
+
+    image_id: str
+    image_feature: NDArray[np.float16]
+    bbox: NDArray[np.float32]
+    image_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PretrainingSample:
+    """One image with the rows made from it.
+
+    Attributes:
+        image: the regions.
+        object_class: int [n], the detector's class of each region.
+        rows: name -> row, the same names for every sample of a batch.
+        epoch: epochs finished before this one.
+    """
+
+    image: ImageArrays
+    object_class: Ints
+    rows: dict[str, Row]
+    epoch: int
+
+
+def pad(arrays: Sequence[NDArray[Any]], value: float, dtype: torch.dtype) -> Tensor:
+    """Stack arrays that differ in their first dimension, [n_i, ...] -> [B, max n, ...], filled up with ``value``."""
+    longest = max(len(array) for array in arrays)
+    padded = torch.full((len(arrays), longest, *arrays[0].shape[1:]), value, dtype=dtype)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: len(array)] = torch.from_numpy(np.ascontiguousarray(array))
+    return padded
+
+
+def lengths_to_mask(lengths: Sequence[int]) -> Tensor:
+    """bool [B, max length], True at the first ``lengths[i]`` places of row i."""
+    return torch.arange(max(lengths)) < torch.tensor(list(lengths)).unsqueeze(1)
+
+
+def collate_images(images: Sequence[ImageArrays]) -> dict[str, Any]:
+    """Batch the image side.
+
+    Returns:
+        ``image_feature_0`` float16 [B, R, d], ``bbox`` float [B, R, 4], ``image_size`` float [B, 2],
+        ``region_mask`` bool [B, R] (True at real regions), ``image_id`` list of str.
+    """
+    return {
+        "image_feature_0": pad([image.image_feature for image in images], 0, torch.float16),
+        "bbox": pad([image.bbox for image in images], 0, torch.float32),
+        "image_size": torch.tensor([image.image_size for image in images], dtype=torch.float32),
+        "region_mask": lengths_to_mask([len(image.bbox) for image in images]),
+        "image_id": [image.image_id for image in images],
+    }
+
+
+def collate_pretraining(samples: Sequence[PretrainingSample], pad_id: int) -> dict[str, Any]:
+    """Batch pre-training samples.
+
+    Args:
+        samples: B samples with the same V rows each.
+        pad_id: token id that fills the text up.
+
+    Returns:
+        The image side (see :func:`collate_images`); ``rows``, the V row names; ``input_ids``, ``mlm_labels``,
+        ``token_region`` int [B, V, T]; ``attention_mask`` bool [B, V, T]; ``hidden_regions`` bool [B, V, R];
+        ``object_class`` int [B, R]; ``region_targets`` bool [B, R]; ``phrase_ids`` int [B, R, P]; ``epoch`` int [B];
+        ``targets`` int [B] of ones (MMF computes losses only where a batch has targets).
+    """
+    names = list(samples[0].rows)
+    flat = [sample.rows[name] for sample in samples for name in names]
+
+    def by_row(values: Tensor) -> Tensor:
+        return values.unflatten(0, (len(samples), len(names)))
+
+    batch = collate_images([sample.image for sample in samples])
+    batch["rows"] = names
+    batch["input_ids"] = by_row(pad([row.input_ids for row in flat], pad_id, torch.long))
+    batch["attention_mask"] = by_row(lengths_to_mask([len(row.input_ids) for row in flat]))
+    batch["mlm_labels"] = by_row(pad([row.mlm_labels for row in flat], IGNORE, torch.long))
+    batch["token_region"] = by_row(pad([row.token_region for row in flat], -1, torch.long))
+    batch["hidden_regions"] = by_row(pad([row.hidden_regions for row in flat], False, torch.bool))
+    batch["object_class"] = pad([sample.object_class for sample in samples], 0, torch.long)
+    nothing = [np.zeros(len(sample.object_class), bool) for sample in samples]
+    batch["region_targets"] = pad(
+        [s.rows["region_tag"].region_targets if "region_tag" in s.rows else no for s, no in zip(samples, nothing, strict=True)],
+        False,
+        torch.bool,
+    )
+    batch["phrase_ids"] = _phrase_ids(samples, batch["region_mask"].shape[1])
+    batch["epoch"] = torch.tensor([sample.epoch for sample in samples])
+    batch["targets"] = torch.ones(len(samples), dtype=torch.long)
+    return batch
+
+
+def _phrase_ids(samples: Sequence[PretrainingSample], regions: int) -> Tensor:
+    """The word pieces to be predicted at each region, int [B, R, P], padded with IGNORE."""
+    targets = [sample.rows["region_phrase"].phrase_targets if "region_phrase" in sample.rows else () for sample in samples]
+    longest = max((len(ids) for phrases in targets for ids in phrases), default=0)
+    padded = torch.full((len(samples), regions, max(longest, 1)), IGNORE)
+    for i, phrases in enumerate(targets):
+        for j, ids in enumerate(phrases):
+            padded[i, j, : len(ids)] = torch.from_numpy(ids)
+    return padded

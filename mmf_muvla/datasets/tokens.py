@@ -1,0 +1,67 @@
+"""Text to word pieces, with the character span of each piece."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from mmf_muvla.datasets.views import Ints, Vocabulary
+from mmf_muvla.errors import InputError
+from mmf_muvla.pretrained import resolve_pretrained
+
+
+class WordPieces:
+    """A BERT tokenizer that keeps character offsets.
+
+    Args:
+        pretrained: BERT checkpoint whose vocabulary is used (folder, hub name or ``package:…``).
+
+    Raises:
+        InputError: the checkpoint's tokenizer gives no offsets.
+    """
+
+    def __init__(self, pretrained: str):
+        self.pretrained = pretrained
+        self._load()
+
+    def _load(self) -> None:
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(resolve_pretrained(self.pretrained))
+        if not tokenizer.is_fast:
+            raise InputError(
+                f"tokenizer={self.pretrained}",
+                "this tokenizer does not tell which characters a token covers",
+                "Name a BERT checkpoint with a tokenizer.json or a vocab.txt",
+            )
+        self._backend = tokenizer.backend_tokenizer
+        self._backend.no_padding()
+        self._backend.no_truncation()
+        special = set(tokenizer.all_special_ids)
+        self.vocabulary = Vocabulary(
+            cls_id=tokenizer.cls_token_id,
+            sep_id=tokenizer.sep_token_id,
+            mask_id=tokenizer.mask_token_id,
+            pad_id=tokenizer.pad_token_id,
+            ordinary_ids=np.array(sorted(set(tokenizer.get_vocab().values()) - special)),
+        )
+
+    def __call__(self, text: str, max_tokens: int) -> tuple[Ints, Ints]:
+        """Tokenize one text, without [CLS] and [SEP].
+
+        Args:
+            text: the text.
+            max_tokens: longer texts are cut after so many tokens.
+
+        Returns:
+            Token ids, int [t], and character spans, int [t, 2].
+        """
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        ids = np.array(encoding.ids[:max_tokens], dtype=np.int64)
+        return ids, np.array(encoding.offsets[:max_tokens], dtype=np.int64).reshape(-1, 2)
+
+    @lru_cache(maxsize=65536)  # noqa: B019 - one tokenizer lives as long as its data set; tags are few and come often
+    def tag(self, text: str) -> Ints:
+        """Token ids of an object tag, int [t]; kept, since a detector has few tags."""
+        return self(text, max_tokens=16)[0]

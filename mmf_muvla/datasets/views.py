@@ -1,0 +1,288 @@
+"""The three views of a sample (paper sections 3.1 to 3.3), as pure functions of arrays and a random generator.
+
+A sample is an image's regions with their tags, one retrieved sentence, and the links between regions and
+noun phrases. From it come four rows of input for the trunk:
+
+==============  ==========================  =====================================================
+row             input                       targets
+==============  ==========================  =====================================================
+region_tag      tags + regions              MLM on masked tags; MRC and MRFR on masked regions
+region_phrase   sentence + regions          MLM on linked phrases **or** p-MRTC on linked regions
+matched         sentence + regions          ITM (a pair), MLM
+mismatched      another sentence + regions  ITM (not a pair)
+==============  ==========================  =====================================================
+
+``matched`` and ``mismatched`` are the image-sentence view. Both come with every sample: the curriculum needs the
+matching head's probability for each retrieved pair. Both are masked alike, as a mask on one side only would
+give the answer away; only the matched row has MLM targets.
+
+Nothing here knows MMF or PyTorch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+IGNORE = -100  # "no target here", PyTorch's usual label
+
+ROWS = ("region_tag", "region_phrase", "matched", "mismatched")
+OBJECTIVES = ("region_tag", "region_phrase", "image_sentence")
+ROWS_OF_OBJECTIVE = {
+    "region_tag": ("region_tag",),
+    "region_phrase": ("region_phrase",),
+    "image_sentence": ("matched", "mismatched"),
+}
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The token ids that masking needs.
+
+    Attributes:
+        cls_id, sep_id, mask_id, pad_id: BERT's special tokens.
+        ordinary_ids: int [v], every id that may stand in for a masked token (no special tokens).
+    """
+
+    cls_id: int
+    sep_id: int
+    mask_id: int
+    pad_id: int
+    ordinary_ids: Ints
+
+
+@dataclass(frozen=True)
+class MaskingConfig:
+    """How much is masked, and how.
+
+    Attributes:
+        token_rate: probability that a token (or a whole tag) is masked in R-T and I-S.
+        region_rate: probability that a region is masked in R-T.
+        phrase_rate: in R-P the probability is ``phrase_rate`` x the link's similarity.
+        at_least_one: in R-P, a pair with a link always has a target: where the draw leaves none, one is chosen with
+            probability proportional to the similarity.
+        whole_tags: mask all word pieces of a tag together (else each by itself).
+        mask_token_share, random_token_share: of the chosen tokens, the share shown as [MASK], and as a random
+            word; the rest is shown unchanged (BERT's 80/10/10).
+        hide_region_share: of the chosen regions, the share whose feature is hidden; the rest is shown (90/10).
+    """
+
+    token_rate: float = 0.15
+    region_rate: float = 0.15
+    phrase_rate: float = 0.15
+    at_least_one: bool = True
+    whole_tags: bool = True
+    mask_token_share: float = 0.8
+    random_token_share: float = 0.1
+    hide_region_share: float = 0.9
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of input for the trunk, with its targets. ``T`` tokens, ``n`` regions.
+
+    Attributes:
+        input_ids: int [T], with [CLS] first and [SEP] last, masks applied.
+        mlm_labels: int [T], the original token where it is a target, else IGNORE.
+        token_region: int [T], the region whose box replaces the token's position (tags), else -1.
+        hidden_regions: bool [n], regions shown with the feature masked.
+        region_targets: bool [n], regions whose class and feature are to be predicted (R-T).
+        phrase_targets: for each region, the word pieces to be predicted (R-P); empty for none.
+    """
+
+    input_ids: Ints
+    mlm_labels: Ints
+    token_region: Ints
+    hidden_regions: Bools
+    region_targets: Bools
+    phrase_targets: tuple[Ints, ...] = ()
+
+
+@dataclass(frozen=True)
+class Links:
+    """Links between the regions and the noun phrases of one sentence.
+
+    Attributes:
+        phrase_of_token: int [t], the phrase that each of the sentence's tokens (without [CLS], [SEP]) lies in, -1 for none.
+        phrase: int [n], the phrase linked to each region, -1 for none.
+        similarity: float [n], the link's similarity in [0, 1], 0 for none.
+    """
+
+    phrase_of_token: Ints
+    phrase: Ints
+    similarity: Floats
+
+
+def tokens_in_phrases(offsets: Ints, phrases: Ints) -> Ints:
+    """Which phrase each token lies in, by character span (never by the word itself).
+
+    Args:
+        offsets: int [t, 2], first and one-past-last character of each token.
+        phrases: int [p, 2], the same for each phrase.
+
+    Returns:
+        int [t], the phrase index or -1.
+    """
+    inside = (offsets[:, None, 0] >= phrases[None, :, 0]) & (offsets[:, None, 1] <= phrases[None, :, 1])
+    inside &= (offsets[:, 1] > offsets[:, 0])[:, None]
+    return np.where(inside.any(axis=1), inside.argmax(axis=1), -1) if len(phrases) else np.full(len(offsets), -1)
+
+
+def choose(probability: Floats, rng: np.random.Generator, at_least_one: bool = False) -> Bools:
+    """Choose each item with its own probability.
+
+    Args:
+        probability: float [m], in [0, 1].
+        rng: source of randomness.
+        at_least_one: where the draw leaves none, choose one with probability proportional to ``probability``
+            (none where all are 0).
+
+    Returns:
+        bool [m].
+    """
+    chosen = rng.random(len(probability)) < probability
+    total = probability.sum()
+    if at_least_one and total > 0 and not chosen.any():
+        chosen[rng.choice(len(probability), p=probability / total)] = True
+    return chosen
+
+
+def mask_tokens(
+    tokens: Ints, chosen: Bools, rng: np.random.Generator, vocabulary: Vocabulary, config: MaskingConfig
+) -> tuple[Ints, Ints]:
+    """Mask chosen tokens: 80 % [MASK], 10 % a random word, 10 % unchanged.
+
+    Args:
+        tokens: int [t].
+        chosen: bool [t], the tokens to predict.
+
+    Returns:
+        The tokens as shown, int [t], and the labels, int [t] (IGNORE where not chosen).
+    """
+    labels = np.where(chosen, tokens, IGNORE)
+    lot = rng.random(len(tokens))
+    words = vocabulary.ordinary_ids[rng.integers(len(vocabulary.ordinary_ids), size=len(tokens))]
+    masked = chosen & (lot < config.mask_token_share)
+    replaced = chosen & ~masked & (lot < config.mask_token_share + config.random_token_share)
+    shown = np.where(masked, vocabulary.mask_id, np.where(replaced, words, tokens))
+    return shown, labels
+
+
+def region_tag_row(
+    tag_tokens: list[Ints], rng: np.random.Generator, vocabulary: Vocabulary, config: MaskingConfig, max_tokens: int
+) -> Row:
+    """R-T: mask tags and regions at random.
+
+    Args:
+        tag_tokens: the word pieces of each region's tag.
+        max_tokens: room for tag tokens, [CLS] and [SEP] not counted; tags that do not fit are left out, whole.
+    """
+    n = len(tag_tokens)
+    lengths = np.array([len(tokens) for tokens in tag_tokens])
+    kept = int(np.searchsorted(np.cumsum(lengths), max_tokens, side="right"))
+    tokens = np.concatenate([*tag_tokens[:kept], np.empty(0, np.int64)]).astype(np.int64)
+    region = np.repeat(np.arange(kept), lengths[:kept])
+    if config.whole_tags:
+        chosen = choose(np.full(kept, config.token_rate), rng)[region]
+    else:
+        chosen = choose(np.full(len(tokens), config.token_rate), rng)
+    shown, labels = mask_tokens(tokens, chosen, rng, vocabulary, config)
+    targets = choose(np.full(n, config.region_rate), rng)
+    return Row(
+        input_ids=_with_ends(shown, vocabulary.cls_id, vocabulary.sep_id),
+        mlm_labels=_with_ends(labels, IGNORE, IGNORE),
+        token_region=_with_ends(region, -1, -1),
+        hidden_regions=targets & (rng.random(n) < config.hide_region_share),
+        region_targets=targets,
+    )
+
+
+def region_phrase_row(
+    tokens: Ints, links: Links, rng: np.random.Generator, vocabulary: Vocabulary, config: MaskingConfig
+) -> Row:
+    """R-P: mask linked phrases or linked regions, never both, with probability proportional to similarity.
+
+    Args:
+        tokens: int [t], the sentence's tokens.
+        links: the sentence's links; links to phrases of which no token is left (cut sentences) are passed over.
+    """
+    n = len(links.phrase)
+    present = np.isin(links.phrase, links.phrase_of_token) & (links.phrase >= 0)
+    similarity = np.where(present, links.similarity, 0.0)
+    mask_text = rng.random() < 0.5
+    no_regions = np.zeros(n, bool)
+    if mask_text:
+        # A phrase may be linked to several regions: its best link counts.
+        phrase_similarity = np.zeros(max(links.phrase_of_token.max(initial=-1), links.phrase.max(initial=-1)) + 2)
+        np.maximum.at(phrase_similarity, links.phrase, similarity)  # index -1 is the spare last entry
+        phrase_similarity[-1] = 0.0
+        probability = config.phrase_rate * phrase_similarity[links.phrase_of_token]
+        chosen = choose(probability, rng, config.at_least_one)
+        shown, labels = mask_tokens(tokens, chosen, rng, vocabulary, config)
+        hidden, phrase_targets = no_regions, tuple(np.empty(0, np.int64) for _ in range(n))
+    else:
+        targets = choose(config.phrase_rate * similarity, rng, config.at_least_one)
+        hidden = targets & (rng.random(n) < config.hide_region_share)
+        shown, labels = tokens, np.full(len(tokens), IGNORE)
+        phrase_targets = tuple(
+            tokens[links.phrase_of_token == links.phrase[i]] if targets[i] else np.empty(0, np.int64) for i in range(n)
+        )
+    return Row(
+        input_ids=_with_ends(shown, vocabulary.cls_id, vocabulary.sep_id),
+        mlm_labels=_with_ends(labels, IGNORE, IGNORE),
+        token_region=np.full(len(tokens) + 2, -1),
+        hidden_regions=hidden,
+        region_targets=no_regions,
+        phrase_targets=phrase_targets,
+    )
+
+
+def image_sentence_row(
+    tokens: Ints, n: int, matched: bool, rng: np.random.Generator, vocabulary: Vocabulary, config: MaskingConfig
+) -> Row:
+    """I-S: a whole sentence with 15 % of its tokens masked; only a matched one has MLM targets.
+
+    Args:
+        tokens: int [t], the sentence's tokens.
+        n: number of regions.
+        matched: whether the sentence was retrieved for the image.
+    """
+    chosen = choose(np.full(len(tokens), config.token_rate), rng)
+    shown, labels = mask_tokens(tokens, chosen, rng, vocabulary, config)
+    if not matched:
+        labels = np.full(len(tokens), IGNORE)
+    return Row(
+        input_ids=_with_ends(shown, vocabulary.cls_id, vocabulary.sep_id),
+        mlm_labels=_with_ends(labels, IGNORE, IGNORE),
+        token_region=np.full(len(tokens) + 2, -1),
+        hidden_regions=np.zeros(n, bool),
+        region_targets=np.zeros(n, bool),
+    )
+
+
+def draw_negative(own_sentences: Ints, num_sentences: int, rng: np.random.Generator) -> int:
+    """A sentence drawn uniformly from those that are not the image's own.
+
+    Args:
+        own_sentences: int [K], the sentences retrieved for the image.
+        num_sentences: size of the pool; must be larger than the number of distinct own sentences.
+
+    Returns:
+        A sentence index in ``range(num_sentences)``, never one of ``own_sentences``.
+    """
+    own = np.unique(own_sentences)
+    drawn = int(rng.integers(num_sentences - len(own)))
+    for sentence in own:  # skip over the own ones, in ascending order
+        if drawn >= sentence:
+            drawn += 1
+    return drawn
+
+
+def _with_ends(values: NDArray[np.generic], first: int, last: int) -> Ints:
+    return np.concatenate([[first], values, [last]]).astype(np.int64)

@@ -1,0 +1,101 @@
+"""The five pre-training losses as MMF losses: ``muvla_mlm``, ``muvla_mrc``, ``muvla_mrfr``, ``muvla_p_mrtc``, ``muvla_itm``.
+
+Each takes the model's :class:`~mmf_muvla.models.outputs.PretrainingOutput`, computes one value per sample, and
+leaves weighting and averaging to the curriculum. In a model's config::
+
+    losses:
+    - type: muvla_mlm
+      params: {weight: 1.0}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmf.common.registry import registry
+from torch import Tensor, nn
+
+from mmf_muvla.losses import per_sample
+from mmf_muvla.losses.curriculum import weighted_mean
+from mmf_muvla.models.outputs import PretrainingOutput, Predictions
+
+
+class PretrainingLoss(nn.Module):
+    """One objective. Subclasses say what its predictions are called and how one target's loss is computed.
+
+    Args:
+        weight: factor of this loss in the sum of the five.
+    """
+
+    name: str
+
+    def __init__(self, weight: float = 1.0):
+        super().__init__()
+        self.weight = weight
+
+    def target_losses(self, predictions: Predictions) -> Tensor:
+        """The loss of each target, float [M]."""
+        raise NotImplementedError
+
+    def forward(self, sample_list: Mapping[str, Any], model_output: Mapping[str, Any]) -> Tensor:
+        """The batch's loss, a scalar: 0 where the batch has no targets for it."""
+        output: PretrainingOutput = model_output["pretraining"]
+        predictions: Predictions | None = getattr(output, self.name)
+        if predictions is None:
+            return output.view_weight.new_zeros(())
+        loss = per_sample.per_sample_mean(
+            self.target_losses(predictions), predictions.group, num_groups=len(output.view_weight)
+        )
+        output.record(self.name, loss)
+        return self.weight * weighted_mean(loss, output.view_weight, output.num_samples)
+
+
+@registry.register_loss("muvla_mlm")
+class MaskedLanguageModelling(PretrainingLoss):
+    """MLM: on tags (R-T), on phrase tokens (R-P), on the matched sentence (I-S)."""
+
+    name = "mlm"
+
+    def target_losses(self, predictions: Predictions) -> Tensor:
+        return per_sample.token_or_class_cross_entropy(predictions.prediction, predictions.target)
+
+
+@registry.register_loss("muvla_mrc")
+class MaskedRegionClassification(PretrainingLoss):
+    """MRC: the detector's class of masked regions (R-T)."""
+
+    name = "mrc"
+
+    def target_losses(self, predictions: Predictions) -> Tensor:
+        return per_sample.token_or_class_cross_entropy(predictions.prediction, predictions.target)
+
+
+@registry.register_loss("muvla_mrfr")
+class MaskedRegionFeatureRegression(PretrainingLoss):
+    """MRFR: the original feature of masked regions (R-T)."""
+
+    name = "mrfr"
+
+    def target_losses(self, predictions: Predictions) -> Tensor:
+        return per_sample.masked_region_feature_regression(predictions.prediction, predictions.target)
+
+
+@registry.register_loss("muvla_p_mrtc")
+class PhraseGuidedMaskedRegionTokenClassification(PretrainingLoss):
+    """p-MRTC: the linked phrase's word pieces at masked regions (R-P)."""
+
+    name = "p_mrtc"
+
+    def target_losses(self, predictions: Predictions) -> Tensor:
+        return per_sample.phrase_guided_token_classification(predictions.prediction, predictions.target)
+
+
+@registry.register_loss("muvla_itm")
+class ImageTextMatching(PretrainingLoss):
+    """ITM: does the sentence belong to the image (I-S)."""
+
+    name = "itm"
+
+    def target_losses(self, predictions: Predictions) -> Tensor:
+        return per_sample.image_text_matching(predictions.prediction, predictions.target)

@@ -1,0 +1,1 @@
+"""The model: embeddings, trunk, heads, and ``muvla``, which MMF knows."""

@@ -1,0 +1,48 @@
+"""Fine-tuning by classification: an image and a text, one of several answers (VQA, SNLI-VE)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmf_muvla.models.encoder import Encoder
+from mmf_muvla.models.heads import ClassifierHead
+
+
+class ClassificationHeads(nn.Module):
+    """A classifier on the [CLS] state.
+
+    Args:
+        encoder: the encoder it stands on.
+        num_labels: number of answers.
+        dropout: dropout inside the classifier.
+    """
+
+    def __init__(self, encoder: Encoder, num_labels: int, dropout: float):
+        super().__init__()
+        hidden = encoder.config.hidden_size
+        self.classifier = ClassifierHead(hidden, hidden, num_labels, dropout)
+
+    def forward(self, encoder: Encoder, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Score the answers.
+
+        Args:
+            encoder: the encoder given at construction.
+            batch: ``input_ids`` [B, T], ``attention_mask`` [B, T], ``image_feature_0`` [B, R, d], ``bbox`` [B, R, 4],
+                ``image_size`` [B, 2], ``region_mask`` [B, R].
+
+        Returns:
+            ``scores``: float [B, num_labels].
+        """
+        text, _ = encoder(
+            batch["input_ids"].unsqueeze(1),
+            batch["attention_mask"].unsqueeze(1).to(torch.bool),
+            batch["image_feature_0"],
+            batch["bbox"],
+            batch["image_size"],
+            batch["region_mask"],
+        )
+        return {"scores": self.classifier(text[:, 0, 0]).float()}

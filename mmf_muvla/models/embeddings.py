@@ -1,0 +1,110 @@
+"""How words, object tags and image regions enter the trunk (paper section 3).
+
+* a word: word + position + segment embedding, as in BERT;
+* an object tag: the same, but the **box** of the tag's region takes the place of the position;
+* a region: projected feature + location + segment (the modality) embedding.
+
+All of them pass one LayerNorm, BERT's own, once. BERT's first segment means text, the second means region.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mmf_muvla.models.trunk import TrunkConfig, initialize_weights
+
+TEXT_SEGMENT, REGION_SEGMENT = 0, 1
+LOCATION_SIZE = 5
+
+
+def region_location(bbox: Tensor, image_size: Tensor) -> Tensor:
+    """The location vector ``[x1/W, y1/H, x2/W, y2/H, (y2-y1)(x2-x1)/(W·H)]`` of each box.
+
+    Args:
+        bbox: float [B, R, 4], pixels, as x1, y1, x2, y2.
+        image_size: float [B, 2], width and height in pixels.
+
+    Returns:
+        float [B, R, 5].
+    """
+    scaled = bbox / image_size.repeat(1, 2).unsqueeze(1)
+    x1, y1, x2, y2 = scaled.unbind(-1)
+    return torch.cat([scaled, ((y2 - y1) * (x2 - x1)).unsqueeze(-1)], dim=-1)
+
+
+class MultimodalEmbeddings(nn.Module):
+    """Embeds text and regions.
+
+    Args:
+        config: the trunk's shape.
+        feature_dim: size of a region feature.
+    """
+
+    def __init__(self, config: TrunkConfig, feature_dim: int):
+        super().__init__()
+        self.word = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.position = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.segment = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        # Detectors differ in the scale of their features; bringing them to unit variance first lets one
+        # initialisation (and one learning rate) fit all of them.
+        self.feature_norm = nn.LayerNorm(feature_dim)
+        self.feature = nn.Linear(feature_dim, config.hidden_size)
+        self.location = nn.Linear(LOCATION_SIZE, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.apply(initialize_weights)
+        # A word embedding has a standard deviation of about 0.05 in BERT; regions start at the same size.
+        nn.init.normal_(self.feature.weight, std=0.05 / feature_dim**0.5)
+
+    def embed_text(self, input_ids: Tensor, tag_location: Tensor | None = None, is_tag: Tensor | None = None) -> Tensor:
+        """Embed words and tags.
+
+        Args:
+            input_ids: int [rows, T].
+            tag_location: float [rows, T, 5], the location of each tag token's region; any value elsewhere.
+            is_tag: bool [rows, T], True where ``tag_location`` takes the place of the position.
+
+        Returns:
+            float [rows, T, hidden].
+        """
+        length = input_ids.shape[1]
+        place = self.position.weight[:length].expand(input_ids.shape[0], -1, -1)
+        if tag_location is not None and is_tag is not None:
+            place = torch.where(is_tag.unsqueeze(-1), self.location(tag_location), place)
+        return self._finish(self.word(input_ids) + place, TEXT_SEGMENT)
+
+    def project_features(self, image_feature: Tensor) -> Tensor:
+        """Project region features, float [..., feature_dim] -> float [..., hidden]."""
+        return self.feature(self.feature_norm(image_feature))
+
+    def embed_regions(self, projected: Tensor, location: Tensor, hidden_regions: Tensor | None = None) -> Tensor:
+        """Embed regions from their projected features.
+
+        Args:
+            projected: float [rows, R, hidden], from :meth:`project_features`.
+            location: float [rows, R, 5].
+            hidden_regions: bool [rows, R], True where the feature is masked: the region then enters as the zero
+                feature would (its location stays).
+
+        Returns:
+            float [rows, R, hidden].
+        """
+        if hidden_regions is not None:
+            zero = projected.new_zeros(self.feature.in_features)
+            projected = torch.where(hidden_regions.unsqueeze(-1), self.project_features(zero), projected)
+        return self._finish(projected + self.location(location), REGION_SEGMENT)
+
+    def _finish(self, embedded: Tensor, segment: int) -> Tensor:
+        return self.dropout(self.norm(embedded + self.segment.weight[segment]))
+
+
+def embedding_state(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """BERT's embedding tensors under this module's names (the region part is not in a BERT checkpoint)."""
+    return {
+        "word.weight": tensors["embeddings.word_embeddings.weight"],
+        "position.weight": tensors["embeddings.position_embeddings.weight"],
+        "segment.weight": tensors["embeddings.token_type_embeddings.weight"],
+        "norm.weight": tensors["embeddings.LayerNorm.weight"],
+        "norm.bias": tensors["embeddings.LayerNorm.bias"],
+    }

@@ -1,0 +1,107 @@
+"""Embeddings and trunk together: from a batch's token ids and region features to hidden states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmf_muvla.errors import InputError
+from mmf_muvla.models.embeddings import MultimodalEmbeddings, embedding_state, region_location
+from mmf_muvla.models.trunk import Trunk, TrunkConfig, initialize_weights, read_checkpoint, trunk_state
+
+
+class Encoder(nn.Module):
+    """The single-stream encoder over ``[CLS] text [SEP] regions``.
+
+    Args:
+        config: the trunk's shape.
+        feature_dim: size of a region feature.
+    """
+
+    def __init__(self, config: TrunkConfig, feature_dim: int):
+        super().__init__()
+        self.config = config
+        self.embeddings = MultimodalEmbeddings(config, feature_dim)
+        self.trunk = Trunk(config)
+        self.trunk.apply(initialize_weights)
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Encoder:
+        """Build from ``model_config.muvla.trunk`` (see ``configs/models/muvla/defaults.yaml``)."""
+        options = dict(options)
+        pretrained = options.pop("pretrained")
+        random_init = options.pop("random_init")
+        feature_dim = options.pop("feature_dim")
+        config = TrunkConfig.from_checkpoint(pretrained, **options)
+        stored = TrunkConfig.from_checkpoint(pretrained)
+        for size in ("hidden_size", "intermediate_size", "num_attention_heads"):
+            if not random_init and getattr(config, size) != getattr(stored, size):
+                raise InputError(
+                    f"model_config.muvla.trunk.{size}={getattr(config, size)}",
+                    f"the checkpoint {pretrained} has {getattr(stored, size)}",
+                    "Leave it null, or set trunk.random_init=true to start from random weights",
+                )
+        encoder = cls(config, feature_dim)
+        if not random_init:
+            encoder.load_bert(pretrained)
+        return encoder
+
+    def load_bert(self, pretrained: str) -> None:
+        """Take BERT's word, position and segment embeddings and its layers; the region part keeps its values."""
+        tensors = read_checkpoint(pretrained)
+        self.embeddings.load_state_dict(embedding_state(tensors), strict=False)
+        self.trunk.load_state_dict(trunk_state(tensors, self.config.num_hidden_layers))
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        image_feature: Tensor,
+        bbox: Tensor,
+        image_size: Tensor,
+        region_mask: Tensor,
+        token_region: Tensor | None = None,
+        hidden_regions: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Encode ``V`` rows of text for each of ``B`` images.
+
+        Args:
+            input_ids: int [B, V, T].
+            attention_mask: bool [B, V, T], True at real tokens.
+            image_feature: float [B, R, d], the original features; projected once for all V rows.
+            bbox: float [B, R, 4], pixels.
+            image_size: float [B, 2], width and height in pixels.
+            region_mask: bool [B, R], True at real regions.
+            token_region: int [B, V, T], the region whose box replaces a token's position, -1 for none.
+            hidden_regions: bool [B, V, R], regions whose feature is masked.
+
+        Returns:
+            Hidden states of the text, float [B, V, T, hidden], and of the regions, float [B, V, R, hidden].
+        """
+        batch, views, length = input_ids.shape
+        regions = image_feature.shape[1]
+        location = region_location(bbox.float(), image_size.float())
+        projected = self.embeddings.project_features(image_feature.to(self.embeddings.feature.weight.dtype))
+
+        def per_row(values: Tensor) -> Tensor:
+            """[B, ...] -> [B·V, ...]: the same image for each of its rows."""
+            return values.unsqueeze(1).expand(-1, views, *values.shape[1:]).flatten(0, 1)
+
+        tag_location = is_tag = None
+        if token_region is not None:
+            is_tag = (token_region >= 0).flatten(0, 1)
+            index = token_region.clamp(min=0).flatten(1).unsqueeze(-1).expand(-1, -1, location.shape[-1])
+            tag_location = location.gather(1, index).view(batch * views, length, -1)
+        text = self.embeddings.embed_text(input_ids.flatten(0, 1), tag_location, is_tag)
+        image = self.embeddings.embed_regions(
+            per_row(projected),
+            per_row(location),
+            None if hidden_regions is None else hidden_regions.flatten(0, 1),
+        )
+        mask = torch.cat([attention_mask.flatten(0, 1), per_row(region_mask)], dim=1)
+        hidden = self.trunk(torch.cat([text, image], dim=1), mask)
+        hidden = hidden.view(batch, views, length + regions, -1)
+        return hidden[:, :, :length], hidden[:, :, length:]

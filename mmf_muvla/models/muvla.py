@@ -1,0 +1,78 @@
+"""The registered MMF model ``muvla``: one encoder, and the heads of the task at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmf.common.registry import registry
+from mmf.models.base_model import BaseModel
+from omegaconf import OmegaConf
+from torch import nn
+
+from mmf_muvla.errors import InputError
+from mmf_muvla.models.classification import ClassificationHeads
+from mmf_muvla.models.encoder import Encoder
+from mmf_muvla.models.pretraining import PretrainingHeads
+from mmf_muvla.paths import resource_path
+
+TASKS = ("pretraining", "classification")
+
+
+@registry.register_model("muvla")
+class MuVLA(BaseModel):
+    """μ-VLA (paper section 3).
+
+    Args:
+        config: ``model_config.muvla``; every key is explained in ``configs/models/muvla/defaults.yaml``.
+    """
+
+    def __init__(self, config: Any):
+        super().__init__(config)
+        self.options: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(config), resolve=True)  # type: ignore[assignment]
+
+    @classmethod
+    def config_path(cls) -> str:
+        return resource_path("configs/models/muvla/defaults.yaml")
+
+    def build(self) -> None:
+        """Make encoder and heads; called by MMF after the datasets are known.
+
+        Raises:
+            InputError: ``task`` is unknown, or the number of classes is neither given nor known from the data.
+        """
+        options = self.options
+        self.encoder = Encoder.from_options(options["trunk"])
+        task = options["task"]
+        if task == "pretraining":
+            self.heads: nn.Module = PretrainingHeads(
+                self.encoder,
+                feature_dim=options["trunk"]["feature_dim"],
+                num_object_classes=self._size("num_object_classes"),
+                warmup_epochs=options["curriculum"]["warmup_epochs"],
+            )
+        elif task == "classification":
+            self.heads = ClassificationHeads(
+                self.encoder, num_labels=self._size("num_labels"), dropout=options["classifier_dropout"]
+            )
+        else:
+            raise InputError("model_config.muvla.task", f"unknown task {task!r}", f"The tasks are {', '.join(TASKS)}")
+
+    def _size(self, option: str) -> int:
+        """A number of classes: from the config, else from the data set that was loaded."""
+        size = self.options[option] or registry.get(f"muvla_{option}", no_warning=True)
+        if not size:
+            raise InputError(
+                f"model_config.muvla.{option}", "not given, and no data set has told it", "Set it in the config"
+            )
+        return int(size)
+
+    def forward(self, sample_list: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the task's forward pass; see its heads for the batch's fields and for what is returned."""
+        return self.heads(self.encoder, sample_list)
+
+    def get_optimizer_parameters(self, config: Any) -> list[dict[str, Any]]:
+        """Two parameter groups: weight decay for matrices, none for biases and LayerNorms (as for BERT)."""
+        decayed = [p for p in self.parameters() if p.requires_grad and p.dim() > 1]
+        plain = [p for p in self.parameters() if p.requires_grad and p.dim() <= 1]
+        return [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]

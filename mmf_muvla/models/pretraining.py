@@ -1,0 +1,103 @@
+"""Pre-training: one pass of the encoder over all rows of a batch, heads on masked positions only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmf_muvla.datasets.views import IGNORE, OBJECTIVES, ROWS_OF_OBJECTIVE
+from mmf_muvla.losses.curriculum import pair_weights, view_weights
+from mmf_muvla.models.encoder import Encoder
+from mmf_muvla.models.heads import VocabularyHead, linear_head
+from mmf_muvla.models.outputs import Predictions, PretrainingOutput
+
+VIEW_OF_ROW = {row: OBJECTIVES.index(view) for view, rows in ROWS_OF_OBJECTIVE.items() for row in rows}
+
+
+class PretrainingHeads(nn.Module):
+    """The heads of the five objectives (paper section 3).
+
+    Args:
+        encoder: the encoder they stand on; the vocabulary heads share its word embeddings.
+        feature_dim: size of a region feature, for MRFR.
+        num_object_classes: number of detector classes, for MRC.
+        warmup_epochs: m of the curriculum.
+    """
+
+    def __init__(self, encoder: Encoder, feature_dim: int, num_object_classes: int, warmup_epochs: int):
+        super().__init__()
+        config = encoder.config
+        self.warmup_epochs = warmup_epochs
+        self.mlm = VocabularyHead(config, encoder.embeddings.word)
+        self.p_mrtc = VocabularyHead(config, encoder.embeddings.word)
+        self.mrc = linear_head(config, num_object_classes)
+        self.mrfr = linear_head(config, feature_dim)
+        self.itm = linear_head(config, 1)
+
+    def forward(self, encoder: Encoder, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Encode a batch and predict every target.
+
+        Args:
+            encoder: the encoder given at construction.
+            batch: as made by :func:`mmf_muvla.datasets.collate.collate_pretraining`.
+
+        Returns:
+            ``pretraining``: a :class:`PretrainingOutput`; and where the batch has the image-sentence view
+            ``scores`` and ``targets``, float [2 B]: matching logits and truths, for metrics.
+        """
+        rows: tuple[str, ...] = tuple(batch["rows"])
+        text, regions = encoder(
+            batch["input_ids"],
+            batch["attention_mask"],
+            batch["image_feature_0"],
+            batch["bbox"],
+            batch["image_size"],
+            batch["region_mask"],
+            batch["token_region"],
+            batch["hidden_regions"],
+        )
+        samples = text.shape[0]
+        row_view = torch.tensor([VIEW_OF_ROW[row] for row in rows], device=text.device)
+
+        def group(sample: Tensor, row: Tensor) -> Tensor:
+            return row_view[row] * samples + sample
+
+        ones = torch.ones(samples, device=text.device)
+        output = PretrainingOutput(samples, view_weights(ones), ones)
+
+        sample, row, position = (batch["mlm_labels"] != IGNORE).nonzero(as_tuple=True)
+        output.mlm = Predictions(
+            self.mlm(text[sample, row, position]), batch["mlm_labels"][sample, row, position], group(sample, row)
+        )
+        if "region_tag" in rows:
+            row_number = rows.index("region_tag")
+            sample, region = batch["region_targets"].nonzero(as_tuple=True)
+            states = regions[sample, row_number, region]
+            output.mrc = Predictions(self.mrc(states), batch["object_class"][sample, region], sample)
+            output.mrfr = Predictions(self.mrfr(states), batch["image_feature_0"][sample, region], sample)
+        if "region_phrase" in rows:
+            row_number = rows.index("region_phrase")
+            sample, region = (batch["phrase_ids"][..., 0] != IGNORE).nonzero(as_tuple=True)
+            states = regions[sample, row_number, region]
+            output.p_mrtc = Predictions(
+                self.p_mrtc(states),
+                batch["phrase_ids"][sample, region],
+                samples * OBJECTIVES.index("region_phrase") + sample,
+            )
+        result: dict[str, Any] = {"pretraining": output}
+        if "matched" in rows:
+            matched, mismatched = rows.index("matched"), rows.index("mismatched")
+            logits = self.itm(text[:, [matched, mismatched], 0]).squeeze(-1)  # [B, 2]
+            truth = torch.tensor([1.0, 0.0], device=logits.device).expand_as(logits)
+            pair = torch.arange(samples, device=logits.device).repeat_interleave(2)
+            output.itm = Predictions(
+                logits.flatten(), truth.flatten(), samples * OBJECTIVES.index("image_sentence") + pair
+            )
+            output.match_probability = logits[:, 0].detach().float().sigmoid()
+            output.pair_weight = pair_weights(logits[:, 0], batch["epoch"], self.warmup_epochs)
+            output.view_weight = view_weights(output.pair_weight)
+            result["scores"], result["targets"] = logits.flatten(), truth.flatten()
+        return result

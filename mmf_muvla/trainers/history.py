@@ -1,0 +1,114 @@
+"""What a run writes about itself: means over an interval, one JSON line each, and TensorBoard where it is asked for."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from mmf_muvla.models.outputs import PretrainingOutput
+
+DECILES = torch.arange(1, 10) / 10
+
+
+class RunningMeans:
+    """Means over the batches since the last :meth:`collect`, over all processes.
+
+    Losses of the pre-training are averaged over the samples that have targets, unweighted, so that their curves
+    show how well each objective is learned; ``total_loss`` is what was minimised.
+
+    Args:
+        device: where sums are kept (nothing is moved to the CPU before they are collected).
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self._reset()
+
+    def _reset(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, Tensor] = {}
+        self._match_probability: list[Tensor] = []
+        self._samples = 0
+        self._since = time.perf_counter()
+
+    def _add(self, name: str, total: Tensor, count: Tensor | float) -> None:
+        zero = torch.zeros((), device=self.device, dtype=torch.float64)
+        self._sums[name] = self._sums.get(name, zero) + total.detach()
+        self._counts[name] = self._counts.get(name, zero) + count
+
+    def add_batch(self, losses: Mapping[str, Tensor], loss: Tensor, output: Mapping[str, Any], batch: Any) -> None:
+        """Take in one batch.
+
+        Args:
+            losses: the weighted losses, by MMF's names.
+            loss: their sum.
+            output: the model's output.
+            batch: the batch, for its size.
+        """
+        size = batch["image_feature_0"].shape[0] if "image_feature_0" in batch else batch.get_batch_size()
+        self._samples += size
+        self._add("total_loss", loss * size, size)
+        pretraining: PretrainingOutput | None = output.get("pretraining")
+        if pretraining is None:
+            for name, value in losses.items():
+                self._add(name.rpartition("/")[2], value * size, size)
+            return
+        for name, (total, count) in pretraining.statistics.items():
+            self._add(name, total, count)
+        if pretraining.match_probability is not None:
+            self._match_probability.append(pretraining.match_probability)
+
+    def collect(self) -> dict[str, Any]:
+        """The means since the last call; starts anew."""
+        names = sorted(self._sums)
+        table = torch.stack([torch.stack([self._sums[name], self._counts[name]]) for name in names])
+        samples = torch.tensor([float(self._samples)], device=self.device)
+        if distributed.is_initialized():
+            distributed.all_reduce(table)
+            distributed.all_reduce(samples)
+        values: dict[str, Any] = {
+            name: (total / count if count else 0.0) for name, (total, count) in zip(names, table.tolist(), strict=True)
+        }
+        if self._match_probability:
+            probability = torch.cat(self._match_probability).float().cpu()
+            values["w_itm"] = probability.mean().item()
+            values["w_itm_deciles"] = [round(v, 4) for v in probability.quantile(DECILES).tolist()]
+        values["samples_per_s"] = samples.item() / max(time.perf_counter() - self._since, 1e-9)
+        self._reset()
+        return values
+
+
+class History:
+    """Appends what was measured to ``history.jsonl`` in the run's folder.
+
+    Args:
+        save_dir: the run's folder.
+        enabled: False on all processes but the first.
+        tensorboard: also write TensorBoard events.
+    """
+
+    def __init__(self, save_dir: Path, enabled: bool, tensorboard: bool):
+        self.path = save_dir / "history.jsonl"
+        self.enabled = enabled
+        self._tensorboard = None
+        if enabled and tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._tensorboard = SummaryWriter(str(save_dir / "tensorboard"))
+
+    def write(self, split: str, update: int, epoch: float, values: Mapping[str, Any]) -> None:
+        """Write one line: ``{"split", "update", "epoch", …values}``."""
+        if not self.enabled:
+            return
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"split": split, "update": update, "epoch": epoch, **values}) + "\n")
+        if self._tensorboard is not None:
+            for name, value in values.items():
+                if isinstance(value, float | int):
+                    self._tensorboard.add_scalar(f"{split}/{name}", value, update)

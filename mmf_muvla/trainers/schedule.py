@@ -1,0 +1,37 @@
+"""Learning rate: linear warm-up over a fraction of the run, then linear decay to zero (paper section 4)."""
+
+from __future__ import annotations
+
+import math
+
+from mmf.common.registry import registry
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from mmf_muvla.errors import InputError
+
+
+@registry.register_scheduler("muvla_warmup_linear")
+class WarmupLinear(LambdaLR):
+    """Multiplies the learning rate by ``step / warm-up`` during warm-up, then by what is left of the rest.
+
+    Args:
+        optimizer: the optimizer whose learning rates are scheduled.
+        warmup_fraction: share of the updates that is warm-up, 0.1 in the paper.
+        total_updates: length of the run; the trainer gives it.
+
+    Raises:
+        InputError: ``warmup_fraction`` lies outside [0, 1].
+    """
+
+    def __init__(self, optimizer: Optimizer, total_updates: int, warmup_fraction: float = 0.1):
+        if not 0 <= warmup_fraction <= 1:
+            raise InputError("scheduler.params.warmup_fraction", f"{warmup_fraction} is no fraction", "Give 0 to 1")
+        warmup = math.ceil(total_updates * warmup_fraction)
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return step / warmup
+            return max(0.0, (total_updates - step) / max(1, total_updates - warmup))
+
+        super().__init__(optimizer, factor)
