@@ -1,0 +1,41 @@
+# make help lists the targets.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install test lint demo clean
+
+help:
+	@echo 'make install  create $(VENV) with everything the default needs, MMF included'
+	@echo 'make test     run the tests'
+	@echo 'make lint     check style and types'
+	@echo 'make demo     the whole way on the embedded toy world: corpus, pre-training, fine-tuning, report'
+	@echo 'make clean    remove $(VENV) and caches'
+
+install: $(STAMP)
+
+# torch goes first, so that nothing that only asks for "torch" chooses another build. mmf pins torch 1.5: --no-deps.
+$(STAMP): requirements.txt requirements-dev.txt setup.py pyproject.toml tools/build_backend.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet "$$(grep '^torch==' requirements.txt)"
+	$(BIN)/pip install --quiet -r requirements-dev.txt
+	$(BIN)/pip install --quiet --no-deps mmf==1.0.0rc10
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@
+
+# Small tensors: one thread a process is faster than many on few cores.
+test: export OMP_NUM_THREADS ?= 1
+test: install
+	$(BIN)/pytest -q
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy mmf_muvla
+
+demo: install
+	$(BIN)/python tools/demo.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,187 @@
+"""Stand-ins for modules that MMF imports and that moved, changed or are absent.
+
+The import statements of MMF's modules run ``_import_for_mmf``. Everyone else's import what is installed: no stand-in
+is ever entered in ``sys.modules``.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+from mmf_muvla.compat.registration import is_skipped
+
+_stand_ins: dict[str, Callable[[], ModuleType]] = {}
+_OPTIONAL_PACKAGES = ("torchvision", "torchtext", "demjson", "pytorch_lightning")
+
+
+class Overlay(ModuleType):
+    """A view of a module with some names replaced or added. The module itself stays as it is."""
+
+    def __init__(self, module: ModuleType, **replacements: Any):
+        super().__init__(module.__name__, module.__doc__)
+        self.__dict__.update(replacements)
+        self.__dict__["_covered_module"] = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_covered_module"], name)
+
+
+def stands_in_for(module_name: str) -> Callable[[Callable[[], ModuleType]], Callable[[], ModuleType]]:
+    """Register a function that makes the module which importers inside MMF get for ``module_name``."""
+
+    def register(make: Callable[[], ModuleType]) -> Callable[[], ModuleType]:
+        _stand_ins[module_name] = make
+        return make
+
+    return register
+
+
+@stands_in_for("transformers.modeling_bert")
+def modeling_bert() -> ModuleType:
+    """models/visual_bert.py:11, models/m4c.py:8, modules/embeddings.py:11 and others, main too.
+
+    Symptom: ``ModuleNotFoundError: transformers.modeling_bert`` (moved in transformers 4), and no ``BertLayerNorm`` in
+    it. Can go when MMF imports from ``transformers.models.bert`` and takes ``torch.nn.LayerNorm``.
+    """
+    from torch import nn
+
+    return Overlay(importlib.import_module("transformers.models.bert.modeling_bert"), BertLayerNorm=nn.LayerNorm)
+
+
+@stands_in_for("transformers.configuration_bert")
+def configuration_bert() -> ModuleType:
+    """modules/layers.py:128, main too. Symptom and end as of ``modeling_bert``."""
+    return importlib.import_module("transformers.models.bert.configuration_bert")
+
+
+@stands_in_for("transformers.modeling_auto")
+def modeling_auto() -> ModuleType:
+    """modules/encoders.py:10, main too. Symptom and end as of ``modeling_bert``."""
+    return importlib.import_module("transformers.models.auto.modeling_auto")
+
+
+@stands_in_for("transformers.configuration_auto")
+def configuration_auto() -> ModuleType:
+    """modules/encoders.py:9, main too. Symptom and end as of ``modeling_bert``."""
+    return importlib.import_module("transformers.models.auto.configuration_auto")
+
+
+@stands_in_for("transformers.tokenization_auto")
+def tokenization_auto() -> ModuleType:
+    """datasets/processors/bert_processors.py:6, main too. Symptom and end as of ``modeling_bert``."""
+    return importlib.import_module("transformers.models.auto.tokenization_auto")
+
+
+@stands_in_for("transformers.optimization")
+def transformers_adamw() -> ModuleType:
+    """modules/optimizers.py:3; main falls back to torch's AdamW with other defaults.
+
+    Symptom: ``ImportError: cannot import name 'AdamW'`` (dropped in transformers 5). The optimizer registered as
+    ``adam_w`` keeps the defaults it always had. Can go when MMF registers an AdamW of its own.
+    """
+    import torch
+
+    class AdamW(torch.optim.AdamW):
+        def __init__(
+            self,
+            params: Any,
+            lr: float = 1e-3,
+            betas: tuple[float, float] = (0.9, 0.999),
+            eps: float = 1e-6,
+            weight_decay: float = 0.0,
+        ):
+            super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+    return Overlay(importlib.import_module("transformers.optimization"), AdamW=AdamW)
+
+
+class Placeholder(ModuleType):
+    """Stands for a package that is not installed, and for its submodules and functions: any name can be taken from it.
+
+    Names that start with a capital letter are classes, so that MMF can derive from them. Calling a function or
+    making an instance raises ImportError.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        full_name = f"{self.__name__}.{name}"
+        value: Any
+        if full_name in ("pytorch_lightning.LightningModule", "pytorch_lightning.LightningDataModule"):
+            value = _lightning_base(name)
+        elif name[0].isupper():
+            value = type(name, (), {"__module__": self.__name__, "__init__": _raise_absent(full_name)})
+        else:
+            value = Placeholder(full_name)
+        setattr(self, name, value)
+        return value
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        _raise_absent(self.__name__)()
+
+
+def _raise_absent(full_name: str) -> Callable[..., None]:
+    def raise_absent(*args: Any, **kwargs: Any) -> None:
+        package = full_name.partition(".")[0]
+        raise ImportError(f"MMF needs {full_name} here, but {package} is not installed or cannot be imported")
+
+    return raise_absent
+
+
+def _lightning_base(name: str) -> type:
+    """main derives all models and dataset builders from these two, also where Lightning does not train."""
+    from torch import nn
+
+    return type(name, (nn.Module,) if name == "LightningModule" else (), {"__module__": "pytorch_lightning"})
+
+
+@functools.cache
+def _optional_package(package: str) -> Placeholder | None:
+    """None where ``package`` can be imported, otherwise what MMF's importers get for it.
+
+    modules/encoders.py:6, utils/vocab.py:7, utils/configuration.py:8, main: models/base_model.py:49 and many more.
+    Symptom: ImportError of a package that this project does not use, or RuntimeError and OSError where it was built
+    for another torch. Can go when MMF imports these packages where it uses them.
+    """
+    if is_skipped("optional_packages"):
+        return None
+    try:
+        importlib.import_module(package)
+    except Exception:
+        return Placeholder(package)
+    return None
+
+
+@functools.cache
+def _moved_module(name: str) -> ModuleType | None:
+    make = _stand_ins[name]
+    return None if is_skipped(make.__name__) else make()
+
+
+def _stand_in(name: str, fromlist: Sequence[str] | None) -> ModuleType | None:
+    if name in _stand_ins and fromlist:
+        return _moved_module(name)
+    package, *parts = name.split(".")
+    placeholder = _optional_package(package) if package in _OPTIONAL_PACKAGES else None
+    if placeholder is None or not fromlist:  # a plain ``import a.b`` binds a
+        return placeholder
+    return functools.reduce(getattr, parts, placeholder)
+
+
+def _import_for_mmf(
+    name: str,
+    globals: Mapping[str, object] | None = None,
+    locals: Mapping[str, object] | None = None,
+    fromlist: Sequence[str] | None = (),
+    level: int = 0,
+) -> ModuleType:
+    stand_in = _stand_in(name, fromlist) if level == 0 else None
+    return stand_in or builtins.__import__(name, globals, locals, fromlist or (), level)
+
+
+MMF_BUILTINS: dict[str, Any] = {**vars(builtins), "__import__": _import_for_mmf}

