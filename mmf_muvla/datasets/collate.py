@@ -110,7 +110,10 @@ def collate_pretraining(samples: Sequence[PretrainingSample], pad_id: int) -> di
     batch["object_class"] = pad([sample.object_class for sample in samples], 0, torch.long)
     nothing = [np.zeros(len(sample.object_class), bool) for sample in samples]
     batch["region_targets"] = pad(
-        [s.rows["region_tag"].region_targets if "region_tag" in s.rows else no for s, no in zip(samples, nothing, strict=True)],
+        [
+            s.rows["region_tag"].region_targets if "region_tag" in s.rows else no
+            for s, no in zip(samples, nothing, strict=True)
+        ],
         False,
         torch.bool,
     )
@@ -122,7 +125,9 @@ def collate_pretraining(samples: Sequence[PretrainingSample], pad_id: int) -> di
 
 def _phrase_ids(samples: Sequence[PretrainingSample], regions: int) -> Tensor:
     """The word pieces to be predicted at each region, int [B, R, P], padded with IGNORE."""
-    targets = [sample.rows["region_phrase"].phrase_targets if "region_phrase" in sample.rows else () for sample in samples]
+    targets = [
+        sample.rows["region_phrase"].phrase_targets if "region_phrase" in sample.rows else () for sample in samples
+    ]
     longest = max((len(ids) for phrases in targets for ids in phrases), default=0)
     padded = torch.full((len(samples), regions, max(longest, 1)), IGNORE)
     for i, phrases in enumerate(targets):

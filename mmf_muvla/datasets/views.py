@@ -109,7 +109,7 @@ class Links:
     """Links between the regions and the noun phrases of one sentence.
 
     Attributes:
-        phrase_of_token: int [t], the phrase that each of the sentence's tokens (without [CLS], [SEP]) lies in, -1 for none.
+        phrase_of_token: int [t], the phrase that each token of the sentence lies in (no [CLS], [SEP]), -1 for none.
         phrase: int [n], the phrase linked to each region, -1 for none.
         similarity: float [n], the link's similarity in [0, 1], 0 for none.
     """

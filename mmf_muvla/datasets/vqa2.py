@@ -33,9 +33,7 @@ def soft_scores(answers: Sequence[str]) -> dict[str, float]:
     """
     counts = Counter(answers)
     total = len(answers)
-    return {
-        answer: ((total - n) * min(1.0, n / 3) + n * min(1.0, (n - 1) / 3)) / total for answer, n in counts.items()
-    }
+    return {answer: ((total - n) * min(1.0, n / 3) + n * min(1.0, (n - 1) / 3)) / total for answer, n in counts.items()}
 
 
 def read_answers(path: str | Path) -> list[str]:
@@ -79,15 +77,16 @@ class VQA2Dataset(BaseDataset):
     def _check(self) -> None:
         if not self.questions:
             raise InputError(self.path, "there are no questions", "Give an MMF vqa2 annotation file")
+        known = set(self.regions.ids)
         for number, entry in enumerate(self.questions):
             where = f"{self.path}, question {entry.get('question_id', f'number {number}')}"
             if not str(entry.get("question_str", "")).strip():
                 raise InputError(where, "question_str is missing or empty", "Mend or remove the entry")
-            if image_key(entry) not in self.regions:
+            if image_key(entry) not in known:
                 raise InputError(
                     where,
                     f"image {image_key(entry)} is not in the region store {self.regions.path}",
-                    "Import its regions with tools/import_regions.py, or name the right store in dataset_config.vqa2.features",
+                    "Import its regions (tools/import_regions.py), or name the right dataset_config.vqa2.features",
                 )
 
     def __len__(self) -> int:

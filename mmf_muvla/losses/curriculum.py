@@ -1,7 +1,7 @@
 """The ITM-weighted curriculum (paper section 3.4): the one place where losses are weighted and averaged.
 
-``L = L_RT + L_RP + L_IS`` in the first ``m`` epochs, and from then on ``L = L_RT + w_ITM · (L_RP + L_IS)``, where ``w_ITM``
-is, for every (image, sentence) pair by itself and without gradient, the matching head's probability that
+``L = L_RT + L_RP + L_IS`` in the first ``m`` epochs, from then on ``L = L_RT + w_ITM · (L_RP + L_IS)``, where
+``w_ITM`` is, for every (image, sentence) pair by itself and without gradient, the matching head's probability that
 the pair matches.
 """
 

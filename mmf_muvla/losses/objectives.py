@@ -1,4 +1,4 @@
-"""The five pre-training losses as MMF losses: ``muvla_mlm``, ``muvla_mrc``, ``muvla_mrfr``, ``muvla_p_mrtc``, ``muvla_itm``.
+"""The five pre-training losses as MMF losses: ``muvla_mlm``, ``_mrc``, ``_mrfr``, ``_p_mrtc`` and ``_itm``.
 
 Each takes the model's :class:`~mmf_muvla.models.outputs.PretrainingOutput`, computes one value per sample, and
 leaves weighting and averaging to the curriculum. In a model's config::
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mmf_muvla.losses import per_sample
 from mmf_muvla.losses.curriculum import weighted_mean
-from mmf_muvla.models.outputs import PretrainingOutput, Predictions
+from mmf_muvla.models.outputs import Predictions, PretrainingOutput
 
 
 class PretrainingLoss(nn.Module):

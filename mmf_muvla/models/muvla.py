@@ -7,7 +7,7 @@ from typing import Any
 
 from mmf.common.registry import registry
 from mmf.models.base_model import BaseModel
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 from torch import nn
 
 from mmf_muvla.errors import InputError
@@ -59,12 +59,14 @@ class MuVLA(BaseModel):
             raise InputError("model_config.muvla.task", f"unknown task {task!r}", f"The tasks are {', '.join(TASKS)}")
 
     def _size(self, option: str) -> int:
-        """A number of classes: from the config, else from the data set that was loaded."""
+        """A number of classes: from the config, else from the loaded data set (and then kept in the config)."""
         size = self.options[option] or registry.get(f"muvla_{option}", no_warning=True)
         if not size:
             raise InputError(
                 f"model_config.muvla.{option}", "not given, and no data set has told it", "Set it in the config"
             )
+        with open_dict(self.config):
+            self.config[option] = int(size)
         return int(size)
 
     def forward(self, sample_list: Mapping[str, Any]) -> dict[str, Any]:

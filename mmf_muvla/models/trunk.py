@@ -69,7 +69,9 @@ class TrunkConfig:
         unknown = sorted(set(overrides) - known)
         if unknown:
             raise InputError(
-                "model_config.muvla.trunk", f"unknown option {unknown[0]!r}", f"The options are {', '.join(sorted(known))}"
+                "model_config.muvla.trunk",
+                f"unknown option {unknown[0]!r}",
+                f"The options are {', '.join(sorted(known))}",
             )
         config = cls(**{key: value for key, value in stored.items() if key in known})
         return replace(config, **{key: value for key, value in overrides.items() if value is not None})
@@ -182,7 +184,9 @@ def read_checkpoint(name: str) -> dict[str, Tensor]:
             f"pretrained={name}", "there is neither model.safetensors nor pytorch_model.bin", "Name a BERT checkpoint"
         )
     return {
-        key.removeprefix("bert.").replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): value
+        key.removeprefix("bert.")
+        .replace("LayerNorm.gamma", "LayerNorm.weight")
+        .replace("LayerNorm.beta", "LayerNorm.bias"): value
         for key, value in tensors.items()
     }
 

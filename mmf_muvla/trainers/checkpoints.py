@@ -110,7 +110,7 @@ def load_matching(model: nn.Module, tensors: Mapping[str, Tensor], source: str) 
         mismatched=tuple(name for name in own if name in tensors and name not in fitting),
         unused=tuple(name for name in tensors if name not in own),
     )
-    if not any(name.startswith("encoder.") for name in report.loaded):
+    if not any(name.startswith("encoder.") and own[name].dim() > 1 for name in report.loaded):
         raise InputError(source, f"it holds no encoder that fits this model ({report})", "Use a checkpoint of `muvla`")
     model.load_state_dict(fitting, strict=False)
     return report

@@ -18,6 +18,8 @@ class ImageTextMatchingAccuracy(BaseMetric):
         super().__init__("muvla_itm_accuracy")
         self.required_params = ["scores", "targets"]
 
-    def calculate(self, sample_list: Mapping[str, Any], model_output: Mapping[str, Any], *args: Any, **kwargs: Any) -> Tensor:
+    def calculate(
+        self, sample_list: Mapping[str, Any], model_output: Mapping[str, Any], *args: Any, **kwargs: Any
+    ) -> Tensor:
         """Accuracy from ``scores`` (logits, float [M]) and ``targets`` (0 or 1, float [M])."""
         return ((model_output["scores"] > 0) == (sample_list["targets"] > 0.5)).float().mean()

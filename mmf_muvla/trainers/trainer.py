@@ -121,7 +121,9 @@ class MuVLATrainer:
         with open_dict(options):
             options.model = self.config.model
         self.model = build_model(options).to(self.device)
-        self._log(f"{self.config.model}: {sum(p.numel() for p in self.model.parameters()):,} parameters on {self.device}")
+        self._log(
+            f"{self.config.model}: {sum(p.numel() for p in self.model.parameters()):,} parameters on {self.device}"
+        )
         self.optimizer = build_optimizer(self.model, self.config)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.autocast_dtype is torch.float16)
         self.updates_per_epoch, self.total_updates = self._run_length()
@@ -280,7 +282,7 @@ class MuVLATrainer:
             batch = next(batches).to(self.device)
             last = number == self.accumulation - 1
             # Gradients of distributed processes are averaged once, with the last batch.
-            with contextlib.nullcontext() if last or not distributed.is_initialized() else self.parallel_model.no_sync():  # type: ignore[operator]
+            with self._gradients_averaged(last):
                 output = self._forward(self.parallel_model, batch)
                 losses = {name: loss.mean() for name, loss in output["losses"].items()}
                 loss = torch.stack(list(losses.values())).sum()
@@ -295,6 +297,11 @@ class MuVLATrainer:
             self.scheduler.step()
         self.num_updates += 1
 
+    def _gradients_averaged(self, averaged: bool) -> contextlib.AbstractContextManager[None]:
+        if averaged or not isinstance(self.parallel_model, DistributedDataParallel):
+            return contextlib.nullcontext()
+        return self.parallel_model.no_sync()
+
     def _forward(self, model: torch.nn.Module, batch: Any) -> Mapping[str, Any]:
         with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
             return model(batch)
@@ -305,8 +312,9 @@ class MuVLATrainer:
             values = means.collect()
             if not math.isfinite(values["total_loss"]):
                 raise MuvlaError(
-                    f"update {self.num_updates}: the loss is {values['total_loss']} ({values}). Lower the learning rate, "
-                    f"use training.precision=bf16 or fp32, or look at the data; the last checkpoint is in {self.save_dir}"
+                    f"update {self.num_updates}: the loss is {values['total_loss']} ({values}). Lower the learning "
+                    "rate, use training.precision=bf16 or fp32, or look at the data; the last checkpoint is in "
+                    f"{self.save_dir}"
                 )
             values["lr"] = self.optimizer.param_groups[0]["lr"]
             self.history.write("train", self.num_updates, self._epoch(), values)
@@ -318,9 +326,7 @@ class MuVLATrainer:
         if improved or self.num_updates % self.training.checkpoint_interval == 0:
             self._save(best=improved)
         early_stop = self.training.early_stop
-        return bool(
-            validated and early_stop.enabled and self.num_updates - self.best_update >= early_stop.patience
-        )
+        return bool(validated and early_stop.enabled and self.num_updates - self.best_update >= early_stop.patience)
 
     def _epoch(self) -> float:
         return round(self.num_updates / self.updates_per_epoch, 3)
@@ -377,7 +383,9 @@ class MuVLATrainer:
         means = RunningMeans(self.device)
         kept: dict[str, list[Tensor]] = {}
         wanted = set(self.metrics.required_params) - {"dataset_name", "dataset_type"}
-        for batch in tqdm(self._evaluation_loader(split), desc=split, leave=False, disable=None if is_master() else True):
+        for batch in tqdm(
+            self._evaluation_loader(split), desc=split, leave=False, disable=None if is_master() else True
+        ):
             batch = batch.to(self.device)
             output = self._forward(self.model, batch)
             losses = {name: loss.mean() for name, loss in output["losses"].items()}
@@ -419,7 +427,9 @@ class MuVLATrainer:
             raise InputError(f"datasets={self.dataset_name}", "it makes no predictions", "Choose a downstream task")
         self.model.eval()
         predictions: list[Any] = []
-        for batch in tqdm(self._evaluation_loader(split), desc=f"predict {split}", disable=None if is_master() else True):
+        for batch in tqdm(
+            self._evaluation_loader(split), desc=f"predict {split}", disable=None if is_master() else True
+        ):
             batch = batch.to(self.device)
             predictions.extend(dataset.format_for_prediction(Report(batch, self._forward(self.model, batch))))
         gathered: list[Any] = [predictions]

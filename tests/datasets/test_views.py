@@ -68,7 +68,9 @@ def test_word_pieces_of_a_tag_can_be_masked_one_by_one() -> None:
 
 
 def test_each_tag_token_knows_its_region() -> None:
-    row = region_tag_row([np.array([20]), np.array([21, 22])], np.random.default_rng(0), VOCABULARY, MaskingConfig(), 50)
+    row = region_tag_row(
+        [np.array([20]), np.array([21, 22])], np.random.default_rng(0), VOCABULARY, MaskingConfig(), 50
+    )
     assert row.token_region.tolist() == [-1, 0, 1, 1, -1]
     assert row.input_ids[0] == 1 and row.input_ids[-1] == 2
 

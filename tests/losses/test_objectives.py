@@ -119,9 +119,7 @@ def test_the_sum_is_the_papers_equation_pair_by_pair() -> None:
     loss = loss_modules()["mlm"]()({}, {"pretraining": output})
     single = [reference_target_loss("mlm", logits[i].tolist(), int(labels[i])) for i in range(9)]
     region_tag, region_phrase, image_sentence = single[:3], single[3:6], single[6:]
-    expected = sum(
-        region_tag[i] + pair_weight[i].item() * (region_phrase[i] + image_sentence[i]) for i in range(3)
-    )
+    expected = sum(region_tag[i] + pair_weight[i].item() * (region_phrase[i] + image_sentence[i]) for i in range(3))
     assert loss.item() == pytest.approx(expected / 3, rel=1e-5)
 
 

@@ -36,7 +36,9 @@ def test_location_is_the_five_vector() -> None:
 
 def test_word_is_word_plus_position_plus_segment_normalised_once(embeddings: MultimodalEmbeddings) -> None:
     ids = torch.tensor([[3, 5, 3]])
-    expected = norm(embeddings, embeddings.word.weight[ids] + embeddings.position.weight[:3] + embeddings.segment.weight[0])
+    expected = norm(
+        embeddings, embeddings.word.weight[ids] + embeddings.position.weight[:3] + embeddings.segment.weight[0]
+    )
     torch.testing.assert_close(embeddings.embed_text(ids), expected)
 
 
@@ -45,7 +47,9 @@ def test_tag_has_its_box_in_place_of_the_position(embeddings: MultimodalEmbeddin
     location = torch.rand(1, 2, 5)
     result = embeddings.embed_text(ids, location, torch.tensor([[False, True]]))
     place = torch.stack([embeddings.position.weight[0], embeddings.location(location[0, 1])])
-    torch.testing.assert_close(result[0], norm(embeddings, embeddings.word.weight[ids[0]] + place + embeddings.segment.weight[0]))
+    torch.testing.assert_close(
+        result[0], norm(embeddings, embeddings.word.weight[ids[0]] + place + embeddings.segment.weight[0])
+    )
 
 
 def test_region_is_feature_plus_location_plus_modality(embeddings: MultimodalEmbeddings) -> None:

@@ -56,13 +56,9 @@ def test_outputs_and_gradients_equal_bert_on_text(tmp_path: Path, safe: bool) ->
     torch.testing.assert_close(
         encoder.embeddings.word.weight.grad, bert.embeddings.word_embeddings.weight.grad, atol=1e-5, rtol=1e-5
     )
-    their_qkv = torch.cat(
-        [getattr(their_layer.attention.self, part).weight.grad for part in ("query", "key", "value")]
-    )
+    their_qkv = torch.cat([getattr(their_layer.attention.self, part).weight.grad for part in ("query", "key", "value")])
     torch.testing.assert_close(layer.attention.qkv.weight.grad, their_qkv, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(
-        layer.contract.weight.grad, their_layer.output.dense.weight.grad, atol=1e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(layer.contract.weight.grad, their_layer.output.dense.weight.grad, atol=1e-5, rtol=1e-5)
 
 
 def test_packaged_checkpoint_equals_bert() -> None:
@@ -96,7 +92,9 @@ def test_padding_changes_nothing(tmp_path: Path) -> None:
     features = torch.rand(1, 4, 8, generator=generator)
     boxes = torch.tensor([[[0, 0, 10, 10], [5, 5, 20, 30], [1, 2, 3, 4], [0, 0, 40, 40]]]).float()
     size = torch.tensor([[40.0, 40.0]])
-    short = encoder(ids, torch.ones(1, 2, 6, dtype=torch.bool), features, boxes, size, torch.ones(1, 4, dtype=torch.bool))
+    short = encoder(
+        ids, torch.ones(1, 2, 6, dtype=torch.bool), features, boxes, size, torch.ones(1, 4, dtype=torch.bool)
+    )
     padded_ids = torch.cat([ids, torch.full((1, 2, 3), 7)], dim=2)
     padded = encoder(
         padded_ids,

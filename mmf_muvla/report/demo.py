@@ -1,0 +1,125 @@
+"""The demo's summary and report page."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from mmf_muvla.corpus.store import Corpus, RegionStore
+from mmf_muvla.report.history import RunHistory, read_history, read_results
+from mmf_muvla.report.matching import Matching, evaluate_matching, read_pairs
+from mmf_muvla.report.plots import decile_fan, small_multiples
+from mmf_muvla.report.scenes import scene_example
+
+LOSSES = {"mlm": "MLM", "mrc": "MRC", "mrfr": "MRFR", "p_mrtc": "p-MRTC", "itm": "ITM"}
+EXAMPLES = 10
+
+
+def write_report(out: Path, seconds: Mapping[str, float], seed: int) -> dict[str, Any]:
+    """Write ``summary.json`` and ``report.html`` into a demo's folder, and print the summary.
+
+    Args:
+        out: the folder that the demo's steps wrote to.
+        seconds: step -> seconds.
+        seed: the demo's seed.
+
+    Returns:
+        The summary.
+    """
+    from mmf_muvla.models.loading import load_run
+
+    pretraining = read_history(out / "pretrain")
+    corpus = Corpus(out / "corpus")
+    config: Any = OmegaConf.load(out / "pretrain" / "config.yaml")
+    matching = evaluate_matching(
+        load_run(out / "pretrain"),
+        RegionStore(out / "regions_heldout"),
+        read_pairs(out / "toyworld" / "heldout_pairs.jsonl"),
+        tokenizer=config.model_config.muvla.trunk.pretrained,
+        seed=seed,
+    )
+    vqa = {name: read_results(out / f"vqa_{name}")["test"]["vqa_accuracy"] for name in ("base", "muvla")}
+    summary = {
+        "seed": seed,
+        "stages_s": dict(seconds),
+        "counts": corpus.counts,
+        "losses": first_and_last(pretraining),
+        "itm_accuracy": round(matching.accuracy, 4),
+        "itm_ranking_accuracy": round(matching.ranking, 4),
+        "itm_pairs": matching.pairs,
+        "vqa_accuracy": {name: round(value, 4) for name, value in vqa.items()},
+    }
+    _write(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    _write(out / "report.html", render_page(summary, matching, pretraining, corpus, out))
+    print_summary(summary, out)
+    return summary
+
+
+def first_and_last(history: RunHistory) -> dict[str, list[float]]:
+    """Each loss at the first and the last log line of a pre-training."""
+    curves = {name: history.curve(name)[1] for name in LOSSES}
+    return {name: [round(values[0], 4), round(values[-1], 4)] for name, values in curves.items() if values}
+
+
+def render_page(
+    summary: Mapping[str, Any], matching: Matching, pretraining: RunHistory, corpus: Corpus, out: Path
+) -> str:
+    """The page, self-contained: styles, plots and pictures are inside."""
+    losses = {
+        title: {split: pretraining.curve(name, split) for split in ("train", "val")} for name, title in LOSSES.items()
+    }
+    updates, deciles = pretraining.curve("w_itm_deciles")
+    weights = decile_fan(updates, deciles, pretraining.curve("w_itm")[1], "match probability of retrieved pairs")  # type: ignore[arg-type]
+    runs = {"from BERT (Base)": read_history(out / "vqa_base"), "from μ-VLA": read_history(out / "vqa_muvla")}
+    vqa = small_multiples(
+        {
+            "VQA validation accuracy": {name: run.curve("vqa_accuracy", "val") for name, run in runs.items()},
+            "VQA training loss": {name: run.curve("total_loss") for name, run in runs.items()},
+        }
+    )
+    step = max(1, min(len(corpus), 60) // EXAMPLES)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mmf_muvla.report"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template("demo.html.j2").render(
+        summary=summary,
+        matching=matching,
+        losses_svg=small_multiples(losses),
+        weights_svg=weights,
+        vqa_svg=vqa,
+        scenes=[
+            scene_example(corpus, i * step, out / "toyworld" / "pictures") for i in range(min(EXAMPLES, len(corpus)))
+        ],
+        k=corpus.k,
+    )
+
+
+def print_summary(summary: Mapping[str, Any], out: Path) -> None:
+    """Print the summary as tables."""
+    console = Console()
+    table = Table(title="μ-VLA on the toy world", title_justify="left")
+    table.add_column("what")
+    table.add_column("result", justify="right")
+    for name, (first, last) in summary["losses"].items():
+        table.add_row(f"{LOSSES[name]} loss, first → last", f"{first:.3f} → {last:.3f}")
+    table.add_row("matching accuracy, held-out true against random pairs", f"{summary['itm_accuracy']:.1%}")
+    vqa = summary["vqa_accuracy"]
+    table.add_row("VQA accuracy, fine-tuned from BERT alone", f"{vqa['base']:.1%}")
+    table.add_row("VQA accuracy, fine-tuned from μ-VLA", f"{vqa['muvla']:.1%}")
+    table.add_row("seconds in all", f"{sum(summary['stages_s'].values()):.0f}")
+    console.print(table)
+    console.print(f"{out / 'summary.json'}\n{out / 'report.html'}")
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,60 @@
+"""Reads what runs wrote about themselves."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmf_muvla.errors import InputError
+
+
+@dataclass(frozen=True)
+class RunHistory:
+    """The lines of a run's ``history.jsonl``.
+
+    Attributes:
+        train: one line per log interval, means over it.
+        val: one line per validation.
+    """
+
+    train: list[dict[str, Any]]
+    val: list[dict[str, Any]]
+
+    def curve(self, name: str, split: str = "train") -> tuple[list[int], list[float]]:
+        """Updates and values of one quantity; empty where it was not measured."""
+        lines = [line for line in getattr(self, split) if name in line]
+        return [line["update"] for line in lines], [line[name] for line in lines]
+
+
+def read_history(folder: str | Path) -> RunHistory:
+    """Read a run's history; where a resumed run measured an update again, the later line counts.
+
+    Raises:
+        InputError: the run has no history, or a line of it is damaged.
+    """
+    path = Path(folder) / "history.jsonl"
+    if not path.is_file():
+        raise InputError(str(path), "no such file", "Give the save_dir of a run of this project")
+    lines: dict[str, dict[int, dict[str, Any]]] = {"train": {}, "val": {}}
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            line = json.loads(text)
+            lines[line["split"]][line["update"]] = line
+        except (ValueError, KeyError) as error:
+            raise InputError(f"{path}, line {number}", f"damaged ({error!r})", "Remove the line") from error
+    ordered = {split: [by_update[update] for update in sorted(by_update)] for split, by_update in lines.items()}
+    return RunHistory(**ordered)
+
+
+def read_results(folder: str | Path) -> dict[str, Any]:
+    """A run's final ``results.json``: split -> name -> value.
+
+    Raises:
+        InputError: the run did not finish.
+    """
+    path = Path(folder) / "results.json"
+    if not path.is_file():
+        raise InputError(str(path), "no such file", "Let the run finish; it writes its results at the end")
+    return json.loads(path.read_text(encoding="utf-8"))

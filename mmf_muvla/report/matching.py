@@ -1,0 +1,112 @@
+"""How well a pre-trained model tells true captions from captions of other images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from mmf_muvla.corpus.store import RegionStore
+from mmf_muvla.datasets.collate import ImageArrays, collate_images, lengths_to_mask, pad
+from mmf_muvla.datasets.tokens import WordPieces
+from mmf_muvla.errors import InputError
+from mmf_muvla.models.muvla import MuVLA
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Result of :func:`evaluate_matching`.
+
+    Attributes:
+        accuracy: share of pairs, half of them true and half random, on the right side of probability 0.5.
+        ranking: share of true pairs that score higher than their random counterpart.
+        pairs: number of true pairs.
+    """
+
+    accuracy: float
+    ranking: float
+    pairs: int
+
+
+def read_pairs(path: str | Path) -> list[tuple[str, str]]:
+    """Read true pairs, one JSON object ``{"image_id", "caption"}`` a line.
+
+    Raises:
+        InputError: a line is no such object, or its caption is empty.
+    """
+    pairs = []
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                record = json.loads(line)
+                pair = (str(record["image_id"]), str(record["caption"]))
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{path}, line {number}", f"no pair ({error!r})", "Mend the line") from error
+            if not pair[1].strip():
+                raise InputError(f"{path}, line {number}", "the caption is empty", "Mend or remove the line")
+            pairs.append(pair)
+    return pairs
+
+
+def random_captions(pairs: Sequence[tuple[str, str]], seed: int) -> list[str]:
+    """For each pair the caption of another image, drawn at random."""
+    rng = np.random.default_rng(seed)
+    images = np.array([image for image, _ in pairs])
+    chosen = []
+    for image in images:
+        others = np.flatnonzero(images != image)
+        if len(others) == 0:
+            raise InputError("pairs", f"all of them are of image {image}", "Give pairs of at least two images")
+        chosen.append(pairs[int(rng.choice(others))][1])
+    return chosen
+
+
+@torch.no_grad()
+def match_logits(
+    model: MuVLA, words: WordPieces, regions: RegionStore, pairs: Sequence[tuple[str, str]], batch_size: int = 64
+) -> torch.Tensor:
+    """The matching head's logit for each (image id, sentence), float [pairs]."""
+    pad_id, cls_id, sep_id = words.vocabulary.pad_id, words.vocabulary.cls_id, words.vocabulary.sep_id
+    logits = []
+    for start in tqdm(range(0, len(pairs), batch_size), desc="matching", unit="batch", disable=None):
+        part = pairs[start : start + batch_size]
+        images = [regions.get(image) for image, _ in part]
+        texts = [np.concatenate([[cls_id], words(sentence, 60)[0], [sep_id]]) for _, sentence in part]
+        batch = collate_images(
+            [ImageArrays(i.image_id, i.image_feature_0, i.bbox, (i.width, i.height)) for i in images]
+        )
+        hidden, _ = model.encoder(
+            pad(texts, pad_id, torch.long).unsqueeze(1),
+            lengths_to_mask([len(text) for text in texts]).unsqueeze(1),
+            batch["image_feature_0"],
+            batch["bbox"],
+            batch["image_size"],
+            batch["region_mask"],
+        )
+        logits.append(model.heads.itm(hidden[:, 0, 0]).squeeze(-1).float())  # type: ignore[operator]
+    return torch.cat(logits)
+
+
+def evaluate_matching(
+    model: MuVLA, regions: RegionStore, pairs: Sequence[tuple[str, str]], tokenizer: str, seed: int = 0
+) -> Matching:
+    """Score true pairs against random ones.
+
+    Args:
+        model: a pre-trained model.
+        regions: the regions of the pairs' images.
+        pairs: true (image id, caption) pairs.
+        tokenizer: BERT checkpoint whose vocabulary the model was trained with.
+        seed: seed of the random captions.
+    """
+    words = WordPieces(tokenizer)
+    true = match_logits(model, words, regions, pairs)
+    other = [(image, caption) for (image, _), caption in zip(pairs, random_captions(pairs, seed), strict=True)]
+    random = match_logits(model, words, regions, other)
+    accuracy = ((true > 0).float().mean() + (random <= 0).float().mean()) / 2
+    return Matching(accuracy.item(), (true > random).float().mean().item(), len(pairs))

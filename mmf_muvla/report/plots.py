@@ -1,0 +1,85 @@
+"""Curves as SVG, to be put into a page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+INK, MUTED, GRID = "#1d2733", "#66727f", "#e3e8ed"
+COLOURS = ("#2463a8", "#d1602b", "#2f8f5b", "#8a4fa3", "#b08a1a")
+
+Curve = tuple[Sequence[float], Sequence[float]]
+
+
+def _figure(columns: int, width: float, height: float) -> tuple[Any, Sequence[Any]]:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    pyplot.rcParams.update(
+        {
+            "font.family": "sans-serif", "font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "muvla",
+            "text.color": INK, "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
+            "axes.edgecolor": GRID, "axes.spines.top": False, "axes.spines.right": False,
+            "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6,
+        }
+    )  # fmt: skip
+    figure, axes = pyplot.subplots(1, columns, figsize=(width, height), squeeze=False)
+    return figure, axes[0]
+
+
+def _svg(figure: Any) -> str:
+    from matplotlib import pyplot
+
+    buffer = io.StringIO()
+    figure.tight_layout()
+    figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+    pyplot.close(figure)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def small_multiples(panels: Mapping[str, Mapping[str, Curve]], xlabel: str = "update") -> str:
+    """One small plot per panel, side by side.
+
+    Args:
+        panels: title -> (label -> (x, y)).
+
+    Returns:
+        An ``<svg>`` element.
+    """
+    figure, axes = _figure(len(panels), 2.45 * len(panels), 2.1)
+    for axis, (title, curves) in zip(axes, panels.items(), strict=True):
+        for (label, (x, y)), colour in zip(curves.items(), COLOURS, strict=False):
+            axis.plot(x, y, color=colour, linewidth=1.5, label=label, marker="o" if len(x) < 12 else None, markersize=3)
+        axis.set_title(title, fontsize=10, loc="left", color=INK)
+        axis.set_xlabel(xlabel)
+        if len(curves) > 1:
+            axis.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def decile_fan(updates: Sequence[float], deciles: Sequence[Sequence[float]], mean: Sequence[float], title: str) -> str:
+    """The distribution of a weight over time: bands between deciles, and the mean.
+
+    Args:
+        updates: [m].
+        deciles: [m, 9], the 10 % to 90 % points.
+        mean: [m].
+        title: stands over the plot.
+
+    Returns:
+        An ``<svg>`` element.
+    """
+    figure, (axis,) = _figure(1, 4.6, 2.6)
+    for low in range(4):
+        axis.fill_between(
+            updates, [d[low] for d in deciles], [d[8 - low] for d in deciles], color=COLOURS[0], alpha=0.16, linewidth=0
+        )
+    axis.plot(updates, mean, color=COLOURS[0], linewidth=1.8)
+    axis.set_ylim(0, 1)
+    axis.set_xlabel("update")
+    axis.set_title(title, fontsize=10, loc="left", color=INK)
+    return _svg(figure)

@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""The whole system on the generated toy world, from nothing to a report page.
+
+    python tools/demo.py [out=outputs/demo] [seed=0]
+
+Makes the world, builds its weakly aligned corpus, pre-trains, fine-tunes on the world's questions with and without
+the pre-training, and writes ``summary.json`` and ``report.html`` into ``out``. Every step is the command that a user
+would type; it is printed before it runs.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from mmf_muvla.cli import parse_options
+from mmf_muvla.errors import InputError, MuvlaError
+from mmf_muvla.paths import resource_path
+
+OPTIONS = {"out": "outputs/demo", "seed": "0"}
+
+
+class Steps:
+    """Runs commands one after the other and keeps the time of each.
+
+    Args:
+        log_dir: every command's output goes to a file there, and to the terminal what concerns progress.
+    """
+
+    def __init__(self, log_dir: Path):
+        self.log_dir = log_dir
+        self.seconds: dict[str, float] = {}
+        log_dir.mkdir(parents=True, exist_ok=True)
+
+    def run(self, name: str, command: list[str]) -> None:
+        """Run one command; its standard output goes to ``NAME.log``, its progress bars to the terminal."""
+        log = self.log_dir / f"{name}.log"
+        print(f"\n[{name}] {shlex.join(command)}", flush=True)
+        start = time.perf_counter()
+        with open(log, "w", encoding="utf-8") as file:
+            status = subprocess.run(command, stdout=file, check=False).returncode
+        if status:
+            raise MuvlaError(f"the step '{name}' ended with status {status}; its output is in {log}")
+        self.seconds[name] = round(time.perf_counter() - start, 1)
+        print(f"[{name}] done in {self.seconds[name]:.0f} s", flush=True)
+
+
+def main(arguments: list[str]) -> None:
+    options = parse_options(arguments, OPTIONS)
+    out, seed = Path(options["out"]), int(options["seed"])
+    tools = Path(__file__).parent
+    world, corpus = out / "toyworld", out / "corpus"
+    vqa_regions, heldout_regions = out / "regions_vqa", out / "regions_heldout"
+    steps = Steps(out / "logs")
+
+    def tool(name: str) -> list[str]:
+        return [sys.executable, str(tools / name)]
+
+    def mmf_run(config: str, save_dir: Path, *overrides: str) -> list[str]:
+        return [
+            sys.executable, "-m", "mmf_cli.run", f"config={resource_path(config)}",
+            f"env.save_dir={save_dir}", f"training.seed={seed + 1}", *overrides,
+        ]  # fmt: skip
+
+    steps.run("toyworld", [*tool("make_toyworld.py"), f"out={world}", f"seed={seed}", "overwrite=true"])
+    steps.run(
+        "corpus",
+        [
+            *tool("build_corpus.py"), f"config={resource_path('projects/muvla/corpus/toyworld.yaml')}",
+            f"regions={world / 'regions'}", f"sentences={world / 'captions.txt'}", f"out={corpus}",
+        ],
+    )  # fmt: skip
+    steps.run("regions_vqa", [*tool("import_regions.py"), f"source={world / 'regions_vqa'}", f"out={vqa_regions}"])
+    steps.run(
+        "regions_heldout", [*tool("import_regions.py"), f"source={world / 'regions_heldout'}", f"out={heldout_regions}"]
+    )
+    steps.run(
+        "pretrain",
+        mmf_run(
+            "projects/muvla/pretrain_toyworld.yaml", out / "pretrain", f"dataset_config.muvla_toyworld.corpus={corpus}"
+        ),
+    )
+    vqa = [
+        *(
+            f"dataset_config.vqa2.annotations.{split}={world}/vqa2/imdb_{split}.npy"
+            for split in ("train", "val", "test")
+        ),
+        *(f"dataset_config.vqa2.features.{split}={vqa_regions}" for split in ("train", "val", "test")),
+        f"dataset_config.vqa2.answers={world}/vqa2/answers_vqa.txt",
+    ]
+    finetune = "projects/muvla/finetune/toyworld_vqa2.yaml"
+    weights = out / "pretrain" / "muvla_final.safetensors"
+    steps.run("finetune_base", mmf_run(finetune, out / "vqa_base", *vqa))
+    steps.run("finetune_muvla", mmf_run(finetune, out / "vqa_muvla", *vqa, f"checkpoint.resume_file={weights}"))
+
+    from mmf_muvla.report.demo import write_report
+
+    write_report(out, steps.seconds, seed)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except (InputError, MuvlaError) as error:
+        sys.exit(f"error: {error}")
