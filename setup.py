@@ -36,7 +36,7 @@ setup(
         "scikit-learn>=1.4",
         "scipy>=1.11",
         "sentence-transformers>=5.0",
-        "spacy>=3.7",
+        "spacy>=3.8",
         "torch>=2.4",
         "tqdm>=4.66",
         "transformers>=5.0",

@@ -77,6 +77,32 @@ class TrunkConfig:
         return replace(config, **{key: value for key, value in overrides.items() if value is not None})
 
 
+class Layout:
+    """Which positions of a padded batch are real, and the way between padded and packed tensors.
+
+    Between two attentions a layer works on each position by itself. So hidden states travel packed, real positions
+    only, and are padded for the attention alone: texts and region counts differ so much within a batch that a third
+    or more of its positions is padding.
+
+    Args:
+        mask: bool [rows, length], True at real positions.
+    """
+
+    def __init__(self, mask: Tensor):
+        self.mask = mask
+        self.key_mask = mask[:, None, None, :]  # broadcast over heads and queries
+        self.index = mask.flatten().nonzero().squeeze(1)
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """[rows, length, width] -> [real positions, width]."""
+        return padded.flatten(0, 1).index_select(0, self.index)
+
+    def pad(self, packed: Tensor) -> Tensor:
+        """[real positions, width] -> [rows, length, width], zero at padding."""
+        padded = packed.new_zeros(self.mask.numel(), packed.shape[1])
+        return padded.index_copy(0, self.index, packed).view(*self.mask.shape, -1)
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention with BERT's residual connection and post-LayerNorm."""
 
@@ -89,14 +115,14 @@ class SelfAttention(nn.Module):
         self.output_dropout = nn.Dropout(config.hidden_dropout_prob)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, hidden: Tensor, attention_mask: Tensor) -> Tensor:
-        rows, length, width = hidden.shape
-        qkv = self.qkv(hidden).view(rows, length, 3, self.num_heads, width // self.num_heads)
+    def forward(self, hidden: Tensor, layout: Layout) -> Tensor:
+        rows, length = layout.mask.shape
+        qkv = layout.pad(self.qkv(hidden)).view(rows, length, 3, self.num_heads, -1)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [rows, heads, length, width / heads]
         context = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=attention_mask, dropout_p=self.dropout if self.training else 0.0
+            query, key, value, attn_mask=layout.key_mask, dropout_p=self.dropout if self.training else 0.0
         )
-        context = context.transpose(1, 2).reshape(rows, length, width)
+        context = layout.pack(context.transpose(1, 2).flatten(2))
         return self.norm(hidden + self.output_dropout(self.output(context)))
 
 
@@ -111,8 +137,8 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, hidden: Tensor, attention_mask: Tensor) -> Tensor:
-        hidden = self.attention(hidden, attention_mask)
+    def forward(self, hidden: Tensor, layout: Layout) -> Tensor:
+        hidden = self.attention(hidden, layout)
         return self.norm(hidden + self.dropout(self.contract(F.gelu(self.expand(hidden)))))
 
 
@@ -131,12 +157,13 @@ class Trunk(nn.Module):
             attention_mask: bool [rows, length], True at real positions; padding is never attended to.
 
         Returns:
-            float [rows, length, hidden].
+            float [rows, length, hidden], zero at padding.
         """
-        key_mask = attention_mask[:, None, None, :]  # broadcast over heads and queries
+        layout = Layout(attention_mask)
+        hidden = layout.pack(embedded)
         for layer in self.layers:
-            embedded = layer(embedded, key_mask)
-        return embedded
+            hidden = layer(hidden, layout)
+        return layout.pad(hidden)
 
 
 def initialize_weights(module: nn.Module) -> None:

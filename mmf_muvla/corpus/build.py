@@ -1,0 +1,245 @@
+"""Builds a weakly aligned corpus in stages: from detector output and texts to what training reads."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from mmf_muvla.corpus.config import BuildConfig, as_paths
+from mmf_muvla.corpus.embed import embed_sentences
+from mmf_muvla.corpus.files import fingerprint
+from mmf_muvla.corpus.link import link_regions
+from mmf_muvla.corpus.pack import pack_corpus
+from mmf_muvla.corpus.phrases import find_phrases
+from mmf_muvla.corpus.problems import SkipLog
+from mmf_muvla.corpus.regions import import_regions
+from mmf_muvla.corpus.retrieve import retrieve_sentences
+from mmf_muvla.corpus.sentences import import_sentences
+from mmf_muvla.corpus.stages import Pipeline, Stage, StageState, read_manifest
+from mmf_muvla.corpus.store import CORPUS_FILE, PAIRS_FILE, REGIONS_FOLDER, SENTENCES_FILE
+from mmf_muvla.errors import InputError
+from mmf_muvla.pretrained import resolve_pretrained
+
+# Inside the folder of the corpus; what the stages leave there is needed to build on, not to train.
+_BUILD_FOLDER = "build"
+_SKIPPED_FILE = "skipped.jsonl"
+
+
+def make_pipeline(config: BuildConfig) -> Pipeline:
+    """The stages of a build. Input files are fingerprinted here.
+
+    Raises:
+        InputError: an input does not exist.
+    """
+    out = Path(config.out).expanduser()
+    build = out / _BUILD_FOLDER
+    folders = as_paths(config.regions, "regions")
+    texts = as_paths(config.sentences, "sentences")
+    policy = {"on_bad_record": config.on_bad_record, "max_skipped_fraction": config.max_skipped_fraction}
+    model = {"model": config.embedding.model, "compute_dtype": config.embedding.compute_dtype}
+
+    store, tags = build / "regions" / "store", build / "regions" / "tags.arrow"
+    pool = build / "sentences" / "sentences.arrow"
+    embeddings = build / "embed" / "embeddings.npy"
+    retrieved, scores = build / "retrieve" / "sentence.npy", build / "retrieve" / "score.npy"
+    phrases = build / "phrases" / "phrases.arrow"
+    links = build / "link" / "links.arrow"
+
+    def run_regions(folder: Path) -> dict[str, int]:
+        with SkipLog(folder / _SKIPPED_FILE, config.on_bad_record, config.max_skipped_fraction) as skips:
+            return import_regions(folders, config.region_options, skips, folder / store.name, folder / tags.name)
+
+    def run_sentences(folder: Path) -> dict[str, int]:
+        with SkipLog(folder / _SKIPPED_FILE, config.on_bad_record, config.max_skipped_fraction) as skips:
+            return import_sentences(texts, config.sentence_options, skips, folder / pool.name, config.retrieval.k)
+
+    def run_pack(_: Path) -> dict[str, int]:
+        counts = [_counts(build / name) for name in ("regions", "sentences")]
+        return pack_corpus(
+            store,
+            tags,
+            phrases,
+            retrieved,
+            scores,
+            links,
+            pool_size=counts[1]["sentences"],
+            num_skipped=sum(count["skipped"] for count in counts),
+            target=out,
+        )
+
+    stages = [
+        Stage(
+            name="regions",
+            version=1,
+            inputs=_fingerprints(folder / name for folder in folders for name in ("features.tsv", "predictions.tsv")),
+            parameters={**asdict(config.region_options), **policy},
+            settings={},
+            after=(),
+            libraries=("lmdb", "safetensors", "numpy"),
+            run=run_regions,
+        ),
+        Stage(
+            name="sentences",
+            version=1,
+            inputs=_fingerprints(texts),
+            parameters={**asdict(config.sentence_options), **policy},
+            settings={},
+            after=(),
+            libraries=("pyarrow",),
+            run=run_sentences,
+        ),
+        Stage(
+            name="embed",
+            version=1,
+            inputs=_fingerprint_of_pretrained(config.embedding.model, "embedding.model"),
+            parameters={**model, "dtype": config.embedding.dtype},
+            settings=_only(config.embedding, "batch_size", "block_size", "device"),
+            after=("sentences",),
+            libraries=("sentence-transformers", "transformers", "torch"),
+            run=lambda folder: embed_sentences(pool, config.embedding, folder / embeddings.name),
+        ),
+        Stage(
+            name="retrieve",
+            version=1,
+            inputs={},
+            parameters={**asdict(config.query), "k": config.retrieval.k},
+            settings=_only(config.retrieval, "query_block", "sentence_block", "device"),
+            after=("regions", "embed"),
+            libraries=("sentence-transformers", "transformers", "torch", "numpy"),
+            run=lambda folder: retrieve_sentences(
+                store, tags, embeddings, config.query, config.embedding, config.retrieval, folder
+            ),
+        ),
+        Stage(
+            name="phrases",
+            version=1,
+            inputs={},
+            parameters=_only(config.phrases, "model", "strip_determiners"),
+            settings=_only(config.phrases, "batch_size", "n_process"),
+            after=("sentences", "retrieve"),
+            libraries=("spacy", config.phrases.model),
+            run=lambda folder: find_phrases(pool, retrieved, config.phrases, folder / phrases.name),
+        ),
+        Stage(
+            name="link",
+            version=1,
+            inputs=_fingerprint_of_pretrained(config.link.vectors, "link.vectors"),
+            parameters=asdict(config.link),
+            settings={},
+            after=("regions", "retrieve", "phrases"),
+            libraries=("gensim", "numpy"),
+            run=lambda folder: link_regions(store, tags, phrases, retrieved, config.link, folder / links.name),
+        ),
+        Stage(
+            name="pack",
+            version=1,
+            inputs={},
+            parameters={},
+            settings={},
+            after=("regions", "sentences", "retrieve", "phrases", "link"),
+            libraries=("pyarrow",),
+            run=run_pack,
+            outputs_elsewhere=[
+                Path("..", name) for name in (CORPUS_FILE, f"{REGIONS_FOLDER}/data.mdb", SENTENCES_FILE, PAIRS_FILE)
+            ],
+        ),
+    ]
+    return Pipeline(build, stages)
+
+
+def build_corpus(config: BuildConfig) -> None:
+    """Run what has to be run, and print a table of all stages.
+
+    Raises:
+        InputError: an input or an option cannot be used, or another process is building the same corpus.
+    """
+    pipeline = make_pipeline(config)
+    rows = []
+    with _alone(pipeline.folder):
+        for stage in pipeline.stages:
+            state = pipeline.state(stage)
+            word = "skipped, done before"
+            if not state.done:
+                state, word = pipeline.run(stage), "done"
+            rows.append((stage, state, word))
+    _print_table(f"Corpus {config.out}", rows)
+
+
+def print_status(config: BuildConfig) -> None:
+    """Print a table of what is done and what is not, and why.
+
+    Raises:
+        InputError: an input does not exist.
+    """
+    pipeline = make_pipeline(config)
+    states = [(stage, pipeline.state(stage)) for stage in pipeline.stages]
+    rows = [(stage, state, "done" if state.done else f"to do: {state.reason}") for stage, state in states]
+    _print_table(f"Corpus {config.out}", rows)
+
+
+def _print_table(title: str, rows: Sequence[tuple[Stage, StageState, str]]) -> None:
+    table = Table(title=title, title_justify="left")
+    table.add_column("stage")
+    table.add_column("state")
+    table.add_column("seconds", justify="right")
+    table.add_column("skipped", justify="right")
+    table.add_column("counts")
+    for stage, state, word in rows:
+        counts = {name: count for name, count in state.counts.items() if name != "skipped"}
+        table.add_row(
+            stage.name,
+            word,
+            "" if state.seconds is None else f"{state.seconds:,.1f}",
+            f"{state.counts['skipped']:,}" if "skipped" in state.counts else "",
+            ", ".join(f"{name} {count:,}" for name, count in counts.items()),
+        )
+    Console().print(table)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from building in the same folder; the lock ends with the process, however that ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"out={folder.parent}", "another process is building this corpus", "Wait for it, or name another folder"
+            ) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _fingerprints(files: Any) -> dict[str, Any]:
+    prints = {}
+    for file in files:
+        if not file.is_file():
+            raise InputError(str(file), "no such file", "Correct the path in the configuration")
+        prints[str(file)] = fingerprint(file)
+    return prints
+
+
+def _fingerprint_of_pretrained(name: str, option: str) -> dict[str, Any]:
+    path = Path(resolve_pretrained(name, option))
+    return {name: fingerprint(path) if path.exists() else "by name"}
+
+
+def _counts(folder: Path) -> dict[str, int]:
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    return manifest["counts"]
+
+
+def _only(options: Any, *names: str) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in names}

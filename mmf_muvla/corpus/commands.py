@@ -1,0 +1,87 @@
+"""The command lines of ``tools/build_corpus.py``, ``tools/import_regions.py`` and ``tools/show_retrieval.py``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mmf_muvla.corpus.config import BuildConfig, ImportConfig, ShowConfig, as_paths, load_config
+from mmf_muvla.corpus.problems import SkipLog
+from mmf_muvla.corpus.regions import import_regions
+from mmf_muvla.errors import InputError
+
+
+def run_command(command: Callable[[Sequence[str]], None], usage: str) -> int:
+    """Run a command with this process's arguments; an error in the input is a message, not a trace.
+
+    Returns:
+        The exit status: 0, or 2 after an error in the input.
+    """
+    arguments = sys.argv[1:]
+    if not arguments or any(argument in ("-h", "--help", "help") for argument in arguments):
+        print(usage)
+        return 0 if arguments else 2
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    # One line per file that a library looks for is more than anyone reads.
+    for noisy in ("httpx", "sentence_transformers", "gensim"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        command(arguments)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def build_command(arguments: Sequence[str]) -> None:
+    """``config=PATH [status] [key=value …]``: build a corpus, or say what is built.
+
+    Raises:
+        InputError: an option or an input cannot be used.
+    """
+    # Heavy libraries are loaded after the options have been looked at, so that a wrong one is answered at once.
+    config = load_config(BuildConfig, [argument for argument in arguments if argument != "status"])
+    from mmf_muvla.corpus.build import build_corpus, print_status
+
+    if "status" in arguments:
+        print_status(config)
+    else:
+        build_corpus(config)
+
+
+def import_command(arguments: Sequence[str]) -> None:
+    """``source=FOLDER out=FOLDER [key=value …]``: make a region store out of detector output.
+
+    Raises:
+        InputError: an option or an input cannot be used.
+    """
+    config = load_config(ImportConfig, arguments)
+    out = Path(config.out).expanduser()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    skipped = out.with_name(f"{out.name}.skipped.jsonl")
+    with SkipLog(skipped, config.on_bad_record, config.max_skipped_fraction) as skips:
+        counts = import_regions(as_paths(config.source, "source"), config.region_options, skips, out)
+    if not skips.num_bad:
+        skipped.unlink()
+    print(f"{out}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
+
+
+def show_command(arguments: Sequence[str]) -> None:
+    """``corpus=FOLDER [n=10] [seed=0]``: print some images with their sentences.
+
+    Raises:
+        InputError: an option cannot be used, or there is no whole corpus.
+    """
+    from rich.console import Console
+
+    from mmf_muvla.corpus.show import show_retrieval
+    from mmf_muvla.corpus.store import Corpus
+
+    config = load_config(ShowConfig, arguments)
+    corpus = Corpus(config.corpus)
+    chosen = np.random.default_rng(config.seed).permutation(len(corpus))[: config.n]
+    show_retrieval(corpus, sorted(chosen.tolist()), Console())

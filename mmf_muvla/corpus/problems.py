@@ -1,0 +1,118 @@
+"""What happens to an input record that cannot be used: stop with an error, or leave it out, count it and list it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+
+from mmf_muvla.errors import InputError
+
+ON_BAD_RECORD = ("error", "skip")
+
+# Records that a filter leaves out on purpose (an empty line, say) can be many; this many of each kind are listed.
+_LISTED_PER_FILTER = 1000
+
+
+class BadRecord(Exception):
+    """A record of an input file that cannot be used.
+
+    Args:
+        file: the input file.
+        line: its line, counted from 1.
+        record_id: image id, or ``""`` where the record has none.
+        reason: what is wrong, the same words for all records of this kind; the summary counts by them.
+        value: the offending value.
+        remedy: what the user can do about it.
+    """
+
+    def __init__(self, file: Path, line: int, record_id: str, reason: str, value: str, remedy: str):
+        super().__init__(f"{file}, line {line}: {reason}: {value}")
+        self.file = file
+        self.line = line
+        self.record_id = record_id
+        self.reason = reason
+        self.value = value
+        self.remedy = remedy
+
+    def as_input_error(self) -> InputError:
+        identity = f" (image {self.record_id})" if self.record_id else ""
+        return InputError(f"{self.file}, line {self.line}{identity}", f"{self.reason}: {self.value}", self.remedy)
+
+
+class SkipLog:
+    """Counts the records that were left out, and lists them in a JSON-lines file.
+
+    Two kinds are kept apart. *Bad* records are damage: they follow the policy, and too many of them are an error.
+    *Filtered* records are left out on purpose, and there may be any number of them.
+
+    Args:
+        path: the JSON-lines file to write; one object a record: file, line, id, reason, value.
+        on_bad_record: ``"error"`` raises at the first bad record, ``"skip"`` leaves it out.
+        max_skipped_fraction: with ``"skip"``, the share of bad records beyond which :meth:`check` raises.
+    """
+
+    def __init__(self, path: Path, on_bad_record: str, max_skipped_fraction: float):
+        self.bad: Counter[str] = Counter()
+        self.filtered: Counter[str] = Counter()
+        self._policy = on_bad_record
+        self._max_fraction = max_skipped_fraction
+        self._path = path
+        self._file = path.open("w", encoding="utf-8")
+        self._first: BadRecord | None = None
+
+    def __enter__(self) -> SkipLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    @property
+    def num_bad(self) -> int:
+        return sum(self.bad.values())
+
+    def add_bad(self, record: BadRecord) -> None:
+        """Leave a bad record out.
+
+        Raises:
+            InputError: the policy is ``"error"``.
+        """
+        if self._policy == "error":
+            raise record.as_input_error() from record
+        self._first = self._first or record
+        self.bad[record.reason] += 1
+        self._list(str(record.file), record.line, record.record_id, record.reason, record.value)
+
+    def add_filtered(self, file: Path, line: int, reason: str, value: str) -> None:
+        """Count a record that a filter leaves out; the first 1,000 of a kind are listed."""
+        self.filtered[reason] += 1
+        if self.filtered[reason] <= _LISTED_PER_FILTER:
+            self._list(str(file), line, "", reason, value)
+
+    def check(self, total: int) -> None:
+        """Refuse a source of which too much is damaged.
+
+        Args:
+            total: how many records the source has, bad ones included.
+
+        Raises:
+            InputError: more than ``max_skipped_fraction`` of ``total`` are bad.
+        """
+        if self._first is None or self.num_bad <= self._max_fraction * total:
+            return
+        kinds = ", ".join(f"{reason} ({count})" for reason, count in self.bad.most_common(5))
+        raise InputError(
+            f"{self._first.file}, line {self._first.line}",
+            f"{self.num_bad} of {total} records are bad, more than max_skipped_fraction={self._max_fraction} allows: "
+            f"{kinds}; the first is at this line: {self._first.reason}: {self._first.value}",
+            f"{self._first.remedy}; or raise max_skipped_fraction if so many losses are acceptable",
+        )
+
+    def _list(self, file: str, line: int, record_id: str, reason: str, value: str) -> None:
+        entry = {"file": file, "line": line, "id": record_id, "reason": reason, "value": value[:200]}
+        self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        # Flushed at once, so that a run that stops with an error leaves a full list behind.
+        self._file.flush()

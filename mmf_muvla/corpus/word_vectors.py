@@ -1,0 +1,143 @@
+"""Word vectors, from the formats that they are published in."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from mmf_muvla.errors import InputError
+from mmf_muvla.pretrained import resolve_pretrained
+
+if TYPE_CHECKING:
+    from gensim.models import KeyedVectors
+
+_OPTION = "link.vectors"
+_FORMATS = (
+    "Give package:…, a folder with an .npy [words, dimensions] and a .parquet with the words, a word2vec file "
+    "(.bin, also .bin.gz), or a word2vec or GloVe text file"
+)
+_PUNCTUATION = ".,;:!?\"'`()[]{}“”‘’…-–—"
+
+
+class WordVectors:
+    """Directions of words.
+
+    Args:
+        vectors: the words' vectors; their lengths, which tell how frequent a word is, are not used.
+
+    Attributes:
+        dimensions: numbers per vector.
+    """
+
+    def __init__(self, vectors: KeyedVectors):
+        self._vectors = vectors
+        self.dimensions: int = vectors.vector_size
+
+    def known_words(self, text: str) -> Iterator[str]:
+        """The words of a text that have a vector; of a compound that has none ("black-and-white"), its parts."""
+        for token in text.replace("’", "'").split():
+            word = token.strip(_PUNCTUATION).removesuffix("'s")
+            known = self._spelling(word)
+            if known is not None:
+                yield known
+            elif "-" in word:
+                yield from (part for piece in word.split("-") if (part := self._spelling(piece)) is not None)
+
+    def mean(self, text: str, head: str = "", head_weight: float = 1.0) -> np.ndarray:
+        """The weighted mean direction of a text's words.
+
+        Args:
+            text: the text.
+            head: the part of the text whose words have the weight ``head_weight``; others have 1.
+            head_weight: see there.
+
+        Returns:
+            A vector of length 1, or of zeros where no word is known, float32 [dimensions].
+        """
+        total = np.zeros(self.dimensions, np.float32)
+        heads = set(self.known_words(head))
+        for word in self.known_words(text):
+            total += (head_weight if word in heads else 1.0) * self._vectors.get_vector(word, norm=True)
+        length = np.linalg.norm(total)
+        return total / length if length > 0 else total
+
+    def _spelling(self, word: str) -> str | None:
+        """The word as the vectors know it: as it stands, or in lower case."""
+        if not word:
+            return None
+        for spelling in (word, word.lower()):
+            if spelling in self._vectors:
+                return spelling
+        return None
+
+
+def load_word_vectors(name: str, max_words: int = 0) -> WordVectors:
+    """Read word vectors.
+
+    Args:
+        name: see ``link.vectors`` in :class:`mmf_muvla.corpus.config.LinkOptions`.
+        max_words: read only so many, the first in the file; 0 is all.
+
+    Raises:
+        InputError: there is nothing under this name, or it is in no format that is known.
+    """
+    path = Path(resolve_pretrained(name, _OPTION))
+    if not path.exists():
+        raise InputError(f"{_OPTION}={name}", "no such file or folder", _FORMATS)
+    if path.suffix in (".kv", ".model", ".pkl", ".pickle"):
+        raise InputError(
+            f"{_OPTION}={name}",
+            "this format is pickled, and to open it would run code out of a data file",
+            "Save the vectors with gensim's save_word2vec_format(path, binary=True)",
+        )
+    try:
+        return WordVectors(_read_folder(path, max_words) if path.is_dir() else _read_file(path, max_words))
+    except (ValueError, EOFError, OSError, pa.ArrowInvalid) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{_OPTION}={name}", f"cannot be read as word vectors ({error})", _FORMATS) from error
+
+
+def _read_folder(folder: Path, max_words: int) -> KeyedVectors:
+    from gensim.models import KeyedVectors
+
+    arrays, lists = sorted(folder.glob("*.npy")), sorted(folder.glob("*.parquet"))
+    if len(arrays) != 1 or len(lists) != 1:
+        raise InputError(
+            f"{_OPTION}={folder}",
+            f"it holds {len(arrays)} .npy and {len(lists)} .parquet files, not one of each",
+            _FORMATS,
+        )
+    matrix = np.load(arrays[0], mmap_mode="r", allow_pickle=False)
+    table = pa.parquet.read_table(lists[0])
+    columns = [name for name in table.column_names if pa.types.is_string(table.schema.field(name).type)]
+    if matrix.ndim != 2 or len(columns) != 1 or len(table) != len(matrix):
+        raise InputError(
+            f"{_OPTION}={folder}",
+            f"{arrays[0].name} has the shape {matrix.shape}, {lists[0].name} has {len(table)} rows and "
+            f"{len(columns)} columns of text",
+            _FORMATS,
+        )
+    count = max_words or len(matrix)
+    words = ["" if word is None else word for word in table.column(columns[0])[:count].to_pylist()]
+    vectors = KeyedVectors(matrix.shape[1])
+    vectors.add_vectors(words, np.asarray(matrix[:count], np.float32))
+    return vectors
+
+
+def _read_file(path: Path, max_words: int) -> KeyedVectors:
+    from gensim.models import KeyedVectors
+
+    limit = max_words or None
+    if ".bin" in path.suffixes:
+        return KeyedVectors.load_word2vec_format(str(path), binary=True, limit=limit)
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+        # word2vec's text opens with two counts, GloVe's with the first word.
+        has_header = len(file.readline().split()) == 2
+    return KeyedVectors.load_word2vec_format(str(path), binary=False, no_header=not has_header, limit=limit)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gensim.models import KeyedVectors
+
+from mmf_muvla.corpus.arrow import MappedTable, TableWriter, list_array
+from mmf_muvla.corpus.config import LinkOptions
+from mmf_muvla.corpus.link import Linker, link_regions
+from mmf_muvla.corpus.phrases import PHRASES_SCHEMA
+from mmf_muvla.corpus.region_store import Regions, RegionStoreWriter
+from mmf_muvla.corpus.regions import TAGS_SCHEMA
+from mmf_muvla.corpus.word_vectors import WordVectors
+
+# gensim leaves the text file open.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+
+WORDS = {
+    "car": [1.0, 0.0, 0.0],
+    "truck": [0.8, 0.6, 0.0],
+    "dog": [0.0, 1.0, 0.0],
+    "red": [0.0, 0.0, 1.0],
+    "anti": [-1.0, 0.0, 0.0],
+}
+CLASSES = ["car", "dog", "unheard"]
+
+
+@pytest.fixture
+def vectors() -> WordVectors:
+    keyed = KeyedVectors(3)
+    keyed.add_vectors(list(WORDS), np.array(list(WORDS.values()), np.float32))
+    return WordVectors(keyed)
+
+
+def test_best_phrase_of_each_sentence_by_hand(vectors: WordVectors) -> None:
+    linker = Linker(CLASSES, vectors, LinkOptions(head_weight=3.0, threshold=0.5))
+    phrase, similarity = linker.best_phrases(
+        [
+            [("red truck", "truck"), ("red car", "car"), ("dog", "dog")],
+            [],
+            [("unheard of", "of"), ("truck", "truck")],
+            [("car", "car"), ("car", "car"), ("anti", "anti")],
+        ]
+    )
+    # red car = 3 * (1, 0, 0) + (0, 0, 1) has the cosine 3 / sqrt(10) with car; truck has 0.8 with car, 0.6 with dog.
+    np.testing.assert_array_equal(phrase, [[1, 2, -1], [-1, -1, -1], [1, 1, -1], [0, -1, -1]])
+    expected = [[3 / np.sqrt(10), 1, 0], [0, 0, 0], [0.8, 0.6, 0], [1, 0, 0]]
+    np.testing.assert_allclose(similarity, expected, rtol=1e-6)
+    assert (similarity <= 1).all()
+    assert (phrase.dtype, similarity.dtype) == (np.int16, np.float32)
+    assert linker.num_unknown_classes == 1
+    assert linker.num_unknown_phrases == 1
+
+
+def test_threshold(vectors: WordVectors) -> None:
+    sentences = [[("truck", "truck")]]
+    for threshold, linked in ((0.59, True), (0.61, False)):
+        phrase, similarity = Linker(["dog"], vectors, LinkOptions(threshold=threshold)).best_phrases(sentences)
+        assert (phrase[0, 0] == 0) == linked
+        assert (similarity[0, 0] > 0) == linked
+    # Without a threshold, opposites and what has no vector are still no link.
+    linker = Linker(["car"], vectors, LinkOptions(threshold=0.0))
+    assert linker.best_phrases([[("anti", "anti")], [("unheard", "unheard")]])[0].tolist() == [[-1], [-1]]
+
+
+def test_head_of_a_class_name_is_its_last_word(vectors: WordVectors) -> None:
+    linker = Linker(["red car"], vectors, LinkOptions(head_weight=3.0, threshold=0.5))
+    _, similarity = linker.best_phrases([[("red car", "car")], [("car", "car")]])
+    np.testing.assert_allclose(similarity[:, 0], [1, 3 / np.sqrt(10)], rtol=1e-6)
+
+
+def test_links_of_images(tmp_path: Path, vectors: WordVectors, monkeypatch: pytest.MonkeyPatch) -> None:
+    with RegionStoreWriter(tmp_path / "store", CLASSES, ["red"], 1) as store:
+        store.put(
+            Regions(
+                "1", 9, 9, np.zeros((2, 1)), np.zeros((2, 4)), np.array([1, 0]), np.array([-1, 0]), np.array([0.5, 0.5])
+            )
+        )
+    with TableWriter(tmp_path / "tags.arrow", TAGS_SCHEMA) as tags:
+        for image_id, class_ids in (("1", [1, 0]), ("2", [2, 1, 0])):
+            tags.write([image_id], [class_ids], [[-1] * len(class_ids)], [[0.5] * len(class_ids)])
+    with TableWriter(tmp_path / "phrases.arrow", PHRASES_SCHEMA) as phrases:
+        phrases.write(["a car, dog"], [1], [7], [[2, 7]], [[5, 10]], [[2, 7]], [[5, 10]])
+        phrases.write(["a red truck"], [9], [30], [[2]], [[11]], [[6]], [[11]])
+    np.save(tmp_path / "sentence.npy", np.array([[7, 30], [30, 7]]))
+    text = tmp_path / "vectors.txt"
+    text.write_text("".join(f"{word} {' '.join(map(str, vector))}\n" for word, vector in WORDS.items()))
+    options = LinkOptions(vectors=str(text), head_weight=1.0, threshold=0.5)
+    counts = link_regions(
+        tmp_path / "store",
+        tmp_path / "tags.arrow",
+        tmp_path / "phrases.arrow",
+        tmp_path / "sentence.npy",
+        options,
+        tmp_path / "links.arrow",
+    )
+    table = MappedTable(tmp_path / "links.arrow")
+    rows = [row for block in table.blocks("link_phrase") for row in block]
+    # Row-major [K, regions]. red truck = (0.8, 0.6, 1) / sqrt(2): 0.57 with car, 0.42 with dog.
+    assert rows == [[1, 0, -1, 0], [-1, -1, 0, -1, 1, 0]]
+    similarities = [row for block in table.blocks("link_similarity") for row in block]
+    np.testing.assert_allclose(similarities[0], [1, 1, 0, 0.8 / np.sqrt(2)], rtol=1e-6)
+    assert counts == {"links": 6, "possible": 10, "unknown_classes": 1, "phrases_unknown": 0}
+
+
+def test_list_array_of_nothing() -> None:
+    assert list_array([], np.int16).to_pylist() == []
+    assert list_array([np.array([]), np.array([3])], np.int16).to_pylist() == [[], [3]]

@@ -1,0 +1,384 @@
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmf_muvla.corpus.arrow import MappedTable
+from mmf_muvla.corpus.config import RegionOptions
+from mmf_muvla.corpus.problems import SkipLog
+from mmf_muvla.corpus.region_store import Regions, RegionStore
+from mmf_muvla.corpus.regions import import_regions
+from mmf_muvla.errors import InputError
+
+FEATURE_DIM = 8
+
+
+def options(**changes: Any) -> RegionOptions:
+    return RegionOptions(feature_dim=FEATURE_DIM, **changes)
+
+
+def import_one(folder: Path, log: SkipLog, **changes: Any) -> Regions:
+    import_regions([folder], options(**changes), log, folder / "store")
+    store = RegionStore(folder / "store")
+    return store.get(store.ids[0])
+
+
+def replace_line(file: Path, line: int, change: Callable[[str], str]) -> None:
+    lines = file.read_text().splitlines(keepends=True)
+    lines[line - 1] = change(lines[line - 1])
+    file.write_text("".join(lines))
+
+
+def set_features(line: str, matrix: np.ndarray) -> str:
+    image_id, _, _ = line.split("\t")
+    return f"{image_id}\t{len(matrix)}\t{base64.b64encode(matrix.astype('<f4').tobytes()).decode()}\n"
+
+
+def change_prediction(line: str, change: Callable[[dict[str, Any]], Any]) -> str:
+    image_id, text = line.split("\t")
+    content = json.loads(text)
+    change(content)
+    return f"{image_id}\t{json.dumps(content)}\n"
+
+
+# --- what is good
+
+
+def test_everything_arrives(vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+    image = fake_image("17", attributes=[["brown", "furry"], None])
+    folder = vinvl([image, fake_image("18", names=["zebra", "apple"])])
+    counts = import_regions([folder], options(), skips(), tmp_path / "store", tmp_path / "tags.arrow")
+
+    assert counts == {
+        "images": 2, "regions": 4, "skipped": 0, "boxes_mended": 0, "boxes_clipped": 0, "regions_dropped": 0
+    }  # fmt: skip
+    store = RegionStore(tmp_path / "store")
+    assert store.ids == ["17", "18"]
+    assert store.object_names == ["apple", "car", "dog", "zebra"]
+    assert store.attribute_names == ["brown"]
+    regions = store.get("17")
+    assert (regions.width, regions.height) == (640, 480)
+    np.testing.assert_array_equal(regions.image_feature_0, image.matrix()[:, :FEATURE_DIM].astype(np.float16))
+    np.testing.assert_allclose(regions.bbox, image.boxes, atol=1e-3)
+    assert regions.class_id.tolist() == [2, 1]
+    assert regions.attribute_id.tolist() == [0, -1]
+    np.testing.assert_allclose(regions.confidence, [0.9, 0.8], rtol=1e-6)
+    assert regions.tags(store.object_names, store.attribute_names) == ["brown dog", "car"]
+
+    tags = MappedTable(tmp_path / "tags.arrow")
+    assert list(tags.blocks("image_id")) == [["17", "18"]]
+    assert list(tags.blocks("class_id")) == [[[2, 1], [3, 0]]]
+    assert list(tags.blocks("attribute_id")) == [[[0, -1], [-1, -1]]]
+
+
+def test_predictions_may_be_in_another_order(vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+    folder = vinvl([fake_image("1"), fake_image("2", width=500), fake_image("3")])
+    predictions = folder / "predictions.tsv"
+    predictions.write_text("".join(reversed(predictions.read_text().splitlines(keepends=True))))
+    # The images are of different sizes, so that a mix-up would show.
+    images = [fake_image("1", width=700), fake_image("2", width=800), fake_image("3", width=900)]
+    folder = vinvl(images)
+    lines = predictions.read_text().splitlines(keepends=True)
+    predictions.write_text("".join(reversed(lines)))
+    import_regions([folder], options(), skips("error"), tmp_path / "store")
+    store = RegionStore(tmp_path / "store")
+    assert [store.get(image_id).width for image_id in store.ids] == [700, 800, 900]
+
+
+def test_several_folders(vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+    folders = [vinvl([fake_image("1")], "a"), vinvl([fake_image("2", names=["ant", "car"])], "b")]
+    import_regions(folders, options(), skips("error"), tmp_path / "store")
+    store = RegionStore(tmp_path / "store")
+    assert store.ids == ["1", "2"]
+    assert store.object_names == ["ant", "car", "dog"]
+
+
+def test_most_confident_regions_are_kept_in_their_order(vinvl: Any, fake_image: Any, skips: Any) -> None:
+    image = fake_image(
+        "1",
+        boxes=[[0, 0, 10.0 * n, 10.0 * n] for n in range(1, 6)],
+        names=list("abcde"),
+        confidence=[0.2, 0.9, 0.5, 0.5, 0.7],
+    )
+    regions = import_one(vinvl([image]), skips(), max_regions=3)
+    # 0.9, 0.7 and the first of the two with 0.5.
+    np.testing.assert_allclose(regions.confidence, [0.9, 0.5, 0.7], rtol=1e-6)
+    assert regions.bbox[:, 2].tolist() == [20, 30, 50]
+
+
+def test_classes_can_be_renamed(vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+    folder = vinvl([fake_image("1", names=["tvmonitor", "car"])])
+    import_regions([folder], options(rename={"tvmonitor": "tv monitor"}), skips(), tmp_path / "store")
+    assert RegionStore(tmp_path / "store").object_names == ["car", "tv monitor"]
+
+
+# --- boxes
+
+
+@pytest.mark.parametrize("size", [(640, 480), (500, 375), (375, 500), (1280, 400)])
+def test_rect_in_the_detectors_scale_is_mended(vinvl: Any, fake_image: Any, skips: Any, size: tuple[int, int]) -> None:
+    width, height = size
+    scale = min(800 / min(size), 1333 / max(size))
+    boxes = [[10.0, 20.0, 110.0, 220.0], [50.0, 30.0, float(width), float(height)]]
+    image = fake_image("1", width=width, height=height, boxes=boxes, rect_scale=scale)
+    # With a box of its own in each row: the box counts. Without: rect is tried in the detector's scale.
+    for relative in (True, False):
+        image.relative = relative
+        folder = vinvl([image], f"relative_{relative}")
+        counts = import_regions([folder], options(), skips("error"), folder / "store")
+        assert counts["boxes_mended"] == 1
+        np.testing.assert_allclose(RegionStore(folder / "store").get("1").bbox, boxes, atol=1e-3)
+
+
+def test_rounding_of_the_detectors_image_is_no_mismatch(vinvl: Any, fake_image: Any, skips: Any) -> None:
+    # 427 x 640 becomes 800 x 1199, not 1199.06: the axes have different factors.
+    image = fake_image("1", width=427, height=640, boxes=[[5, 5, 427, 640], [1, 600, 50, 640]])
+    folder = vinvl([image])
+    factors = [800 / 427, 1199 / 640] * 2
+
+    def resize(content: dict[str, Any]) -> None:
+        for entry in content["objects"]:
+            entry["rect"] = [round(side * factor) for side, factor in zip(entry["rect"], factors, strict=True)]
+
+    replace_line(folder / "predictions.tsv", 1, lambda line: change_prediction(line, resize))
+    np.testing.assert_allclose(import_one(folder, skips("error")).bbox, image.boxes, atol=1e-3)
+
+
+def test_rect_scale_can_be_prescribed(vinvl: Any, fake_image: Any, skips: Any) -> None:
+    # The image is larger than what the detector saw, so that rect fits into it either way.
+    image = fake_image("1", width=2000, height=1600, boxes=[[100, 100, 400, 600]], names=["dog"], confidence=[0.9])
+    image.relative = False
+    folder = vinvl([image])
+    assert import_one(folder, skips("error")).bbox.tolist() == [[100, 100, 400, 600]]
+    assert import_one(folder, skips("error"), rect_scale="detector").bbox.tolist() == [[200, 200, 800, 1200]]
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_boxes_out_by_a_pixel_are_clipped_and_counted(vinvl: Any, fake_image: Any, skips: Any, relative: bool) -> None:
+    image = fake_image("1", boxes=[[-0.5, 10, 30, 40], [600, 400, 640.9, 480.5]], relative=relative)
+    folder = vinvl([image])
+    counts = import_regions([folder], options(), skips("error"), folder / "store")
+    assert counts["boxes_clipped"] == 2
+    bbox = RegionStore(folder / "store").get("1").bbox
+    np.testing.assert_allclose(bbox, [[0, 10, 30, 40], [600, 400, 640, 480]], atol=1e-3)
+
+
+# --- what is bad: a damaged second image of three
+
+BAD_FEATURES: dict[str, tuple[Callable[[str], str], str]] = {
+    "truncated line": (lambda line: line[:2] + "\n", "line has not three columns: it has 1"),
+    "empty line": (lambda line: "\n", "line has not three columns: it has 1"),
+    "missing column": (lambda line: line.replace("\t2\t", "\t"), "line has not three columns: it has 2"),
+    "no number": (lambda line: line.replace("\t2\t", "\ttwo\t"), "number of regions is not a number: b'two'"),
+    "no regions": (lambda line: line.replace("\t2\t", "\t0\t"), "image without regions: 0 regions"),
+    "not base64": (lambda line: line[:-10] + "!!!!\n", "features are not base64"),
+    "too short": (
+        lambda line: set_features(line, np.zeros((2, 13))),
+        "features have the wrong number of bytes: 104 bytes, expected 64 (2 regions x 8 numbers x 4) or 112 "
+        "(2 regions x 14 numbers x 4)",
+    ),
+    "not a number": (
+        lambda line: set_features(line, np.where(np.arange(28).reshape(2, 14) == 19, np.nan, 0.5)),
+        "feature is not a finite number: nan at region 1, number 5",
+    ),
+    "infinite": (
+        lambda line: set_features(line, np.where(np.arange(28).reshape(2, 14) == 3, -np.inf, 0.5)),
+        "feature is not a finite number: -inf at region 0, number 3",
+    ),
+    "too large": (
+        lambda line: set_features(line, np.where(np.arange(28).reshape(2, 14) == 14, 70000, 0.5)),
+        "feature does not fit into 16 bits: 70000.0 at region 1, number 0",
+    ),
+    "box is not finite": (
+        lambda line: set_features(line, np.where(np.arange(28).reshape(2, 14) == 8, np.nan, 0.5)),
+        "box is not finite: region 0: [nan, 0.5, 0.5, 0.5]",
+    ),
+    "another number of regions": (
+        lambda line: set_features(line, np.full((1, 14), 0.5)),
+        "features and predictions differ in the number of regions: 1 and 2",
+    ),
+    "other boxes": (
+        lambda line: set_features(line, np.tile([0.5] * 8 + [0.1, 0.1, 0.9, 0.9, 0.8, 0.8], (2, 1))),
+        "rect and the features' box are different boxes: region 0: rect [10.0, 20.0, 110.0, 220.0], "
+        "box [64.0, 48.0, 576.0, 432.0]",
+    ),
+    "unknown to the predictions": (
+        lambda line: line.replace("22\t", "99\t", 1),
+        "image has features but no predictions: no usable line of predictions.tsv starts with 99",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FEATURES)
+def test_bad_features_stop_or_are_left_out(case: str, vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+    change, message = BAD_FEATURES[case]
+    folder = vinvl([fake_image("11"), fake_image("22"), fake_image("33")])
+    features = folder / "features.tsv"
+    replace_line(features, 2, change)
+    image_id = features.read_text().splitlines()[1].split("\t")[0]
+    with pytest.raises(InputError) as error:
+        import_regions([folder], options(), skips("error"), tmp_path / "store")
+    where = f"{features}, line 2 (image {image_id})" if image_id else f"{features}, line 2"
+    assert error.value.where == where
+    assert error.value.problem.startswith(message)
+    assert error.value.remedy
+    assert not (tmp_path / "store").exists()
+
+    counts = import_regions([folder], options(), skips("skip"), tmp_path / "store")
+    assert RegionStore(tmp_path / "store").ids == ["11", "33"]
+    listed = [json.loads(line) for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
+    assert counts["skipped"] == len(listed)
+    assert (listed[0]["file"], listed[0]["line"], listed[0]["id"]) == (str(features), 2, image_id)
+    assert f"{listed[0]['reason']}: {listed[0]['value']}".startswith(message)
+
+
+def set_first(**changes: Any) -> Callable[[str], str]:
+    return lambda line: change_prediction(line, lambda content: content["objects"][0].update(changes))
+
+
+BAD_PREDICTIONS: dict[str, tuple[Callable[[str], str], str]] = {
+    "truncated": (lambda line: line[:60] + "\n", "predictions are not JSON"),
+    "no objects": (lambda line: '22\t{"image_h": 1}\n', "predictions have no list 'objects': {'image_h': 1}"),
+    "not an object": (lambda line: "22\t[]\n", "predictions have no list 'objects': []"),
+    "no size": (
+        lambda line: change_prediction(line, lambda content: content.update(image_w=0)),
+        "image_w and image_h are not a size in pixels: 0 x 480",
+    ),
+    "rect of three": (set_first(rect=[1, 2, 3]), "rect is not four numbers: object 0: [1, 2, 3]"),
+    "rect of words": (set_first(rect=[1, 2, 3, "4"]), "rect is not four numbers: object 0: [1, 2, 3, '4']"),
+    "rect not finite": (set_first(rect=[1, 2, 3, float("nan")]), "rect is not four numbers: object 0: [1, 2, 3, nan]"),
+    "class not a name": (set_first(**{"class": 7}), "class is not a name: object 0: 7"),
+    "conf too high": (set_first(conf=1.5), "conf is not between 0 and 1: object 0: 1.5"),
+    "conf missing": (set_first(conf=None), "conf is not between 0 and 1: object 0: None"),
+    "attributes": (set_first(attributes="red"), "attributes are not a list of words: object 0: 'red'"),
+    "object not an object": (
+        lambda line: change_prediction(line, lambda content: content["objects"].__setitem__(0, 5)),
+        "object is not a JSON object: object 0: 5",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_PREDICTIONS)
+def test_bad_predictions_stop_or_are_left_out(
+    case: str, vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path
+) -> None:
+    change, message = BAD_PREDICTIONS[case]
+    folder = vinvl([fake_image("11"), fake_image("22"), fake_image("33")])
+    predictions = folder / "predictions.tsv"
+    replace_line(predictions, 2, change)
+    with pytest.raises(InputError) as error:
+        import_regions([folder], options(), skips("error"), tmp_path / "store")
+    assert error.value.where == f"{predictions}, line 2 (image 22)"
+    assert error.value.problem.startswith(message)
+    counts = import_regions([folder], options(), skips("skip"), tmp_path / "store")
+    assert RegionStore(tmp_path / "store").ids == ["11", "33"]
+    assert counts["skipped"] == 1
+
+
+@pytest.mark.parametrize(
+    ("box", "relative", "message"),
+    [
+        ([10, 20, 660, 220], True, "box outside the image: region 0: [10.0, 20.0, 660.0, 220.0] in an image of 640 x"),
+        ([-9, 20, 30, 220], False, "box outside the image: region 0: [-9.0, 20.0, 30.0, 220.0] in an image of 640 x"),
+        ([10, 20, 10, 220], True, "box of no area: region 0: [10.0, 20.0, 10.0, 220.0] in an image of 640 x 480"),
+        ([40, 20, 10, 220], False, "box of no area: region 0: [40.0, 20.0, 10.0, 220.0] in an image of 640 x 480"),
+        # Mending would make this box fit, but not the other one of the image.
+        ([10, 20, 900, 700], False, "box outside the image"),
+    ],
+)
+def test_bad_boxes(
+    box: list[float], relative: bool, message: str, vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path
+) -> None:
+    image = fake_image("22", boxes=[box, [-5, 100, 600, 400]] if box[2] == 900 else [box, [300, 100, 640, 480]])
+    image.relative = relative
+    folder = vinvl([fake_image("11", relative=relative), image])
+    with pytest.raises(InputError) as error:
+        import_regions([folder], options(), skips("error"), tmp_path / "store")
+    assert error.value.where == f"{folder / 'features.tsv'}, line 2 (image 22)"
+    assert error.value.problem.startswith(message)
+    import_regions([folder], options(), skips("skip"), tmp_path / "store")
+    assert RegionStore(tmp_path / "store").ids == ["11"]
+
+
+def test_image_id_twice(vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+    folder = vinvl([fake_image("11"), fake_image("22")])
+    features = folder / "features.tsv"
+    features.write_text(features.read_text() + fake_image("11").feature_line())
+    with pytest.raises(InputError, match=r"features.tsv, line 3 \(image 11\): image id occurs twice: 11"):
+        import_regions([folder], options(), skips("error"), tmp_path / "store")
+    other = vinvl([fake_image("22"), fake_image("44")], "other")
+    counts = import_regions([folder, other], options(), skips("skip"), tmp_path / "store")
+    assert RegionStore(tmp_path / "store").ids == ["11", "22", "44"]
+    assert counts["skipped"] == 2
+
+
+def test_predictions_without_features(vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+    folder = vinvl([fake_image("11"), fake_image("22")])
+    features = folder / "features.tsv"
+    features.write_text(features.read_text().splitlines(keepends=True)[0])
+    with pytest.raises(
+        InputError, match=r"predictions.tsv, line 2 \(image 22\): image has predictions but no features"
+    ):
+        import_regions([folder], options(), skips("error"), tmp_path / "store")
+
+
+def test_line_of_predictions_without_tab(vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+    folder = vinvl([fake_image("11"), fake_image("22")])
+    replace_line(folder / "predictions.tsv", 2, lambda line: "rubbish\n")
+    with pytest.raises(InputError, match=r"predictions.tsv, line 2: line is not 'image id, tab, JSON': b'rubbish"):
+        import_regions([folder], options(), skips("error"), tmp_path / "store")
+
+
+def test_image_ids_that_cannot_be_keys(vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+    for image_id in ("__meta__", "x" * 600):
+        folder = vinvl([fake_image(image_id)])
+        with pytest.raises(InputError, match="image id cannot be used"):
+            import_regions([folder], options(), skips("error"), tmp_path / "store")
+
+
+# --- how much may be bad
+
+
+def test_too_many_bad_records_stop(vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+    images = [fake_image(str(number)) for number in range(10, 30)]
+    for number in (3, 8):
+        images[number].boxes[0][2] = 700.0
+    folder = vinvl(images)
+    with pytest.raises(InputError) as error:
+        import_regions([folder], options(), skips("skip", 0.09), tmp_path / "store")
+    assert error.value.where == f"{folder / 'features.tsv'}, line 4"
+    assert "2 of 20 records are bad, more than max_skipped_fraction=0.09 allows" in error.value.problem
+    assert "box outside the image (2)" in error.value.problem
+    assert not (tmp_path / "store").exists()
+    assert import_regions([folder], options(), skips("skip", 0.1), tmp_path / "store")["images"] == 18
+
+
+def test_nothing_good(vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+    folder = vinvl([fake_image("1", confidence=[2, 2])])
+    with pytest.raises(InputError, match="no image can be used"):
+        import_regions([folder], options(), skips("skip", 1.0), tmp_path / "store")
+
+
+@pytest.mark.parametrize("missing", ["features.tsv", "predictions.tsv"])
+def test_missing_and_empty_files(missing: str, vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+    folder = vinvl([fake_image("1")])
+    (folder / missing).write_text("")
+    with pytest.raises(InputError, match=f"{missing}: is empty"):
+        import_regions([folder], options(), skips(), tmp_path / "store")
+    (folder / missing).unlink()
+    with pytest.raises(InputError, match=f"has no {missing}"):
+        import_regions([folder], options(), skips(), tmp_path / "store")
+
+
+def test_empty_and_missing_folders(skips: Any, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"has no features.tsv \(it has nothing\)"):
+        import_regions([tmp_path / "empty"], options(), skips(), tmp_path / "store")
+    with pytest.raises(InputError, match="no such folder"):
+        import_regions([tmp_path / "absent"], options(), skips(), tmp_path / "store")

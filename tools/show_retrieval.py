@@ -1,0 +1,15 @@
+#!/usr/bin/env python3
+"""Show some images of a corpus: their tags, their sentences with scores, and which phrase is linked to which tag.
+
+    python tools/show_retrieval.py corpus=data/corpus/toyworld [n=10] [seed=0]
+
+n images are chosen at random; another seed chooses others. Noun phrases are underlined, linked ones in the colour of
+their tag, with the similarity behind them.
+"""
+
+import sys
+
+from mmf_muvla.corpus.commands import run_command, show_command
+
+if __name__ == "__main__":
+    sys.exit(run_command(show_command, __doc__))
