@@ -27,7 +27,7 @@ setup(
         "matplotlib>=3.8",
         "numpy>=1.26",
         "omegaconf>=2.3",
-        "pillow>=10.0",
+        "pillow>=10.1",
         "pyarrow>=15.0",
         "pyyaml>=6.0",
         "requests>=2.31",

@@ -15,7 +15,7 @@ _ALLOWED = {
     (f"numpy.{core}.{module}", name)
     for core in ("core", "_core")
     for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
-} | {("numpy", "ndarray"), ("numpy", "dtype"), ("collections", "OrderedDict")}
+} | {("numpy", "ndarray"), ("numpy", "dtype"), ("builtins", "set"), ("collections", "OrderedDict")}
 
 
 class _RefusedError(Exception):
@@ -51,13 +51,16 @@ def load_object_array(path: str | Path) -> list[Any]:
             version = np.lib.format.read_magic(file)
             reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = reader(file)
-            if not dtype.hasobject:
-                raise InputError(str(path), f"is an array of {dtype}, not of objects", "Give an annotation array")
+            if dtype != np.dtype(object) or len(shape) != 1:
+                problem = f"is an array of {dtype} of shape {shape}, not a list of objects"
+                raise InputError(str(path), problem, "Give an annotation array")
             content = _RestrictedUnpickler(file).load()
         except _RefusedError as error:
             raise InputError(
                 str(path), f"contains {error}, which could run code", "Do not use this file; get it from its source"
             ) from error
-        except (ValueError, EOFError, pickle.UnpicklingError) as error:
+        except InputError:
+            raise
+        except Exception as error:  # a damaged pickle can fail in any way
             raise InputError(str(path), f"cannot be read ({error})", "Get the file again") from error
     return list(np.asarray(content, dtype=object).reshape(shape))

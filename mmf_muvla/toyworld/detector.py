@@ -1,0 +1,245 @@
+"""A simulated object detector: what a pooled-feature detector would say about a scene.
+
+Every region gets a 2048-number feature, a jittered box, a class name that is sometimes wrong, a confidence
+that knows a little about it, and now and then attributes. Features come out of a fixed random network of three
+layers. Its input mixes the object's category (one of a few prototypes), its colour (in the light or in the shade)
+and its size with the place around it, of which a pooled feature sees a little, and with latent factors that mean
+nothing (viewpoint, pose); noise joins before the last rectifier. So a class is several scattered clouds: a few
+examples do not show it, some hundreds do.
+
+The network's weights never change: worlds of different seeds are seen by the same detector.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmf_muvla.toyworld.scenes import Box, Scene, SceneObject
+from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, SIZE_WORDS, THEMES
+
+FEATURE_DIM = 2048
+
+_NETWORK_SEED = 2048
+_PROTOTYPES, _LIGHTS = 3, 2
+_CATEGORY_DIM, _COLOUR_DIM, _SIZE_DIM, _THEME_DIM, _VIEWPOINT_DIM = 48, 24, 8, 16, 64
+_CODE_DIM = _CATEGORY_DIM + _COLOUR_DIM + _SIZE_DIM
+_HIDDEN_DIM = 512
+_THRESHOLD = 1.2
+_BLOCK = 2048
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """How good the detector is. Probabilities are per object.
+
+    Attributes:
+        missed: the object gets no region.
+        doubled: the object gets a second, overlapping region.
+        misnamed: the region's class is another category.
+        attributes: the region carries attribute words.
+        box_jitter: standard deviation of each box side, as a share of the box's width or height.
+        surroundings: strength of the place around the object, which a pooled feature sees a little of; what the
+            object is and looks like has 1.
+        viewpoint: strength of the meaningless latent factors.
+        feature_noise: standard deviation of the noise that joins before the last rectifier.
+    """
+
+    missed: float = 0.05
+    doubled: float = 0.06
+    misnamed: float = 0.10
+    attributes: float = 0.125
+    box_jitter: float = 0.03
+    surroundings: float = 2.0
+    viewpoint: float = 2.5
+    feature_noise: float = 0.4
+
+
+@dataclass(frozen=True)
+class Region:
+    """One detection. ``box`` is in pixels, inside the picture; ``truth`` is the object that it shows."""
+
+    box: Box
+    name: str
+    confidence: float
+    attributes: tuple[str, ...]
+    truth: SceneObject
+
+
+@dataclass(frozen=True)
+class Detection:
+    """The detector's output on one scene: regions by falling confidence, and their features [n, 2048]."""
+
+    scene: Scene
+    regions: tuple[Region, ...]
+    features: Floats
+
+
+def detect(scenes: list[Scene], seed: str, config: DetectorConfig) -> list[Detection]:
+    """Run the simulated detector.
+
+    Args:
+        scenes: the pictures.
+        seed: every random choice derives from this text.
+        config: how good the detector is.
+
+    Returns:
+        One detection for each scene, in order, each with at least one region.
+    """
+    rng = random.Random(seed)
+    regions = [_find_regions(rng, scene, config) for scene in scenes]
+    shown = [(scene.theme, region.truth) for scene, found in zip(scenes, regions, strict=True) for region in found]
+    features = region_features(shown, np.random.default_rng(list(seed.encode())), config)
+    ends = np.cumsum([len(found) for found in regions])
+    return [
+        Detection(scene, tuple(found), features[end - len(found) : end])
+        for scene, found, end in zip(scenes, regions, ends, strict=True)
+    ]
+
+
+# ---- boxes and names ----------------------------------------------------------------------------------
+
+
+def _find_regions(rng: random.Random, scene: Scene, config: DetectorConfig) -> list[Region]:
+    found = []
+    for scene_object in scene.objects:
+        if rng.random() < config.missed:
+            continue
+        found.append(_region(rng, scene, scene_object, config))
+        if rng.random() < config.doubled:
+            found.append(_region(rng, scene, scene_object, config, confidence_factor=0.75))
+    if not found:  # an image without regions would be of no use to anybody
+        found.append(_region(rng, scene, scene.objects[-1], config))
+    found.sort(key=lambda region: -region.confidence)
+    return found
+
+
+def _region(
+    rng: random.Random, scene: Scene, truth: SceneObject, config: DetectorConfig, confidence_factor: float = 1.0
+) -> Region:
+    misnamed = rng.random() < config.misnamed
+    name = _confused_with(rng, truth.category, scene.theme) if misnamed else truth.category
+    confidence = rng.betavariate(3, 4) if misnamed else rng.betavariate(7, 2)
+    confidence = round(min(max(confidence * confidence_factor, 0.05), 0.999), 4)
+    attributes: tuple[str, ...] = ()
+    if rng.random() < config.attributes:
+        size = (SIZE_WORDS[truth.size][0],) if truth.size and rng.random() < 0.5 else ()
+        attributes = (*size, truth.colour if rng.random() < 0.95 else rng.choice(COLOURS))
+    return Region(_jittered(rng, scene, truth.box, config.box_jitter), name, confidence, attributes, truth)
+
+
+def _confused_with(rng: random.Random, name: str, theme: str) -> str:
+    """Another category: mostly one that looks alike, else one that fits the place."""
+    family = CATEGORIES[name].family
+    alike = [other for other, category in CATEGORIES.items() if category.family == family and other != name]
+    if alike and rng.random() < 0.7:
+        return rng.choice(alike)
+    return rng.choice([other for other in THEMES[theme].categories if other != name])
+
+
+def _jittered(rng: random.Random, scene: Scene, box: Box, jitter: float) -> Box:
+    """The box with each side moved, cut to the picture, at least four pixels wide and high."""
+    x1, y1, x2, y2 = box
+    dx, dy = jitter * (x2 - x1), jitter * (y2 - y1)
+    left = min(max(x1 + rng.gauss(0, dx), 0.0), scene.width - 4.0)
+    top = min(max(y1 + rng.gauss(0, dy), 0.0), scene.height - 4.0)
+    right = max(min(x2 + rng.gauss(0, dx), float(scene.width)), left + 4.0)
+    bottom = max(min(y2 + rng.gauss(0, dy), float(scene.height)), top + 4.0)
+    return (round(left, 2), round(top, 2), round(right, 2), round(bottom, 2))
+
+
+# ---- features -----------------------------------------------------------------------------------------
+
+
+def region_features(shown: list[tuple[str, SceneObject]], rng: np.random.Generator, config: DetectorConfig) -> Floats:
+    """Features of objects, each seen once, from a viewpoint and in a light of its own.
+
+    Args:
+        shown: n objects, each with the theme of its scene.
+        rng: source of prototypes, lights, viewpoints and noise.
+        config: ``surroundings``, ``viewpoint`` and ``feature_noise`` are used.
+
+    Returns:
+        [n, 2048], non-negative; about a quarter of the entries are above zero, and those have a mean near 1.
+    """
+    network = _Network()
+    themes, objects = [theme for theme, _ in shown], [it for _, it in shown]
+    names, sizes = list(CATEGORIES), [None, *SIZE_WORDS]
+    category = np.array([names.index(o.category) for o in objects])
+    colour = np.array([COLOURS.index(o.colour) for o in objects])
+    size = np.array([sizes.index(o.size) for o in objects])
+    prototype = rng.integers(_PROTOTYPES, size=len(objects))
+    light = rng.integers(_LIGHTS, size=len(objects))
+    surroundings = config.surroundings * network.themes[[list(THEMES).index(theme) for theme in themes]]
+    viewpoint = config.viewpoint * rng.standard_normal((len(objects), _VIEWPOINT_DIM), dtype=np.float32)
+
+    features = np.empty((len(objects), FEATURE_DIM), np.float32)
+    for start in range(0, len(objects), _BLOCK):  # a block's working memory is small
+        rows = slice(start, start + _BLOCK)
+        codes = network.codes(category[rows], prototype[rows], colour[rows], light[rows], size[rows])
+        drive = network.drive(codes, _on_grid(surroundings[rows]), _on_grid(viewpoint[rows]))
+        drive += config.feature_noise * rng.standard_normal(drive.shape, dtype=np.float32)
+        features[rows] = np.maximum(_on_grid(drive) - np.float32(_THRESHOLD), 0)
+    return features
+
+
+def _on_grid(values: Floats) -> Floats:
+    """Round to multiples of 1/64.
+
+    Products of such numbers add up without rounding in float32, so that the features' bytes depend neither on
+    the linear algebra library nor on its number of threads.
+    """
+    return np.rint(values * np.float32(64)) / np.float32(64)
+
+
+class _Network:
+    """The fixed random network. All its weights and activations lie on the grid of :func:`_on_grid`."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(_NETWORK_SEED)
+
+        def gaussian(*shape: int, scale: float) -> Floats:
+            return _on_grid(np.float32(scale) * rng.standard_normal(shape, dtype=np.float32))
+
+        # Categories of a family are alike; a category's prototypes are more so.
+        families = sorted({category.family for category in CATEGORIES.values()})
+        family_of = [families.index(category.family) for category in CATEGORIES.values()]
+        common = gaussian(len(families), _CATEGORY_DIM, scale=0.7)[family_of]
+        own = gaussian(len(CATEGORIES), _CATEGORY_DIM, scale=1.0)
+        variants = gaussian(len(CATEGORIES), _PROTOTYPES, _CATEGORY_DIM, scale=0.6)
+        self.prototypes = (common + own)[:, None] + variants  # [category, prototype, d]
+        # Light and shade of one colour have nothing in common, so that no single direction means "red".
+        self.colours = gaussian(len(COLOURS), _LIGHTS, _COLOUR_DIM, scale=1.2)
+        self.themes = gaussian(len(THEMES), _THEME_DIM, scale=1.0)
+        self.sizes = gaussian(1 + len(SIZE_WORDS), _SIZE_DIM, scale=1.0)
+
+        self.code_to_hidden = gaussian(_CODE_DIM, _HIDDEN_DIM, scale=_CODE_DIM**-0.5)
+        self.surroundings_to_hidden = gaussian(_THEME_DIM, _HIDDEN_DIM, scale=_THEME_DIM**-0.5)
+        self.viewpoint_to_hidden = gaussian(_VIEWPOINT_DIM, _HIDDEN_DIM, scale=_VIEWPOINT_DIM**-0.5)
+        self.hidden_to_hidden = gaussian(_HIDDEN_DIM, _HIDDEN_DIM, scale=1.7 * _HIDDEN_DIM**-0.5)
+        self.hidden_to_feature = gaussian(_HIDDEN_DIM, FEATURE_DIM, scale=0.7 * _HIDDEN_DIM**-0.5)
+
+    def codes(
+        self, category: Integers, prototype: Integers, colour: Integers, light: Integers, size: Integers
+    ) -> Floats:
+        """What each object is and looks like, [n, code]."""
+        parts = self.prototypes[category, prototype], self.colours[colour, light], self.sizes[size]
+        return np.concatenate(parts, axis=1)
+
+    def drive(self, codes: Floats, surroundings: Floats, viewpoint: Floats) -> Floats:
+        """Input of the last rectifier, [n, 2048], before noise."""
+        hidden = codes @ self.code_to_hidden + surroundings @ self.surroundings_to_hidden
+        hidden = _rectified(hidden + viewpoint @ self.viewpoint_to_hidden)
+        hidden = _rectified(hidden @ self.hidden_to_hidden)
+        return hidden @ self.hidden_to_feature
+
+
+def _rectified(values: Floats) -> Floats:
+    """ReLU, moved down a little so that its mean does not drown what differs."""
+    return _on_grid(np.maximum(values, 0) - np.float32(0.4))

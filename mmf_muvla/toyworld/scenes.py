@@ -1,0 +1,263 @@
+"""Scenes: themed places with objects in boxes, and the relations that hold between them.
+
+The boxes say everything that a text may say of positions: the functions at the end derive relations from
+them, so that captions, questions and pictures agree.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, SHELTERED, SHELTERS, SURFACES, THEMES, Theme
+
+PICTURE_SIZES = ((640, 480), (640, 426), (500, 375), (480, 480))
+"""Width and height in pixels."""
+
+MIN_OBJECTS, MAX_OBJECTS = 3, 9
+
+_SIZE_FACTORS = {"small": 0.70, None: 1.0, "large": 1.38}
+_OBJECT_COUNT_WEIGHTS = (14, 20, 22, 18, 13, 8, 5)  # 3 to 9 objects, 5.4 on average
+_PLACEMENT_TRIES = 12
+
+Box = tuple[float, float, float, float]
+"""x1, y1, x2, y2 in pixels from the upper left corner."""
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One thing in a scene. ``size`` is ``"small"``, ``"large"`` or None; ``box`` is in pixels."""
+
+    category: str
+    colour: str
+    size: str | None
+    box: Box
+
+    @property
+    def centre_x(self) -> float:
+        return (self.box[0] + self.box[2]) / 2
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture's ground truth. ``objects`` are in drawing order, from the back to the front."""
+
+    image_id: str
+    theme: str
+    width: int
+    height: int
+    objects: tuple[SceneObject, ...]
+
+    def to_record(self) -> dict[str, Any]:
+        """The line of ``scenes.jsonl`` that tells this scene."""
+        objects = [
+            {"category": o.category, "colour": o.colour, "size": o.size, "box": list(o.box)} for o in self.objects
+        ]
+        return {
+            "image_id": self.image_id,
+            "theme": self.theme,
+            "width": self.width,
+            "height": self.height,
+            "objects": objects,
+        }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Scene:
+        objects = tuple(SceneObject(o["category"], o["colour"], o["size"], tuple(o["box"])) for o in record["objects"])
+        return cls(record["image_id"], record["theme"], record["width"], record["height"], objects)
+
+
+def generate_scenes(
+    rng: random.Random, count: int, first_image_id: int, colour_habit: float, crowd_probability: float
+) -> Iterator[Scene]:
+    """Make ``count`` scenes.
+
+    Args:
+        rng: every choice comes from here.
+        count: number of scenes.
+        first_image_id: image ids count up from this number.
+        colour_habit: probability that an object takes one of its category's usual colours; otherwise all
+            colours are equally likely.
+        crowd_probability: probability that a scene holds a group of one gregarious category.
+    """
+    themes = tuple(THEMES.values())
+    for number in range(count):
+        theme = rng.choice(themes)
+        width, height = rng.choice(PICTURE_SIZES)
+        names = _choose_categories(rng, theme, crowd_probability)
+        objects = _place(rng, theme, width, height, names, colour_habit)
+        yield Scene(str(first_image_id + number), theme.name, width, height, objects)
+
+
+def _choose_categories(rng: random.Random, theme: Theme, crowd_probability: float) -> list[str]:
+    """Category names of one scene's objects, repeats included."""
+    total = rng.choices(range(MIN_OBJECTS, MAX_OBJECTS + 1), _OBJECT_COUNT_WEIGHTS)[0]
+    pool = {name: 3.0 for name in theme.typical} | {name: 1.0 for name in theme.occasional}
+    names: list[str] = []
+    if rng.random() < crowd_probability:
+        crowd = rng.choice([name for name in pool if CATEGORIES[name].gregarious])
+        names += [crowd] * min(rng.randint(2, 4), total - 1)
+        del pool[crowd]
+    while len(names) < total and pool:
+        name = rng.choices(list(pool), list(pool.values()))[0]
+        names.append(name)
+        del pool[name]
+    return names
+
+
+def _place(
+    rng: random.Random, theme: Theme, width: int, height: int, names: list[str], colour_habit: float
+) -> tuple[SceneObject, ...]:
+    """Give every object a look and a box: far things first, then what stands on or under other things."""
+    looks = []
+    for name in names:
+        category = CATEGORIES[name]
+        colour = rng.choice(category.colours if rng.random() < colour_habit else COLOURS)
+        size = rng.choices(("small", None, "large"), (2, 6, 2))[0]
+        looks.append((name, colour, size))
+    # Carriers come first, so that the things on and under them find their places.
+    looks.sort(key=lambda look: look[0] not in SURFACES and look[0] not in SHELTERS)
+
+    placed: list[tuple[float, SceneObject]] = []  # with the depth key that decides the drawing order
+    for name, colour, size in looks:
+        depth_key, box = _find_box(rng, theme, width, height, name, size, placed)
+        placed.append((depth_key, SceneObject(name, colour, size, box)))
+    placed.sort(key=lambda item: item[0])
+    return tuple(scene_object for _, scene_object in placed)
+
+
+def _find_box(
+    rng: random.Random,
+    theme: Theme,
+    width: int,
+    height: int,
+    name: str,
+    size: str | None,
+    placed: list[tuple[float, SceneObject]],
+) -> tuple[float, Box]:
+    """The candidate place that hides others, and is hidden, least."""
+    best: tuple[float, float, Box] | None = None
+    for _ in range(_PLACEMENT_TRIES):
+        depth_key, box, host = _propose(rng, theme, width, height, name, size, placed)
+        clutter = sum(_cover(box, other.box) for _, other in placed if other is not host)
+        if best is None or clutter < best[0]:
+            best = (clutter, depth_key, box)
+        if clutter < 0.02:
+            break
+    assert best is not None
+    return best[1], best[2]
+
+
+def _propose(
+    rng: random.Random,
+    theme: Theme,
+    width: int,
+    height: int,
+    name: str,
+    size: str | None,
+    placed: list[tuple[float, SceneObject]],
+) -> tuple[float, Box, SceneObject | None]:
+    """One random place: its depth key (larger is nearer), its box, and what carries or shelters the object."""
+    category = CATEGORIES[name]
+    object_height = category.height * height * _SIZE_FACTORS[size]
+    object_width = min(object_height * category.aspect, 0.62 * width)
+    object_height = object_width / category.aspect
+    top_of_ground = theme.horizon * height
+
+    if category.zone == "surface":
+        hosts = [(key, o) for key, o in placed if o.category in SURFACES and o.box[2] - o.box[0] > 1.2 * object_width]
+        if hosts and rng.random() < 0.85:
+            key, host = rng.choice(hosts)
+            x = rng.uniform(host.box[0], host.box[2] - object_width)
+            bottom = host.box[1] + SURFACES[host.category] * (host.box[3] - host.box[1])
+            return key + 0.001, _box(x, bottom, object_width, object_height), host
+    if name in SHELTERED and rng.random() < 0.30:
+        hosts = [(key, o) for key, o in placed if _fits_under(object_width, object_height, o)]
+        if hosts:
+            key, host = rng.choice(hosts)
+            x = rng.uniform(host.box[0], host.box[2] - object_width)
+            return key + 0.002, _box(x, host.box[3], object_width, object_height), host
+
+    x = rng.uniform(0.01 * width, 0.99 * width - object_width)
+    if category.zone == "sky":
+        bottom = rng.uniform(max(0.12 * height, object_height + 2), top_of_ground)
+        return 0.0, _box(x, bottom, object_width, object_height), None
+    if category.zone == "wall":
+        bottom = rng.uniform(max(0.16 * height, object_height + 2), 0.9 * top_of_ground)
+        return 0.0, _box(x, bottom, object_width, object_height), None
+    # Far things stand higher in the picture and look smaller.
+    nearness = rng.random()
+    scale = 0.72 + 0.28 * nearness
+    bottom = top_of_ground + (0.18 + 0.80 * nearness) * (height - top_of_ground)
+    object_width, object_height = object_width * scale, object_height * scale
+    bottom = max(bottom, object_height + 2)
+    x = rng.uniform(0.01 * width, 0.99 * width - object_width)
+    return 1.0 + nearness, _box(x, bottom, object_width, object_height), None
+
+
+def _fits_under(width: float, height: float, host: SceneObject) -> bool:
+    if host.category not in SHELTERS:
+        return False
+    x1, y1, x2, y2 = host.box
+    return width < 0.8 * (x2 - x1) and height < (1 - SHELTERS[host.category]) * (y2 - y1)
+
+
+def _box(x: float, bottom: float, width: float, height: float) -> Box:
+    return (round(x, 1), round(bottom - height, 1), round(x + width, 1), round(bottom, 1))
+
+
+def _cover(a: Box, b: Box) -> float:
+    """Shared area as a share of the smaller box."""
+    w = min(a[2], b[2]) - max(a[0], b[0])
+    h = min(a[3], b[3]) - max(a[1], b[1])
+    if w <= 0 or h <= 0:
+        return 0.0
+    return w * h / min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
+
+
+# ---- relations ------------------------------------------------------------------------------------------
+
+
+def is_on(a: SceneObject, b: SceneObject) -> bool:
+    """Whether ``a`` stands on the furniture ``b``."""
+    if b.category not in SURFACES or CATEGORIES[a.category].zone != "surface":
+        return False
+    x1, y1, x2, y2 = b.box
+    top = y1 + SURFACES[b.category] * (y2 - y1)
+    return x1 - 1 <= a.box[0] and a.box[2] <= x2 + 1 and abs(a.box[3] - top) <= 1
+
+
+def is_under(a: SceneObject, b: SceneObject) -> bool:
+    """Whether ``a`` is under the roof of ``b`` (a table's top, a tree's crown)."""
+    if b.category not in SHELTERS or a.category not in SHELTERED:
+        return False
+    x1, y1, x2, y2 = b.box
+    roof = y1 + SHELTERS[b.category] * (y2 - y1)
+    return x1 - 1 <= a.box[0] and a.box[2] <= x2 + 1 and a.box[1] >= roof - 1 and abs(a.box[3] - y2) <= 1
+
+
+def is_left_of(a: SceneObject, b: SceneObject) -> bool:
+    """Whether ``a`` ends, or nearly ends, before ``b`` begins."""
+    smaller = min(a.box[2] - a.box[0], b.box[2] - b.box[0])
+    return a.box[2] - b.box[0] <= 0.15 * smaller
+
+
+def is_right_of(a: SceneObject, b: SceneObject) -> bool:
+    return is_left_of(b, a)
+
+
+def is_above(a: SceneObject, b: SceneObject) -> bool:
+    """Whether ``a`` is in the air, or on the wall, over ``b``."""
+    in_the_air = CATEGORIES[a.category].zone in ("sky", "wall")
+    overlap = min(a.box[2], b.box[2]) - max(a.box[0], b.box[0])
+    return in_the_air and a.box[3] <= b.box[1] + 1 and overlap > 0
+
+
+def is_near(a: SceneObject, b: SceneObject, scene: Scene) -> bool:
+    """Whether two things stand side by side with little room between them."""
+    gap = max(a.box[0] - b.box[2], b.box[0] - a.box[2])
+    overlap = min(a.box[3], b.box[3]) - max(a.box[1], b.box[1])
+    lower = min(a.box[3] - a.box[1], b.box[3] - b.box[1])
+    return -0.2 * lower <= gap <= 0.08 * scene.width and overlap >= 0.5 * lower

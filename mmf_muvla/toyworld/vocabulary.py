@@ -1,0 +1,258 @@
+"""What exists in the toy world: categories, their words, their looks, and the places they live in.
+
+A category has one *name*, the word that the detector's tags use. Its *synonyms* occur in texts and questions
+only: whoever learns from tags alone has never seen them beside a region.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+COLOURS = ("red", "yellow", "green", "blue", "brown", "black", "white", "gray")
+"""Every object has exactly one of these."""
+
+SIZES = ("small", "large")
+"""An object is small for its kind, large for its kind, or neither (``None``)."""
+
+SIZE_WORDS = {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")}
+"""How texts speak of sizes; the detector's attributes use the first word only."""
+
+
+@dataclass(frozen=True)
+class Noun:
+    """A countable English noun with its plural."""
+
+    singular: str
+    plural: str
+
+
+@dataclass(frozen=True)
+class Category:
+    """One kind of object.
+
+    Attributes:
+        noun: the word of the detector's tags.
+        synonyms: words that only texts use.
+        family: kinds that look alike; the detector confuses them, and a picture draws them alike.
+        colours: what it usually looks like. Any other colour is possible.
+        zone: where it stays: ``"ground"``, ``"sky"``, ``"wall"``, or ``"surface"`` (on furniture if there is any).
+        height: height of an ordinary specimen in the foreground, as a share of the picture's height.
+        aspect: width divided by height.
+        gregarious: whether several of them often occur together.
+    """
+
+    noun: Noun
+    synonyms: tuple[Noun, ...]
+    family: str
+    colours: tuple[str, ...]
+    zone: str
+    height: float
+    aspect: float
+    gregarious: bool
+
+    @property
+    def name(self) -> str:
+        return self.noun.singular
+
+    @property
+    def nouns(self) -> tuple[Noun, ...]:
+        """The name first, then the synonyms."""
+        return (self.noun, *self.synonyms)
+
+
+_IRREGULAR_PLURALS = {
+    "man": "men",
+    "woman": "women",
+    "gentleman": "gentlemen",
+    "sheep": "sheep",
+    "aircraft": "aircraft",
+    "bus": "buses",
+    "minibus": "minibuses",
+    "couch": "couches",
+    "lioness": "lionesses",
+    "bench": "benches",
+    "dish": "dishes",
+    "lady": "ladies",
+    "pony": "ponies",
+    "puppy": "puppies",
+    "kitty": "kitties",
+    "lorry": "lorries",
+    "calf": "calves",
+}
+
+
+def _noun(singular: str) -> Noun:
+    return Noun(singular, _IRREGULAR_PLURALS.get(singular, singular + "s"))
+
+
+def _category(
+    words: str, family: str, colours: str, zone: str, height: float, aspect: float, gregarious: bool = False
+) -> Category:
+    name, *synonyms = (_noun(word) for word in words.split("/"))
+    return Category(name, tuple(synonyms), family, tuple(colours.split("/")), zone, height, aspect, gregarious)
+
+
+_ALL = (
+    # people
+    _category("man/guy/gentleman", "person", "blue/black/gray", "ground", 0.50, 0.36, True),
+    _category("woman/lady", "person", "red/white/blue", "ground", 0.48, 0.36, True),
+    _category("boy/lad", "person", "green/blue/yellow", "ground", 0.36, 0.38, True),
+    _category("girl/schoolgirl", "person", "yellow/red/white", "ground", 0.35, 0.38, True),
+    # animals of house and farm
+    _category("dog/puppy/hound", "beast", "brown/black/white", "ground", 0.20, 1.35, True),
+    _category("cat/kitten/kitty", "beast", "gray/black/white", "surface", 0.15, 1.25, True),
+    _category("horse/pony", "beast", "brown/black/white", "ground", 0.38, 1.20, True),
+    _category("cow/calf", "beast", "brown/black/white", "ground", 0.32, 1.40, True),
+    _category("sheep/lamb", "beast", "white/black/gray", "ground", 0.23, 1.30, True),
+    _category("pig/hog", "beast", "white/brown/black", "ground", 0.20, 1.50, True),
+    _category("chicken/hen", "fowl", "white/brown/red", "ground", 0.14, 1.00, True),
+    _category("duck/mallard", "fowl", "white/green/brown", "ground", 0.13, 1.20, True),
+    _category("pigeon/dove", "fowl", "blue/gray/black", "sky", 0.10, 1.40, True),
+    # animals of the zoo
+    _category("elephant", "wild", "gray/brown", "ground", 0.46, 1.35),
+    _category("giraffe", "wild", "yellow/brown", "ground", 0.60, 0.62),
+    _category("zebra", "wild", "white/black", "ground", 0.34, 1.30, True),
+    _category("lion/lioness", "wild", "yellow/brown", "ground", 0.28, 1.45),
+    _category("monkey/ape", "wild", "brown/black/gray", "ground", 0.22, 0.85, True),
+    # things that move
+    _category("car/automobile/sedan", "vehicle", "red/blue/white", "ground", 0.25, 2.00, True),
+    _category("truck/lorry", "vehicle", "green/white/blue", "ground", 0.33, 1.90),
+    _category("bus/minibus", "vehicle", "yellow/red", "ground", 0.36, 2.00),
+    _category("tractor", "vehicle", "green/red", "ground", 0.33, 1.35),
+    _category("bicycle/bike", "cycle", "red/blue/black", "ground", 0.24, 1.50, True),
+    _category("motorcycle/motorbike", "cycle", "black/red/gray", "ground", 0.25, 1.55),
+    _category("boat/sailboat/ship", "craft", "white/blue/red", "ground", 0.32, 1.20, True),
+    _category("airplane/plane/aircraft", "craft", "white/gray", "sky", 0.15, 2.30),
+    # furniture
+    _category("chair/armchair", "furniture", "brown/white/black", "ground", 0.28, 0.75, True),
+    _category("table", "furniture", "brown/white", "ground", 0.24, 1.90),
+    _category("couch/sofa", "furniture", "red/gray/green", "ground", 0.27, 2.10),
+    _category("bench", "furniture", "brown/green", "ground", 0.21, 2.10),
+    _category("desk", "furniture", "brown/black", "ground", 0.26, 1.80),
+    _category("lamp/lantern", "furnishing", "yellow/white", "surface", 0.20, 0.55),
+    # things on tables
+    _category("cup/mug", "tableware", "white/blue/red", "surface", 0.085, 1.05, True),
+    _category("bowl/dish", "tableware", "white/green/blue", "surface", 0.085, 1.70, True),
+    _category("bottle/flask", "tableware", "green/brown", "surface", 0.16, 0.36, True),
+    _category("apple", "fruit", "red/green/yellow", "surface", 0.080, 1.00, True),
+    _category("banana", "fruit", "yellow/green", "surface", 0.080, 1.60, True),
+    _category("book/novel", "paper", "blue/red/brown", "surface", 0.100, 1.15, True),
+    _category("laptop/computer", "device", "gray/black", "surface", 0.15, 1.30, True),
+    _category("phone/telephone", "device", "black/white", "surface", 0.110, 0.55),
+    _category("television/tv", "device", "black/gray", "wall", 0.24, 1.55),
+    _category("clock/timepiece", "furnishing", "white/brown/black", "wall", 0.15, 1.00),
+    # outdoors
+    _category("tree/oak", "plant", "green/brown", "ground", 0.56, 0.75, True),
+    _category("flower/blossom", "plant", "red/yellow/white", "ground", 0.17, 0.60, True),
+    _category("house/cottage", "building", "white/red/brown", "ground", 0.48, 1.20),
+    _category("umbrella/parasol", "toy", "red/blue/yellow", "ground", 0.30, 1.10, True),
+    _category("ball", "toy", "red/white/yellow", "ground", 0.10, 1.00, True),
+    _category("kite", "toy", "red/yellow/blue", "sky", 0.17, 0.85, True),
+)
+
+CATEGORIES = {category.name: category for category in _ALL}
+"""Every category by name, in a fixed order."""
+
+SURFACES = {"table": 0.06, "desk": 0.06, "bench": 0.42, "couch": 0.48}
+"""Furniture that carries things, with the height of its top as a share of its box, from above."""
+
+SHELTERS = {"table": 0.40, "desk": 0.40, "bench": 0.60, "tree": 0.62, "umbrella": 0.50}
+"""What small things can be under, with the lower edge of its roof as a share of its box, from above."""
+
+SHELTERED = ("dog", "cat", "ball", "duck", "chicken", "boy", "girl")
+"""What is found under shelters, if it fits."""
+
+
+@dataclass(frozen=True)
+class Theme:
+    """A kind of place.
+
+    Attributes:
+        name: how manifests and records call it.
+        places: how texts call it, each with its preposition.
+        typical: categories that make the place what it is.
+        occasional: categories seen there now and then.
+        horizon: where the ground (or floor) begins, as a share of the picture's height from above.
+    """
+
+    name: str
+    places: tuple[str, ...]
+    typical: tuple[str, ...]
+    occasional: tuple[str, ...]
+    horizon: float
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        return self.typical + self.occasional
+
+
+def _theme(name: str, places: str, typical: str, occasional: str, horizon: float) -> Theme:
+    return Theme(name, tuple(places.split("/")), tuple(typical.split()), tuple(occasional.split()), horizon)
+
+
+_THEMES = (
+    _theme(
+        "kitchen",
+        "in a kitchen/in a bright kitchen/in the kitchen",
+        "table chair cup bowl bottle apple banana",
+        "woman man girl boy cat clock lamp phone flower",
+        0.52,
+    ),
+    _theme(
+        "living room",
+        "in a living room/in the living room/in a cozy lounge",
+        "couch television lamp book table cat chair",
+        "dog man woman girl boy phone clock ball cup flower laptop",
+        0.50,
+    ),
+    _theme(
+        "office",
+        "in an office/at the office/in a tidy workplace",
+        "desk laptop phone book chair clock lamp",
+        "man woman cup bottle television flower table",
+        0.50,
+    ),
+    _theme(
+        "street",
+        "on a street/in a busy street/along a city road",
+        "car truck bus bicycle motorcycle house",
+        "man woman boy dog tree umbrella pigeon bench airplane cat",
+        0.40,
+    ),
+    _theme(
+        "farm",
+        "on a farm/in a farmyard/in a wide field",
+        "horse cow sheep pig chicken duck tractor",
+        "house tree dog man woman pigeon truck flower",
+        0.38,
+    ),
+    _theme(
+        "park",
+        "in a park/in the park/on a green lawn",
+        "tree bench flower kite dog ball bicycle",
+        "boy girl man woman pigeon duck umbrella book banana apple",
+        0.40,
+    ),
+    _theme(
+        "beach",
+        "at the beach/on a sandy beach/by the sea",
+        "boat umbrella kite ball pigeon airplane",
+        "man woman girl boy dog chair bottle book motorcycle",
+        0.42,
+    ),
+    _theme(
+        "zoo",
+        "at the zoo/in a zoo/in a wildlife park",
+        "elephant giraffe zebra lion monkey",
+        "tree boy girl man woman pigeon bench duck",
+        0.36,
+    ),
+)
+
+THEMES = {theme.name: theme for theme in _THEMES}
+"""Every theme by name, in a fixed order."""
+
+
+def synonym_words() -> frozenset[str]:
+    """Every singular and plural that texts use and tags never do."""
+    return frozenset(word for category in _ALL for noun in category.synonyms for word in (noun.singular, noun.plural))

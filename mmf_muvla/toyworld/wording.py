@@ -1,0 +1,83 @@
+"""Small pieces of English that captions, books and questions share."""
+
+from __future__ import annotations
+
+import random
+
+from mmf_muvla.toyworld.vocabulary import CATEGORIES, Noun
+
+NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+_POSTURES = {
+    "person": ("standing", "waiting", "smiling", "resting"),
+    "beast": ("standing", "resting", "looking around"),
+    "fowl": ("walking about", "looking for food"),
+    "wild": ("standing", "looking around", "resting"),
+    "vehicle": ("parked", "standing", "waiting"),
+    "cycle": ("parked", "standing"),
+    "craft": ("lying",),
+    "furniture": ("standing",),
+    "furnishing": ("placed",),
+    "tableware": ("standing", "sitting"),
+    "fruit": ("lying", "sitting"),
+    "paper": ("lying",),
+    "device": ("placed",),
+    "plant": ("growing",),
+    "building": ("standing",),
+    "toy": ("lying",),
+}
+_POSTURES_OF_CATEGORY = {
+    "airplane": ("flying", "passing"),
+    "pigeon": ("flying", "hovering"),
+    "kite": ("flying", "floating"),
+    "boat": ("anchored", "resting"),
+    "clock": ("hanging",),
+    "television": ("hanging", "mounted"),
+    "umbrella": ("standing", "placed"),
+}
+
+
+def posture(rng: random.Random, category: str) -> str:
+    """What things of a category do in a picture, as a participle ("standing")."""
+    return rng.choice(_POSTURES_OF_CATEGORY.get(category) or _POSTURES[CATEGORIES[category].family])
+
+
+def choose_noun(rng: random.Random, category: str, synonym_share: float = 0.45) -> Noun:
+    """A word for a category: its name, or one of its synonyms with probability ``synonym_share``."""
+    synonyms = CATEGORIES[category].synonyms
+    if synonyms and rng.random() < synonym_share:
+        return rng.choice(synonyms)
+    return CATEGORIES[category].noun
+
+
+def is_person(category: str) -> bool:
+    """Whether a colour is the colour of clothes."""
+    return CATEGORIES[category].family == "person"
+
+
+def coloured(category: str, noun: str, colour: str, size: str = "") -> str:
+    """A noun with its adjectives: "small red car", but "small man in red". Empty words are left out."""
+    if is_person(category) and colour:
+        return " ".join(word for word in (size, noun, "in", colour) if word)
+    return " ".join(word for word in (size, colour, noun) if word)
+
+
+def has_colour(category: str, colour: str) -> str:
+    """The predicate: "is red", but "wears red"."""
+    return f"{'wears' if is_person(category) else 'is'} {colour}"
+
+
+def with_article(words: str) -> str:
+    """Put "a" or "an" before a singular phrase."""
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def capitalised(sentence: str) -> str:
+    """The sentence with its first letter, which may follow a quotation mark, in upper case."""
+    first = 1 if sentence.startswith('"') else 0
+    return sentence[:first] + sentence[first].upper() + sentence[first + 1 :]
+
+
+def listing(phrases: list[str]) -> str:
+    """Join phrases: "a, b and c"."""
+    return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"

@@ -1,0 +1,23 @@
+#!/usr/bin/env python3
+"""Make the toy world: detector output, unpaired texts, held-out pairs and a question task.
+
+    python tools/make_toyworld.py [out=data/toyworld] [seed=0] [overwrite=true] [key=value …]
+
+The keys are the fields of mmf_muvla.toyworld.ToyWorldConfig: scenes=5000, captions=20000, detector.misnamed=0.2. A
+world that is already there with the same settings is left as it is; one with other settings is replaced only with
+overwrite=true. Equal settings make equal files.
+"""
+
+import sys
+
+from mmf_muvla.errors import InputError
+from mmf_muvla.toyworld.command import make_toyworld
+
+if __name__ == "__main__":
+    if any(argument in ("-h", "--help", "help") for argument in sys.argv[1:]):
+        print(__doc__)
+        sys.exit(0)
+    try:
+        make_toyworld(sys.argv[1:])
+    except InputError as error:
+        sys.exit(f"error: {error}")
