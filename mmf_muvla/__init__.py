@@ -1,7 +1,7 @@
 """mmf-muvla: unsupervised vision-and-language pre-training by retrieval-based multi-granular alignment, for MMF.
 
-Name this package as MMF's user directory (``env.user_dir: mmf_muvla``) and MMF knows the model ``muvla``, its data sets,
-losses, metrics, scheduler and trainer.
+Name this package as MMF's user directory (``env.user_dir: mmf_muvla``) and MMF knows the model ``muvla``, its data
+sets, losses, metrics, scheduler and trainer.
 
 This file runs at the start of every interpreter of the environment (see :mod:`mmf_muvla.compat`): it imports nothing.
 """

@@ -156,6 +156,15 @@ class Corpus:
             link_similarity=self._link_similarities[batch][row].reshape(shape).copy(),
         )
 
+    def sentence_ids(self, index: int) -> np.ndarray:
+        """An image's sentences alone, best first, int64 [K]: as in its item, without reading its regions.
+
+        Raises:
+            IndexError: there is no such image.
+        """
+        batch, row = self._pairs.locate(index)
+        return self._sentence_ids[batch][row].astype(np.int64)
+
     def sentence(self, number: int) -> Sentence:
         """A sentence by its number.
 

@@ -108,7 +108,7 @@ class PretrainingDataset(BaseDataset):
             rows["region_phrase"] = region_phrase_row(tokens, links, rng["region_phrase"], vocabulary, masking)
         if "image_sentence" in self.objectives:
             rows["matched"] = image_sentence_row(tokens, n, True, rng["matched"], vocabulary, masking)
-            other = draw_negative(item.sentence_ids, self.corpus.num_sentences, rng["negative"])
+            other = draw_negative(item.sentence_ids, self.corpus.sentence_ids, len(self.corpus), rng["negative"])
             other_tokens, _ = self.words(self.corpus.sentence(other).text, self.max_text_tokens)
             rows["mismatched"] = image_sentence_row(other_tokens, n, False, rng["mismatched"], vocabulary, masking)
         image = ImageArrays(

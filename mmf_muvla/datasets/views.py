@@ -21,15 +21,19 @@ Nothing here knows MMF or PyTorch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmf_muvla.errors import InputError
+
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
+_NEGATIVE_DRAWS = 1000
 IGNORE = -100  # "no target here", PyTorch's usual label
 
 ROWS = ("region_tag", "region_phrase", "matched", "mismatched")
@@ -266,22 +270,38 @@ def image_sentence_row(
     )
 
 
-def draw_negative(own_sentences: Ints, num_sentences: int, rng: np.random.Generator) -> int:
-    """A sentence drawn uniformly from those that are not the image's own.
+def draw_negative(
+    own_sentences: Ints, sentences_of: Callable[[int], Ints], num_images: int, rng: np.random.Generator
+) -> int:
+    """A sentence that was retrieved for another image and not for this one.
+
+    An image is drawn uniformly and one of its K sentences, again until the sentence is not one of the image's own. So a
+    sentence is as often a negative as it is a positive, and the text alone says nothing about the match; drawn from all
+    sentences alike, popular ones would be known as positives.
 
     Args:
         own_sentences: int [K], the sentences retrieved for the image.
-        num_sentences: size of the pool; must be larger than the number of distinct own sentences.
+        sentences_of: gives the K sentences of any image by its number.
+        num_images: number of images.
+        rng: source of randomness.
 
     Returns:
-        A sentence index in ``range(num_sentences)``, never one of ``own_sentences``.
+        A sentence index, never one of ``own_sentences``.
+
+    Raises:
+        InputError: so many draws gave own sentences only that (nearly) all images must have the same ones.
     """
-    own = np.unique(own_sentences)
-    drawn = int(rng.integers(num_sentences - len(own)))
-    for sentence in own:  # skip over the own ones, in ascending order
-        if drawn >= sentence:
-            drawn += 1
-    return drawn
+    own = set(own_sentences.tolist())
+    for _ in range(_NEGATIVE_DRAWS):
+        candidates = sentences_of(int(rng.integers(num_images)))
+        drawn = int(candidates[rng.integers(len(candidates))])
+        if drawn not in own:
+            return drawn
+    raise InputError(
+        "the corpus",
+        f"{_NEGATIVE_DRAWS} draws among the sentences of {num_images} images gave no negative for an image",
+        "Build it with more sentences: nearly all images have the same ones",
+    )
 
 
 def _with_ends(values: NDArray[np.generic], first: int, last: int) -> Ints:

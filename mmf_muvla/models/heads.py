@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmf_muvla.errors import InputError
 from mmf_muvla.models.trunk import TrunkConfig, initialize_weights
 
 
@@ -33,10 +35,58 @@ class VocabularyHead(nn.Module):
 
 
 def linear_head(config: TrunkConfig, outputs: int) -> nn.Linear:
-    """A fully connected head (MRC: classes; MRFR: feature numbers; ITM: one logit), initialised as BERT's are."""
+    """A fully connected head (MRC: classes; MRFR: feature numbers; ITM: a logit), initialised as BERT's are."""
     head = nn.Linear(config.hidden_size, outputs)
     initialize_weights(head)
     return head
+
+
+class MatchingHead(nn.Module):
+    """ITM: does the text belong to the image?
+
+    Args:
+        config: the trunk's shape.
+        pooling: ``cls``, the paper's fully connected layer on [CLS]; or ``mean``, a two-layer network on the mean
+            states of text and regions, which learns from far fewer pairs: a short run is over before [CLS] has
+            learned to look at words and regions.
+
+    Raises:
+        InputError: ``pooling`` is neither.
+    """
+
+    def __init__(self, config: TrunkConfig, pooling: str):
+        super().__init__()
+        if pooling not in ("cls", "mean"):
+            raise InputError("model_config.muvla.itm_pooling", f"unknown value {pooling!r}", "Choose cls or mean")
+        self.pooling = pooling
+        if pooling == "cls":
+            self.classifier: nn.Module = linear_head(config, 1)
+        else:
+            self.classifier = ClassifierHead(2 * config.hidden_size, config.hidden_size, num_labels=1, dropout=0.0)
+
+    def forward(self, text: Tensor, text_mask: Tensor, regions: Tensor, region_mask: Tensor) -> Tensor:
+        """Score pairs.
+
+        Args:
+            text: states of the text, float [..., T, hidden]; [CLS] is the first.
+            text_mask: bool [..., T], True at real tokens.
+            regions: states of the regions, float [..., R, hidden].
+            region_mask: bool [..., R], True at real regions.
+
+        Returns:
+            Logits, float [...].
+        """
+        if self.pooling == "cls":
+            pooled = text[..., 0, :]
+        else:
+            pooled = torch.cat([masked_mean(text, text_mask), masked_mean(regions, region_mask)], dim=-1)
+        return self.classifier(pooled).squeeze(-1)
+
+
+def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the positions where ``mask`` is True: [..., L, hidden], [..., L] -> [..., hidden]."""
+    weights = mask.unsqueeze(-1).to(states.dtype)
+    return (states * weights).sum(dim=-2) / weights.sum(dim=-2).clamp(min=1)
 
 
 class ClassifierHead(nn.Module):

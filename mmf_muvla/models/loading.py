@@ -28,7 +28,9 @@ def load_run(folder: str | Path, weights: str = "muvla_final.safetensors") -> Mu
     config_path = folder / "config.yaml"
     if not config_path.is_file():
         raise InputError(str(config_path), "no such file", "Give the save_dir of a run of this project")
-    model = MuVLA(OmegaConf.load(config_path).model_config.muvla)
+    options = OmegaConf.load(config_path).model_config.muvla
+    options.region_init = None  # only a start, and its corpus may be gone
+    model = MuVLA(options)
     model.build()
     # A tied matrix stands once in a safetensors file, so some names may be absent; sharing fills them in.
     state = read_checkpoint_file(folder / weights)["model"]

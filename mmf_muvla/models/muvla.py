@@ -10,10 +10,13 @@ from mmf.models.base_model import BaseModel
 from omegaconf import OmegaConf, open_dict
 from torch import nn
 
+from mmf_muvla.corpus.store import Corpus
+from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.classification import ClassificationHeads
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.pretraining import PretrainingHeads
+from mmf_muvla.models.region_init import start_regions_at_their_words
 from mmf_muvla.paths import resource_path
 
 TASKS = ("pretraining", "classification")
@@ -29,7 +32,7 @@ class MuVLA(BaseModel):
 
     def __init__(self, config: Any):
         super().__init__(config)
-        self.options: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(config), resolve=True)  # type: ignore[assignment]
+        self.options: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
 
     @classmethod
     def config_path(cls) -> str:
@@ -45,11 +48,13 @@ class MuVLA(BaseModel):
         self.encoder = Encoder.from_options(options["trunk"])
         task = options["task"]
         if task == "pretraining":
+            self._start_regions()
             self.heads: nn.Module = PretrainingHeads(
                 self.encoder,
                 feature_dim=options["trunk"]["feature_dim"],
                 num_object_classes=self._size("num_object_classes"),
                 warmup_epochs=options["curriculum"]["warmup_epochs"],
+                itm_pooling=options["itm_pooling"],
             )
         elif task == "classification":
             self.heads = ClassificationHeads(
@@ -57,6 +62,21 @@ class MuVLA(BaseModel):
             )
         else:
             raise InputError("model_config.muvla.task", f"unknown task {task!r}", f"The tasks are {', '.join(TASKS)}")
+
+    def _start_regions(self) -> None:
+        """Start the projection of region features as ``region_init`` says."""
+        options = self.options["region_init"]
+        if options is None:
+            return
+        explained = start_regions_at_their_words(
+            self.encoder.embeddings,
+            Corpus(options["corpus"]),
+            WordPieces(self.options["trunk"]["pretrained"]),
+            max_regions=options["max_regions"],
+            ridge=options["ridge"],
+        )
+        if writer := registry.get("writer", no_warning=True):
+            writer.write(f"regions start at the words of their tags: {explained:.0%} of the variance explained")
 
     def _size(self, option: str) -> int:
         """A number of classes: from the config, else from the loaded data set (and then kept in the config)."""

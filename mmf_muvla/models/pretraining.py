@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmf_muvla.datasets.views import IGNORE, OBJECTIVES, ROWS_OF_OBJECTIVE
 from mmf_muvla.losses.curriculum import pair_weights, view_weights
 from mmf_muvla.models.encoder import Encoder
-from mmf_muvla.models.heads import VocabularyHead, linear_head
+from mmf_muvla.models.heads import MatchingHead, VocabularyHead, linear_head
 from mmf_muvla.models.outputs import Predictions, PretrainingOutput
 
 VIEW_OF_ROW = {row: OBJECTIVES.index(view) for view, rows in ROWS_OF_OBJECTIVE.items() for row in rows}
@@ -25,9 +25,12 @@ class PretrainingHeads(nn.Module):
         feature_dim: size of a region feature, for MRFR.
         num_object_classes: number of detector classes, for MRC.
         warmup_epochs: m of the curriculum.
+        itm_pooling: what the matching head looks at, see :class:`MatchingHead`.
     """
 
-    def __init__(self, encoder: Encoder, feature_dim: int, num_object_classes: int, warmup_epochs: int):
+    def __init__(
+        self, encoder: Encoder, feature_dim: int, num_object_classes: int, warmup_epochs: int, itm_pooling: str = "cls"
+    ):
         super().__init__()
         config = encoder.config
         self.warmup_epochs = warmup_epochs
@@ -35,7 +38,7 @@ class PretrainingHeads(nn.Module):
         self.p_mrtc = VocabularyHead(config, encoder.embeddings.word)
         self.mrc = linear_head(config, num_object_classes)
         self.mrfr = linear_head(config, feature_dim)
-        self.itm = linear_head(config, 1)
+        self.itm = MatchingHead(config, itm_pooling)
 
     def forward(self, encoder: Encoder, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Encode a batch and predict every target.
@@ -89,8 +92,11 @@ class PretrainingHeads(nn.Module):
             )
         result: dict[str, Any] = {"pretraining": output}
         if "matched" in rows:
-            matched, mismatched = rows.index("matched"), rows.index("mismatched")
-            logits = self.itm(text[:, [matched, mismatched], 0]).squeeze(-1)  # [B, 2]
+            pairs = [rows.index("matched"), rows.index("mismatched")]
+            region_mask = batch["region_mask"].unsqueeze(1).expand(-1, 2, -1)
+            logits = self.itm(
+                text[:, pairs], batch["attention_mask"][:, pairs], regions[:, pairs], region_mask
+            )  # [B, 2]
             truth = torch.tensor([1.0, 0.0], device=logits.device).expand_as(logits)
             pair = torch.arange(samples, device=logits.device).repeat_interleave(2)
             output.itm = Predictions(

