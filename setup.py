@@ -19,8 +19,6 @@ setup(
         "mmf_muvla.projects": ["**/*.yaml"],
     },
     install_requires=[
-        "datasets>=3.0",
-        "faiss-cpu>=1.8",
         "gensim>=4.3",
         "jinja2>=3.1",
         "lmdb>=1.4",
@@ -34,7 +32,6 @@ setup(
         "rich>=13.0",
         "safetensors>=0.4",
         "scikit-learn>=1.4",
-        "scipy>=1.11",
         "sentence-transformers>=5.0",
         "spacy>=3.8",
         "torch>=2.4",
