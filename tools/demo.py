@@ -23,7 +23,7 @@ from mmf_muvla.paths import resource_path
 
 OPTIONS = {"out": "outputs/demo", "seed": "0", "fast": "false"}
 FAST_WORLD = [
-    "scenes=120", "captions=300", "books=50", "heldout_scenes=20", "pictures=12",
+    "scenes=120", "captions=300", "books=50", "heldout_scenes=20", "pictures=60",
     "vqa_train_scenes=40", "vqa_val_scenes=20", "vqa_test_scenes=20",
     "vqa_train_questions=60", "vqa_val_questions=30", "vqa_test_questions=30",
 ]  # fmt: skip
