@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-IGNORE = -100
+from mmf_muvla.datasets.views import IGNORE
 
 
 @dataclass(frozen=True)

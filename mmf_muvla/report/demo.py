@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from mmf_muvla.corpus.files import publish_file, write_json
 from mmf_muvla.corpus.store import Corpus, RegionStore
 from mmf_muvla.report.history import RunHistory, read_history, read_results
 from mmf_muvla.report.matching import Matching, evaluate_matching, read_pairs
@@ -57,8 +56,9 @@ def write_report(out: Path, seconds: Mapping[str, float], seed: int) -> dict[str
         "itm_pairs": matching.pairs,
         "vqa_accuracy": {name: round(value, 4) for name, value in vqa.items()},
     }
-    _write(out / "summary.json", json.dumps(summary, indent=2) + "\n")
-    _write(out / "report.html", render_page(summary, matching, pretraining, corpus, out))
+    write_json(out / "summary.json", summary)
+    with publish_file(out / "report.html") as temporary:
+        temporary.write_text(render_page(summary, matching, pretraining, corpus, out), encoding="utf-8")
     print_summary(summary, out)
     return summary
 
@@ -117,9 +117,3 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     table.add_row("seconds in all", f"{sum(summary['stages_s'].values()):.0f}")
     console.print(table)
     console.print(f"{out / 'summary.json'}\n{out / 'report.html'}")
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -11,29 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmf_muvla.corpus.files import publish_file
 from mmf_muvla.errors import InputError
 
 
 def save_atomically(content: Mapping[str, Any], path: Path) -> None:
-    """``torch.save`` under a temporary name, then rename: a killed process leaves no half-written checkpoint."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            torch.save(dict(content), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """``torch.save``: a killed process leaves no half-written checkpoint."""
+    with publish_file(path) as temporary:
+        torch.save(dict(content), temporary)
 
 
 def link_atomically(existing: Path, path: Path) -> None:
     """Give a written checkpoint a second name, replacing what had it."""
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    os.link(existing, temporary)
-    os.replace(temporary, path)
+    with publish_file(path) as temporary:
+        os.link(existing, temporary)
 
 
 def read_checkpoint_file(path: str | Path) -> dict[str, Any]:

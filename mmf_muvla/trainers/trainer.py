@@ -10,7 +10,6 @@ else by (seed, epoch, sample).
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -32,6 +31,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from mmf_muvla.corpus.files import publish_file, write_json
 from mmf_muvla.errors import InputError, MuvlaError
 from mmf_muvla.trainers.checkpoints import link_atomically, load_matching, read_checkpoint_file, save_atomically
 from mmf_muvla.trainers.history import History, RunningMeans
@@ -418,7 +418,7 @@ class MuVLATrainer:
                 results[split] = self.evaluate(split)
                 self._log_values(split, results[split])
         if results and is_master():
-            _write_json(self.save_dir / "results.json", {"update": self.num_updates, **results})
+            write_json(self.save_dir / "results.json", {"update": self.num_updates, **results})
 
     @torch.no_grad()
     def _predict(self, split: str) -> None:
@@ -438,8 +438,7 @@ class MuVLATrainer:
             distributed.all_gather_object(gathered, predictions)
         if is_master():
             path = self.save_dir / "predictions" / f"{self.dataset_name}_{split}.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write_json(path, [prediction for part in gathered for prediction in part])
+            write_json(path, [prediction for part in gathered for prediction in part])
             self._log(f"predictions: {path}")
 
     # ------------------------------------------------------------------ output
@@ -450,9 +449,8 @@ class MuVLATrainer:
             from safetensors.torch import save_model
 
             path = self.save_dir / f"{self.config.model}_final.safetensors"
-            temporary = path.with_suffix(".tmp")
-            save_model(self.model, str(temporary))
-            os.replace(temporary, path)
+            with publish_file(path) as temporary:
+                save_model(self.model, str(temporary))
             self._log(f"weights: {path}")
         synchronize()
 
@@ -479,9 +477,3 @@ def _gather(values: Tensor) -> Tensor:
 
 def _short(value: float) -> str:
     return f"{value:.4g}"
-
-
-def _write_json(path: Path, content: Any) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
