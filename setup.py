@@ -19,6 +19,7 @@ setup(
         "mmf_muvla.projects": ["**/*.yaml"],
     },
     install_requires=[
+        "faiss-cpu>=1.8",
         "gensim>=4.3",
         "jinja2>=3.1",
         "lmdb>=1.4",
@@ -34,6 +35,7 @@ setup(
         "scikit-learn>=1.4",
         "sentence-transformers>=5.0",
         "spacy>=3.8",
+        "threadpoolctl>=3.1",
         "torch>=2.4",
         "tqdm>=4.66",
         "transformers>=5.0",

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Make a region store out of detector output in VinVL's format, without building a corpus.
+"""Make a region store out of detector output, without building a corpus.
 
     python tools/import_regions.py source=data/toyworld/regions_vqa out=data/corpus/toyworld_vqa_regions [key=value …]
 
-source takes one folder or a list of them: source=[chunk0,chunk1]. Further keys: on_bad_record (skip or error),
-max_skipped_fraction, region_options.max_regions, region_options.feature_dim, region_options.rect_scale.
+source takes one path or a list of them, source=[chunk0,chunk1], of VinVL folders (features.tsv, predictions.tsv), MMF
+feature folders (X.npy, X_info.npy) or MMF LMDBs. Further keys: num_workers (auto or a number), on_bad_record (skip or
+error), max_skipped_fraction, region_options.max_regions, .feature_dim, .rect_scale, .rename, .label_map, .label_offset.
+An import that was killed goes on when it is started again.
 """
 
 import sys

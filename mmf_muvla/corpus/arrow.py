@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mmf_muvla.corpus.files import publish_file
 from mmf_muvla.errors import InputError
 
 
@@ -56,6 +57,38 @@ def list_array(rows: Sequence[np.ndarray], dtype: np.dtype | type) -> pa.ListArr
     np.cumsum([len(row) for row in rows], out=offsets[1:])
     values = np.concatenate([np.asarray(row, dtype) for row in rows]) if len(rows) else np.zeros(0, dtype)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
+
+
+def read_batches(files: Iterable[Path]) -> Iterator[pa.RecordBatch]:
+    """The batches of Arrow IPC files, one after the other, each read into memory of its own.
+
+    A mapped file would count as memory of this process, as far as it has been read.
+
+    Raises:
+        InputError: a file is missing, or is not a whole Arrow IPC file.
+    """
+    for path in files:
+        try:
+            with pa.OSFile(str(path), "rb") as file:
+                reader = pa.ipc.open_file(file)
+                for number in range(reader.num_record_batches):
+                    yield reader.get_batch(number)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise InputError(str(path), f"cannot be read as an Arrow file ({error})", "Build it again") from error
+
+
+def count_rows(path: Path) -> int:
+    """The rows of an Arrow IPC file, without reading their content."""
+    with pa.OSFile(str(path), "rb") as file:
+        reader = pa.ipc.open_file(file)
+        return reader.count_rows()
+
+
+def join_tables(parts: Sequence[Path], schema: pa.Schema, target: Path) -> None:
+    """Write the batches of some Arrow IPC files to one file, by atomic rename."""
+    with publish_file(target) as file, TableWriter(file, schema) as writer:
+        for batch in read_batches(parts):
+            writer.write(*batch.columns)
 
 
 class ListColumn:

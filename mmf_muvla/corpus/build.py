@@ -13,24 +13,24 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mmf_muvla.corpus.config import BuildConfig, as_paths
+from mmf_muvla.corpus.config import BuildConfig, RetrievalOptions, as_paths
 from mmf_muvla.corpus.embed import embed_sentences
 from mmf_muvla.corpus.files import fingerprint
-from mmf_muvla.corpus.link import link_regions
+from mmf_muvla.corpus.link import LINKS_FILE, link_regions
 from mmf_muvla.corpus.pack import pack_corpus
-from mmf_muvla.corpus.phrases import find_phrases
-from mmf_muvla.corpus.problems import SkipLog
-from mmf_muvla.corpus.regions import import_regions
-from mmf_muvla.corpus.retrieve import retrieve_sentences
-from mmf_muvla.corpus.sentences import import_sentences
-from mmf_muvla.corpus.stages import Pipeline, Stage, StageState, read_manifest
-from mmf_muvla.corpus.store import CORPUS_FILE, PAIRS_FILE, REGIONS_FOLDER, SENTENCES_FILE
+from mmf_muvla.corpus.phrases import PHRASES_FILE, find_phrases
+from mmf_muvla.corpus.regions import import_regions, region_fingerprints
+from mmf_muvla.corpus.retrieve import SCORE_FILE, SENTENCE_FILE, USED_FILE, retrieve_sentences
+from mmf_muvla.corpus.sentences import OWNERS_FILE, SENTENCES_FILE, SKIPPED_FILE, import_sentences
+from mmf_muvla.corpus.stages import Pipeline, Stage, StageState, Work, read_manifest
+from mmf_muvla.corpus.store import CORPUS_FILE, PAIRS_FILE, REGIONS_FOLDER
+from mmf_muvla.corpus.workers import count_workers
 from mmf_muvla.errors import InputError
 from mmf_muvla.pretrained import resolve_pretrained
 
 # Inside the folder of the corpus; what the stages leave there is needed to build on, not to train.
 _BUILD_FOLDER = "build"
-_SKIPPED_FILE = "skipped.jsonl"
+_STORE = "store"
 
 
 def make_pipeline(config: BuildConfig) -> Pipeline:
@@ -46,26 +46,49 @@ def make_pipeline(config: BuildConfig) -> Pipeline:
     policy = {"on_bad_record": config.on_bad_record, "max_skipped_fraction": config.max_skipped_fraction}
     model = {"model": config.embedding.model, "compute_dtype": config.embedding.compute_dtype}
 
-    store, tags = build / "regions" / "store", build / "regions" / "tags.arrow"
-    pool = build / "sentences" / "sentences.arrow"
-    embeddings = build / "embed" / "embeddings.npy"
-    retrieved, scores = build / "retrieve" / "sentence.npy", build / "retrieve" / "score.npy"
-    phrases = build / "phrases" / "phrases.arrow"
-    links = build / "link" / "links.arrow"
+    store = build / "regions" / _STORE
+    pool, owners = build / "sentences" / SENTENCES_FILE, build / "sentences" / OWNERS_FILE
+    retrieved, scores, used = (build / "retrieve" / name for name in (SENTENCE_FILE, SCORE_FILE, USED_FILE))
+    phrases = build / "phrases" / PHRASES_FILE
+    links = build / "link" / LINKS_FILE
 
-    def run_regions(folder: Path) -> dict[str, int]:
-        with SkipLog(folder / _SKIPPED_FILE, config.on_bad_record, config.max_skipped_fraction) as skips:
-            return import_regions(folders, config.region_options, skips, folder / store.name, folder / tags.name)
+    def run_regions(work: Work) -> dict[str, int]:
+        return import_regions(
+            folders,
+            config.region_options,
+            config.on_bad_record,
+            config.max_skipped_fraction,
+            work.folder / store.name,
+            work.folder / SKIPPED_FILE,
+            work.num_workers,
+            work.progress,
+        )
 
-    def run_sentences(folder: Path) -> dict[str, int]:
-        with SkipLog(folder / _SKIPPED_FILE, config.on_bad_record, config.max_skipped_fraction) as skips:
-            return import_sentences(texts, config.sentence_options, skips, folder / pool.name, config.retrieval.k)
+    def run_sentences(work: Work) -> dict[str, int]:
+        return import_sentences(
+            texts,
+            config.sentence_options,
+            config.on_bad_record,
+            config.max_skipped_fraction,
+            config.retrieval.k,
+            work,
+        )
 
-    def run_pack(_: Path) -> dict[str, int]:
+    def run_retrieve(work: Work) -> dict[str, int]:
+        return retrieve_sentences(
+            store,
+            build / "embed",
+            owners if config.retrieval.exclude_own else None,
+            config.query,
+            config.embedding,
+            config.retrieval,
+            work,
+        )
+
+    def run_pack(_: Work) -> dict[str, int]:
         counts = [_counts(build / name) for name in ("regions", "sentences")]
         return pack_corpus(
             store,
-            tags,
             phrases,
             retrieved,
             scores,
@@ -78,8 +101,8 @@ def make_pipeline(config: BuildConfig) -> Pipeline:
     stages = [
         Stage(
             name="regions",
-            version=1,
-            inputs=_fingerprints(folder / name for folder in folders for name in ("features.tsv", "predictions.tsv")),
+            version=2,
+            inputs=region_fingerprints(folders, config.region_options),
             parameters={**asdict(config.region_options), **policy},
             settings={},
             after=(),
@@ -88,7 +111,7 @@ def make_pipeline(config: BuildConfig) -> Pipeline:
         ),
         Stage(
             name="sentences",
-            version=1,
+            version=2,
             inputs=_fingerprints(texts),
             parameters={**asdict(config.sentence_options), **policy},
             settings={},
@@ -98,49 +121,47 @@ def make_pipeline(config: BuildConfig) -> Pipeline:
         ),
         Stage(
             name="embed",
-            version=1,
+            version=2,
             inputs=_fingerprint_of_pretrained(config.embedding.model, "embedding.model"),
             parameters={**model, "dtype": config.embedding.dtype},
-            settings=_only(config.embedding, "batch_size", "block_size", "device"),
+            settings=_only(config.embedding, "batch_size", "device"),
             after=("sentences",),
             libraries=("sentence-transformers", "transformers", "torch"),
-            run=lambda folder: embed_sentences(pool, config.embedding, folder / embeddings.name),
+            run=lambda work: embed_sentences(pool, config.embedding, work),
         ),
         Stage(
             name="retrieve",
-            version=1,
+            version=2,
             inputs={},
-            parameters={**asdict(config.query), "k": config.retrieval.k},
-            settings=_only(config.retrieval, "query_block", "sentence_block", "device"),
+            parameters={**asdict(config.query), **_search_parameters(config.retrieval)},
+            settings=_only(config.retrieval, "images_at_once", "device"),
             after=("regions", "embed"),
-            libraries=("sentence-transformers", "transformers", "torch", "numpy"),
-            run=lambda folder: retrieve_sentences(
-                store, tags, embeddings, config.query, config.embedding, config.retrieval, folder
-            ),
+            libraries=("sentence-transformers", "transformers", "torch", "numpy", "faiss-cpu"),
+            run=run_retrieve,
         ),
         Stage(
             name="phrases",
-            version=1,
+            version=2,
             inputs={},
             parameters=_only(config.phrases, "model", "strip_determiners"),
-            settings=_only(config.phrases, "batch_size", "n_process"),
+            settings=_only(config.phrases, "batch_size"),
             after=("sentences", "retrieve"),
             libraries=("spacy", config.phrases.model),
-            run=lambda folder: find_phrases(pool, retrieved, config.phrases, folder / phrases.name),
+            run=lambda work: find_phrases(pool, used, config.phrases, work),
         ),
         Stage(
             name="link",
-            version=1,
+            version=2,
             inputs=_fingerprint_of_pretrained(config.link.vectors, "link.vectors"),
             parameters=asdict(config.link),
             settings={},
             after=("regions", "retrieve", "phrases"),
             libraries=("gensim", "numpy"),
-            run=lambda folder: link_regions(store, tags, phrases, retrieved, config.link, folder / links.name),
+            run=lambda work: link_regions(store, phrases, retrieved, config.link, work),
         ),
         Stage(
             name="pack",
-            version=1,
+            version=2,
             inputs={},
             parameters={},
             settings={},
@@ -152,7 +173,13 @@ def make_pipeline(config: BuildConfig) -> Pipeline:
             ],
         ),
     ]
-    return Pipeline(build, stages)
+    return Pipeline(build, stages, count_workers(config.num_workers))
+
+
+def _search_parameters(retrieval: RetrievalOptions) -> dict[str, Any]:
+    parameters: dict[str, Any] = _only(retrieval, "k", "index", "exclude_own")
+    # FAISS's options count where FAISS is used: exact results do not hang on them.
+    return parameters if retrieval.index == "exact" else {**parameters, "faiss": asdict(retrieval.faiss)}
 
 
 def build_corpus(config: BuildConfig) -> None:
@@ -181,8 +208,12 @@ def print_status(config: BuildConfig) -> None:
     """
     pipeline = make_pipeline(config)
     states = [(stage, pipeline.state(stage)) for stage in pipeline.stages]
-    rows = [(stage, state, "done" if state.done else f"to do: {state.reason}") for stage, state in states]
+    rows = [(stage, state, "done" if state.done else _to_do(state)) for stage, state in states]
     _print_table(f"Corpus {config.out}", rows)
+
+
+def _to_do(state: StageState) -> str:
+    return f"to do: {state.reason}" + (f"; stopped at {state.begun}" if state.begun else "")
 
 
 def _print_table(title: str, rows: Sequence[tuple[Stage, StageState, str]]) -> None:

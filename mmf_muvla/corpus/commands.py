@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from mmf_muvla.corpus.config import BuildConfig, ImportConfig, ShowConfig, as_paths, load_config
-from mmf_muvla.corpus.problems import SkipLog
 from mmf_muvla.corpus.regions import import_regions
+from mmf_muvla.corpus.workers import count_workers
 from mmf_muvla.errors import InputError
 
 
@@ -63,10 +63,19 @@ def import_command(arguments: Sequence[str]) -> None:
     out = Path(config.out).expanduser()
     out.parent.mkdir(parents=True, exist_ok=True)
     skipped = out.with_name(f"{out.name}.skipped.jsonl")
-    with SkipLog(skipped, config.on_bad_record, config.max_skipped_fraction) as skips:
-        counts = import_regions(as_paths(config.source, "source"), config.region_options, skips, out)
-    if not skips.num_bad:
-        skipped.unlink()
+    counts = import_regions(
+        as_paths(config.source, "source"),
+        config.region_options,
+        config.on_bad_record,
+        config.max_skipped_fraction,
+        out,
+        skipped,
+        count_workers(config.num_workers),
+    )
+    if not counts["skipped"]:
+        skipped.unlink(missing_ok=True)
+    # It says that the import is finished; here nobody asks, and another one is to be done again.
+    out.with_name(f"{out.name}.counts.json").unlink()
     print(f"{out}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
 
 

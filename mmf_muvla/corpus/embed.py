@@ -2,60 +2,115 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmf_muvla.corpus.arrow import MappedTable
+from mmf_muvla.corpus.arrow import count_rows, read_batches
 from mmf_muvla.corpus.config import EmbeddingOptions
-from mmf_muvla.corpus.progress import progress_bar
+from mmf_muvla.corpus.embeddings import PART_NAME
+from mmf_muvla.corpus.files import publish_file
+from mmf_muvla.corpus.parts import once, part_size, remove_notes, run_parts
+from mmf_muvla.corpus.stages import Work
+from mmf_muvla.corpus.workers import worker_number
 from mmf_muvla.errors import InputError
 from mmf_muvla.pretrained import resolve_pretrained
 
 if TYPE_CHECKING:
     import torch
 
+# Sentences that are embedded together, those of like length in one pass of the model.
+ROWS_PER_PART = 16384
 
-def embed_sentences(table: Path, options: EmbeddingOptions, target: Path) -> dict[str, int]:
-    """Embed all sentences of a table and write them to an .npy file, a block at a time.
+
+def embed_sentences(table: Path, options: EmbeddingOptions, work: Work) -> dict[str, int]:
+    """Embed all sentences of a table.
+
+    Written are ``embeddings-000000.npy`` …, float16 or float32 [at most 16384, dimensions], rows of length 1; all but
+    the last have equally many.
 
     Args:
         table: Arrow file with a column ``sentence``, as the stage *sentences* writes it.
         options: model and precision.
-        target: the file to write, float16 or float32 [sentences, dimensions], rows of length 1.
+        work: folder, progress, workers.
 
     Returns:
         Counts: sentences, dimensions.
     """
-    sentences = MappedTable(table)
-    embedder = Embedder(options)
-    shape = (len(sentences), embedder.dimensions)
-    embeddings = np.lib.format.open_memmap(target, "w+", dtype=np.dtype(options.dtype), shape=shape)
-    row = 0
-    with progress_bar(len(sentences), "embed", "sentence") as progress:
-        for texts in sentences.blocks("sentence"):
-            for start in range(0, len(texts), options.block_size):
-                block = texts[start : start + options.block_size]
-                embeddings[row : row + len(block)] = embedder.embed(block)
-                row += len(block)
-                progress.update(len(block))
-    embeddings.flush()
-    return {"sentences": shape[0], "dimensions": shape[1]}
+
+    def embed() -> dict[str, int]:
+        counts = {"sentences": count_rows(table), "dimensions": 0}
+        parts = run_parts(
+            work.folder,
+            PART_NAME,
+            _embed_part,
+            enumerate(_texts(table)),
+            embedding_workers(options, work.num_workers),
+            setup=start_embedder,
+            arguments=(options,),
+        )
+        with work.progress.bar(counts["sentences"], "embed", "sentence") as progress:
+            for _, note in parts:
+                counts["dimensions"] = note["dimensions"]
+                progress.update(note["sentences"])
+        return counts
+
+    counts = once(work.folder, "embedded", embed)
+    remove_notes(work.folder, PART_NAME)
+    return counts
+
+
+def embedding_workers(options: EmbeddingOptions, num_workers: int) -> int:
+    """How many processes embed: as many as are allowed, or one for each GPU where there are any."""
+    devices = devices_of(options.device, "embedding.device")
+    return num_workers if devices[0].type == "cpu" else min(len(devices), max(num_workers, 1))
+
+
+def start_embedder(options: EmbeddingOptions) -> Embedder:
+    """The embedder of a worker process; workers take the GPUs in turn."""
+    devices = devices_of(options.device, "embedding.device")
+    return Embedder(options, devices[worker_number() % len(devices)])
+
+
+def _texts(table: Path) -> Iterator[list[str]]:
+    """The sentences, a part of the embeddings at a time."""
+    size = part_size(count_rows(table), ROWS_PER_PART)
+    waiting: list[str] = []
+    for batch in read_batches([table]):
+        for start in range(0, batch.num_rows, size):
+            waiting += batch.column("sentence")[start : start + size].to_pylist()
+            while len(waiting) >= size:
+                yield waiting[:size]
+                del waiting[:size]
+    if waiting:
+        yield waiting
+
+
+def _embed_part(embedder: Embedder, texts: list[str], path: Path) -> dict[str, Any]:
+    embeddings = embedder.embed(texts)
+    with publish_file(path.with_name(f"{path.name}.npy")) as temporary, temporary.open("wb") as file:
+        np.save(file, embeddings.astype(embedder.options.dtype))
+    return {"sentences": len(texts), "dimensions": embedder.dimensions}
 
 
 class Embedder:
     """A Sentence-BERT model.
 
+    Args:
+        options: which model, and how it computes.
+        device: where; ``None`` leaves the choice to the options.
+
     Attributes:
+        options: as given.
         dimensions: numbers per embedding.
 
     Raises:
         InputError: the model cannot be loaded.
     """
 
-    def __init__(self, options: EmbeddingOptions):
+    def __init__(self, options: EmbeddingOptions, device: torch.device | None = None):
         import torch
         from sentence_transformers import SentenceTransformer
 
@@ -63,7 +118,7 @@ class Embedder:
         try:
             self._model = SentenceTransformer(
                 source,
-                device=str(choose_device(options.device, "embedding.device")),
+                device=str(device or devices_of(options.device, "embedding.device")[0]),
                 model_kwargs={"dtype": getattr(torch, options.compute_dtype)},
                 # A folder is whole or an error: nothing is looked for elsewhere.
                 local_files_only=Path(source).exists(),
@@ -74,8 +129,7 @@ class Embedder:
                 f"no Sentence-BERT model can be loaded from there ({str(error).splitlines()[0]})",
                 "Give a hub name, or a folder as sentence-transformers saves it",
             ) from error
-        self._batch_size = options.batch_size
-        self._model_name = options.model
+        self.options = options
         self.dimensions = self.embed(["any text"]).shape[1]
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
@@ -85,21 +139,21 @@ class Embedder:
             InputError: an embedding has no length, or is not finite.
         """
         vectors = self._model.encode(
-            list(texts), batch_size=self._batch_size, show_progress_bar=False, convert_to_numpy=True
+            list(texts), batch_size=self.options.batch_size, show_progress_bar=False, convert_to_numpy=True
         ).astype(np.float32)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         if not (lengths > 0).all() or not np.isfinite(lengths).all():
             row = int(np.argmin(np.nan_to_num(lengths[:, 0], nan=0.0, posinf=0.0)))
             raise InputError(
-                f"embedding.model={self._model_name}",
+                f"embedding.model={self.options.model}",
                 f"the embedding of {texts[row]!r} has the length {lengths[row, 0]}",
                 "Use embedding.compute_dtype=float32, or another model",
             )
         return vectors / lengths
 
 
-def choose_device(name: str, option: str) -> torch.device:
-    """The device of that name; ``auto`` is the first GPU where there is one.
+def devices_of(name: str, option: str) -> list[torch.device]:
+    """The devices of that name: ``auto`` is all GPUs where there are any, else the CPU.
 
     Raises:
         InputError: there is no such device.
@@ -107,12 +161,17 @@ def choose_device(name: str, option: str) -> torch.device:
     import torch
 
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"{option}={name}", f"this device cannot be used ({str(error).splitlines()[0]})", "Use auto or cpu"
-        ) from error
-    return device
+        names = [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cpu"]
+    else:
+        names = name.split(",")
+    devices = []
+    for single in names:
+        try:
+            device = torch.device(single)
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(
+                f"{option}={name}", f"this device cannot be used ({str(error).splitlines()[0]})", "Use auto or cpu"
+            ) from error
+        devices.append(device)
+    return devices

@@ -45,17 +45,31 @@ def publish_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        for file in temporary.rglob("*"):
-            _sync(file)
-        _sync(temporary)
-        replaced = path.with_name(f"{path.name}.old-{os.getpid()}")
-        if path.exists():
-            os.rename(path, replaced)
-        os.rename(temporary, path)
-        _sync(path.parent)
-        shutil.rmtree(replaced, ignore_errors=True)
+        put_folder_in_place(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def put_folder_in_place(folder: Path, path: Path) -> None:
+    """Rename a finished folder to ``path``, of which an older one is replaced; on disk when this returns."""
+    for file in folder.rglob("*"):
+        _sync(file)
+    _sync(folder)
+    replaced = path.with_name(f"{path.name}.old-{os.getpid()}")
+    if path.exists():
+        os.rename(path, replaced)
+    os.rename(folder, path)
+    _sync(path.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what a killed process was writing inside a folder that nobody else writes to."""
+    for path in folder.glob("*.tmp-*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def remove_leftovers(path: Path) -> None:

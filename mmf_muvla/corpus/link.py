@@ -3,67 +3,116 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from mmf_muvla.corpus.arrow import MappedTable, TableWriter, list_array
+from mmf_muvla.corpus.arrow import ListColumn, MappedTable, TableWriter, join_tables
 from mmf_muvla.corpus.config import LinkOptions
-from mmf_muvla.corpus.progress import progress_bar
+from mmf_muvla.corpus.files import publish_file
+from mmf_muvla.corpus.parts import make_part, once, part_files, remove_parts
 from mmf_muvla.corpus.region_store import RegionStore
+from mmf_muvla.corpus.stages import Work
 from mmf_muvla.corpus.word_vectors import WordVectors, load_word_vectors
+from mmf_muvla.corpus.workers import one_thread
 
 LINKS_SCHEMA = pa.schema([("link_phrase", pa.list_(pa.int16())), ("link_similarity", pa.list_(pa.float32()))])
-IMAGES_PER_BATCH = 1024
-# Phrases whose vectors are remembered; the same ones come again and again.
-_REMEMBERED_PHRASES = 500_000
+LINKS_FILE = "links.arrow"
+_PART = "part"
+_IMAGES_PER_PART = 16384
+_IMAGES_AT_ONCE = 256
 
 
-def link_regions(
-    store: Path, tags: Path, phrases: Path, retrieved: Path, options: LinkOptions, target: Path
-) -> dict[str, int]:
-    """Link every region of every image to a noun phrase of each of the image's sentences.
+def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptions, work: Work) -> dict[str, int]:
+    """Link every region of every image to a noun phrase of each of the image's sentences: ``links.arrow``.
 
     The similarity is that of the region's class name to the phrase. Attributes take no part: the detector's would
     otherwise outweigh the object ("red car" is nearer to "red dress" than to "car").
 
+    Per image the table has, row-major [K, regions]: ``link_phrase``, index into the sentence's phrases (-1: none), and
+    ``link_similarity``, 0 to 1 (0: none).
+
     Args:
-        store: region store, for the class names.
-        tags: table of tags, as the stage *regions* writes it.
+        store: region store, for the classes of the regions.
         phrases: table of sentences with phrases, as the stage *phrases* writes it.
         retrieved: .npy with the rows of the pool that were retrieved, int64 [images, K].
         options: word vectors, weight of the head, threshold.
-        target: the Arrow file to write. Per image, row-major [K, regions]: ``link_phrase``, index into the sentence's
-            phrases (-1: none), ``link_similarity``, 0 to 1 (0: none).
+        work: folder, progress.
 
     Returns:
         Counts: links, possible (pairs of region and sentence), unknown_classes (class names without a word vector),
         phrases_unknown (looked-up phrases without a word vector).
     """
-    linker = Linker(RegionStore(store).object_names, load_word_vectors(options.vectors, options.max_words), options)
+    regions = RegionStore(store)
     table = MappedTable(phrases)
     pool_rows = np.concatenate([batch.column("pool_row").to_numpy() for batch in table.batches])
     sentences = np.load(retrieved, mmap_mode="r", allow_pickle=False)
-    counts = {"links": 0, "possible": 0}
     reader = _PhraseReader(table)
-    with TableWriter(target, LINKS_SCHEMA) as writer, progress_bar(len(sentences), "link", "image") as progress:
+    # Linking a million images takes a minute: it is done in one process, and what a killed one has done in parts.
+    linker: list[Linker] = []
+
+    def link(class_ids: list[np.ndarray], first: int, path: Path) -> dict[str, int]:
+        if not linker:
+            vectors = load_word_vectors(options.vectors, options.max_words)
+            linker.append(Linker(regions.object_names, vectors, options))
+        return _link_part(linker[0], reader, pool_rows, sentences[first : first + len(class_ids)], class_ids, path)
+
+    def link_all() -> dict[str, int]:
+        counts = {"links": 0, "possible": 0, "unknown_classes": 0, "phrases_unknown": 0}
         first = 0
-        for class_ids in _blocks_of_classes(MappedTable(tags)):
-            rows, local = np.unique(sentences[first : first + len(class_ids)], return_inverse=True)
-            best_phrase, similarity = linker.best_phrases([reader[row] for row in np.searchsorted(pool_rows, rows)])
-            local = local.reshape(len(class_ids), -1)
-            chosen = [np.ix_(local[image], classes) for image, classes in enumerate(class_ids)]
-            linked_phrases = [best_phrase[index].reshape(-1) for index in chosen]
+        with one_thread(), work.progress.bar(len(regions), "link", "image") as progress:
+            for number, class_ids in enumerate(_blocks_of_classes(regions)):
+                note = make_part(work.folder, _PART, number, partial(link, class_ids, first))
+                first += len(class_ids)
+                progress.update(len(class_ids))
+                for name in ("links", "possible", "phrases_unknown"):
+                    counts[name] += note[name]
+                counts["unknown_classes"] = note["unknown_classes"]
+        return counts
+
+    def join() -> dict[str, int]:
+        join_tables(part_files(work.folder, _PART, ".arrow"), LINKS_SCHEMA, work.folder / LINKS_FILE)
+        return {}
+
+    counts = once(work.folder, "linked", link_all)
+    once(work.folder, "joined", join)
+    remove_parts(work.folder, _PART)
+    return counts
+
+
+def _link_part(
+    linker: Linker,
+    reader: _PhraseReader,
+    pool_rows: np.ndarray,
+    sentences: np.ndarray,
+    class_ids: list[np.ndarray],
+    path: Path,
+) -> dict[str, int]:
+    links = possible = 0
+    # So that what is counted does not hang on where a killed process stopped.
+    linker.forget()
+    with publish_file(path.with_name(f"{path.name}.arrow")) as file, TableWriter(file, LINKS_SCHEMA) as writer:
+        for start in range(0, len(class_ids), _IMAGES_AT_ONCE):
+            classes = class_ids[start : start + _IMAGES_AT_ONCE]
+            rows, local = np.unique(sentences[start : start + len(classes)], return_inverse=True)
+            phrases = [reader[row] for row in np.searchsorted(pool_rows, rows)]
+            linked_phrases, similarities = linker.link(phrases, local.reshape(len(classes), -1), classes)
+            ends = np.cumsum([0, *(len(ids) * sentences.shape[1] for ids in classes)])
+            offsets = pa.array(ends, pa.int32())
             writer.write(
-                list_array(linked_phrases, np.int16),
-                list_array([similarity[index].reshape(-1) for index in chosen], np.float32),
+                pa.ListArray.from_arrays(offsets, pa.array(linked_phrases)),
+                pa.ListArray.from_arrays(offsets, pa.array(similarities)),
             )
-            counts["links"] += sum(int((linked >= 0).sum()) for linked in linked_phrases)
-            counts["possible"] += sum(map(len, linked_phrases))
-            first += len(class_ids)
-            progress.update(len(class_ids))
-    return counts | {"unknown_classes": linker.num_unknown_classes, "phrases_unknown": linker.num_unknown_phrases}
+            links += int((linked_phrases >= 0).sum())
+            possible += len(linked_phrases)
+    return {
+        "links": links,
+        "possible": possible,
+        "unknown_classes": linker.num_unknown_classes,
+        "phrases_unknown": linker.num_unknown_phrases,
+    }
 
 
 class Linker:
@@ -73,6 +122,11 @@ class Linker:
         object_names: class names [c].
         vectors: word vectors.
         options: weight of the head of a phrase or class name, threshold.
+
+    Attributes:
+        num_classes: how many classes there are.
+        num_unknown_classes: of these, how many have no word vector.
+        num_unknown_phrases: phrases without a word vector, each counted once.
     """
 
     def __init__(self, object_names: Sequence[str], vectors: WordVectors, options: LinkOptions):
@@ -83,50 +137,76 @@ class Linker:
         self._classes = np.stack(
             [vectors.mean(name, head, options.head_weight) for name, head in zip(object_names, heads, strict=True)]
         )
-        self._remembered: dict[tuple[str, str], np.ndarray] = {}
+        self.num_classes = len(object_names)
         self.num_unknown_classes = int((~self._classes.any(axis=1)).sum())
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew to remember phrases, and to count those without a word vector."""
+        # Number 0 stands for no phrase.
+        self._phrase_vectors = [np.zeros(self._vectors.dimensions, np.float32)]
+        self._numbers: dict[tuple[str, str], int] = {}
         self.num_unknown_phrases = 0
 
-    def best_phrases(self, sentences: Sequence[list[tuple[str, str]]]) -> tuple[np.ndarray, np.ndarray]:
-        """The best phrase of each sentence for each class.
+    def link(
+        self, sentences: Sequence[list[tuple[str, str]]], retrieved: np.ndarray, class_ids: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The best phrase of each of an image's sentences for each of its regions.
+
+        The similarity of a class and a phrase is computed once for all images, whatever the regions and sentences that
+        have them.
 
         Args:
             sentences: the phrases of each sentence [s], each a phrase and its head.
+            retrieved: the sentences of each image, int [images, K].
+            class_ids: the classes of each image's regions, int [n] per image.
 
         Returns:
-            Number of the phrase in its sentence (-1: none is similar enough; the first of equal ones), int16 [s, c],
-            and its cosine similarity, at most 1 (0 where there is none), float32 [s, c].
+            Image after image, row-major [K * n]: the phrase's number in its sentence (-1: none is similar enough; the
+            first of equal ones), int16, and its cosine similarity, at most 1 (0 where there is none), float32.
         """
-        shape = (len(sentences), len(self._classes))
-        best_phrase, similarity = np.full(shape, -1, np.int16), np.zeros(shape, np.float32)
-        lengths = np.array([len(phrases) for phrases in sentences])
-        has_phrases = lengths > 0
-        if not has_phrases.any():
-            return best_phrase, similarity
-        vectors = np.stack([self._phrase_vector(phrase) for phrases in sentences for phrase in phrases])
-        cosines = vectors @ self._classes.T
-        # Segments of the phrases of one sentence; reduceat needs them without empty ones.
-        lengths = lengths[has_phrases]
-        starts = np.cumsum(lengths) - lengths
-        highest = np.maximum.reduceat(cosines, starts)
-        number = np.arange(len(cosines)) - np.repeat(starts, lengths)
-        is_highest = cosines == np.repeat(highest, lengths, axis=0)
-        first_highest = np.minimum.reduceat(np.where(is_highest, number[:, None], len(cosines)), starts)
+        numbers, phrase = np.unique(self._phrase_numbers(sentences), return_inverse=True)
+        phrase = phrase.reshape(len(sentences), -1)
+        lengths = np.array([len(ids) for ids in class_ids])
+        most = int(lengths.max())
+        is_region = np.arange(most) < lengths[:, None]
+        classes, place = np.unique(np.concatenate(class_ids), return_inverse=True)
+        region = np.zeros((len(class_ids), most), np.int64)
+        region[is_region] = place
+        cosines = np.stack([self._phrase_vectors[number] for number in numbers]) @ self._classes[classes].T
+        # What fills up a sentence of few phrases is never the most similar.
+        cosines[numbers == 0] = -2
+        # [images, K, regions], phrase by phrase: of equal ones the first stays.
+        highest = np.full((*retrieved.shape, most), -2, np.float32)
+        best = np.zeros(highest.shape, np.int16)
+        flat = cosines.reshape(-1)
+        for number in range(phrase.shape[1]):
+            first_pair = phrase[:, number] * len(classes)
+            found = flat.take(first_pair[retrieved][:, :, None] + region[:, None, :])
+            best[found > highest] = number
+            np.maximum(highest, found, out=highest)
         linked = (highest >= self._options.threshold) & (highest > 0)
-        best_phrase[has_phrases] = np.where(linked, first_highest, -1)
-        similarity[has_phrases] = np.where(linked, np.minimum(highest, 1), 0)
-        return best_phrase, similarity
+        wanted = np.broadcast_to(is_region[:, None, :], linked.shape)
+        best[~linked] = -1
+        highest[~linked] = 0
+        return best[wanted], np.minimum(highest, 1)[wanted]
 
-    def _phrase_vector(self, phrase: tuple[str, str]) -> np.ndarray:
-        vector = self._remembered.get(phrase)
-        if vector is None:
-            text, head = phrase
-            vector = self._vectors.mean(text, head, self._options.head_weight)
-            self.num_unknown_phrases += not vector.any()
-            if len(self._remembered) == _REMEMBERED_PHRASES:
-                self._remembered.clear()
-            self._remembered[phrase] = vector
-        return vector
+    def _phrase_numbers(self, sentences: Sequence[list[tuple[str, str]]]) -> np.ndarray:
+        """The numbers of each sentence's phrases in the matrix, 0 behind its last, int [sentences, most phrases]."""
+        lengths = np.array([len(phrases) for phrases in sentences])
+        numbers = np.zeros((len(sentences), max(lengths.max(initial=0), 1)), np.int64)
+        known = self._numbers
+        numbers[np.arange(numbers.shape[1]) < lengths[:, None]] = [
+            known.get(phrase) or self._add(phrase) for phrases in sentences for phrase in phrases
+        ]
+        return numbers
+
+    def _add(self, phrase: tuple[str, str]) -> int:
+        vector = self._vectors.mean(*phrase, self._options.head_weight)
+        self.num_unknown_phrases += not vector.any()
+        self._phrase_vectors.append(vector)
+        self._numbers[phrase] = len(self._phrase_vectors) - 1
+        return self._numbers[phrase]
 
 
 class _PhraseReader:
@@ -147,8 +227,15 @@ class _PhraseReader:
         ]
 
 
-def _blocks_of_classes(tags: MappedTable) -> Iterator[list[np.ndarray]]:
-    """Class ids of the regions of each image, a block of images at a time."""
-    for batch, column in zip(tags.batches, tags.lists("class_id"), strict=True):
-        for start in range(0, batch.num_rows, IMAGES_PER_BATCH):
-            yield [column[row] for row in range(start, min(start + IMAGES_PER_BATCH, batch.num_rows))]
+def _blocks_of_classes(regions: RegionStore) -> Iterator[list[np.ndarray]]:
+    """Class ids of the regions of each image, some thousand images at a time."""
+    waiting: list[np.ndarray] = []
+    for batch in regions.blocks():
+        column = ListColumn(batch.column("class_id"))
+        for row in range(batch.num_rows):
+            waiting.append(column[row])
+            if len(waiting) == _IMAGES_PER_PART:
+                yield waiting
+                waiting = []
+    if waiting:
+        yield waiting

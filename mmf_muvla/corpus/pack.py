@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from mmf_muvla.corpus.arrow import MappedTable, TableWriter
+from mmf_muvla.corpus.arrow import TableWriter, read_batches
 from mmf_muvla.corpus.files import publish_file, publish_folder, write_json
 from mmf_muvla.corpus.region_store import RegionStore
 from mmf_muvla.corpus.store import (
@@ -27,7 +27,6 @@ from mmf_muvla.corpus.store import (
 
 def pack_corpus(
     store: Path,
-    tags: Path,
     phrases: Path,
     retrieved: Path,
     scores: Path,
@@ -40,7 +39,7 @@ def pack_corpus(
 
     Args:
         store: region store; it is linked, not copied, where the file system can do that.
-        tags, phrases, links: tables, as the stages *regions*, *phrases* and *link* write them.
+        phrases, links: tables, as the stages *phrases* and *link* write them.
         retrieved, scores: .npy [images, K], as the stage *retrieve* writes them.
         pool_size: sentences that could have been retrieved.
         num_skipped: damaged records that the build left out.
@@ -52,9 +51,17 @@ def pack_corpus(
     regions = RegionStore(store)
     sentences = np.load(retrieved, allow_pickle=False, mmap_mode="r")
     similarity = np.load(scores, allow_pickle=False, mmap_mode="r")
-    phrase_table, link_table = MappedTable(phrases), MappedTable(links)
     build = _digest(regions.content, phrases, links, retrieved, scores)
 
+    counts = {
+        "images": len(sentences),
+        "regions": regions.num_regions,
+        "sentences": pool_size,
+        "sentences_used": 0,
+        "phrases": 0,
+        "links": 0,
+        "skipped": num_skipped,
+    }
     target.mkdir(parents=True, exist_ok=True)
     (target / CORPUS_FILE).unlink(missing_ok=True)
     with publish_folder(target / REGIONS_FOLDER) as folder:
@@ -63,19 +70,11 @@ def pack_corpus(
         publish_file(target / SENTENCES_FILE) as file,
         TableWriter(file, SENTENCES_SCHEMA, {BUILD_KEY: build}) as writer,
     ):
-        for batch in phrase_table.batches:
+        for batch in read_batches([phrases]):
             writer.write(*(batch.column(name) for name in SENTENCES_SCHEMA.names))
-    _write_pairs(target / PAIRS_FILE, build, MappedTable(tags), phrase_table, link_table, sentences, similarity)
-
-    counts = {
-        "images": len(sentences),
-        "regions": regions.num_regions,
-        "sentences": pool_size,
-        "sentences_used": len(phrase_table),
-        "phrases": sum(len(column.values) for column in phrase_table.lists("phrase_start")),
-        "links": sum(int((column.values > 0).sum()) for column in link_table.lists("link_similarity")),
-        "skipped": num_skipped,
-    }
+            counts["sentences_used"] += batch.num_rows
+            counts["phrases"] += len(batch.column("phrase_start").flatten())
+    counts["links"] = _write_pairs(target / PAIRS_FILE, build, regions, phrases, links, sentences, similarity)
     corpus = {
         **FORMAT,
         "k": sentences.shape[1],
@@ -93,29 +92,46 @@ def pack_corpus(
 def _write_pairs(
     target: Path,
     build: str,
-    tags: MappedTable,
-    phrases: MappedTable,
-    links: MappedTable,
+    regions: RegionStore,
+    phrases: Path,
+    links: Path,
     sentences: np.ndarray,
     scores: np.ndarray,
-) -> None:
-    pool_rows = np.concatenate([batch.column("pool_row").to_numpy() for batch in phrases.batches])
-    image_ids = pa.chunked_array([batch.column("image_id") for batch in tags.batches])
+) -> int:
+    """Write the table of pairs, and return how many links there are."""
+    pool_rows = np.concatenate([batch.column("pool_row").to_numpy() for batch in read_batches([phrases])])
+    image_ids = _ImageIds(regions)
     k = sentences.shape[1]
-    first = 0
+    first = num_links = 0
     with publish_file(target) as file, TableWriter(file, PAIRS_SCHEMA, {BUILD_KEY: build}) as writer:
-        for batch in links.batches:
+        for batch in read_batches([links]):
             part = slice(first, first + batch.num_rows)
             offsets = pa.array(np.arange(batch.num_rows + 1, dtype=np.int32) * k)
             numbers = np.searchsorted(pool_rows, sentences[part].reshape(-1)).astype(np.int32)
             writer.write(
-                image_ids[part].combine_chunks(),
+                image_ids.take(batch.num_rows),
                 pa.ListArray.from_arrays(offsets, pa.array(numbers)),
                 pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(scores[part]).reshape(-1))),
                 batch.column("link_phrase"),
                 batch.column("link_similarity"),
             )
+            num_links += int((batch.column("link_similarity").flatten().to_numpy() > 0).sum())
             first += batch.num_rows
+    return num_links
+
+
+class _ImageIds:
+    """Hands out the image ids of a store, in their order."""
+
+    def __init__(self, regions: RegionStore):
+        self._blocks = regions.blocks()
+        self._waiting: list[str] = []
+
+    def take(self, count: int) -> list[str]:
+        while len(self._waiting) < count:
+            self._waiting += next(self._blocks).column("image_id").to_pylist()
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        return taken
 
 
 def _digest(regions: str, *files: Path) -> str:

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mmf_muvla.corpus.arrow import MappedTable, TableWriter, list_array
+from mmf_muvla.corpus.arrow import TableWriter, join_tables, list_array, read_batches
 from mmf_muvla.corpus.config import PhraseOptions
-from mmf_muvla.corpus.progress import progress_bar
+from mmf_muvla.corpus.files import publish_file
+from mmf_muvla.corpus.parts import once, part_files, remove_parts, run_parts
+from mmf_muvla.corpus.stages import Work
 from mmf_muvla.errors import InputError
 
 # All positions are characters (Unicode code points) of the sentence.
@@ -26,19 +28,23 @@ PHRASES_SCHEMA = pa.schema(
         ("head_end", pa.list_(pa.int32())),
     ]
 )
-_SENTENCES_PER_BATCH = 16384
+PHRASES_FILE = "phrases.arrow"
+_PART = "part"
+_SENTENCES_PER_PART = 4096
 # Noun chunks are read off the dependency parse and the parts of speech.
 _UNNEEDED = ["ner", "lemmatizer", "senter", "textcat", "entity_linker", "entity_ruler"]
 
 
-def find_phrases(sentences: Path, retrieved: Path, options: PhraseOptions, target: Path) -> dict[str, int]:
-    """Find the noun phrases of every sentence that was retrieved for an image.
+def find_phrases(sentences: Path, used: Path, options: PhraseOptions, work: Work) -> dict[str, int]:
+    """Find the noun phrases of every sentence that was retrieved for an image: ``phrases.arrow``.
+
+    The table has a row per distinct retrieved sentence, in the order of ``sentences``.
 
     Args:
         sentences: table of all sentences, as the stage *sentences* writes it.
-        retrieved: .npy with the rows of ``sentences`` that were retrieved, any shape.
+        used: .npy with the rows of ``sentences`` that were retrieved, sorted, int64 [n].
         options: spaCy model and what to cut off.
-        target: the Arrow file to write: a row per distinct retrieved sentence, in the order of ``sentences``.
+        work: folder, progress, workers.
 
     Returns:
         Counts: sentences, phrases, sentences_without (a phrase).
@@ -46,34 +52,67 @@ def find_phrases(sentences: Path, retrieved: Path, options: PhraseOptions, targe
     Raises:
         InputError: the spaCy model cannot be loaded, or has no parser.
     """
-    rows = np.unique(np.load(retrieved, mmap_mode="r", allow_pickle=False))
-    finder = PhraseFinder(options)
-    counts = {"sentences": len(rows), "phrases": 0, "sentences_without": 0}
-    with TableWriter(target, PHRASES_SCHEMA) as writer, progress_bar(len(rows), "phrases", "sentence") as progress:
-        for pool_rows, texts, sources in _chosen(MappedTable(sentences), rows):
-            spans = list(finder.find(texts))
-            writer.write(
-                texts,
-                sources,
-                pool_rows,
-                *(list_array([span[:, side] for span in spans], np.int32) for side in range(4)),
-            )
-            counts["phrases"] += sum(map(len, spans))
-            counts["sentences_without"] += sum(not len(span) for span in spans)
-            progress.update(len(texts))
+    rows = np.load(used, allow_pickle=False)
+
+    def find() -> dict[str, int]:
+        parts = run_parts(
+            work.folder,
+            _PART,
+            _find_part,
+            enumerate(_chosen(sentences, rows)),
+            work.num_workers,
+            setup=PhraseFinder,
+            arguments=(options,),
+        )
+        counts = {"sentences": len(rows), "phrases": 0, "sentences_without": 0}
+        with work.progress.bar(len(rows), "phrases", "sentence") as progress:
+            for _, note in parts:
+                counts["phrases"] += note["phrases"]
+                counts["sentences_without"] += note["sentences_without"]
+                progress.update(note["sentences"])
+        return counts
+
+    def join() -> dict[str, int]:
+        join_tables(part_files(work.folder, _PART, ".arrow"), PHRASES_SCHEMA, work.folder / PHRASES_FILE)
+        return {}
+
+    counts = once(work.folder, "found", find)
+    once(work.folder, "joined", join)
+    remove_parts(work.folder, _PART)
     return counts
 
 
-def _chosen(table: MappedTable, rows: np.ndarray) -> Iterator[tuple[np.ndarray, list[str], list[int]]]:
+def _chosen(table: Path, rows: np.ndarray) -> Iterator[tuple[np.ndarray, list[str], list[int]]]:
     """The given rows (sorted) of the table, some thousand at a time: row numbers, sentences, sources."""
-    first = 0
-    for batch in table.batches:
+    waiting: list[pa.RecordBatch] = []
+    first = taken = 0
+    for batch in read_batches([table]):
         wanted = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + batch.num_rows)]
-        for start in range(0, len(wanted), _SENTENCES_PER_BATCH):
-            part = wanted[start : start + _SENTENCES_PER_BATCH]
-            chosen = batch.take(pa.array(part - first))
-            yield part, chosen.column("sentence").to_pylist(), chosen.column("source").to_pylist()
+        waiting.append(batch.take(pa.array(wanted - first)))
         first += batch.num_rows
+        while (count := sum(part.num_rows for part in waiting)) >= _SENTENCES_PER_PART or (count and first > rows[-1]):
+            together = pa.Table.from_batches(waiting)
+            part, rest = together[:_SENTENCES_PER_PART], together[_SENTENCES_PER_PART:]
+            yield rows[taken : taken + len(part)], part["sentence"].to_pylist(), part["source"].to_pylist()
+            taken += len(part)
+            waiting = rest.to_batches()
+
+
+def _find_part(finder: PhraseFinder, item: tuple[np.ndarray, list[str], list[int]], path: Path) -> dict[str, int]:
+    pool_rows, texts, sources = item
+    spans = list(finder.find(texts))
+    with (
+        publish_file(path.with_name(f"{path.name}.arrow")) as file,
+        TableWriter(file, PHRASES_SCHEMA) as writer,
+    ):
+        writer.write(
+            texts, sources, pool_rows, *(list_array([span[:, side] for span in spans], np.int32) for side in range(4))
+        )
+    return {
+        "sentences": len(texts),
+        "phrases": sum(map(len, spans)),
+        "sentences_without": sum(not len(span) for span in spans),
+    }
 
 
 class PhraseFinder:
@@ -110,10 +149,7 @@ class PhraseFinder:
         """
         # The zone frees what the model learns about new words; else memory grows with the text.
         with self._model.memory_zone():
-            documents = self._model.pipe(
-                sentences, batch_size=self._options.batch_size, n_process=self._options.n_process
-            )
-            for document in documents:
+            for document in self._model.pipe(sentences, batch_size=self._options.batch_size):
                 spans = [span for chunk in document.noun_chunks if (span := self._span(chunk))]
                 yield np.array(spans, np.int32).reshape(-1, 4)
 

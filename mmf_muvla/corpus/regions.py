@@ -1,133 +1,347 @@
-"""Stage *regions*: detector output becomes a region store, and a small table of tags beside it."""
+"""Stage *regions*: detector output becomes a region store.
+
+Sources are read in shards of some megabytes, by workers, whose results are written in order. Every shard is committed
+together with how far the import is, so that a killed import continues with the next one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from mmf_muvla.corpus.arrow import TableWriter, list_array
 from mmf_muvla.corpus.config import RegionOptions
-from mmf_muvla.corpus.problems import SkipLog
-from mmf_muvla.corpus.progress import progress_bar
-from mmf_muvla.corpus.region_store import Regions, RegionStoreWriter
-from mmf_muvla.corpus.vinvl import Detection, VinvlFolder
+from mmf_muvla.corpus.detection import DAMAGED_FILE, Contents, Detection, RegionSource, Shard, ShardReader
+from mmf_muvla.corpus.files import fingerprint, write_json
+from mmf_muvla.corpus.label_map import read_label_map
+from mmf_muvla.corpus.problems import BadRecord, SkipLog
+from mmf_muvla.corpus.progress import ProgressRecord, progress_bar
+from mmf_muvla.corpus.region_records import EncodedRegions, Regions, encode_regions
+from mmf_muvla.corpus.region_sources import open_regions
+from mmf_muvla.corpus.region_writer import RegionStoreWriter, partial_path
+from mmf_muvla.corpus.workers import ordered_map
 from mmf_muvla.errors import InputError
 
-# What later stages need of the regions, without their features: a thousandth of the store's size.
-TAGS_SCHEMA = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("class_id", pa.list_(pa.int32())),
-        ("attribute_id", pa.list_(pa.int32())),
-        ("confidence", pa.list_(pa.float32())),
-    ]
-)
-IMAGES_PER_BATCH = 4096
+# Raised when shards or what is found in them change, so that what an older version has begun is not continued.
+_VERSION = 1
+_COUNTS = ("images", "regions", "skipped", "boxes_mended", "boxes_clipped", "regions_dropped")
 
 
 def import_regions(
-    folders: Sequence[Path],
+    sources: Sequence[Path],
     options: RegionOptions,
-    skips: SkipLog,
+    on_bad_record: str,
+    max_skipped_fraction: float,
     store: Path,
-    tags: Path | None = None,
+    skipped: Path,
+    num_workers: int = 1,
+    progress: ProgressRecord | None = None,
 ) -> dict[str, int]:
-    """Write the images of VinVL folders to a region store.
+    """Write the images of some sources to a region store.
+
+    A killed import is continued by the next one that has the same sources and options; store and ``skipped`` are then
+    the same, byte for byte, as if it had not been killed, whatever the number of workers. Beside the store there are
+    meanwhile ``<store>.partial`` and ``<store>.work``, and after it ``<store>.counts.json``, by which an import that
+    has been finished is known; remove that file, and the import is done again.
 
     Args:
-        folders: the folders; an image id may occur once in all of them.
-        options: how to read them.
-        skips: takes the records that cannot be used.
+        sources: detector output; an image id may occur once in all of them. See
+            :func:`~mmf_muvla.corpus.region_sources.open_regions` for the formats.
+        options: how to read it.
+        on_bad_record: ``"error"`` stops at the first image that cannot be used, ``"skip"`` leaves it out.
+        max_skipped_fraction: with ``"skip"``, the share of such images beyond which the import stops.
         store: the region store to write.
-        tags: an Arrow file to write, with image ids, classes, attributes and confidences only.
+        skipped: a JSON-lines file to write, with the images that were left out.
+        num_workers: processes that read.
+        progress: records how far the import is.
 
     Returns:
         Counts: images, regions, skipped (images), boxes_mended (images), boxes_clipped, regions_dropped.
 
     Raises:
-        InputError: a folder cannot be read, a record is bad under ``on_bad_record=error``, too many are, or all.
+        InputError: a source cannot be read, an image is bad under ``on_bad_record=error``, too many are, or all.
     """
-    sources = []
-    with progress_bar(len(folders), "predictions", "folder") as progress:
-        for folder in folders:
-            sources.append(VinvlFolder(folder, options, skips))
-            progress.update()
-    total = sum(len(source) for source in sources)
-    skips.check(total)
-    object_names = sorted(set().union(*(source.object_names for source in sources)))
-    attribute_names = sorted(set().union(*(source.attribute_names for source in sources)))
-    class_ids = {name: number for number, name in enumerate(object_names)}
-    attribute_ids: dict[str | None, int] = {name: number for number, name in enumerate(attribute_names)}
-    attribute_ids[None] = -1
-
-    counts = dict.fromkeys(("images", "regions", "skipped", "boxes_mended", "boxes_clipped", "regions_dropped"), 0)
-    known: set[str] = set()
-    with ExitStack() as stack:
-        writer = stack.enter_context(RegionStoreWriter(store, object_names, attribute_names, options.feature_dim))
-        table = stack.enter_context(_TagsWriter(tags)) if tags else None
-        progress = stack.enter_context(progress_bar(total, "regions", "image"))
-        for source in sources:
-            for detection in source.detections(known):
-                regions = _as_regions(detection, class_ids, attribute_ids)
-                writer.put(regions)
-                if table:
-                    table.add(regions)
-                counts["images"] += 1
-                counts["regions"] += len(regions)
-                counts["boxes_mended"] += detection.mended
-                counts["boxes_clipped"] += detection.num_clipped
-                counts["regions_dropped"] += detection.num_dropped
-                progress.update()
-                skips.check(total)
-        skips.check(total)
-        counts["skipped"] = skips.num_bad
-        if not counts["images"]:
-            raise InputError(", ".join(map(str, folders)), "no image can be used", "See the messages above")
+    opened = _open_all(sources, options)
+    prints = [source.fingerprint() for source in opened]
+    label_map = fingerprint(_label_file(options)) if options.label_map else None
+    made_from = _digest([_VERSION, prints, {**asdict(options), "label_map": label_map}])
+    counts_file = store.with_name(f"{store.name}.counts.json")
+    work = store.with_name(f"{store.name}.work")
+    with _alone(work):
+        finished = _read_json(counts_file)
+        counts: dict[str, int] | None = finished["counts"] if finished and finished["made_from"] == made_from else None
+        if counts is None or not store.is_dir() or partial_path(store).exists():
+            _begin(store, work, made_from)
+            importer = _Importer(opened, options, work, num_workers, progress)
+            with importer.writer(store) as writer:
+                if not writer.finished:
+                    with SkipLog(skipped, on_bad_record, max_skipped_fraction, _skips_state(writer)) as skips:
+                        counts = importer.run(writer, skips)
+                    write_json(counts_file, {"made_from": made_from, "counts": counts})
+                elif counts is None:
+                    raise InputError(
+                        str(partial_path(store)), "was left by another import", "Remove it and start again"
+                    )
+        shutil.rmtree(work, ignore_errors=True)
+    assert counts is not None
     return counts
 
 
-def _as_regions(detection: Detection, class_ids: dict[str, int], attribute_ids: dict[str | None, int]) -> Regions:
-    return Regions(
-        image_id=detection.image_id,
-        width=detection.width,
-        height=detection.height,
-        image_feature_0=detection.features,
-        bbox=detection.boxes,
-        class_id=np.array([class_ids[name] for name in detection.names], np.int32),
-        attribute_id=np.array([attribute_ids[name] for name in detection.attributes], np.int32),
-        confidence=detection.confidence,
-    )
+def region_fingerprints(sources: Sequence[Path], options: RegionOptions) -> dict[str, Any]:
+    """What identifies the content of some sources, and of the label map, by path.
+
+    Raises:
+        InputError: one cannot be read.
+    """
+    prints = {str(source.path): source.fingerprint() for source in _open_all(sources, options)}
+    if options.label_map:
+        prints[str(_label_file(options))] = fingerprint(_label_file(options))
+    return prints
 
 
-class _TagsWriter(TableWriter):
-    """Writes the table of tags, some thousand images a batch."""
+def _open_all(sources: Sequence[Path], options: RegionOptions) -> list[RegionSource]:
+    labels = read_label_map(_label_file(options), options.label_offset) if options.label_map else None
+    return [open_regions(path, options, labels) for path in sources]
 
-    def __init__(self, path: Path):
-        super().__init__(path, TAGS_SCHEMA)
-        self._rows: list[Regions] = []
 
-    def __enter__(self) -> _TagsWriter:
-        return self
+def _label_file(options: RegionOptions) -> Path:
+    assert options.label_map
+    return Path(options.label_map).expanduser()
 
-    def __exit__(self, *error: object) -> None:
-        self._flush()
-        super().__exit__(None, None, None)
 
-    def add(self, regions: Regions) -> None:
-        self._rows.append(regions)
-        if len(self._rows) == IMAGES_PER_BATCH:
-            self._flush()
+class _Importer:
+    """One import.
 
-    def _flush(self) -> None:
-        if self._rows:
-            self.write(
-                [row.image_id for row in self._rows],
-                list_array([row.class_id for row in self._rows], np.int32),
-                list_array([row.attribute_id for row in self._rows], np.int32),
-                list_array([row.confidence for row in self._rows], np.float32),
-            )
-            self._rows.clear()
+    Args:
+        sources: what to read.
+        options: how.
+        work: a folder for what is found out on the way.
+        num_workers: processes that read.
+        progress: see :func:`import_regions`.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[RegionSource],
+        options: RegionOptions,
+        work: Path,
+        num_workers: int,
+        progress: ProgressRecord | None,
+    ):
+        self._sources = sources
+        self._options = options
+        self._work = work
+        self._num_workers = num_workers
+        self._bar = progress.bar if progress else progress_bar
+        self._contents = self._prepare()
+        self._total = sum(contents.num_images for contents in self._contents)
+        self._object_names = sorted({name for contents in self._contents for name in contents.object_names})
+        self._attribute_names = sorted({name for contents in self._contents for name in contents.attribute_names})
+
+    def writer(self, store: Path) -> RegionStoreWriter:
+        return RegionStoreWriter(
+            store, self._object_names, self._attribute_names, self._options.feature_dim, resume=True
+        )
+
+    def run(self, writer: RegionStoreWriter, skips: SkipLog) -> dict[str, int]:
+        """Read what has not been read, and write it."""
+        at = writer.progress or {"source": 0, "shard": 0, "lines": 0, "counts": dict.fromkeys(_COUNTS, 0)}
+        counts: dict[str, int] = at["counts"]
+        if writer.progress is None:
+            for contents in self._contents:
+                for problem in contents.problems:
+                    skips.add_bad(problem)
+            skips.check(self._total)
+        items = self._items(at["source"], at["shard"])
+        arguments = (self._sources, self._work, self._object_names, self._attribute_names)
+        with self._bar(self._total, "regions", "image", initial=counts["images"] + counts["skipped"]) as bar:
+            for result in ordered_map(_read_shard, items, self._num_workers, _Worker, arguments):
+                before = counts["images"] + skips.num_bad
+                self._add(writer, skips, counts, result, at["lines"])
+                if result.is_last:
+                    for problem in self._sources[result.source].leftovers(self._index(result.source)):
+                        skips.add_bad(problem)
+                skips.check(self._total)
+                counts["skipped"] = skips.num_bad
+                if result.is_last:
+                    at = {"source": result.source + 1, "shard": 0, "lines": 0}
+                else:
+                    at = {"source": result.source, "shard": result.shard + 1, "lines": at["lines"] + len(result.images)}
+                writer.commit({**at, "counts": counts, "skips": skips.state()})
+                bar.update(counts["images"] + skips.num_bad - before)
+        if not counts["images"]:
+            places = ", ".join(str(source.path) for source in self._sources)
+            raise InputError(places, "no image can be used", "See the list of what was left out")
+        return counts
+
+    def _add(
+        self, writer: RegionStoreWriter, skips: SkipLog, counts: dict[str, int], result: _ShardResult, lines: int
+    ) -> None:
+        """Add a shard's images; ``lines`` is how many lines of the source came before it."""
+        source = self._sources[result.source]
+        for number, image in enumerate(result.images, start=1):
+            if isinstance(image, BadRecord):
+                if image.line is not None and image.file == source.lines_file:
+                    image.line += lines
+                skips.add_bad(image)
+            elif image.regions.image_id in writer:
+                image_id = image.regions.image_id
+                file, line = (source.lines_file, lines + number) if source.lines_file else (source.path, None)
+                skips.add_bad(BadRecord(file, line, image_id, "image id occurs twice", image_id, DAMAGED_FILE))
+            else:
+                writer.put_encoded(image.regions)
+                counts["images"] += 1
+                counts["regions"] += len(image.regions.class_id)
+                counts["boxes_mended"] += image.mended
+                counts["boxes_clipped"] += image.num_clipped
+                counts["regions_dropped"] += image.num_dropped
+        source.mark(self._index(result.source), result.found)
+
+    def _prepare(self) -> list[Contents]:
+        """Find out what the sources hold, or remember it."""
+        contents = []
+        with self._bar(len(self._sources), "looking at sources", "source") as bar:
+            for number, source in enumerate(self._sources):
+                note = self._work / f"contents-{number:04d}.json"
+                if not note.exists():
+                    write_json(note, source.prepare(self._index(number), self._num_workers).to_json())
+                contents.append(Contents.from_json(json.loads(note.read_text(encoding="utf-8"))))
+                bar.update()
+        return contents
+
+    def _items(self, first_source: int, first_shard: int) -> Iterator[tuple[int, int, Shard, bool]]:
+        """Number of the source and of the shard, the shard, and whether it is the source's last."""
+        for number in range(first_source, len(self._sources)):
+            shards = enumerate(self._sources[number].shards(self._index(number)))
+            waiting = next(shards, None)
+            for following in shards:
+                assert waiting is not None
+                if number > first_source or waiting[0] >= first_shard:
+                    yield number, *waiting, False
+                waiting = following
+            if waiting:
+                yield number, *waiting, True
+
+    def _index(self, number: int) -> Path:
+        return self._work / f"index-{number:04d}"
+
+
+# --- what workers do
+
+
+@dataclass(frozen=True)
+class _EncodedImage:
+    regions: EncodedRegions
+    mended: bool
+    num_clipped: int
+    num_dropped: int
+
+
+@dataclass(frozen=True)
+class _ShardResult:
+    source: int
+    shard: int
+    is_last: bool
+    images: list[_EncodedImage | BadRecord]
+    found: np.ndarray
+
+
+class _Worker:
+    """What a worker keeps: the source that it reads from, and the numbers of names."""
+
+    def __init__(
+        self,
+        sources: Sequence[RegionSource],
+        work: Path,
+        object_names: Sequence[str],
+        attribute_names: Sequence[str],
+    ):
+        self._sources = sources
+        self._work = work
+        self._class_ids = {name: number for number, name in enumerate(object_names)}
+        self._attribute_ids: dict[str | None, int] = {name: number for number, name in enumerate(attribute_names)}
+        self._attribute_ids[None] = -1
+        self._open: tuple[int, ShardReader] | None = None
+
+    def reader(self, source: int) -> ShardReader:
+        if self._open is None or self._open[0] != source:
+            self._open = source, self._sources[source].reader(self._work / f"index-{source:04d}")
+        return self._open[1]
+
+    def encode(self, image: Detection | BadRecord) -> _EncodedImage | BadRecord:
+        if isinstance(image, BadRecord):
+            return image
+        regions = Regions(
+            image_id=image.image_id,
+            width=image.width,
+            height=image.height,
+            image_feature_0=image.features,
+            bbox=image.boxes,
+            class_id=np.array([self._class_ids[name] for name in image.names], np.int32),
+            attribute_id=np.array([self._attribute_ids[name] for name in image.attributes], np.int32),
+            confidence=image.confidence,
+        )
+        return _EncodedImage(encode_regions(regions), image.mended, image.num_clipped, image.num_dropped)
+
+
+def _read_shard(worker: _Worker, item: tuple[int, int, Shard, bool]) -> _ShardResult:
+    source, number, shard, is_last = item
+    content = worker.reader(source).read(shard)
+    return _ShardResult(source, number, is_last, [worker.encode(image) for image in content.images], content.found)
+
+
+# --- the folder that an import works in
+
+
+@contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """Keep other processes from the folder, and make it; the lock ends with the process, however that ends."""
+    work.mkdir(parents=True, exist_ok=True)
+    handle = os.open(work, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                str(work), "another process is importing here", "Wait for it, or name another store"
+            ) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _begin(store: Path, work: Path, made_from: str) -> None:
+    """Make the working folder ready, or keep what an import of the same left there."""
+    note = work / "made_from.json"
+    if _read_json(note) != {"made_from": made_from}:
+        # The note goes first: without it, nothing that is left is taken for a part of this import.
+        note.unlink(missing_ok=True)
+        shutil.rmtree(partial_path(store), ignore_errors=True)
+        for leftover in work.iterdir():
+            leftover.unlink()
+        write_json(note, {"made_from": made_from})
+
+
+def _skips_state(writer: RegionStoreWriter) -> dict[str, Any] | None:
+    return writer.progress["skips"] if writer.progress else None
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _digest(value: Any) -> str:
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()

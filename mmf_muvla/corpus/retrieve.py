@@ -2,161 +2,313 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
-from mmf_muvla.corpus.arrow import MappedTable
+from mmf_muvla.corpus.arrow import ListColumn, read_batches
 from mmf_muvla.corpus.config import EmbeddingOptions, QueryOptions, RetrievalOptions
-from mmf_muvla.corpus.embed import Embedder, choose_device
-from mmf_muvla.corpus.progress import progress_bar
+from mmf_muvla.corpus.embed import Embedder, devices_of, embedding_workers, start_embedder
+from mmf_muvla.corpus.embeddings import Embeddings
+from mmf_muvla.corpus.faiss_search import INDEX_NAME, build_indexes, search_indexes
+from mmf_muvla.corpus.files import publish_file
+from mmf_muvla.corpus.parts import forget_steps, make_part, once, part_files, part_size, remove_parts, run_parts
 from mmf_muvla.corpus.query import query_text
 from mmf_muvla.corpus.region_store import RegionStore, tag_texts
+from mmf_muvla.corpus.search import exact_top_k, rescore
+from mmf_muvla.corpus.stages import Work
 from mmf_muvla.errors import InputError
 
-if TYPE_CHECKING:
-    import torch
+SENTENCE_FILE, SCORE_FILE, USED_FILE = "sentence.npy", "score.npy", "used.npy"
 
-# Candidates beyond K that take part in the exact comparison at the end. Single-precision scores are off by some 1e-7,
-# and this many sentences would have to lie that close together for the result to be any but the exact one.
-_SPARE = 16
+_QUERIES, _RESULTS = "queries", "results"
+_GROUPED = "grouped"
+# Images whose queries are embedded together; equal queries among them are embedded once.
+_IMAGES_PER_PART = 8192
+# An approximate index ranks by rounded vectors: so many more than K are fetched, and ranked again exactly.
+_FETCHED_BESIDES_K = 15
+# So many more than K are searched for each image where its own are left out; beyond, the column must be a wrong one.
+_MOST_OF_ONE_IMAGE = 1000
 
 
 def retrieve_sentences(
     store: Path,
-    tags: Path,
     embeddings: Path,
+    owners: Path | None,
     query: QueryOptions,
     embedding: EmbeddingOptions,
     retrieval: RetrievalOptions,
-    target: Path,
+    work: Work,
 ) -> dict[str, int]:
     """Find the sentences of every image.
 
+    Written are ``sentence.npy``, int64 [images, K]: numbers of sentences, best first; ``score.npy``, float32
+    [images, K]: their cosine similarities; ``used.npy``, int64 [n]: the sentences that were retrieved at all, sorted.
+
     Args:
-        store: region store, for the names of classes and attributes.
-        tags: table of tags, as the stage *regions* writes it.
-        embeddings: .npy of the sentences' embeddings, float [sentences, dimensions].
+        store: region store.
+        embeddings: folder of the sentences' embeddings, as the stage *embed* leaves it.
+        owners: table of the images that sentences belong to, where these must not be retrieved for them.
         query: how tags become text.
         embedding: the model that the sentences were embedded with.
-        retrieval: how many sentences.
-        target: folder for ``sentence.npy``, int64 [images, K]: rows of ``embeddings``, best first, and
-            ``score.npy``, float32 [images, K]: their cosine similarities.
+        retrieval: how many sentences, and how they are searched.
+        work: folder, progress, workers.
 
     Returns:
-        Counts: images, queries (distinct texts), sentences_used (distinct sentences).
-    """
-    texts, query_of_image = _distinct_queries(RegionStore(store), MappedTable(tags), query)
-    embedder = Embedder(embedding)
-    queries = np.empty((len(texts), embedder.dimensions), np.float32)
-    with progress_bar(len(texts), "queries", "query") as progress:
-        for start in range(0, len(texts), embedding.block_size):
-            block = texts[start : start + embedding.block_size]
-            queries[start : start + len(block)] = embedder.embed(block)
-            progress.update(len(block))
-    ids, scores = top_k(queries, np.load(embeddings, mmap_mode="r", allow_pickle=False), retrieval)
-    sentences = ids[query_of_image]
-    np.save(target / "sentence.npy", sentences)
-    np.save(target / "score.npy", scores[query_of_image])
-    return {"images": len(sentences), "queries": len(texts), "sentences_used": len(np.unique(sentences))}
-
-
-def _distinct_queries(store: RegionStore, table: MappedTable, options: QueryOptions) -> tuple[list[str], np.ndarray]:
-    """The distinct query texts, and which of them each image has, int64 [images]."""
-    numbers: dict[str, int] = {}
-    query_of_image = np.empty(len(table), np.int64)
-    row = 0
-    attribute_lists = table.lists("attribute_id")
-    confidence_lists = table.lists("confidence")
-    for batch, class_ids in enumerate(table.lists("class_id")):
-        for image in range(table.batches[batch].num_rows):
-            attribute_ids = attribute_lists[batch][image]
-            if not options.attributes:
-                attribute_ids = np.full_like(attribute_ids, -1)
-            tags = tag_texts(class_ids[image], attribute_ids, store.object_names, store.attribute_names)
-            text = query_text(tags, confidence_lists[batch][image].tolist(), options)
-            query_of_image[row] = numbers.setdefault(text, len(numbers))
-            row += 1
-    return list(numbers), query_of_image
-
-
-def top_k(queries: np.ndarray, sentences: np.ndarray, options: RetrievalOptions) -> tuple[np.ndarray, np.ndarray]:
-    """The K rows of ``sentences`` with the highest inner product, for every query; exact.
-
-    A block of sentences is compared with a block of queries at a time, and the best so far are kept, with some to
-    spare. In the end these are compared once more in double precision. So the result does not depend on the size of the
-    blocks, and of equal sentences the one that comes first wins.
-
-    Args:
-        queries: float32 [q, d].
-        sentences: float [n, d], may be memory-mapped.
-        options: K, the blocks' sizes, the device.
-
-    Returns:
-        Rows of ``sentences``, best first, int64 [q, K], and their scores, float32 [q, K].
+        Counts: images, queries (distinct texts, within some thousand images), sentences_used (distinct sentences),
+        searched_again (queries whose first result could not be proved exact), not_found (images for which an
+        approximate index found fewer than K sentences, and that were searched for exactly).
 
     Raises:
-        InputError: there are fewer than K sentences.
+        InputError: there are too few sentences, an image has too many of its own, or the model, a device or FAISS's
+            parameters cannot be used.
     """
-    import torch
-
-    if len(sentences) < options.k:
+    folder = work.folder
+    regions = RegionStore(store)
+    pool = Embeddings.of_folder(embeddings)
+    if len(pool) < retrieval.k:
         raise InputError(
-            f"retrieval.k={options.k}",
-            f"there are only {len(sentences)} sentences",
-            "Give more text, or lower retrieval.k",
+            f"retrieval.k={retrieval.k}", f"there are only {len(pool)} sentences", "Give more text, or lower it"
         )
-    device = choose_device(options.device, "retrieval.device")
-    kept = min(options.k + _SPARE, len(sentences))
-    best_scores = torch.full((len(queries), kept), -torch.inf)
-    best_ids = torch.zeros((len(queries), kept), dtype=torch.int64)
-    with progress_bar(len(sentences), "retrieve", "sentence") as progress:
-        for start in range(0, len(sentences), options.sentence_block):
-            rows = np.asarray(sentences[start : start + options.sentence_block], np.float32)
-            block = torch.from_numpy(rows).to(device)
-            for first in range(0, len(queries), options.query_block):
-                part = slice(first, first + options.query_block)
-                scores = torch.from_numpy(queries[part]).to(device) @ block.T
-                values, columns = _first_highest(scores, min(kept, len(rows)))
-                # Those kept so far come from earlier sentences, and stand first: a stable sort lets them win a tie.
-                all_scores = torch.cat([best_scores[part], values.cpu()], dim=1)
-                all_ids = torch.cat([best_ids[part], columns.cpu() + start], dim=1)
-                order = all_scores.sort(dim=1, descending=True, stable=True).indices[:, :kept]
-                best_scores[part] = all_scores.gather(1, order)
-                best_ids[part] = all_ids.gather(1, order)
-            progress.update(len(rows))
-    return _compare_exactly(queries, sentences, best_ids.numpy(), options.k)
+
+    def embed() -> dict[str, int]:
+        return _embed_queries(regions, query, embedding, work)
+
+    def index() -> dict[str, int]:
+        with work.progress.bar(len(pool), "index", "sentence") as progress:
+            return {"indexes": build_indexes(pool, retrieval.index, retrieval.faiss, folder, progress)}
+
+    def search() -> dict[str, int]:
+        return _search(pool, owners, retrieval, work)
+
+    def join() -> dict[str, int]:
+        return _join(folder, len(pool))
+
+    counts = once(folder, "queries", embed)
+    if retrieval.index != "exact":
+        once(folder, "index", index)
+    counts |= once(folder, "searched", search)
+    counts |= once(folder, "joined", join)
+    for name in (_QUERIES, INDEX_NAME, _RESULTS):
+        remove_parts(folder, name)
+    return counts
 
 
-def _first_highest(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The k highest scores of each row and their columns; of equal ones those that come first, in that order."""
-    import torch
+def _embed_queries(
+    regions: RegionStore, query: QueryOptions, embedding: EmbeddingOptions, work: Work
+) -> dict[str, int]:
+    parts = run_parts(
+        work.folder,
+        _QUERIES,
+        _embed_part,
+        enumerate(_query_texts(regions, query)),
+        embedding_workers(embedding, work.num_workers),
+        setup=start_embedder,
+        arguments=(embedding,),
+    )
+    counts = {"images": 0, "queries": 0}
+    with work.progress.bar(len(regions), "queries", "image") as progress:
+        for _, note in parts:
+            counts["images"] += note["images"]
+            counts["queries"] += note["queries"]
+            progress.update(note["images"])
+    return counts
 
-    values, columns = scores.topk(k, dim=1)
-    # topk may choose any of several equal scores at the end. Such rows are rare, and are sorted as a whole.
-    ambiguous = (scores >= values[:, -1:]).sum(dim=1) > k
-    if ambiguous.any():
-        order = scores[ambiguous].sort(dim=1, descending=True, stable=True)
-        values[ambiguous], columns[ambiguous] = order.values[:, :k], order.indices[:, :k]
-    columns, by_column = columns.sort(dim=1)
-    values, by_value = values.gather(1, by_column).sort(dim=1, descending=True, stable=True)
-    return values, torch.gather(columns, 1, by_value)
+
+def _query_texts(regions: RegionStore, options: QueryOptions) -> Iterator[tuple[list[str], list[str]]]:
+    """Image ids and the texts to search with, some thousand images at a time."""
+    size = part_size(len(regions), _IMAGES_PER_PART)
+    image_ids: list[str] = []
+    texts: list[str] = []
+    for batch in regions.blocks():
+        ids = batch.column("image_id").to_pylist()
+        classes, attributes, confidence = (
+            ListColumn(batch.column(name)) for name in ("class_id", "attribute_id", "confidence")
+        )
+        for image in range(batch.num_rows):
+            attribute_ids = attributes[image] if options.attributes else np.full_like(attributes[image], -1)
+            tags = tag_texts(classes[image], attribute_ids, regions.object_names, regions.attribute_names)
+            image_ids.append(ids[image])
+            texts.append(query_text(tags, confidence[image].tolist(), options))
+            if len(texts) == size:
+                yield image_ids, texts
+                image_ids, texts = [], []
+    if texts:
+        yield image_ids, texts
 
 
-def _compare_exactly(
-    queries: np.ndarray, sentences: np.ndarray, candidates: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    ids = np.empty((len(queries), k), np.int64)
-    scores = np.empty((len(queries), k), np.float32)
-    rows_at_once = 1024
-    for start in range(0, len(queries), rows_at_once):
-        part = slice(start, start + rows_at_once)
-        vectors = np.asarray(sentences[candidates[part].reshape(-1)], np.float64)
-        vectors = vectors.reshape(*candidates[part].shape, -1)
-        # einsum adds up every product in the same order, so that equal sentences have equal scores to the last bit.
-        exact = np.einsum("qd,qkd->qk", queries[part].astype(np.float64), vectors).astype(np.float32)
-        order = np.lexsort((candidates[part], -exact), axis=1)[:, :k]
-        ids[part] = np.take_along_axis(candidates[part], order, axis=1)
-        scores[part] = np.take_along_axis(exact, order, axis=1)
-    return ids, scores
+def _embed_part(embedder: Embedder, item: tuple[list[str], list[str]], path: Path) -> dict[str, int]:
+    image_ids, texts = item
+    numbers: dict[str, int] = {}
+    query_of_image = np.array([numbers.setdefault(text, len(numbers)) for text in texts], np.int64)
+    arrays = {
+        "embedding": embedder.embed(list(numbers)),
+        "query_of_image": query_of_image,
+        "image": _digests(image_ids),
+    }
+    with publish_file(path.with_name(f"{path.name}.safetensors")) as file:
+        save_file(arrays, file)
+    return {"images": len(texts), "queries": len(numbers)}
+
+
+def _search(pool: Embeddings, table: Path | None, options: RetrievalOptions, work: Work) -> dict[str, int]:
+    queries = part_files(work.folder, _QUERIES, ".safetensors")
+    owners = _Owners(table, np.concatenate([_images_of(file) for file in queries])) if table else None
+    together = max(1, options.images_at_once // len(_images_of(queries[0])))
+    grouping = {"parts": together}
+    if once(work.folder, _GROUPED, lambda: grouping) != grouping:
+        # Of a run that was told to search for more at once, or for fewer: its parts hold other images.
+        remove_parts(work.folder, _RESULTS)
+        forget_steps(work.folder, _GROUPED)
+        once(work.folder, _GROUPED, lambda: grouping)
+    groups = [queries[start : start + together] for start in range(0, len(queries), together)]
+    totals = {"searched_again": 0, "not_found": 0}
+    with work.progress.bar(len(pool) * len(groups), "retrieve", "sentence") as progress:
+        for number, files in enumerate(groups):
+            search = partial(_search_part, pool, owners, options, files, progress)
+            note = make_part(work.folder, _RESULTS, number, search)
+            # Not at all advanced where the part was there.
+            progress.update(len(pool) * (number + 1) - progress.n)
+            for name in totals:
+                totals[name] += note[name]
+    return totals
+
+
+def _search_part(
+    pool: Embeddings,
+    owners: _Owners | None,
+    options: RetrievalOptions,
+    files: Sequence[Path],
+    progress: Any,
+    path: Path,
+) -> dict[str, int]:
+    parts = [load_file(file) for file in files]
+    queries = np.concatenate([part["embedding"] for part in parts])
+    firsts = np.cumsum([0, *(len(part["embedding"]) for part in parts)])
+    query_of_image = np.concatenate(
+        [part["query_of_image"] + first for part, first in zip(parts, firsts, strict=False)]
+    )
+    images = np.concatenate([part["image"] for part in parts])
+    k = min(options.k + (owners.most_of_one_image if owners else 0), len(pool))
+    note = {"searched_again": 0, "not_found": 0}
+    if options.index == "exact":
+        found = exact_top_k(queries, pool, k, devices_of(options.device, "retrieval.device"), progress=progress)
+        ids, scores = found.ids, found.scores
+        note["searched_again"] = found.num_repeated
+    else:
+        candidates = search_indexes(path.parent, queries, k + _FETCHED_BESIDES_K, options.faiss, progress)
+        ids, scores = rescore(queries, pool, candidates, k)
+        incomplete = np.flatnonzero((ids < 0).any(axis=1))
+        if len(incomplete):
+            again = exact_top_k(queries[incomplete], pool, k, devices_of(options.device, "retrieval.device"))
+            ids[incomplete], scores[incomplete] = again.ids, again.scores
+        note["not_found"] = int(np.isin(query_of_image, incomplete).sum())
+    ids, scores = ids[query_of_image], scores[query_of_image]
+    if owners:
+        ids, scores = owners.leave_out(images, ids, scores, options.k)
+    arrays = {"sentence": np.ascontiguousarray(ids), "score": np.ascontiguousarray(scores)}
+    with publish_file(path.with_name(f"{path.name}.safetensors")) as file:
+        save_file(arrays, file)
+    return note
+
+
+def _images_of(queries: Path) -> np.ndarray:
+    with safe_open(queries, framework="numpy") as file:
+        return file.get_tensor("image")
+
+
+class _Owners:
+    """Which sentences belong to which image, in 16 bytes a sentence that belongs to one of the corpus.
+
+    Args:
+        table: the table of owners that the stage *sentences* writes.
+        images: digests of the corpus's images, uint64 [n].
+
+    Attributes:
+        most_of_one_image: the largest number of sentences that an image has.
+
+    Raises:
+        InputError: that number is so large that images cannot be what the table names.
+    """
+
+    def __init__(self, table: Path, images: np.ndarray):
+        images = np.sort(images)
+        digests, rows = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+        for batch in read_batches([table]):
+            digest = _digests(batch.column("image_id").to_pylist())
+            place = np.minimum(np.searchsorted(images, digest), len(images) - 1)
+            known = images[place] == digest
+            digests.append(digest[known])
+            rows.append(batch.column("pool_row").to_numpy()[known])
+        image, row = np.concatenate(digests), np.concatenate(rows)
+        order = np.lexsort((row, image))
+        image, row = image[order], row[order]
+        # An image may have the same sentence twice.
+        is_new = np.ones(len(row), bool)
+        is_new[1:] = (image[1:] != image[:-1]) | (row[1:] != row[:-1])
+        self._image, self._row = image[is_new], row[is_new]
+        _, counts = np.unique(self._image, return_counts=True)
+        self.most_of_one_image = int(counts.max(initial=0))
+        if self.most_of_one_image > _MOST_OF_ONE_IMAGE:
+            raise InputError(
+                "sentence_options.image_id_column",
+                f"an image of the corpus has {self.most_of_one_image} sentences of its own",
+                "Name the column that tells images apart, or set retrieval.exclude_own=false",
+            )
+
+    def leave_out(
+        self, images: np.ndarray, ids: np.ndarray, scores: np.ndarray, k: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The first ``k`` of each image's sentences that are not its own.
+
+        Args:
+            images: digests of the images' ids, uint64 [n].
+            ids, scores: what was found for them, best first [n, at least k + most_of_one_image].
+            k: how many to keep.
+        """
+        begins, ends = (np.searchsorted(self._image, images, side) for side in ("left", "right"))
+        own = np.zeros(ids.shape, bool)
+        for place in range(self.most_of_one_image):
+            has = begins + place < ends
+            own[has] |= ids[has] == self._row[(begins + place)[has]][:, None]
+        # Stable: what is not its own comes first, in the order of the scores.
+        order = np.argsort(own, axis=1, kind="stable")[:, :k]
+        if np.take_along_axis(own, order, axis=1).any():
+            raise InputError(
+                f"retrieval.k={k}",
+                f"an image has {self.most_of_one_image} sentences of its own, and fewer than {k} others are left",
+                "Give more text, lower retrieval.k, or set retrieval.exclude_own=false",
+            )
+        return np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
+
+
+def _digests(image_ids: Sequence[str]) -> np.ndarray:
+    joined = b"".join(hashlib.blake2b(image_id.encode(), digest_size=8).digest() for image_id in image_ids)
+    return np.frombuffer(joined, np.uint64).copy()
+
+
+def _join(folder: Path, pool_size: int) -> dict[str, int]:
+    """Write the results of all parts to single files."""
+    files = part_files(folder, _RESULTS, ".safetensors")
+    used = np.zeros(pool_size, bool)
+    for name, target in (("sentence", SENTENCE_FILE), ("score", SCORE_FILE)):
+        first = load_file(files[0])[name]
+        count = sum(len(load_file(file)["score"]) for file in files)
+        with publish_file(folder / target) as path, path.open("wb") as stream:
+            header = {"descr": first.dtype.str, "fortran_order": False, "shape": (count, first.shape[1])}
+            np.lib.format.write_array_header_1_0(stream, header)
+            for file in files:
+                values = load_file(file)[name]
+                stream.write(values.tobytes())
+                if name == "sentence":
+                    used[values.reshape(-1)] = True
+    rows = np.flatnonzero(used)
+    with publish_file(folder / USED_FILE) as path, path.open("wb") as stream:
+        np.save(stream, rows)
+    return {"sentences_used": len(rows)}

@@ -1,42 +1,56 @@
-"""Stage *sentences*: text files become a pool of distinct, clean sentences."""
+"""Stage *sentences*: files of text become a pool of distinct, clean sentences."""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import unicodedata
-import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from mmf_muvla.corpus.arrow import TableWriter
+from mmf_muvla.corpus.arrow import TableWriter, read_batches
 from mmf_muvla.corpus.config import SentenceOptions
+from mmf_muvla.corpus.files import publish_file
+from mmf_muvla.corpus.parts import once, part_files, read_notes, remove_parts, run_parts
 from mmf_muvla.corpus.problems import BadRecord, SkipLog
-from mmf_muvla.corpus.progress import progress_bar
+from mmf_muvla.corpus.sentence_files import SentenceBlock, clean_block, read_blocks
+from mmf_muvla.corpus.stages import Work
 from mmf_muvla.errors import InputError
 
 SENTENCES_SCHEMA = pa.schema([("sentence", pa.string()), ("source", pa.int64())])
-_SENTENCES_PER_BATCH = 65536
-_BOM = "\ufeff"
+# Which sentences belong to which image, where the input says so; sentences by their number in the pool.
+OWNERS_SCHEMA = pa.schema([("image_id", pa.string()), ("pool_row", pa.int64())])
+SENTENCES_FILE, OWNERS_FILE, SKIPPED_FILE = "sentences.arrow", "owners.arrow", "skipped.jsonl"
+
+_CLEAN = "clean"
+_CLEAN_SCHEMA = pa.schema([*SENTENCES_SCHEMA, ("image_id", pa.string())])
+# Digests are compared so many at a time, whatever the size of the corpus.
+_DIGESTS_AT_ONCE = 2**18
 
 
 def import_sentences(
-    files: Sequence[Path], options: SentenceOptions, skips: SkipLog, table: Path, at_least: int
+    files: Sequence[Path],
+    options: SentenceOptions,
+    on_bad_record: str,
+    max_skipped_fraction: float,
+    at_least: int,
+    work: Work,
 ) -> dict[str, int]:
-    """Write the sentences of text files to an Arrow file.
+    """Write the distinct sentences of some files to ``sentences.arrow``.
 
-    A sentence is brought into Unicode's composed form (NFC) and single spaces. Of sentences that are then equal, the
-    first stays. ``source`` in the table is the line it was on, counted from 1 and on from file to file.
+    Of sentences that are equal when they have been cleaned, the first stays. ``source`` in the table is the line it was
+    on, counted from 1 and on from file to file. Where images are named, ``owners.arrow`` says which sentences belong to
+    them, those included that were dropped for an equal one.
 
     Args:
-        files: text files, also gzipped (``.gz``), in UTF-8.
+        files: see ``sentences`` in :class:`~mmf_muvla.corpus.config.BuildConfig`.
         options: how to read them.
-        skips: takes the lines that are left out.
-        table: the Arrow file to write.
+        on_bad_record, max_skipped_fraction: what to do about damaged lines.
         at_least: how many sentences there must be.
+        work: folder, progress, workers.
 
     Returns:
         Counts: sentences, lines, skipped (damaged lines), empty, duplicates, too_short, too_long.
@@ -45,119 +59,161 @@ def import_sentences(
         InputError: a file cannot be read, a line is bad under ``on_bad_record=error``, too many are, or fewer than
             ``at_least`` sentences remain.
     """
-    distinct = _DistinctFilter()
-    num_lines = num_sentences = num_duplicates = 0
-    block: list[tuple[str, int]] = []
 
-    def write_block() -> None:
-        nonlocal num_sentences, num_duplicates
-        if not block:
-            return
-        new = distinct.first_seen([sentence for sentence, _ in block])
-        kept = [entry for entry, is_new in zip(block, new, strict=True) if is_new]
-        if kept:
-            writer.write([sentence for sentence, _ in kept], [source for _, source in kept])
-        num_sentences += len(kept)
-        num_duplicates += len(block) - len(kept)
-        block.clear()
-
-    with TableWriter(table, SENTENCES_SCHEMA) as writer, progress_bar(None, "sentences", "line") as progress:
-        for file in files:
-            for line_number, line in enumerate(_lines(file), start=1):
-                num_lines += 1
-                progress.update()
-                sentence = _clean(file, line_number, line, options, skips)
-                if sentence is not None:
-                    block.append((sentence, num_lines))
-                    if len(block) == _SENTENCES_PER_BATCH:
-                        write_block()
-        write_block()
-    skips.check(num_lines)
-    if num_sentences < at_least:
-        raise InputError(
-            ", ".join(map(str, files)),
-            f"{num_sentences} distinct sentences can be used, fewer than the {at_least} to retrieve for each image",
-            "Give more text, or lower retrieval.k or sentence_options.min_words",
+    def clean() -> dict[str, Any]:
+        notes: Iterator[tuple[int, dict[str, Any]]] = run_parts(
+            work.folder,
+            _CLEAN,
+            _clean_part,
+            enumerate(read_blocks(list(files), options)),
+            work.num_workers,
+            setup=_pack_arguments,
+            arguments=(options, on_bad_record == "error"),
         )
+        with work.progress.bar(None, "sentences", "line") as progress:
+            for _, note in notes:
+                progress.update(note["lines"])
+        return {}
+
+    def select() -> dict[str, int]:
+        counts = _list_skipped(work.folder, on_bad_record, max_skipped_fraction)
+        keep, first_of = _find_duplicates(work, has_owners=options.image_id_column is not None)
+        counts["sentences"] = int(keep.sum())
+        counts["duplicates"] = len(keep) - counts["sentences"]
+        if counts["sentences"] < at_least:
+            raise InputError(
+                ", ".join(map(str, files)),
+                f"{counts['sentences']} distinct sentences can be used, fewer than the {at_least} to retrieve for each "
+                "image",
+                "Give more text, or lower retrieval.k or sentence_options.min_words",
+            )
+        _write_pool(work, keep)
+        if options.image_id_column is not None:
+            _write_owners(work.folder, keep, first_of)
+        return {name: counts[name] for name in _COUNTS}
+
+    once(work.folder, "cleaned", clean)
+    counts = once(work.folder, "selected", select)
+    remove_parts(work.folder, _CLEAN)
+    return counts
+
+
+_COUNTS = ("sentences", "lines", "skipped", "empty", "duplicates", "too_short", "too_long")
+
+
+def _pack_arguments(*arguments: Any) -> tuple[Any, ...]:
+    return arguments
+
+
+def _clean_part(arguments: tuple[SentenceOptions, bool], block: SentenceBlock, path: Path) -> dict[str, Any]:
+    cleaned = clean_block(block, *arguments)
+    table = path.with_name(f"{path.name}.arrow")
+    with publish_file(table) as file, TableWriter(file, _CLEAN_SCHEMA) as writer:
+        writer.write(cleaned.sentences, cleaned.sources, cleaned.image_ids)
+    digests = b"".join(hashlib.blake2b(text.encode(), digest_size=16).digest() for text in cleaned.sentences)
+    with publish_file(path.with_name(f"{path.name}.digests")) as file:
+        file.write_bytes(digests)
     return {
-        "sentences": num_sentences,
-        "lines": num_lines,
-        "skipped": skips.num_bad,
-        "empty": skips.filtered["empty line"],
-        "duplicates": num_duplicates,
-        "too_short": skips.filtered["too few words"],
-        "too_long": skips.filtered["too many words"],
+        "file": str(block.file),
+        "lines": cleaned.num_lines,
+        "sentences": len(cleaned.sentences),
+        "bad": cleaned.bad,
+        "filtered": dict(cleaned.filtered),
+        "listed": cleaned.listed,
     }
 
 
-def _lines(file: Path) -> Iterator[bytes]:
-    try:
-        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
-            yield from stream
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise InputError(str(file), "no such text file", "Name an existing file, one sentence a line") from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(str(file), f"is not a whole gzip file ({error})", "Download the file again") from error
+def _list_skipped(folder: Path, on_bad_record: str, max_skipped_fraction: float) -> dict[str, int]:
+    """Write the list of what was left out, and refuse input of which too much is damaged."""
+    counts, filtered = {"lines": 0}, Counter[str]()
+    with SkipLog(folder / SKIPPED_FILE, on_bad_record, max_skipped_fraction) as skips:
+        for note in read_notes(folder, _CLEAN):
+            file = Path(note["file"])
+            for line, reason, value, remedy in note["bad"]:
+                skips.add_bad(BadRecord(file, line, "", reason, value, remedy))
+            for line, reason, value in note["listed"]:
+                skips.add_filtered(file, line, reason, value)
+            filtered.update(note["filtered"])
+            counts["lines"] += note["lines"]
+        counts["skipped"] = skips.num_bad
+        skips.check(counts["lines"])
+    counts["empty"] = filtered["empty line"]
+    counts["too_short"] = filtered["too few words"]
+    counts["too_long"] = filtered["too many words"]
+    return counts
 
 
-def _clean(file: Path, line_number: int, line: bytes, options: SentenceOptions, skips: SkipLog) -> str | None:
-    """The sentence of a line, or ``None`` where it is left out."""
-    remedy = "Convert the file to UTF-8, or leave such lines out with on_bad_record=skip"
-    if options.format == "tsv":
-        columns = line.rstrip(b"\r\n").split(b"\t")
-        if len(columns) <= options.column:
-            reason = f"line has no column {options.column}"
-            remedy = "Set sentence_options.column, or leave such lines out with on_bad_record=skip"
-            skips.add_bad(BadRecord(file, line_number, "", reason, f"it has {len(columns)}", remedy))
-            return None
-        line = columns[options.column]
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        value = f"byte {line[error.start]:#04x} at position {error.start}"
-        skips.add_bad(BadRecord(file, line_number, "", "line is not UTF-8", value, remedy))
-        return None
-    words = unicodedata.normalize("NFC", text.removeprefix(_BOM)).split()
-    sentence = " ".join(words)
-    if not words:
-        skips.add_filtered(file, line_number, "empty line", "")
-    elif len(words) < options.min_words:
-        skips.add_filtered(file, line_number, "too few words", sentence)
-    elif len(words) > options.max_words:
-        skips.add_filtered(file, line_number, "too many words", sentence)
-    else:
-        return sentence
-    return None
+def _find_duplicates(work: Work, has_owners: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Which sentences are the first of their kind, in memory that hardly grows with their number.
 
+    Sentences are compared by 128-bit digests, and these not all at once: in each pass those that end in the same bits.
 
-class _DistinctFilter:
-    """Recognises sentences that came before, in eight bytes each.
-
-    Sentences are known by a 64-bit digest: among 74 million, the chance that a single one is dropped wrongly is 1 in
-    6,000. Digests are kept in sorted runs of growing size, merged when two are of a size, so that a new block costs
-    little however many there are.
+    Returns:
+        Whether to keep a sentence, bool [n]; and, where sentences have owners, pairs of a dropped sentence and the one
+        that it equals, sorted, int64 [dropped, 2], else empty.
     """
+    files = part_files(work.folder, _CLEAN, ".digests")
+    total = sum(file.stat().st_size for file in files) // 16
+    num_passes = 1
+    while total > num_passes * _DIGESTS_AT_ONCE:
+        num_passes *= 2
+    keep = np.zeros(total, bool)
+    pairs = [np.zeros((0, 2), np.int64)]
+    with work.progress.bar(num_passes, "duplicates", "round") as progress:
+        for number in range(num_passes):
+            rows, digests = _digests_of_pass(files, number, num_passes)
+            # Stable: of equal ones, the earliest is first.
+            order = np.lexsort((digests[:, 1], digests[:, 0]))
+            rows, digests = rows[order], digests[order]
+            is_first = np.ones(len(rows), bool)
+            is_first[1:] = (digests[1:] != digests[:-1]).any(axis=1)
+            keep[rows[is_first]] = True
+            if has_owners:
+                first_of = rows[np.flatnonzero(is_first)[np.cumsum(is_first) - 1]] if len(rows) else rows
+                pairs.append(np.stack([rows, first_of], axis=1)[~is_first])
+            progress.update()
+    found = np.concatenate(pairs)
+    return keep, found[np.argsort(found[:, 0])]
 
-    def __init__(self) -> None:
-        self._runs: list[np.ndarray] = []
 
-    def first_seen(self, sentences: Sequence[str]) -> np.ndarray:
-        """Whether each sentence is new, and is the first of its kind among ``sentences``: bool [n]."""
-        digests = np.frombuffer(
-            b"".join(hashlib.blake2b(sentence.encode(), digest_size=8).digest() for sentence in sentences), np.uint64
-        )
-        new = np.zeros(len(digests), bool)
-        _, first = np.unique(digests, return_index=True)
-        new[first] = True
-        for run in self._runs:
-            position = np.searchsorted(run, digests)
-            new &= run[np.minimum(position, len(run) - 1)] != digests
-        self._add(np.sort(digests[new]))
-        return new
+def _digests_of_pass(files: Sequence[Path], number: int, num_passes: int) -> tuple[np.ndarray, np.ndarray]:
+    rows, digests = [np.zeros(0, np.int64)], [np.zeros((0, 2), np.uint64)]
+    first = 0
+    for file in files:
+        part = np.fromfile(file, "<u8").reshape(-1, 2)
+        chosen = np.flatnonzero((part[:, 0] & np.uint64(num_passes - 1)) == number)
+        rows.append(chosen + first)
+        digests.append(part[chosen])
+        first += len(part)
+    return np.concatenate(rows), np.concatenate(digests)
 
-    def _add(self, run: np.ndarray) -> None:
-        if not len(run):
-            return
-        while self._runs and len(self._runs[-1]) <= 2 * len(run):
-            run = np.sort(np.concatenate([self._runs.pop(), run]), kind="stable")
-        self._runs.append(run)
+
+def _write_pool(work: Work, keep: np.ndarray) -> None:
+    first = 0
+    with (
+        publish_file(work.folder / SENTENCES_FILE) as file,
+        TableWriter(file, SENTENCES_SCHEMA) as writer,
+        work.progress.bar(len(keep), "pool", "sentence") as progress,
+    ):
+        for batch in read_batches(part_files(work.folder, _CLEAN, ".arrow")):
+            chosen = batch.filter(pa.array(keep[first : first + batch.num_rows]))
+            if chosen.num_rows:
+                writer.write(*(chosen.column(name) for name in SENTENCES_SCHEMA.names))
+            first += batch.num_rows
+            progress.update(batch.num_rows)
+
+
+def _write_owners(folder: Path, keep: np.ndarray, first_of: np.ndarray) -> None:
+    # Number in the pool of a kept sentence: how many were kept before it.
+    pool_row = np.cumsum(keep) - 1
+    equal_to = np.arange(len(keep))
+    equal_to[first_of[:, 0]] = first_of[:, 1]
+    first = 0
+    with publish_file(folder / OWNERS_FILE) as file, TableWriter(file, OWNERS_SCHEMA) as writer:
+        for batch in read_batches(part_files(folder, _CLEAN, ".arrow")):
+            owners = batch.column("image_id")
+            rows = pool_row[equal_to[first : first + batch.num_rows]]
+            owned = owners.is_valid()
+            if batch.num_rows:
+                writer.write(owners.filter(owned), pa.array(rows).filter(owned))
+            first += batch.num_rows

@@ -5,7 +5,8 @@ parameters, and the keys of the stages that it builds on. Where the manifest has
 outputs that it lists are there, the stage is skipped. Options that change only the speed (batch sizes, devices), and
 the versions of libraries, are noted but are no part of the key: a new release does not throw away days of work.
 
-The folder appears by one rename when the stage is finished; a stage that was killed leaves none, and starts again.
+A stage works in ``NAME.work``, which becomes ``NAME`` by one rename when it is finished. A stage that was killed finds
+its working folder again, as long as it would be made from the same things, and goes on from the parts that are there.
 """
 
 from __future__ import annotations
@@ -13,18 +14,38 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import time
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mmf_muvla.corpus.files import publish_folder
+from mmf_muvla.corpus.files import put_folder_in_place, remove_temporary_files, write_json
+from mmf_muvla.corpus.parts import forget_steps
+from mmf_muvla.corpus.progress import PROGRESS_FILE, ProgressRecord
 
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
+# In a working folder: what the stage is being made from.
+_MADE_FROM = "made_from.json"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage works with.
+
+    Attributes:
+        folder: for its results; may hold the parts that a killed run has finished.
+        progress: where to say how far it is.
+        num_workers: processes to use; the results must not depend on it.
+    """
+
+    folder: Path
+    progress: ProgressRecord
+    num_workers: int
 
 
 @dataclass(frozen=True)
@@ -39,7 +60,7 @@ class Stage:
         settings: options that change only how fast it comes about.
         after: names of the stages that it builds on.
         libraries: packages whose versions are noted.
-        run: does the work, into the folder given, and returns counts.
+        run: does the work in a working folder, goes on where a killed run was, and returns counts.
         outputs_elsewhere: files that it writes outside its folder, relative to the build's.
     """
 
@@ -50,7 +71,7 @@ class Stage:
     settings: dict[str, Any]
     after: Sequence[str]
     libraries: Sequence[str]
-    run: Callable[[Path], dict[str, int]]
+    run: Callable[[Work], dict[str, int]]
     outputs_elsewhere: Sequence[Path] = ()
 
 
@@ -62,12 +83,14 @@ class StageState:
         done: it has not.
         reason: why it has to be run, empty where it has not.
         counts, seconds: of the last run, whatever it was made from; empty and ``None`` where there was none.
+        begun: of a stage that was stopped in the middle, how far it is, in words; else empty.
     """
 
     done: bool
     reason: str
     counts: dict[str, int]
     seconds: float | None
+    begun: str = ""
 
 
 class Pipeline:
@@ -76,11 +99,13 @@ class Pipeline:
     Args:
         folder: every stage has a folder of its name in it.
         stages: the stages; each comes after those that it builds on.
+        num_workers: processes that a stage may use.
     """
 
-    def __init__(self, folder: Path, stages: Sequence[Stage]):
+    def __init__(self, folder: Path, stages: Sequence[Stage], num_workers: int = 1):
         self.folder = folder
         self.stages = stages
+        self._num_workers = num_workers
         self._wanted: dict[str, dict[str, Any]] = {}
         for stage in stages:
             wanted = {
@@ -94,9 +119,10 @@ class Pipeline:
 
     def state(self, stage: Stage) -> StageState:
         """Whether the stage is done."""
+        begun = self._begun(stage)
         manifest = read_manifest(self.folder / stage.name)
         if manifest is None:
-            return StageState(False, "not run yet", {}, None)
+            return StageState(False, "not run yet", {}, None, begun)
         reason = ""
         changed = _first_difference(manifest["made_from"], self._wanted[stage.name])
         lost = [name for name, size in manifest["outputs"].items() if _size(self.folder / name) != size]
@@ -104,39 +130,72 @@ class Pipeline:
             reason = changed
         elif lost:
             reason = f"{lost[0]} is missing or has another size"
-        return StageState(not reason, reason, manifest["counts"], manifest["seconds"])
+        return StageState(not reason, reason, manifest["counts"], manifest["seconds"], begun if reason else "")
 
     def run(self, stage: Stage) -> StageState:
-        """Run the stage, done or not."""
-        logger.info("Stage %s begins", stage.name)
-        started = time.monotonic()
-        with publish_folder(self.folder / stage.name) as folder:
-            counts = stage.run(folder)
-            seconds = round(time.monotonic() - started, 3)
-            written = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-            outputs = {f"{stage.name}/{path.relative_to(folder)}": _size(path) for path in written}
-            outputs |= {str(path): _size(self.folder / path) for path in stage.outputs_elsewhere}
-            manifest = {
-                "stage": stage.name,
-                "made_from": self._wanted[stage.name],
-                "settings": stage.settings,
-                "libraries": {name: _library_version(name) for name in stage.libraries},
-                "counts": counts,
-                "seconds": seconds,
-                "outputs": outputs,
-            }
-            (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        """Run the stage, done or not, on from where a killed run of the same stage was."""
+        folder = self._working_folder(stage)
+        progress = ProgressRecord(folder / PROGRESS_FILE)
+        logger.info("Stage %s %s", stage.name, "continues" if progress.seconds_before else "begins")
+        counts = stage.run(Work(folder, progress, self._num_workers))
+        seconds = round(progress.seconds(), 3)
+        (folder / PROGRESS_FILE).unlink(missing_ok=True)
+        (folder / _MADE_FROM).unlink()
+        forget_steps(folder)
+        written = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        outputs = {f"{stage.name}/{path.relative_to(folder)}": _size(path) for path in written}
+        outputs |= {str(path): _size(self.folder / path) for path in stage.outputs_elsewhere}
+        manifest = {
+            "stage": stage.name,
+            "made_from": self._wanted[stage.name],
+            "settings": {**stage.settings, "num_workers": self._num_workers},
+            "libraries": {name: _library_version(name) for name in stage.libraries},
+            "counts": counts,
+            "seconds": seconds,
+            "outputs": outputs,
+        }
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        put_folder_in_place(folder, self.folder / stage.name)
         logger.info("Stage %s took %.1f s: %s", stage.name, seconds, counts)
         return StageState(True, "", counts, seconds)
+
+    def _work_path(self, stage: Stage) -> Path:
+        return self.folder / f"{stage.name}.work"
+
+    def _working_folder(self, stage: Stage) -> Path:
+        """The folder to work in: a killed run's where that was making the same, else a new one."""
+        folder = self._work_path(stage)
+        if folder.exists() and _read_json(folder / _MADE_FROM) != self._wanted[stage.name]:
+            # Renamed first: a folder of which half is removed must not be taken for one that can be continued.
+            doomed = folder.with_name(f"{folder.name}.old-{os.getpid()}")
+            os.rename(folder, doomed)
+        for leftover in self.folder.glob(f"{stage.name}.*old-*"):
+            shutil.rmtree(leftover)
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_temporary_files(folder)
+        if not (folder / _MADE_FROM).exists():
+            write_json(folder / _MADE_FROM, self._wanted[stage.name])
+        return folder
+
+    def _begun(self, stage: Stage) -> str:
+        folder = self._work_path(stage)
+        if _read_json(folder / _MADE_FROM) != self._wanted[stage.name]:
+            return ""
+        return ProgressRecord(folder / PROGRESS_FILE).describe()
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a stage, or ``None`` where the stage has not been finished."""
+    return _read_json(folder / MANIFEST)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object, or ``None`` where there is none."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return manifest if isinstance(manifest, dict) else None
+    return content if isinstance(content, dict) else None
 
 
 def _digest(value: Any) -> str:

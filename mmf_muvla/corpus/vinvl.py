@@ -4,76 +4,63 @@
 are x1/W, y1/H, x2/W, y2/H and the box's size, relative to the image as well.
 
 ``predictions.tsv``: ``image_id \\t JSON`` with ``image_h``, ``image_w`` and ``objects``, each of which has ``rect``
-(x1, y1, x2, y2), ``class``, ``conf`` and perhaps ``attributes``.
+(x1, y1, x2, y2), ``class`` (a name, or with a label map a number), ``conf`` and perhaps ``attributes``.
 
 ``rect`` cannot be trusted: in some of the published folders it is in the pixels of the image that the detector saw,
 whereas ``image_h`` and ``image_w`` are those of the original. The relative numbers can.
+
+Other files of the folder are not needed: a shard is a range of bytes, whose lines are found by looking.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, BinaryIO, TypeGuard
 
 import numpy as np
 
 from mmf_muvla.corpus.config import RegionOptions
-from mmf_muvla.corpus.problems import BadRecord, SkipLog
-from mmf_muvla.corpus.region_store import id_problem
+from mmf_muvla.corpus.detection import (
+    DAMAGED_FILE,
+    LONG_SIDE,
+    SHORT_SIDE,
+    TOLERANCE,
+    Contents,
+    Detection,
+    Shard,
+    ShardContent,
+    as_half,
+    finish_detection,
+    relative_boxes,
+    rename,
+)
+from mmf_muvla.corpus.files import fingerprint, publish_file
+from mmf_muvla.corpus.label_map import LabelMap, is_text
+from mmf_muvla.corpus.problems import BadRecord
+from mmf_muvla.corpus.region_records import id_problem
+from mmf_muvla.corpus.workers import ordered_map
 from mmf_muvla.errors import InputError
 
-# The detector's input: the short side becomes 800 pixels, unless the long side would exceed 1333.
-_SHORT_SIDE = 800
-_LONG_SIDE = 1333
-# A box may stand out of the image by so many pixels, from rounding; it is clipped.
-_TOLERANCE = 1.0
-_LARGEST_HALF = float(np.finfo(np.float16).max)
-
-_DAMAGED_FILE = "Download or extract the folder again, or leave such images out with on_bad_record=skip"
-_DAMAGED_BOXES = "Check how the boxes were made, or leave such images out with on_bad_record=skip"
-
-
-@dataclass(frozen=True)
-class Detection:
-    """What the detector says about an image, boxes made good.
-
-    Attributes:
-        image_id: the image's name.
-        width, height: its size in pixels.
-        features: float16 [n, d].
-        boxes: x1, y1, x2, y2 in pixels, inside the image, float32 [n, 4].
-        names: class names [n].
-        attributes: an attribute or ``None`` [n].
-        confidence: float32 [n].
-        mended: whether ``rect`` was in another scale than the image.
-        num_clipped: boxes that stood out of the image by up to a pixel.
-        num_dropped: regions beyond ``max_regions``.
-    """
-
-    image_id: str
-    width: int
-    height: int
-    features: np.ndarray
-    boxes: np.ndarray
-    names: list[str]
-    attributes: list[str | None]
-    confidence: np.ndarray
-    mended: bool
-    num_clipped: int
-    num_dropped: int
+FEATURES_FILE, PREDICTIONS_FILE = "features.tsv", "predictions.tsv"
+_BYTES_PER_SHARD = 16 * 2**20
+# No image has so much; a damaged file can have gigabytes without a line's end.
+_LONGEST_LINE = 256 * 2**20
+# As many bytes are read at a time; a line has hundreds of kilobytes, or some.
+_FEATURES_BUFFER, _PREDICTIONS_BUFFER = 2**22, 2**18
+_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
 class _Prediction:
     """A line of predictions.tsv."""
 
-    width: int
-    height: int
+    size: tuple[int, int]
     rects: np.ndarray
     names: list[str]
     attributes: list[str | None]
@@ -81,196 +68,225 @@ class _Prediction:
 
 
 class VinvlFolder:
-    """A folder of detector output. Making one reads ``predictions.tsv`` once, for its names and where its images are.
+    """A folder of detector output; see :class:`~mmf_muvla.corpus.detection.RegionSource`.
 
     Args:
         path: the folder.
         options: how to read it.
-        skips: takes the records that cannot be used.
-
-    Attributes:
-        object_names, attribute_names: all names in the folder.
+        labels: names of classes, for predictions that have numbers.
 
     Raises:
-        InputError: the folder or one of its files is not there or is empty, or a record is bad under
-            ``on_bad_record=error``.
+        InputError: the folder or one of its files is not there or is empty.
     """
 
-    def __init__(self, path: Path, options: RegionOptions, skips: SkipLog):
-        self._features_file = _find_file(path, "features.tsv")
-        self._predictions_file = _find_file(path, "predictions.tsv")
-        self._options = options
-        self._skips = skips
-        self.object_names: set[str] = set()
-        self.attribute_names: set[str] = set()
-        # image id -> line number and byte offset in predictions.tsv
-        self._predictions: dict[str, tuple[int, int]] = {}
-        self._num_lines = 0
-        self._index_predictions()
+    def __init__(self, path: Path, options: RegionOptions, labels: LabelMap | None):
+        self.path = path
+        self.options = options
+        self.labels = labels
+        self.features_file = _find_file(path, FEATURES_FILE)
+        self.predictions_file = _find_file(path, PREDICTIONS_FILE)
+        self.lines_file = self.features_file
 
-    def __len__(self) -> int:
-        """How many images the folder has predictions for, damaged ones included."""
-        return self._num_lines
+    def fingerprint(self) -> dict[str, Any]:
+        return {file.name: fingerprint(file) for file in (self.features_file, self.predictions_file)}
 
-    def detections(self, known: set[str]) -> Iterator[Detection]:
-        """All images that can be used, in the order of ``features.tsv``.
+    def prepare(self, index: Path, num_workers: int) -> Contents:
+        """Read ``predictions.tsv`` once, for its names and where its images are."""
+        lines = _PredictionLines()
+        shards = _byte_ranges(self.predictions_file, _BYTES_PER_SHARD)
+        for part in ordered_map(_index_predictions, shards, num_workers, _itself, (self,)):
+            lines.add(part)
+        rows = lines.as_array()
+        # Of an image that occurs twice, the first counts.
+        rows, problems = self._without_duplicates(rows, lines.problems)
+        columns = {name: rows[name] for name in _INDEX_DTYPE.names or ()}
+        for name, column in {**columns, "used": np.zeros(len(rows), bool)}.items():
+            with publish_file(_index_file(index, name)) as path, path.open("wb") as file:
+                np.save(file, column)
+        return Contents(lines.count, sorted(lines.object_names), sorted(lines.attribute_names), problems)
 
-        Args:
-            known: image ids that came before, in other folders; those of this folder are added.
-        """
-        seen: set[str] = set()
-        with self._features_file.open("rb") as features, self._predictions_file.open("rb") as predictions:
-            for line_number, line in enumerate(features, start=1):
-                image_id = line.rstrip(b"\r\n").split(b"\t", 1)[0].decode("utf-8", "replace")
-                # Also where the line turns out bad: one damaged image is one problem, not two.
-                duplicate = image_id in known
-                if image_id:
-                    known.add(image_id)
-                seen.add(image_id)
-                try:
-                    if duplicate:
-                        raise self._bad(line_number, image_id, "image id occurs twice", image_id, _DAMAGED_FILE)
-                    yield self._read(line_number, line, predictions)
-                except BadRecord as problem:
-                    self._skips.add_bad(problem)
-        for image_id, (line_number, _) in self._predictions.items():
-            if image_id not in seen:
-                self._skips.add_bad(
-                    BadRecord(
-                        self._predictions_file,
-                        line_number,
-                        image_id,
-                        "image has predictions but no features",
-                        f"no line of features.tsv starts with {image_id}",
-                        _DAMAGED_FILE,
-                    )
+    def shards(self, index: Path) -> Iterator[Shard]:
+        return _byte_ranges(self.features_file, _BYTES_PER_SHARD)
+
+    def reader(self, index: Path) -> VinvlReader:
+        return VinvlReader(self, index)
+
+    def mark(self, index: Path, found: np.ndarray) -> None:
+        used = np.load(_index_file(index, "used"), mmap_mode="r+")
+        used[found] = True
+        used.flush()
+
+    def leftovers(self, index: Path) -> Iterator[BadRecord]:
+        unused = np.flatnonzero(~np.load(_index_file(index, "used")))
+        offsets, lines = (np.load(_index_file(index, name), mmap_mode="r")[unused] for name in ("offset", "line"))
+        with self.predictions_file.open("rb") as predictions:
+            for row in np.argsort(lines):
+                image_id = _id_of(predictions, offsets[row]).decode("utf-8", "replace")
+                yield self.bad_prediction(
+                    int(lines[row]),
+                    image_id,
+                    "image has predictions but no features",
+                    f"no line of {FEATURES_FILE} starts with {image_id}",
                 )
 
-    def _index_predictions(self) -> None:
-        offset = 0
-        with self._predictions_file.open("rb") as file:
-            for line_number, line in enumerate(file, start=1):
-                self._num_lines += 1
-                start, offset = offset, offset + len(line)
-                raw_id, tab, text = line.partition(b"\t")
-                image_id = raw_id.decode("utf-8", "replace")
-                reason = None
-                if not tab:
-                    image_id = ""
-                    reason, value = "line is not 'image id, tab, JSON'", f"{line[:40]!r}"
-                elif image_id in self._predictions:
-                    reason, value = "image id occurs twice", image_id
-                if reason:
-                    self._skips.add_bad(
-                        BadRecord(self._predictions_file, line_number, image_id, reason, value, _DAMAGED_FILE)
-                    )
-                    continue
-                self._predictions[image_id] = (line_number, start)
-                self._collect_names(text)
-        if not self._num_lines:
-            raise InputError(str(self._predictions_file), "is empty", "Download or extract the folder again")
+    def bad_prediction(
+        self, line: int, image_id: str, reason: str, value: str, remedy: str = DAMAGED_FILE
+    ) -> BadRecord:
+        return BadRecord(self.predictions_file, line, image_id, reason, value, remedy)
 
-    def _collect_names(self, text: bytes) -> None:
-        # What is damaged here comes up again, and is reported, when the image's features are read.
-        try:
-            objects = json.loads(text)["objects"]
-            names = [entry["class"] for entry in objects]
-            attributes = [_first_attribute(entry) for entry in objects]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return
-        self.object_names.update(self._class_name(name) for name in names if isinstance(name, str))
-        self.attribute_names.update(name for name in attributes if name)
+    def class_name(self, label: Any) -> str | None:
+        """The name of a class, given as a name or as a number; ``None`` where it is neither."""
+        if isinstance(label, int) and not isinstance(label, bool) and self.labels:
+            label = self.labels.object_name(label)
+        if not isinstance(label, str) or not label.strip() or not is_text(label):
+            return None
+        return rename(label, self.options.rename)
 
-    def _class_name(self, name: str) -> str:
-        return self._options.rename.get(name, name)
+    def _without_duplicates(
+        self, rows: np.ndarray, problems: Iterable[BadRecord]
+    ) -> tuple[np.ndarray, list[BadRecord]]:
+        """Drop later lines of equal ids; rows are sorted by digest, and lines of equal digests by line."""
+        same = np.flatnonzero(rows["digest"][1:] == rows["digest"][:-1])
+        keep = np.ones(len(rows), bool)
+        duplicates = []
+        known: set[bytes] = set()
+        with self.predictions_file.open("rb") as predictions:
+            for position in same.tolist():
+                earlier, later = (_id_of(predictions, rows["offset"][row]) for row in (position, position + 1))
+                if position == 0 or rows["digest"][position - 1] != rows["digest"][position]:
+                    known = {earlier}
+                if later in known:
+                    keep[position + 1] = False
+                    image_id = later.decode("utf-8", "replace")
+                    line = int(rows["line"][position + 1])
+                    duplicates.append(self.bad_prediction(line, image_id, "image id occurs twice", image_id))
+                known.add(later)
+        return rows[keep], sorted([*problems, *duplicates], key=lambda problem: problem.line or 0)
 
-    def _read(self, line_number: int, line: bytes, predictions: Any) -> Detection:
-        image_id, matrix = self._parse_features(line_number, line)
-        if image_id not in self._predictions:
-            raise self._bad(
-                line_number,
-                image_id,
-                "image has features but no predictions",
-                f"no usable line of predictions.tsv starts with {image_id}",
-                _DAMAGED_FILE,
-            )
-        prediction_line, offset = self._predictions[image_id]
-        predictions.seek(offset)
-        prediction = self._parse_prediction(prediction_line, image_id, predictions.readline())
-        if len(matrix) != len(prediction.names):
-            raise self._bad(
-                line_number,
-                image_id,
-                "features and predictions differ in the number of regions",
-                f"{len(matrix)} and {len(prediction.names)}",
-                _DAMAGED_FILE,
-            )
-        features = self._check_features(line_number, image_id, matrix[:, : self._options.feature_dim])
-        relative = matrix[:, self._options.feature_dim :]
-        boxes, mended = self._find_boxes(line_number, image_id, prediction, relative if relative.size else None)
-        boxes, num_clipped = self._clip(line_number, image_id, prediction, boxes)
 
-        keep = np.arange(len(boxes))
-        if len(keep) > self._options.max_regions:
-            # The most confident ones, in the order in which the detector gave them.
-            keep = np.sort(np.argsort(-prediction.confidence, kind="stable")[: self._options.max_regions])
-        return Detection(
-            image_id=image_id,
-            width=prediction.width,
-            height=prediction.height,
-            features=features[keep],
-            boxes=boxes[keep].astype(np.float32),
-            names=[prediction.names[index] for index in keep],
-            attributes=[prediction.attributes[index] for index in keep],
-            confidence=prediction.confidence[keep],
-            mended=mended,
-            num_clipped=num_clipped,
-            num_dropped=len(boxes) - len(keep),
+class VinvlReader:
+    """Reads the images of a folder; see :class:`~mmf_muvla.corpus.detection.ShardReader`."""
+
+    def __init__(self, folder: VinvlFolder, index: Path):
+        self._folder = folder
+        self._options = folder.options
+        self._digests, self._offsets, self._line_numbers = (
+            np.load(_index_file(index, name), mmap_mode="r").view(np.ndarray) for name in _INDEX_DTYPE.names or ()
         )
 
-    def _parse_features(self, line_number: int, line: bytes) -> tuple[str, np.ndarray]:
-        parts = line.rstrip(b"\r\n").split(b"\t")
-        image_id = parts[0].decode("utf-8", "replace")
-        if len(parts) != 3:
-            raise self._bad(line_number, image_id, "line has not three columns", f"it has {len(parts)}", _DAMAGED_FILE)
+    def read(self, shard: Shard) -> ShardContent:
+        images: list[Detection | BadRecord] = []
+        found = []
+        with (
+            self._folder.features_file.open("rb", buffering=_FEATURES_BUFFER) as features,
+            self._folder.predictions_file.open("rb", buffering=_PREDICTIONS_BUFFER) as predictions,
+        ):
+            for number, (_, line) in enumerate(_lines(features, *shard), start=1):
+                try:
+                    row = self._find(predictions, _first_column(line))
+                    if row is not None:
+                        found.append(row)
+                    images.append(self._read(number, line, predictions, row))
+                except BadRecord as problem:
+                    images.append(problem)
+        return ShardContent(images, np.array(found, np.int64))
+
+    def _find(self, predictions: BinaryIO, image_id: bytes) -> int | None:
+        """The row of the index that an image has."""
+        digest = _digest(image_id)
+        row = int(np.searchsorted(self._digests, np.uint64(digest)))
+        while row < len(self._digests) and int(self._digests[row]) == digest:
+            if _id_of(predictions, self._offsets[row]) == image_id:
+                return row
+            row += 1
+        return None
+
+    def _read(self, number: int, line: bytes, predictions: BinaryIO, row: int | None) -> Detection:
+        image_id, matrix = self._parse_features(number, line)
+
+        def bad(reason: str, value: str, remedy: str = DAMAGED_FILE) -> BadRecord:
+            return self._bad(number, image_id, reason, value, remedy)
+
+        if row is None:
+            raise bad(
+                "image has features but no predictions", f"no usable line of {PREDICTIONS_FILE} starts with {image_id}"
+            )
+        prediction = self._parse_prediction(predictions, row, image_id)
+        if len(matrix) != len(prediction.names):
+            raise bad(
+                "features and predictions differ in the number of regions",
+                f"{len(matrix)} and {len(prediction.names)}",
+            )
+        features, relative = np.split(matrix, [self._options.feature_dim], axis=1)
+        half = as_half(np.ascontiguousarray(features), bad)
+        if relative.size:
+            boxes = relative_boxes(relative, prediction.size, bad)
+            mended = _has_other_scale(prediction.rects, boxes, bad)
+        else:
+            boxes, mended = _scaled(prediction.rects, prediction.size, self._options.rect_scale)
+        return finish_detection(
+            image_id,
+            prediction.size,
+            half,
+            boxes,
+            prediction.names,
+            prediction.attributes,
+            prediction.confidence,
+            mended,
+            self._options,
+            bad,
+        )
+
+    def _parse_features(self, number: int, line: bytes) -> tuple[str, np.ndarray]:
+        image_id = _first_column(line).decode("utf-8", "replace")
+
+        def bad(reason: str, value: str, remedy: str = DAMAGED_FILE) -> BadRecord:
+            return self._bad(number, image_id[:80], reason, value, remedy)
+
+        if len(line) >= _LONGEST_LINE:
+            raise bad("line is too long", f"{len(line)} bytes or more")
+        num_columns = line.count(b"\t") + 1
+        if num_columns != 3:
+            raise bad("line has not three columns", f"it has {num_columns}")
         problem = id_problem(image_id)
         if problem or "\ufffd" in image_id:
-            raise self._bad(line_number, image_id, "image id cannot be used", problem or repr(parts[0]), _DAMAGED_FILE)
-        if not parts[1].isdigit():
-            raise self._bad(
-                line_number, image_id, "number of regions is not a number", repr(parts[1][:40]), _DAMAGED_FILE
-            )
-        count = int(parts[1])
+            raise bad("image id cannot be used", problem or repr(_first_column(line)))
+        first, second = line.find(b"\t"), line.rfind(b"\t")
+        digits = line[first + 1 : second]
+        if not digits.isdigit() or len(digits) > 9:
+            raise bad("number of regions is not a number", repr(digits[:40]))
+        count = int(digits)
         if count == 0:
-            raise self._bad(
-                line_number, image_id, "image without regions", "0 regions", "Leave it out with on_bad_record=skip"
-            )
+            raise bad("image without regions", "0 regions", "Leave it out with on_bad_record=skip")
+        end = len(line) - len(line[-2:]) + len(line[-2:].rstrip(b"\r\n"))
+        # A view: these are hundreds of kilobytes.
+        column = memoryview(line)[second + 1 : end]
         try:
-            raw = base64.b64decode(parts[2], validate=True)
+            raw = base64.b64decode(column, validate=True)
         except binascii.Error as error:
-            value = f"{error}, after {len(parts[2])} characters"
-            raise self._bad(line_number, image_id, "features are not base64", value, _DAMAGED_FILE) from error
-        for width in (self._options.feature_dim, self._options.feature_dim + 6):
+            raise bad("features are not base64", f"{error}, after {len(column)} characters") from error
+        dim = self._options.feature_dim
+        for width in (dim, dim + 6):
             if len(raw) == count * width * 4:
                 return image_id, np.frombuffer(raw, "<f4").reshape(count, width)
         expected = " or ".join(
-            f"{count * width * 4} ({count} regions x {width} numbers x 4)"
-            for width in (self._options.feature_dim, self._options.feature_dim + 6)
+            f"{count * width * 4} ({count} regions x {width} numbers x 4)" for width in (dim, dim + 6)
         )
-        raise self._bad(
-            line_number,
-            image_id,
+        raise bad(
             "features have the wrong number of bytes",
             f"{len(raw)} bytes, expected {expected}",
-            f"{_DAMAGED_FILE}; or set region_options.feature_dim",
+            f"{DAMAGED_FILE}; or set region_options.feature_dim",
         )
 
-    def _parse_prediction(self, line_number: int, image_id: str, line: bytes) -> _Prediction:
-        def bad(reason: str, value: str) -> BadRecord:
-            return BadRecord(self._predictions_file, line_number, image_id, reason, value, _DAMAGED_FILE)
+    def _parse_prediction(self, predictions: BinaryIO, row: int, image_id: str) -> _Prediction:
+        line = int(self._line_numbers[row])
 
+        def bad(reason: str, value: str, remedy: str = DAMAGED_FILE) -> BadRecord:
+            return self._folder.bad_prediction(line, image_id, reason, value, remedy)
+
+        predictions.seek(self._offsets[row])
         try:
-            content = json.loads(line.partition(b"\t")[2])
+            content = json.loads(predictions.readline(_LONGEST_LINE).partition(b"\t")[2])
         except (ValueError, RecursionError) as error:
             raise bad("predictions are not JSON", str(error)) from error
         if not isinstance(content, dict) or not isinstance(content.get("objects"), list):
@@ -282,11 +298,12 @@ class VinvlFolder:
         for number, entry in enumerate(content["objects"]):
             if not isinstance(entry, dict):
                 raise bad("object is not a JSON object", f"object {number}: {str(entry)[:60]}")
-            rect, name, conf = entry.get("rect"), entry.get("class"), entry.get("conf")
+            rect, label, conf = entry.get("rect"), entry.get("class"), entry.get("conf")
             if not (isinstance(rect, list) and len(rect) == 4 and all(_is_number(side) for side in rect)):
                 raise bad("rect is not four numbers", f"object {number}: {str(rect)[:60]}")
-            if not isinstance(name, str) or not name.strip():
-                raise bad("class is not a name", f"object {number}: {name!r}")
+            name = self._folder.class_name(label)
+            if name is None:
+                raise bad("class is not a name", f"object {number}: {str(repr(label))[:60]}", self._remedy_for(label))
             if not (_is_number(conf) and 0 <= conf <= 1):
                 raise bad("conf is not between 0 and 1", f"object {number}: {conf!r}")
             try:
@@ -294,110 +311,203 @@ class VinvlFolder:
             except TypeError as error:
                 raise bad("attributes are not a list of words", f"object {number}: {entry['attributes']!r}") from error
             rects.append(rect)
-            names.append(self._class_name(name))
+            names.append(name)
             confidence.append(conf)
         return _Prediction(
-            width=int(width),
-            height=int(height),
+            size=(int(width), int(height)),
             rects=np.array(rects, np.float64).reshape(-1, 4),
             names=names,
             attributes=attributes,
             confidence=np.array(confidence, np.float32),
         )
 
-    def _check_features(self, line_number: int, image_id: str, features: np.ndarray) -> np.ndarray:
-        # Written so that NaN is caught too: it is not less than anything.
-        if not np.abs(features).max() <= _LARGEST_HALF:
-            region, number = np.argwhere(~(np.abs(features) <= _LARGEST_HALF))[0]
-            value = features[region, number]
-            reason = "feature does not fit into 16 bits" if np.isfinite(value) else "feature is not a finite number"
-            raise self._bad(
-                line_number, image_id, reason, f"{value} at region {region}, number {number}", _DAMAGED_FILE
-            )
-        return features.astype(np.float16)
+    def _remedy_for(self, label: Any) -> str:
+        if not isinstance(label, int):
+            return DAMAGED_FILE
+        if self._folder.labels is None:
+            return "Say with region_options.label_map what the numbers stand for"
+        return "Check region_options.label_map and label_offset"
 
-    def _find_boxes(
-        self, line_number: int, image_id: str, prediction: _Prediction, relative: np.ndarray | None
-    ) -> tuple[np.ndarray, bool]:
-        """Boxes in pixels of the original image [n, 4], and whether ``rect`` had another scale."""
-        size = np.array([prediction.width, prediction.height] * 2, np.float64)
-        rects = prediction.rects
-        if relative is not None:
-            boxes = relative[:, :4].astype(np.float64) * size
-            if not np.isfinite(boxes).all():
-                region = np.argwhere(~np.isfinite(boxes))[0][0]
-                value = f"region {region}: {relative[region, :4].tolist()}"
-                raise self._bad(line_number, image_id, "box is not finite", value, _DAMAGED_BOXES)
-            return boxes, self._has_other_scale(line_number, image_id, rects, boxes)
-        scale = _detector_scale(prediction.width, prediction.height)
-        fits = (rects >= -_TOLERANCE).all() and (rects <= size + _TOLERANCE).all()
-        fits_scaled = (rects / scale >= -_TOLERANCE).all() and (rects / scale <= size + _TOLERANCE).all()
-        wanted = self._options.rect_scale
-        if wanted == "detector" or (wanted == "auto" and not fits and fits_scaled):
-            return rects / scale, True
-        return rects, False
+    def _bad(self, line: int, image_id: str, reason: str, value: str, remedy: str) -> BadRecord:
+        return BadRecord(self._folder.features_file, line, image_id, reason, value, remedy)
 
-    def _has_other_scale(self, line_number: int, image_id: str, rects: np.ndarray, boxes: np.ndarray) -> bool:
-        """Compare ``rect`` with the trusted box: the same but for rounding, or the same but for one factor an axis."""
-        factors = np.ones(4)
-        for axis in (0, 1):
-            rect_sides, box_sides = rects[:, axis::2], boxes[:, axis::2]
-            factors[axis::2] = (rect_sides * box_sides).sum() / max((box_sides**2).sum(), 1e-9)
-        for factor, other in ((np.ones(4), False), (factors, True)):
-            # The detector's image has whole pixels, so that its two axes have slightly different factors.
-            allowed = 2 * _TOLERANCE + 0.005 * np.abs(rects).max()
-            distance = np.abs(rects - boxes * factor).max(axis=1)
-            if (distance <= allowed).all():
-                return other
-        region = int(distance.argmax())
-        raise self._bad(
-            line_number,
-            image_id,
-            "rect and the features' box are different boxes",
-            f"region {region}: rect {np.round(rects[region], 1).tolist()}, box {np.round(boxes[region], 1).tolist()}",
-            "The two files do not belong together, or their regions are in different orders",
-        )
 
-    def _clip(
-        self, line_number: int, image_id: str, prediction: _Prediction, boxes: np.ndarray
-    ) -> tuple[np.ndarray, int]:
-        """Clip boxes that stand out by a pixel; boxes further out, or of no area, are a problem."""
-        size = np.array([prediction.width, prediction.height] * 2, np.float64)
-        image = f"image of {prediction.width} x {prediction.height}"
-        outside = ((boxes < -_TOLERANCE) | (boxes > size + _TOLERANCE)).any(axis=1)
-        if outside.any():
-            region = int(outside.argmax())
-            value = f"region {region}: {np.round(boxes[region], 1).tolist()} in an {image}"
-            raise self._bad(line_number, image_id, "box outside the image", value, _DAMAGED_BOXES)
-        clipped = np.clip(boxes, 0, size)
-        empty = (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
-        if empty.any():
-            region = int(empty.argmax())
-            value = f"region {region}: {np.round(boxes[region], 1).tolist()} in an {image}"
-            raise self._bad(line_number, image_id, "box of no area", value, _DAMAGED_BOXES)
-        # What float32 made of a box on the image's edge does not count as clipped.
-        return clipped, int((np.abs(clipped - boxes) > 1e-3).any(axis=1).sum())
+# --- where the predictions of an image are: rows of an array, sorted by a digest of the image's id
 
-    def _bad(self, line_number: int, image_id: str, reason: str, value: str, remedy: str) -> BadRecord:
-        return BadRecord(self._features_file, line_number, image_id, reason, value, remedy)
+_INDEX_DTYPE = np.dtype([("digest", "<u8"), ("offset", "<i8"), ("line", "<u4")])
+
+
+def _index_file(index: Path, column: str) -> Path:
+    # A file a column, because searching takes a column that lies together.
+    return index.with_name(f"{index.name}-{column}.npy")
+
+
+@dataclass
+class _PredictionPart:
+    """What a range of predictions.tsv holds; lines count from its first line, as 1."""
+
+    rows: np.ndarray
+    num_lines: int
+    object_names: set[str]
+    attribute_names: set[str]
+    problems: list[BadRecord]
+
+
+@dataclass
+class _PredictionLines:
+    """What the ranges of predictions.tsv hold together."""
+
+    count: int = 0
+    object_names: set[str] = field(default_factory=set)
+    attribute_names: set[str] = field(default_factory=set)
+    problems: list[BadRecord] = field(default_factory=list)
+    _rows: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, part: _PredictionPart) -> None:
+        part.rows["line"] += self.count
+        self._rows.append(part.rows)
+        for problem in part.problems:
+            assert problem.line is not None
+            problem.line += self.count
+            self.problems.append(problem)
+        self.count += part.num_lines
+        self.object_names |= part.object_names
+        self.attribute_names |= part.attribute_names
+
+    def as_array(self) -> np.ndarray:
+        rows = np.concatenate([np.zeros(0, _INDEX_DTYPE), *self._rows])
+        self._rows.clear()
+        return rows[np.argsort(rows["digest"], kind="stable")]
+
+
+def _itself(folder: VinvlFolder) -> VinvlFolder:
+    return folder
+
+
+def _index_predictions(folder: VinvlFolder, shard: tuple[int, int]) -> _PredictionPart:
+    part = _PredictionPart(np.zeros(0, _INDEX_DTYPE), 0, set(), set(), [])
+    rows = []
+    with folder.predictions_file.open("rb") as predictions:
+        for offset, line in _lines(predictions, *shard):
+            part.num_lines += 1
+            raw_id, tab, text = line.partition(b"\t")
+            if tab:
+                rows.append((_digest(raw_id), offset, part.num_lines))
+                _collect_names(folder, text, part)
+            else:
+                reason, value = "line is not 'image id, tab, JSON'", f"{line[:40]!r}"
+                part.problems.append(folder.bad_prediction(part.num_lines, "", reason, value))
+    part.rows = np.array(rows, _INDEX_DTYPE)
+    return part
+
+
+def _collect_names(folder: VinvlFolder, text: bytes, part: _PredictionPart) -> None:
+    # What is damaged here comes up again, and is reported, when the image's features are read.
+    try:
+        objects = json.loads(text)["objects"]
+        names = [folder.class_name(entry["class"]) for entry in objects]
+        attributes = [_first_attribute(entry) for entry in objects]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return
+    part.object_names.update(name for name in names if name)
+    part.attribute_names.update(name for name in attributes if name)
+
+
+def _digest(image_id: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(image_id, digest_size=8).digest(), "little")
+
+
+def _id_of(predictions: BinaryIO, offset: int) -> bytes:
+    """The image id of the line at an offset of predictions.tsv."""
+    predictions.seek(offset)
+    return predictions.readline(_LONGEST_LINE).partition(b"\t")[0]
+
+
+# --- lines
+
+
+def _byte_ranges(file: Path, size: int) -> Iterator[tuple[int, int]]:
+    total = file.stat().st_size
+    for start in range(0, total, size):
+        yield start, min(start + size, total)
+
+
+def _lines(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """The lines that begin in a range of bytes, and where; without the mark that a file may begin with.
+
+    Of a line without end, only the begin is given.
+    """
+    if start == 0:
+        file.seek(0)
+        if file.read(len(_BOM)) != _BOM:
+            file.seek(0)
+    else:
+        # One byte earlier, so that a line that begins right at the start counts.
+        file.seek(start - 1)
+        _skip_line(file)
+    while (offset := file.tell()) < end:
+        line = file.readline(_LONGEST_LINE)
+        if len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
+            _skip_line(file)
+        yield offset, line
+
+
+def _skip_line(file: BinaryIO) -> None:
+    while chunk := file.readline(2**20):
+        if chunk.endswith(b"\n"):
+            return
+
+
+def _first_column(line: bytes) -> bytes:
+    end = line.find(b"\t")
+    return line.rstrip(b"\r\n") if end < 0 else line[:end]
+
+
+# --- boxes
+
+
+def _scaled(rects: np.ndarray, size: tuple[int, int], wanted: str) -> tuple[np.ndarray, bool]:
+    """Boxes in pixels of the original image [n, 4], and whether ``rect`` had another scale."""
+    limits = np.array([*size, *size], np.float64)
+    scale = min(SHORT_SIDE / min(size), LONG_SIDE / max(size))
+    fits = (rects >= -TOLERANCE).all() and (rects <= limits + TOLERANCE).all()
+    fits_scaled = (rects / scale >= -TOLERANCE).all() and (rects / scale <= limits + TOLERANCE).all()
+    if wanted == "detector" or (wanted == "auto" and not fits and fits_scaled):
+        return rects / scale, True
+    return rects, False
+
+
+def _has_other_scale(rects: np.ndarray, boxes: np.ndarray, bad: Any) -> bool:
+    """Compare ``rect`` with the trusted box: the same but for rounding, or the same but for one factor an axis."""
+    factors = np.ones(4)
+    for axis in (0, 1):
+        rect_sides, box_sides = rects[:, axis::2], boxes[:, axis::2]
+        factors[axis::2] = (rect_sides * box_sides).sum() / max((box_sides**2).sum(), 1e-9)
+    # The detector's image has whole pixels, so that its two axes have slightly different factors.
+    allowed = 2 * TOLERANCE + 0.005 * np.abs(rects).max()
+    distances = [np.abs(rects - boxes * factor).max(axis=1) for factor in (np.ones(4), factors)]
+    for distance, other in zip(distances, (False, True), strict=True):
+        if (distance <= allowed).all():
+            return other
+    # In the scale in which most fit, the one that fits least.
+    region = int(max(distances, key=lambda distance: (distance <= allowed).sum()).argmax())
+    raise bad(
+        "rect and the features' box are different boxes",
+        f"region {region}: rect {np.round(rects[region], 1).tolist()}, box {np.round(boxes[region], 1).tolist()}",
+        "The two files do not belong together, or their regions are in different orders",
+    )
 
 
 def _find_file(folder: Path, name: str) -> Path:
-    if not folder.is_dir():
-        raise InputError(str(folder), "no such folder", "Name a folder with features.tsv and predictions.tsv")
     path = folder / name
     if not path.is_file():
         found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:5]) or "nothing"
         raise InputError(
-            str(folder), f"has no {name} (it has {found})", "Name a folder with features.tsv and predictions.tsv"
+            str(folder), f"has no {name} (it has {found})", f"Name a folder with {FEATURES_FILE} and {PREDICTIONS_FILE}"
         )
     if path.stat().st_size == 0:
         raise InputError(str(path), "is empty", "Download or extract the folder again")
     return path
-
-
-def _detector_scale(width: int, height: int) -> float:
-    return min(_SHORT_SIDE / min(width, height), _LONG_SIDE / max(width, height))
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
@@ -411,9 +521,9 @@ def _is_side(value: Any) -> TypeGuard[float]:
 
 def _first_attribute(entry: dict[str, Any]) -> str | None:
     """The detector's best attribute of an object; most have none."""
-    attributes = entry.get("attributes")
+    attributes: Sequence[Any] | None = entry.get("attributes")
     if not attributes:
         return None
-    if not isinstance(attributes, list) or not isinstance(attributes[0], str):
+    if not isinstance(attributes, list) or not isinstance(attributes[0], str) or not is_text(attributes[0]):
         raise TypeError("attributes")
     return attributes[0].strip() or None

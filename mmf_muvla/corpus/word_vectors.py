@@ -32,11 +32,12 @@ class WordVectors:
         vectors: the words' vectors; their lengths, which tell how frequent a word is, are not used.
 
     Attributes:
+        keyed_vectors: as given.
         dimensions: numbers per vector.
     """
 
     def __init__(self, vectors: KeyedVectors):
-        self._vectors = vectors
+        self.keyed_vectors = vectors
         self.dimensions: int = vectors.vector_size
 
     def known_words(self, text: str) -> Iterator[str]:
@@ -63,7 +64,7 @@ class WordVectors:
         total = np.zeros(self.dimensions, np.float32)
         heads = set(self.known_words(head))
         for word in self.known_words(text):
-            total += (head_weight if word in heads else 1.0) * self._vectors.get_vector(word, norm=True)
+            total += (head_weight if word in heads else 1.0) * self.keyed_vectors.get_vector(word, norm=True)
         length = np.linalg.norm(total)
         return total / length if length > 0 else total
 
@@ -72,7 +73,7 @@ class WordVectors:
         if not word:
             return None
         for spelling in (word, word.lower()):
-            if spelling in self._vectors:
+            if spelling in self.keyed_vectors:
                 return spelling
         return None
 

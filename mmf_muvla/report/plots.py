@@ -12,7 +12,16 @@ COLOURS = ("#2463a8", "#d1602b", "#2f8f5b", "#8a4fa3", "#b08a1a")
 Curve = tuple[Sequence[float], Sequence[float]]
 
 
-def _figure(columns: int, width: float, height: float) -> tuple[Any, Sequence[Any]]:
+def figure_with(columns: int, width: float, height: float) -> tuple[Any, Sequence[Any]]:
+    """A figure of plots side by side, in the looks of all pages.
+
+    Args:
+        columns: how many plots.
+        width, height: of the figure, in inches.
+
+    Returns:
+        Matplotlib's figure, and the axes of each plot.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -30,7 +39,8 @@ def _figure(columns: int, width: float, height: float) -> tuple[Any, Sequence[An
     return figure, axes[0]
 
 
-def _svg(figure: Any) -> str:
+def as_svg(figure: Any) -> str:
+    """A figure as an ``<svg>`` element, the same for the same figure; the figure is closed."""
     from matplotlib import pyplot
 
     buffer = io.StringIO()
@@ -50,7 +60,7 @@ def small_multiples(panels: Mapping[str, Mapping[str, Curve]], xlabel: str = "up
     Returns:
         An ``<svg>`` element.
     """
-    figure, axes = _figure(len(panels), 2.45 * len(panels), 2.1)
+    figure, axes = figure_with(len(panels), 2.45 * len(panels), 2.1)
     for axis, (title, curves) in zip(axes, panels.items(), strict=True):
         for (label, (x, y)), colour in zip(curves.items(), COLOURS, strict=False):
             axis.plot(x, y, color=colour, linewidth=1.5, label=label, marker="o" if len(x) < 12 else None, markersize=3)
@@ -58,7 +68,7 @@ def small_multiples(panels: Mapping[str, Mapping[str, Curve]], xlabel: str = "up
         axis.set_xlabel(xlabel)
         if len(curves) > 1:
             axis.legend(frameon=False, fontsize=8)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def decile_fan(updates: Sequence[float], deciles: Sequence[Sequence[float]], mean: Sequence[float], title: str) -> str:
@@ -73,7 +83,7 @@ def decile_fan(updates: Sequence[float], deciles: Sequence[Sequence[float]], mea
     Returns:
         An ``<svg>`` element.
     """
-    figure, (axis,) = _figure(1, 4.6, 2.6)
+    figure, (axis,) = figure_with(1, 4.6, 2.6)
     for low in range(4):
         axis.fill_between(
             updates, [d[low] for d in deciles], [d[8 - low] for d in deciles], color=COLOURS[0], alpha=0.16, linewidth=0
@@ -82,4 +92,4 @@ def decile_fan(updates: Sequence[float], deciles: Sequence[Sequence[float]], mea
     axis.set_ylim(0, 1)
     axis.set_xlabel("update")
     axis.set_title(title, fontsize=10, loc="left", color=INK)
-    return _svg(figure)
+    return as_svg(figure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from mmf_muvla.corpus.commands import build_command
-from mmf_muvla.corpus.problems import SkipLog
+from mmf_muvla.corpus.progress import PROGRESS_FILE, ProgressRecord
+from mmf_muvla.corpus.stages import Work
 
 FEATURE_DIM = 8
 
@@ -79,17 +80,14 @@ def vinvl(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def skips(tmp_path: Path) -> Iterator[Callable[..., SkipLog]]:
-    """``skips(policy, fraction)`` makes a log of left-out records under ``skipped.jsonl``."""
-    logs = []
+def work(tmp_path: Path) -> Callable[..., Work]:
+    """``work(name, num_workers)`` is what a stage works with, in a folder of that name."""
 
-    def make(on_bad_record: str = "skip", max_skipped_fraction: float = 1.0) -> SkipLog:
-        logs.append(SkipLog(tmp_path / "skipped.jsonl", on_bad_record, max_skipped_fraction))
-        return logs[-1]
+    def make(name: str = "stage", num_workers: int = 1) -> Work:
+        (tmp_path / name).mkdir(exist_ok=True)
+        return Work(tmp_path / name, ProgressRecord(tmp_path / name / PROGRESS_FILE), num_workers)
 
-    yield make
-    for log in logs:
-        log.__exit__(None, None, None)
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -124,6 +122,7 @@ class World:
             f"region_options.feature_dim={FEATURE_DIM}",
             "on_bad_record=error",
             "retrieval.k=3",
+            "num_workers=1",
             "embedding.device=cpu",
             "retrieval.device=cpu",
         ]

@@ -114,7 +114,9 @@ def test_done_stages_are_skipped(copy: Path, world: Any, capsys: pytest.CaptureF
         ("sentence_options.max_words=9", ["sentences", *STAGES[2:]]),
         ("region_options.max_regions=2", ["regions", *STAGES[3:]]),
         ("embedding.batch_size=7", []),
-        ("phrases.n_process=2", []),
+        ("num_workers=3", []),
+        ("retrieval.faiss.nprobe=9", []),
+        ("retrieval.index=flat", ["retrieve", "phrases", "link", "pack"]),
     ],
 )
 def test_options_redo_what_depends_on_them(change: str, redone: list[str], built_corpus: Path, world: Any) -> None:
@@ -157,32 +159,40 @@ def test_corpus_is_not_whole_while_it_is_packed(copy: Path, world: Any, monkeypa
         Corpus(copy)
 
 
-def kill_when(command: list[str], environment: dict[str, str], appears: Path, pattern: str) -> None:
-    """Start a build and kill it with SIGKILL as soon as a file of that kind is there."""
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def test_killed_builds_go_on_to_the_same_result(
+    world: Any, repository: Path, offline_environment: dict[str, str], tmp_path: Path
+) -> None:
+    driver = [sys.executable, str(repository / "tests/corpus/killed_builds.py"), str(tmp_path), "30", "0"]
+    environment = {**offline_environment, "OMP_NUM_THREADS": "1"}
+    output = subprocess.run(
+        [*driver, *world.arguments(tmp_path)[1:]], env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert output.returncode == 0, output.stderr
+    result = json.loads(output.stdout.splitlines()[-1])
+    assert result["differing"] == []
+    assert sum(result["killed"].values()) == 30
+    assert set(STAGES) <= set(result["killed"])
+
+
+def test_killed_workers_and_what_they_leave(
+    built_corpus: Path, world: Any, repository: Path, offline_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A build with workers, killed as a whole as soon as a stage begins, and ended with another number of them."""
+    out = tmp_path / "out"
+    command = [sys.executable, str(repository / "tools/build_corpus.py"), *world.arguments(out), "num_workers=2"]
+    process = subprocess.Popen(command, env=offline_environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not any(appears.glob(pattern)):
+    while not (out / "build" / "embed.work").exists():
         assert process.poll() is None, "the build ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-
-
-def test_killed_builds_go_on_to_the_same_result(
-    built_corpus: Path, world: Any, repository: Path, offline_environment: dict[str, str], tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    command = [sys.executable, str(repository / "tools/build_corpus.py"), *world.arguments(out)]
-    for stage, file in (("regions", "store.tmp-*/data.mdb"), ("embed", "embeddings.npy"), ("phrases", "phrases.arrow")):
-        kill_when(command, offline_environment, out / "build", f"{stage}.tmp-*/{file}")
-        # The stage has not been done, those before have, and nobody takes it for a corpus.
-        assert not (out / "build" / stage).exists()
-        assert next(iter(to_do(world.arguments(out)))) == stage
-        with pytest.raises(InputError, match="is not a whole corpus"):
-            Corpus(out)
-    output = subprocess.run(command, env=offline_environment, capture_output=True, text=True)
-    assert output.returncode == 0, output.stderr
+    # The stage has not been done, those before have, and nobody takes it for a corpus.
+    assert next(iter(to_do(world.arguments(out)))) == "embed"
+    with pytest.raises(InputError, match="is not a whole corpus"):
+        Corpus(out)
+    build_command(world.arguments(out))
     assert contents(out) == contents(built_corpus)
     assert sorted(os.listdir(out / "build")) == sorted([".lock", *STAGES])
 

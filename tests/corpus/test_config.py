@@ -113,3 +113,28 @@ def test_import_has_options_of_its_own() -> None:
     assert (config.source, config.region_options.max_regions) == ("a", 36)
     with pytest.raises(InputError, match="unknown key 'retrieval'"):
         load_config(ImportConfig, ["source=a", "out=b", "retrieval.k=3"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["sentence_options.format=tsv", "sentence_options.column=caption"], "column=caption: is no column"),
+        (["sentence_options.column=-1"], "column=-1: is no column"),
+        (["sentence_options.column=true"], "column=True: is no column"),
+        (["sentence_options.column=[1]"], r"column=\[1\]: is no column"),
+        (["sentence_options.format=text", "sentence_options.image_id_column=1"], "do not say which image"),
+        (["retrieval.exclude_own=true"], "exclude_own=True: it is not known which image a sentence belongs to"),
+        (["retrieval.index=annoy"], "retrieval.index=annoy: unknown value. Use one of exact, flat, ivf, hnsw"),
+        (["retrieval.faiss.nprobe=0"], "retrieval.faiss.nprobe=0: must be between 1"),
+    ],
+)
+def test_options_that_do_not_fit_each_other(change: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_config(BuildConfig, [*NEEDED, *change])
+
+
+def test_columns_by_number_and_name() -> None:
+    options = load_config(BuildConfig, [*NEEDED, "sentence_options.column=2"]).sentence_options
+    assert (options.column, options.format) == (2, "auto")
+    options = load_config(BuildConfig, [*NEEDED, "sentence_options.column=caption"]).sentence_options
+    assert options.column == "caption"

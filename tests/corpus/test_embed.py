@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from mmf_muvla.corpus import embed
 from mmf_muvla.corpus.arrow import TableWriter
 from mmf_muvla.corpus.config import EmbeddingOptions
 from mmf_muvla.corpus.embed import Embedder, embed_sentences
+from mmf_muvla.corpus.embeddings import Embeddings
 from mmf_muvla.corpus.sentences import SENTENCES_SCHEMA
 from mmf_muvla.errors import InputError
 
@@ -28,10 +32,13 @@ def table(tmp_path: Path) -> Path:
     return tmp_path / "sentences.arrow"
 
 
-def test_embeddings_are_unit_vectors_in_order(table: Path, tmp_path: Path) -> None:
-    options = EmbeddingOptions(device="cpu", dtype="float32", block_size=2)
-    assert embed_sentences(table, options, tmp_path / "a.npy") == {"sentences": 5, "dimensions": 384}
-    vectors = np.load(tmp_path / "a.npy", allow_pickle=False)
+def test_embeddings_are_unit_vectors_in_order(table: Path, work: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embed, "part_size", lambda *_: 2)
+    options = EmbeddingOptions(device="cpu", dtype="float32")
+    assert embed_sentences(table, options, work()) == {"sentences": 5, "dimensions": 384}
+    parts = sorted(work().folder.glob("*.npy"))
+    assert [len(np.load(part)) for part in parts] == [2, 2, 1]
+    vectors = Embeddings.of_folder(work().folder).gather(np.arange(5))
     assert (vectors.dtype, vectors.shape) == (np.float32, (5, 384))
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     similarity = vectors @ vectors.T
@@ -41,11 +48,30 @@ def test_embeddings_are_unit_vectors_in_order(table: Path, tmp_path: Path) -> No
     np.testing.assert_allclose(vectors, np.concatenate([embedder.embed([text]) for text in TEXTS]), atol=1e-5)
 
 
-def test_embeddings_can_be_stored_in_half_precision(table: Path, tmp_path: Path) -> None:
-    embed_sentences(table, EmbeddingOptions(device="cpu", dtype="float16"), tmp_path / "a.npy")
-    vectors = np.load(tmp_path / "a.npy", allow_pickle=False)
+def test_embeddings_can_be_stored_in_half_precision(table: Path, work: Any) -> None:
+    embed_sentences(table, EmbeddingOptions(device="cpu", dtype="float16"), work())
+    vectors = Embeddings.of_folder(work().folder).gather(np.arange(5))
     assert vectors.dtype == np.float16
     np.testing.assert_allclose(np.linalg.norm(vectors.astype(np.float32), axis=1), 1, atol=1e-3)
+
+
+def test_several_processes_and_a_killed_run_give_the_same(
+    table: Path, work: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embed, "part_size", lambda *_: 1)
+    options = EmbeddingOptions(device="cpu")
+    embed_sentences(table, options, work("one"))
+    # A part that is there, and is noted, is left as it is; one that is not noted is made again.
+    killed = work("killed", num_workers=2)
+    shutil.copy(work("one").folder / "embeddings-000001.npy", killed.folder)
+    (killed.folder / "embeddings-000001.json").write_text('{"sentences": 1, "dimensions": 384}')
+    (killed.folder / "embeddings-000002.npy").write_bytes(b"half a file")
+    before = (killed.folder / "embeddings-000001.npy").stat().st_mtime_ns
+    embed_sentences(table, options, killed)
+    assert (killed.folder / "embeddings-000001.npy").stat().st_mtime_ns == before
+    for number in range(5):
+        name = f"embeddings-{number:06d}.npy"
+        assert (killed.folder / name).read_bytes() == (work("one").folder / name).read_bytes()
 
 
 def test_model_that_cannot_be_loaded(tmp_path: Path) -> None:

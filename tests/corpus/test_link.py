@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from gensim.models import KeyedVectors
 
+from mmf_muvla.corpus import link
 from mmf_muvla.corpus.arrow import MappedTable, TableWriter, list_array
 from mmf_muvla.corpus.config import LinkOptions
 from mmf_muvla.corpus.link import Linker, link_regions
 from mmf_muvla.corpus.phrases import PHRASES_SCHEMA
-from mmf_muvla.corpus.region_store import Regions, RegionStoreWriter
-from mmf_muvla.corpus.regions import TAGS_SCHEMA
+from mmf_muvla.corpus.store import Regions, RegionStoreWriter
 from mmf_muvla.corpus.word_vectors import WordVectors
 
 # gensim leaves the text file open.
@@ -34,15 +35,23 @@ def vectors() -> WordVectors:
     return WordVectors(keyed)
 
 
+def best_phrases(linker: Linker, sentences: list[list[tuple[str, str]]]) -> tuple[np.ndarray, np.ndarray]:
+    """The best phrase of each sentence for each class [sentences, classes]: those of an image with a region of each."""
+    retrieved, class_ids = np.arange(len(sentences))[None], np.arange(linker.num_classes)
+    phrases, similarities = linker.link(sentences, retrieved, [class_ids])
+    return phrases.reshape(len(sentences), -1), similarities.reshape(len(sentences), -1)
+
+
 def test_best_phrase_of_each_sentence_by_hand(vectors: WordVectors) -> None:
     linker = Linker(CLASSES, vectors, LinkOptions(head_weight=3.0, threshold=0.5))
-    phrase, similarity = linker.best_phrases(
+    phrase, similarity = best_phrases(
+        linker,
         [
             [("red truck", "truck"), ("red car", "car"), ("dog", "dog")],
             [],
             [("unheard of", "of"), ("truck", "truck")],
             [("car", "car"), ("car", "car"), ("anti", "anti")],
-        ]
+        ],
     )
     # red car = 3 * (1, 0, 0) + (0, 0, 1) has the cosine 3 / sqrt(10) with car; truck has 0.8 with car, 0.6 with dog.
     np.testing.assert_array_equal(phrase, [[1, 2, -1], [-1, -1, -1], [1, 1, -1], [0, -1, -1]])
@@ -57,30 +66,29 @@ def test_best_phrase_of_each_sentence_by_hand(vectors: WordVectors) -> None:
 def test_threshold(vectors: WordVectors) -> None:
     sentences = [[("truck", "truck")]]
     for threshold, linked in ((0.59, True), (0.61, False)):
-        phrase, similarity = Linker(["dog"], vectors, LinkOptions(threshold=threshold)).best_phrases(sentences)
+        phrase, similarity = best_phrases(Linker(["dog"], vectors, LinkOptions(threshold=threshold)), sentences)
         assert (phrase[0, 0] == 0) == linked
         assert (similarity[0, 0] > 0) == linked
     # Without a threshold, opposites and what has no vector are still no link.
     linker = Linker(["car"], vectors, LinkOptions(threshold=0.0))
-    assert linker.best_phrases([[("anti", "anti")], [("unheard", "unheard")]])[0].tolist() == [[-1], [-1]]
+    assert best_phrases(linker, [[("anti", "anti")], [("unheard", "unheard")]])[0].tolist() == [[-1], [-1]]
 
 
 def test_head_of_a_class_name_is_its_last_word(vectors: WordVectors) -> None:
     linker = Linker(["red car"], vectors, LinkOptions(head_weight=3.0, threshold=0.5))
-    _, similarity = linker.best_phrases([[("red car", "car")], [("car", "car")]])
+    _, similarity = best_phrases(linker, [[("red car", "car")], [("car", "car")]])
     np.testing.assert_allclose(similarity[:, 0], [1, 3 / np.sqrt(10)], rtol=1e-6)
 
 
-def test_links_of_images(tmp_path: Path, vectors: WordVectors, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("images_per_part", [1, 100])
+def test_links_of_images(images_per_part: int, work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "_IMAGES_PER_PART", images_per_part)
     with RegionStoreWriter(tmp_path / "store", CLASSES, ["red"], 1) as store:
-        store.put(
-            Regions(
-                "1", 9, 9, np.zeros((2, 1)), np.zeros((2, 4)), np.array([1, 0]), np.array([-1, 0]), np.array([0.5, 0.5])
-            )
-        )
-    with TableWriter(tmp_path / "tags.arrow", TAGS_SCHEMA) as tags:
         for image_id, class_ids in (("1", [1, 0]), ("2", [2, 1, 0])):
-            tags.write([image_id], [class_ids], [[-1] * len(class_ids)], [[0.5] * len(class_ids)])
+            n = len(class_ids)
+            features, boxes = np.zeros((n, 1), np.float16), np.zeros((n, 4), np.float32)
+            classes, attributes = np.array(class_ids, np.int32), np.full(n, -1, np.int32)
+            store.put(Regions(image_id, 9, 9, features, boxes, classes, attributes, np.full(n, 0.5, np.float32)))
     with TableWriter(tmp_path / "phrases.arrow", PHRASES_SCHEMA) as phrases:
         phrases.write(["a car, dog"], [1], [7], [[2, 7]], [[5, 10]], [[2, 7]], [[5, 10]])
         phrases.write(["a red truck"], [9], [30], [[2]], [[11]], [[6]], [[11]])
@@ -88,21 +96,35 @@ def test_links_of_images(tmp_path: Path, vectors: WordVectors, monkeypatch: pyte
     text = tmp_path / "vectors.txt"
     text.write_text("".join(f"{word} {' '.join(map(str, vector))}\n" for word, vector in WORDS.items()))
     options = LinkOptions(vectors=str(text), head_weight=1.0, threshold=0.5)
-    counts = link_regions(
-        tmp_path / "store",
-        tmp_path / "tags.arrow",
-        tmp_path / "phrases.arrow",
-        tmp_path / "sentence.npy",
-        options,
-        tmp_path / "links.arrow",
-    )
-    table = MappedTable(tmp_path / "links.arrow")
+    counts = link_regions(tmp_path / "store", tmp_path / "phrases.arrow", tmp_path / "sentence.npy", options, work())
+    table = MappedTable(work().folder / "links.arrow")
     rows = [row for block in table.blocks("link_phrase") for row in block]
     # Row-major [K, regions]. red truck = (0.8, 0.6, 1) / sqrt(2): 0.57 with car, 0.42 with dog.
     assert rows == [[1, 0, -1, 0], [-1, -1, 0, -1, 1, 0]]
     similarities = [row for block in table.blocks("link_similarity") for row in block]
     np.testing.assert_allclose(similarities[0], [1, 1, 0, 0.8 / np.sqrt(2)], rtol=1e-6)
     assert counts == {"links": 6, "possible": 10, "unknown_classes": 1, "phrases_unknown": 0}
+
+
+def test_many_images_equal_pair_by_pair(vectors: WordVectors) -> None:
+    random = np.random.default_rng(0)
+    linker = Linker(list(WORDS), vectors, LinkOptions(threshold=0.3))
+    sentences = [[(word, word) for word in random.choice(list(WORDS), random.integers(0, 5))] for _ in range(30)]
+    retrieved = random.integers(30, size=(20, 3))
+    class_ids = [random.integers(len(WORDS), size=random.integers(1, 7)) for _ in range(20)]
+    expected = []
+    for image in range(20):
+        for row in retrieved[image]:
+            for class_id in class_ids[image]:
+                scores = [
+                    np.float32(vectors.keyed_vectors.similarity(list(WORDS)[class_id], word))
+                    for word, _ in sentences[row]
+                ]
+                best = int(np.argmax(scores)) if scores else 0
+                expected.append((best, scores[best]) if scores and scores[best] >= 0.3 else (-1, 0))
+    phrases, similarities = linker.link(sentences, retrieved, class_ids)
+    assert phrases.tolist() == [number for number, _ in expected]
+    np.testing.assert_allclose(similarities, [similarity for _, similarity in expected], rtol=1e-6)
 
 
 def test_list_array_of_nothing() -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from mmf_muvla.corpus import phrases
 from mmf_muvla.corpus.arrow import MappedTable, TableWriter
 from mmf_muvla.corpus.config import PhraseOptions
 from mmf_muvla.corpus.phrases import PhraseFinder, find_phrases
@@ -51,14 +53,19 @@ def test_determiners_can_stay() -> None:
     assert phrases_and_heads(finder, "A man sits in his red car.") == [("A man", "man"), ("his red car", "car")]
 
 
-def test_only_retrieved_sentences_are_parsed_each_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("part", "num_workers"), [(4096, 1), (1, 2)])
+def test_only_retrieved_sentences_are_parsed_each_once(
+    part: int, num_workers: int, work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(phrases, "_SENTENCES_PER_PART", part)
     with TableWriter(tmp_path / "pool.arrow", SENTENCES_SCHEMA) as writer:
         writer.write(["A dog runs.", "A cat sleeps.", "A cow eats."], [1, 2, 5])
         writer.write(["It rains.", "A red bus stops.", "A bird sings."], [6, 8, 9])
-    np.save(tmp_path / "sentence.npy", np.array([[4, 1], [1, 3]]))
-    counts = find_phrases(tmp_path / "pool.arrow", tmp_path / "sentence.npy", PhraseOptions(), tmp_path / "out.arrow")
+    np.save(tmp_path / "used.npy", np.array([1, 3, 4]))
+    stage = work("stage", num_workers)
+    counts = find_phrases(tmp_path / "pool.arrow", tmp_path / "used.npy", PhraseOptions(), stage)
     assert counts == {"sentences": 3, "phrases": 2, "sentences_without": 1}
-    table = MappedTable(tmp_path / "out.arrow")
+    table = MappedTable(stage.folder / "phrases.arrow")
     rows = {name: [row for block in table.blocks(name) for row in block] for name in table.schema.names}
     assert rows == {
         "sentence": ["A cat sleeps.", "It rains.", "A red bus stops."],
@@ -69,13 +76,6 @@ def test_only_retrieved_sentences_are_parsed_each_once(tmp_path: Path) -> None:
         "head_start": [[2], [], [6]],
         "head_end": [[5], [], [9]],
     }
-
-
-def test_several_processes_find_the_same(finder: PhraseFinder) -> None:
-    sentences = [f"A red car and {number} dogs stand near the old house." for number in range(40)]
-    several = PhraseFinder(PhraseOptions(n_process=2, batch_size=8))
-    for one, other in zip(finder.find(sentences), several.find(sentences), strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 def test_model_that_cannot_be_loaded(tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ CONFIDENCE = [0.6, 0.7, 0.9, 0.55, 0.3]
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, "person car dog"),
-        ({"unique": False}, "person person car dog"),
-        ({"order": "confidence"}, "car person dog"),
-        ({"order": "confidence", "unique": False}, "car person dog person"),
+        ({}, "person. car. dog"),
+        ({"separator": " "}, "person car dog"),
+        ({"unique": False}, "person. person. car. dog"),
+        ({"order": "confidence"}, "car. person. dog"),
+        ({"order": "confidence", "unique": False}, "car. person. dog. person"),
         ({"order": "alphabetical", "separator": ", "}, "car, dog, person"),
-        ({"min_confidence": 0.0}, "person car dog cat"),
+        ({"min_confidence": 0.0}, "person. car. dog. cat"),
         # None is that confident: the best one remains.
         ({"min_confidence": 0.95}, "car"),
     ],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,10 +27,10 @@ def folders(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return {"plain": out / "plain", "scaled": out / "scaled"}
 
 
-def test_both_scales_give_the_same_store(folders: dict[str, Path], skips: Any, tmp_path: Path) -> None:
+def test_both_scales_give_the_same_store(folders: dict[str, Path], tmp_path: Path) -> None:
     stores = {}
     for name, folder in folders.items():
-        counts = import_regions([folder], RegionOptions(), skips("error"), tmp_path / name)
+        counts = import_regions([folder], RegionOptions(), "error", 0, tmp_path / name, tmp_path / f"{name}.jsonl")
         assert counts["images"] == 60
         assert counts["boxes_mended"] == (60 if name == "scaled" else 0)
         stores[name] = RegionStore(tmp_path / name)

@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmf_muvla.corpus.arrow import MappedTable
 from mmf_muvla.corpus.config import RegionOptions
-from mmf_muvla.corpus.problems import SkipLog
-from mmf_muvla.corpus.region_store import Regions, RegionStore
+from mmf_muvla.corpus.region_store import TAGS_SCHEMA, Regions, RegionStore
 from mmf_muvla.corpus.regions import import_regions
 from mmf_muvla.errors import InputError
 
@@ -23,8 +21,17 @@ def options(**changes: Any) -> RegionOptions:
     return RegionOptions(feature_dim=FEATURE_DIM, **changes)
 
 
-def import_one(folder: Path, log: SkipLog, **changes: Any) -> Regions:
-    import_regions([folder], options(**changes), log, folder / "store")
+def run(
+    sources: list[Path], out: Path, policy: str = "skip", fraction: float = 1.0, num_workers: int = 1, **changes: Any
+) -> dict[str, int]:
+    """Import into ``out / "store"``."""
+    return import_regions(
+        sources, options(**changes), policy, fraction, out / "store", out / "skipped.jsonl", num_workers
+    )
+
+
+def import_one(folder: Path, policy: str = "skip", **changes: Any) -> Regions:
+    run([folder], folder, policy, **changes)
     store = RegionStore(folder / "store")
     return store.get(store.ids[0])
 
@@ -50,10 +57,10 @@ def change_prediction(line: str, change: Callable[[dict[str, Any]], Any]) -> str
 # --- what is good
 
 
-def test_everything_arrives(vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+def test_everything_arrives(vinvl: Any, fake_image: Any, tmp_path: Path) -> None:
     image = fake_image("17", attributes=[["brown", "furry"], None])
     folder = vinvl([image, fake_image("18", names=["zebra", "apple"])])
-    counts = import_regions([folder], options(), skips(), tmp_path / "store", tmp_path / "tags.arrow")
+    counts = run([folder], tmp_path)
 
     assert counts == {
         "images": 2, "regions": 4, "skipped": 0, "boxes_mended": 0, "boxes_clipped": 0, "regions_dropped": 0
@@ -71,13 +78,17 @@ def test_everything_arrives(vinvl: Any, fake_image: Any, skips: Any, tmp_path: P
     np.testing.assert_allclose(regions.confidence, [0.9, 0.8], rtol=1e-6)
     assert regions.tags(store.object_names, store.attribute_names) == ["brown dog", "car"]
 
-    tags = MappedTable(tmp_path / "tags.arrow")
-    assert list(tags.blocks("image_id")) == [["17", "18"]]
-    assert list(tags.blocks("class_id")) == [[[2, 1], [3, 0]]]
-    assert list(tags.blocks("attribute_id")) == [[[0, -1], [-1, -1]]]
+    (block,) = store.blocks()
+    assert store.num_blocks == 1
+    assert block.schema == TAGS_SCHEMA
+    assert block.column("image_id").to_pylist() == ["17", "18"]
+    assert block.column("class_id").to_pylist() == [[2, 1], [3, 0]]
+    assert block.column("attribute_id").to_pylist() == [[0, -1], [-1, -1]]
+    np.testing.assert_allclose(block.column("confidence").to_pylist(), [[0.9, 0.8], [0.9, 0.8]], rtol=1e-6)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["skipped.jsonl", "store", "store.counts.json", "vinvl"]
 
 
-def test_predictions_may_be_in_another_order(vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+def test_predictions_may_be_in_another_order(vinvl: Any, fake_image: Any, tmp_path: Path) -> None:
     folder = vinvl([fake_image("1"), fake_image("2", width=500), fake_image("3")])
     predictions = folder / "predictions.tsv"
     predictions.write_text("".join(reversed(predictions.read_text().splitlines(keepends=True))))
@@ -86,35 +97,35 @@ def test_predictions_may_be_in_another_order(vinvl: Any, fake_image: Any, skips:
     folder = vinvl(images)
     lines = predictions.read_text().splitlines(keepends=True)
     predictions.write_text("".join(reversed(lines)))
-    import_regions([folder], options(), skips("error"), tmp_path / "store")
+    run([folder], tmp_path, "error")
     store = RegionStore(tmp_path / "store")
     assert [store.get(image_id).width for image_id in store.ids] == [700, 800, 900]
 
 
-def test_several_folders(vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+def test_several_folders(vinvl: Any, fake_image: Any, tmp_path: Path) -> None:
     folders = [vinvl([fake_image("1")], "a"), vinvl([fake_image("2", names=["ant", "car"])], "b")]
-    import_regions(folders, options(), skips("error"), tmp_path / "store")
+    run(folders, tmp_path, "error")
     store = RegionStore(tmp_path / "store")
     assert store.ids == ["1", "2"]
     assert store.object_names == ["ant", "car", "dog"]
 
 
-def test_most_confident_regions_are_kept_in_their_order(vinvl: Any, fake_image: Any, skips: Any) -> None:
+def test_most_confident_regions_are_kept_in_their_order(vinvl: Any, fake_image: Any) -> None:
     image = fake_image(
         "1",
         boxes=[[0, 0, 10.0 * n, 10.0 * n] for n in range(1, 6)],
         names=list("abcde"),
         confidence=[0.2, 0.9, 0.5, 0.5, 0.7],
     )
-    regions = import_one(vinvl([image]), skips(), max_regions=3)
+    regions = import_one(vinvl([image]), max_regions=3)
     # 0.9, 0.7 and the first of the two with 0.5.
     np.testing.assert_allclose(regions.confidence, [0.9, 0.5, 0.7], rtol=1e-6)
     assert regions.bbox[:, 2].tolist() == [20, 30, 50]
 
 
-def test_classes_can_be_renamed(vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+def test_classes_can_be_renamed(vinvl: Any, fake_image: Any, tmp_path: Path) -> None:
     folder = vinvl([fake_image("1", names=["tvmonitor", "car"])])
-    import_regions([folder], options(rename={"tvmonitor": "tv monitor"}), skips(), tmp_path / "store")
+    run([folder], tmp_path, rename={"tvmonitor": "tv monitor"})
     assert RegionStore(tmp_path / "store").object_names == ["car", "tv monitor"]
 
 
@@ -122,7 +133,7 @@ def test_classes_can_be_renamed(vinvl: Any, fake_image: Any, skips: Any, tmp_pat
 
 
 @pytest.mark.parametrize("size", [(640, 480), (500, 375), (375, 500), (1280, 400)])
-def test_rect_in_the_detectors_scale_is_mended(vinvl: Any, fake_image: Any, skips: Any, size: tuple[int, int]) -> None:
+def test_rect_in_the_detectors_scale_is_mended(vinvl: Any, fake_image: Any, size: tuple[int, int]) -> None:
     width, height = size
     scale = min(800 / min(size), 1333 / max(size))
     boxes = [[10.0, 20.0, 110.0, 220.0], [50.0, 30.0, float(width), float(height)]]
@@ -131,12 +142,12 @@ def test_rect_in_the_detectors_scale_is_mended(vinvl: Any, fake_image: Any, skip
     for relative in (True, False):
         image.relative = relative
         folder = vinvl([image], f"relative_{relative}")
-        counts = import_regions([folder], options(), skips("error"), folder / "store")
+        counts = run([folder], folder, "error")
         assert counts["boxes_mended"] == 1
         np.testing.assert_allclose(RegionStore(folder / "store").get("1").bbox, boxes, atol=1e-3)
 
 
-def test_rounding_of_the_detectors_image_is_no_mismatch(vinvl: Any, fake_image: Any, skips: Any) -> None:
+def test_rounding_of_the_detectors_image_is_no_mismatch(vinvl: Any, fake_image: Any) -> None:
     # 427 x 640 becomes 800 x 1199, not 1199.06: the axes have different factors.
     image = fake_image("1", width=427, height=640, boxes=[[5, 5, 427, 640], [1, 600, 50, 640]])
     folder = vinvl([image])
@@ -147,23 +158,23 @@ def test_rounding_of_the_detectors_image_is_no_mismatch(vinvl: Any, fake_image: 
             entry["rect"] = [round(side * factor) for side, factor in zip(entry["rect"], factors, strict=True)]
 
     replace_line(folder / "predictions.tsv", 1, lambda line: change_prediction(line, resize))
-    np.testing.assert_allclose(import_one(folder, skips("error")).bbox, image.boxes, atol=1e-3)
+    np.testing.assert_allclose(import_one(folder, "error").bbox, image.boxes, atol=1e-3)
 
 
-def test_rect_scale_can_be_prescribed(vinvl: Any, fake_image: Any, skips: Any) -> None:
+def test_rect_scale_can_be_prescribed(vinvl: Any, fake_image: Any) -> None:
     # The image is larger than what the detector saw, so that rect fits into it either way.
     image = fake_image("1", width=2000, height=1600, boxes=[[100, 100, 400, 600]], names=["dog"], confidence=[0.9])
     image.relative = False
     folder = vinvl([image])
-    assert import_one(folder, skips("error")).bbox.tolist() == [[100, 100, 400, 600]]
-    assert import_one(folder, skips("error"), rect_scale="detector").bbox.tolist() == [[200, 200, 800, 1200]]
+    assert import_one(folder, "error").bbox.tolist() == [[100, 100, 400, 600]]
+    assert import_one(folder, "error", rect_scale="detector").bbox.tolist() == [[200, 200, 800, 1200]]
 
 
 @pytest.mark.parametrize("relative", [True, False])
-def test_boxes_out_by_a_pixel_are_clipped_and_counted(vinvl: Any, fake_image: Any, skips: Any, relative: bool) -> None:
+def test_boxes_out_by_a_pixel_are_clipped_and_counted(vinvl: Any, fake_image: Any, relative: bool) -> None:
     image = fake_image("1", boxes=[[-0.5, 10, 30, 40], [600, 400, 640.9, 480.5]], relative=relative)
     folder = vinvl([image])
-    counts = import_regions([folder], options(), skips("error"), folder / "store")
+    counts = run([folder], folder, "error")
     assert counts["boxes_clipped"] == 2
     bbox = RegionStore(folder / "store").get("1").bbox
     np.testing.assert_allclose(bbox, [[0, 10, 30, 40], [600, 400, 640, 480]], atol=1e-3)
@@ -216,21 +227,21 @@ BAD_FEATURES: dict[str, tuple[Callable[[str], str], str]] = {
 
 
 @pytest.mark.parametrize("case", BAD_FEATURES)
-def test_bad_features_stop_or_are_left_out(case: str, vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+def test_bad_features_stop_or_are_left_out(case: str, vinvl: Any, fake_image: Any, tmp_path: Path) -> None:
     change, message = BAD_FEATURES[case]
     folder = vinvl([fake_image("11"), fake_image("22"), fake_image("33")])
     features = folder / "features.tsv"
     replace_line(features, 2, change)
     image_id = features.read_text().splitlines()[1].split("\t")[0]
     with pytest.raises(InputError) as error:
-        import_regions([folder], options(), skips("error"), tmp_path / "store")
+        run([folder], tmp_path, "error")
     where = f"{features}, line 2 (image {image_id})" if image_id else f"{features}, line 2"
     assert error.value.where == where
     assert error.value.problem.startswith(message)
     assert error.value.remedy
     assert not (tmp_path / "store").exists()
 
-    counts = import_regions([folder], options(), skips("skip"), tmp_path / "store")
+    counts = run([folder], tmp_path, "skip")
     assert RegionStore(tmp_path / "store").ids == ["11", "33"]
     listed = [json.loads(line) for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
     assert counts["skipped"] == len(listed)
@@ -265,18 +276,16 @@ BAD_PREDICTIONS: dict[str, tuple[Callable[[str], str], str]] = {
 
 
 @pytest.mark.parametrize("case", BAD_PREDICTIONS)
-def test_bad_predictions_stop_or_are_left_out(
-    case: str, vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path
-) -> None:
+def test_bad_predictions_stop_or_are_left_out(case: str, vinvl: Any, fake_image: Any, tmp_path: Path) -> None:
     change, message = BAD_PREDICTIONS[case]
     folder = vinvl([fake_image("11"), fake_image("22"), fake_image("33")])
     predictions = folder / "predictions.tsv"
     replace_line(predictions, 2, change)
     with pytest.raises(InputError) as error:
-        import_regions([folder], options(), skips("error"), tmp_path / "store")
+        run([folder], tmp_path, "error")
     assert error.value.where == f"{predictions}, line 2 (image 22)"
     assert error.value.problem.startswith(message)
-    counts = import_regions([folder], options(), skips("skip"), tmp_path / "store")
+    counts = run([folder], tmp_path, "skip")
     assert RegionStore(tmp_path / "store").ids == ["11", "33"]
     assert counts["skipped"] == 1
 
@@ -292,93 +301,118 @@ def test_bad_predictions_stop_or_are_left_out(
         ([10, 20, 900, 700], False, "box outside the image"),
     ],
 )
-def test_bad_boxes(
-    box: list[float], relative: bool, message: str, vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path
-) -> None:
+def test_bad_boxes(box: list[float], relative: bool, message: str, vinvl: Any, fake_image: Any, tmp_path: Path) -> None:
     image = fake_image("22", boxes=[box, [-5, 100, 600, 400]] if box[2] == 900 else [box, [300, 100, 640, 480]])
     image.relative = relative
     folder = vinvl([fake_image("11", relative=relative), image])
     with pytest.raises(InputError) as error:
-        import_regions([folder], options(), skips("error"), tmp_path / "store")
+        run([folder], tmp_path, "error")
     assert error.value.where == f"{folder / 'features.tsv'}, line 2 (image 22)"
     assert error.value.problem.startswith(message)
-    import_regions([folder], options(), skips("skip"), tmp_path / "store")
+    run([folder], tmp_path, "skip")
     assert RegionStore(tmp_path / "store").ids == ["11"]
 
 
-def test_image_id_twice(vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+def test_image_id_twice(vinvl: Any, fake_image: Any, tmp_path: Path) -> None:
     folder = vinvl([fake_image("11"), fake_image("22")])
     features = folder / "features.tsv"
     features.write_text(features.read_text() + fake_image("11").feature_line())
     with pytest.raises(InputError, match=r"features.tsv, line 3 \(image 11\): image id occurs twice: 11"):
-        import_regions([folder], options(), skips("error"), tmp_path / "store")
+        run([folder], tmp_path, "error")
     other = vinvl([fake_image("22"), fake_image("44")], "other")
-    counts = import_regions([folder, other], options(), skips("skip"), tmp_path / "store")
+    counts = run([folder, other], tmp_path, "skip")
     assert RegionStore(tmp_path / "store").ids == ["11", "22", "44"]
     assert counts["skipped"] == 2
 
 
-def test_predictions_without_features(vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+def test_predictions_without_features(vinvl: Any, fake_image: Any, tmp_path: Path) -> None:
     folder = vinvl([fake_image("11"), fake_image("22")])
     features = folder / "features.tsv"
     features.write_text(features.read_text().splitlines(keepends=True)[0])
     with pytest.raises(
         InputError, match=r"predictions.tsv, line 2 \(image 22\): image has predictions but no features"
     ):
-        import_regions([folder], options(), skips("error"), tmp_path / "store")
+        run([folder], tmp_path, "error")
 
 
-def test_line_of_predictions_without_tab(vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+def test_line_of_predictions_without_tab(vinvl: Any, fake_image: Any, tmp_path: Path) -> None:
     folder = vinvl([fake_image("11"), fake_image("22")])
     replace_line(folder / "predictions.tsv", 2, lambda line: "rubbish\n")
     with pytest.raises(InputError, match=r"predictions.tsv, line 2: line is not 'image id, tab, JSON': b'rubbish"):
-        import_regions([folder], options(), skips("error"), tmp_path / "store")
+        run([folder], tmp_path, "error")
 
 
-def test_image_ids_that_cannot_be_keys(vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+def test_image_ids_that_cannot_be_keys(vinvl: Any, fake_image: Any, tmp_path: Path) -> None:
     for image_id in ("__meta__", "x" * 600):
         folder = vinvl([fake_image(image_id)])
         with pytest.raises(InputError, match="image id cannot be used"):
-            import_regions([folder], options(), skips("error"), tmp_path / "store")
+            run([folder], tmp_path, "error")
+
+
+def test_ids_of_equal_digests_are_told_apart(
+    vinvl: Any, fake_image: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmf_muvla.corpus.vinvl._digest", lambda image_id: 7 + (image_id == b"5"))
+    folder = vinvl([fake_image(str(number), width=700 + number) for number in range(9)])
+    predictions = folder / "predictions.tsv"
+    lines = predictions.read_text().splitlines(keepends=True)
+    predictions.write_text(
+        "".join([*reversed(lines), lines[3], lines[5], lines[3], fake_image("99").prediction_line()])
+    )
+    counts = run([folder], tmp_path)
+    store = RegionStore(tmp_path / "store")
+    assert [store.get(image_id).width for image_id in store.ids] == list(range(700, 709))
+    listed = [json.loads(line) for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
+    assert [(entry["line"], entry["id"]) for entry in listed] == [(10, "3"), (11, "5"), (12, "3"), (13, "99")]
+    assert counts["skipped"] == 4
+
+
+def test_predictions_without_a_single_good_line(vinvl: Any, fake_image: Any, tmp_path: Path) -> None:
+    folder = vinvl([fake_image("11")])
+    (folder / "predictions.tsv").write_text("rubbish\n")
+    with pytest.raises(InputError, match="2 of 1 records are bad"):
+        run([folder], tmp_path)
 
 
 # --- how much may be bad
 
 
-def test_too_many_bad_records_stop(vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+def test_too_many_bad_records_stop(vinvl: Any, fake_image: Any, tmp_path: Path) -> None:
     images = [fake_image(str(number)) for number in range(10, 30)]
     for number in (3, 8):
         images[number].boxes[0][2] = 700.0
     folder = vinvl(images)
     with pytest.raises(InputError) as error:
-        import_regions([folder], options(), skips("skip", 0.09), tmp_path / "store")
+        run([folder], tmp_path, "skip", 0.09)
     assert error.value.where == f"{folder / 'features.tsv'}, line 4"
     assert "2 of 20 records are bad, more than max_skipped_fraction=0.09 allows" in error.value.problem
     assert "box outside the image (2)" in error.value.problem
     assert not (tmp_path / "store").exists()
-    assert import_regions([folder], options(), skips("skip", 0.1), tmp_path / "store")["images"] == 18
+    assert run([folder], tmp_path, "skip", 0.1)["images"] == 18
 
 
-def test_nothing_good(vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+def test_nothing_good(vinvl: Any, fake_image: Any, tmp_path: Path) -> None:
     folder = vinvl([fake_image("1", confidence=[2, 2])])
     with pytest.raises(InputError, match="no image can be used"):
-        import_regions([folder], options(), skips("skip", 1.0), tmp_path / "store")
+        run([folder], tmp_path, "skip", 1.0)
 
 
 @pytest.mark.parametrize("missing", ["features.tsv", "predictions.tsv"])
-def test_missing_and_empty_files(missing: str, vinvl: Any, fake_image: Any, skips: Any, tmp_path: Path) -> None:
+def test_missing_and_empty_files(missing: str, vinvl: Any, fake_image: Any, tmp_path: Path) -> None:
     folder = vinvl([fake_image("1")])
     (folder / missing).write_text("")
     with pytest.raises(InputError, match=f"{missing}: is empty"):
-        import_regions([folder], options(), skips(), tmp_path / "store")
+        run([folder], tmp_path)
     (folder / missing).unlink()
     with pytest.raises(InputError, match=f"has no {missing}"):
-        import_regions([folder], options(), skips(), tmp_path / "store")
+        run([folder], tmp_path)
 
 
-def test_empty_and_missing_folders(skips: Any, tmp_path: Path) -> None:
+def test_empty_and_missing_folders(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"has no features.tsv \(it has nothing\)"):
-        import_regions([tmp_path / "empty"], options(), skips(), tmp_path / "store")
+    with pytest.raises(
+        InputError, match=r"no detector output that is understood \(it has nothing\)\. Name a folder with features.tsv"
+    ):
+        run([tmp_path / "empty"], tmp_path)
     with pytest.raises(InputError, match="no such folder"):
-        import_regions([tmp_path / "absent"], options(), skips(), tmp_path / "store")
+        run([tmp_path / "absent"], tmp_path)

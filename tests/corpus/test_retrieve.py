@@ -1,72 +1,373 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from mmf_muvla.corpus.config import RetrievalOptions
-from mmf_muvla.corpus.retrieve import top_k
+from mmf_muvla.corpus import retrieve
+from mmf_muvla.corpus.arrow import TableWriter
+from mmf_muvla.corpus.config import EmbeddingOptions, FaissOptions, QueryOptions, RetrievalOptions
+from mmf_muvla.corpus.embed import Embedder
+from mmf_muvla.corpus.embeddings import Embeddings
+from mmf_muvla.corpus.query import query_text
+from mmf_muvla.corpus.region_store import Regions, RegionStore, RegionStoreWriter
+from mmf_muvla.corpus.retrieve import retrieve_sentences
+from mmf_muvla.corpus.sentences import OWNERS_SCHEMA
 from mmf_muvla.errors import InputError
 
+NAMES = ["dog", "cat", "car", "horse", "chair", "boat"]
+PLACES = ["in the park", "at home", "on the road", "near the sea", "in a field", "at night", "in the snow", "today"]
+SENTENCES = [f"A {name} is seen {place}." for name in NAMES for place in PLACES]
+# Classes in each image; images 0 and 3 ask for the same, and so do 1, 7 and 8.
+TAGS = [
+    ["dog", "cat"],
+    ["car"],
+    ["horse", "boat"],
+    ["dog", "cat"],
+    ["chair"],
+    ["boat"],
+    ["cat"],
+    ["car"],
+    ["car"],
+    ["dog"],
+]
+IMAGES = [f"image{number}" for number in range(len(TAGS))]
+EMBEDDING = EmbeddingOptions(device="cpu")
 
-def unit(matrix: np.ndarray) -> np.ndarray:
-    return (matrix / np.linalg.norm(matrix, axis=1, keepdims=True)).astype(np.float32)
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("store") / "regions.lmdb"
+    with RegionStoreWriter(path, NAMES, ["red"], 4) as writer:
+        for image_id, tags in zip(IMAGES, TAGS, strict=True):
+            writer.put(
+                Regions(
+                    image_id=image_id,
+                    width=100,
+                    height=100,
+                    image_feature_0=np.ones((len(tags), 4), np.float16),
+                    bbox=np.tile(np.array([[0, 0, 50, 50]], np.float32), (len(tags), 1)),
+                    class_id=np.array([NAMES.index(tag) for tag in tags], np.int32),
+                    attribute_id=np.where(np.arange(len(tags)) % 2, -1, 0).astype(np.int32),
+                    confidence=np.linspace(0.9, 0.6, len(tags)).astype(np.float32),
+                )
+            )
+    return path
 
 
-def brute_force(queries: np.ndarray, sentences: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """One score at a time; the lower row wins a tie."""
-    ids, scores = [], []
-    for query in queries:
-        exact = [
-            np.float32(sum(float(a) * float(b) for a, b in zip(query, sentence, strict=True))) for sentence in sentences
-        ]
-        best = sorted(range(len(sentences)), key=lambda row: (-exact[row], row))[:k]
-        ids.append(best)
-        scores.append([exact[row] for row in best])
-    return np.array(ids), np.array(scores)
+@pytest.fixture(scope="module")
+def embedder() -> Embedder:
+    return Embedder(EMBEDDING)
 
 
-@pytest.mark.parametrize(("query_block", "sentence_block"), [(1024, 65536), (3, 17), (1, 1), (7, 100)])
-def test_equals_brute_force(query_block: int, sentence_block: int, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def vectors(embedder: Embedder) -> np.ndarray:
+    return embedder.embed(SENTENCES).astype(np.float16)
+
+
+@pytest.fixture(scope="module")
+def pool(vectors: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("embed")
+    for number in range(3):
+        np.save(folder / f"embeddings-{number:06d}.npy", vectors[20 * number : 20 * number + 20])
+    return folder
+
+
+@pytest.fixture
+def one_model(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """In this process the model is loaded once; and all texts are noted that it is given."""
+    asked: list[list[str]] = []
+
+    class Noting:
+        def embed(self, texts: list[str]) -> np.ndarray:
+            asked.append(texts)
+            return embedder.embed(texts)
+
+    monkeypatch.setattr(retrieve, "start_embedder", lambda _: Noting())
+    return asked
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four images a part."""
+    monkeypatch.setattr(retrieve, "part_size", lambda total, most: 4)
+
+
+def options(**values: Any) -> RetrievalOptions:
+    return RetrievalOptions(**{"k": 3, "device": "cpu", **values})
+
+
+def owners_table(path: Path, owners: list[tuple[str, int]]) -> Path:
+    with TableWriter(path, OWNERS_SCHEMA) as writer:
+        for part in (owners[: len(owners) // 2], owners[len(owners) // 2 :]):
+            if part:
+                writer.write([image for image, _ in part], [row for _, row in part])
+    return path
+
+
+def results(folder: Path) -> dict[str, np.ndarray]:
+    return {name: np.load(folder / f"{name}.npy") for name in ("sentence", "score", "used")}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.npy")}
+
+
+def similarities(embedder: Embedder, vectors: np.ndarray, query: QueryOptions | None = None) -> np.ndarray:
+    """Cosine similarity of every image's query and every sentence, in double precision."""
+    query = query or QueryOptions()
+    texts = []
+    for tags in TAGS:
+        full = [f"red {tag}" if query.attributes and number % 2 == 0 else tag for number, tag in enumerate(tags)]
+        texts.append(query_text(full, np.linspace(0.9, 0.6, len(tags)).tolist(), query))
+    return embedder.embed(texts).astype(np.float64) @ vectors.astype(np.float64).T
+
+
+# --- What is retrieved ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("one_model")
+@pytest.mark.parametrize("attributes", [True, False])
+def test_the_most_similar_sentences_of_every_image(
+    attributes: bool, store: Path, pool: Path, embedder: Embedder, vectors: np.ndarray, work: Any
+) -> None:
+    query = QueryOptions(attributes=attributes)
+    counts = retrieve_sentences(store, pool, None, query, EMBEDDING, options(k=7), work())
+    found = results(work().folder)
+    assert found["sentence"].shape == found["score"].shape == (len(IMAGES), 7)
+    assert (found["sentence"].dtype, found["score"].dtype, found["used"].dtype) == (np.int64, np.float32, np.int64)
+    expected = similarities(embedder, vectors, query)
+    order = np.argsort(-expected, axis=1, kind="stable")[:, :7]
+    np.testing.assert_array_equal(found["sentence"], order)
+    np.testing.assert_allclose(found["score"], np.take_along_axis(expected, order, axis=1), atol=1e-6)
+    assert (np.diff(found["score"], axis=1) <= 0).all()
+    assert found["used"].tolist() == sorted(set(found["sentence"].reshape(-1).tolist()))
+    # It is about what is to be seen.
+    for tags, row in zip(TAGS, found["sentence"], strict=True):
+        assert NAMES[row[0] // len(PLACES)] in tags
+    # The images are those of the store, in its order.
+    assert RegionStore(store).ids == IMAGES
+    assert (counts["images"], counts["queries"], counts["sentences_used"]) == (10, 7, len(found["used"]))
+    assert (counts["not_found"], counts["searched_again"]) == (0, counts["searched_again"])
+
+
+@pytest.mark.usefixtures("one_model")
+@pytest.mark.parametrize("index", ["flat", "ivf", "hnsw"])
+def test_indexes_that_look_at_everything_find_the_same(index: str, store: Path, pool: Path, work: Any) -> None:
+    retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, options(), work("exact"))
+    faiss = FaissOptions(nprobe=100, efSearch=100, sentences_per_index=30)
+    counts = retrieve_sentences(
+        store, pool, None, QueryOptions(), EMBEDDING, options(index=index, faiss=faiss), work("index")
+    )
+    assert contents(work("index").folder) == contents(work("exact").folder)
+    assert counts["not_found"] == 0
+    # Queries, indexes and parts of the results were for the work alone.
+    left = {path.name for path in work("index").folder.iterdir() if not path.name.endswith(".done.json")}
+    assert left <= {"sentence.npy", "score.npy", "used.npy", "progress.json"}
+
+
+@pytest.mark.usefixtures("one_model")
+@pytest.mark.parametrize("images_at_once", [1, 8, 1000])
+def test_what_an_index_does_not_find_is_searched_for(
+    images_at_once: int, store: Path, pool: Path, work: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, options(k=20), work("exact"))
+    # Twelve cells of four sentences each, of which one is looked into.
+    faiss = FaissOptions(factory="IVF12,Flat", nprobe=1)
+    settings = options(k=20, index="ivf", faiss=faiss, images_at_once=images_at_once)
+    counts = retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, settings, work("index"))
+    assert contents(work("index").folder) == contents(work("exact").folder)
+    # Images, not queries.
+    assert counts["not_found"] == len(IMAGES) > counts["queries"]
+    # With as many as a cell has at least, that is not needed.
+    settings = options(k=1, index="ivf", faiss=faiss, images_at_once=images_at_once)
+    counts = retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, settings, work("few"))
+    assert counts["not_found"] == 0
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_equal_queries_are_embedded_once_in_a_part(
+    one_model: list[list[str]], store: Path, pool: Path, work: Any
+) -> None:
+    counts = retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, options(), work())
+    assert one_model == [
+        ["red dog. cat", "red car", "red horse. boat"],
+        ["red chair", "red boat", "red cat", "red car"],
+        ["red car", "red dog"],
+    ]
+    assert (counts["images"], counts["queries"]) == (10, 9)
+    found = results(work().folder)
+    for equal in ([0, 3], [1, 7, 8]):
+        assert len({found["sentence"][image].tobytes() + found["score"][image].tobytes() for image in equal}) == 1
+
+
+def test_too_few_sentences(store: Path, pool: Path, work: Any, one_model: list[list[str]]) -> None:
+    for index in ("exact", "flat"):
+        with pytest.raises(
+            InputError, match="retrieval.k=49: there are only 48 sentences. Give more text, or lower it"
+        ):
+            retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, options(k=49, index=index), work())
+    # That is known before anything is embedded.
+    assert one_model == []
+    retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, options(k=48), work())
+    assert np.sort(results(work().folder)["sentence"], axis=1).tolist() == [list(range(48))] * len(IMAGES)
+
+
+# --- Without an image's own -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("one_model", "small_parts")
+@pytest.mark.parametrize("index", ["exact", "flat", "ivf"])
+@pytest.mark.parametrize("images_at_once", [4, 1000])
+def test_own_sentences_are_left_out(
+    index: str,
+    images_at_once: int,
+    store: Path,
+    pool: Path,
+    embedder: Embedder,
+    vectors: np.ndarray,
+    work: Any,
+    tmp_path: Path,
+) -> None:
+    expected = similarities(embedder, vectors)
+    order = np.argsort(-expected, axis=1, kind="stable")
+    own: dict[str, list[int]] = {
+        # The best three, and one that would not be found anyway.
+        "image0": [*order[0, :3].tolist(), int(order[0, -1])],
+        # The second, twice.
+        "image1": [int(order[1, 1])] * 2,
+        # Two images share their best text, and a third has the same query but not the text.
+        "image7": [int(order[7, 0])],
+        # Of one, none would be found.
+        "image4": order[4, 10:12].tolist(),
+        # An image of another corpus has very many.
+        "elsewhere": list(range(48)),
+    }
+    own["image1"].append(own["image7"][0])
+    pairs = [(image, row) for image, rows in own.items() for row in rows]
     random = np.random.default_rng(0)
-    queries, sentences = unit(random.normal(size=(10, 12))), unit(random.normal(size=(153, 12))).astype(np.float16)
-    # From a mapped file, as in a build.
-    np.save(tmp_path / "embeddings.npy", sentences)
-    mapped = np.load(tmp_path / "embeddings.npy", mmap_mode="r")
-    options = RetrievalOptions(k=4, query_block=query_block, sentence_block=sentence_block, device="cpu")
-    ids, scores = top_k(queries, mapped, options)
-    expected_ids, expected_scores = brute_force(queries, sentences, 4)
-    np.testing.assert_array_equal(ids, expected_ids)
-    np.testing.assert_allclose(scores, expected_scores, rtol=1e-6)
-    assert scores.dtype == np.float32
+    random.shuffle(pairs)
+    table = owners_table(tmp_path / "owners.arrow", [(str(image), int(row)) for image, row in pairs])
+    settings = options(index=index, images_at_once=images_at_once, faiss=FaissOptions(nprobe=100))
+    retrieve_sentences(store, pool, table, QueryOptions(), EMBEDDING, settings, work())
+    found = results(work().folder)
+    assert found["sentence"].shape == (len(IMAGES), 3)
+    for number, image in enumerate(IMAGES):
+        best = [row for row in order[number].tolist() if row not in own.get(image, [])][:3]
+        assert found["sentence"][number].tolist() == best
+        np.testing.assert_allclose(found["score"][number], expected[number, best], atol=1e-6)
+    # Image 8 asks for the same as 1 and 7, and may have what is theirs.
+    assert found["sentence"][8, 0] == order[8, 0] == own["image7"][0]
 
 
-@pytest.mark.parametrize(("query_block", "sentence_block"), [(1024, 65536), (2, 9), (5, 40)])
-def test_of_equal_sentences_the_first_win(query_block: int, sentence_block: int) -> None:
-    random = np.random.default_rng(1)
-    # 200 sentences, but only 4 different ones: every query has a tie of about fifty.
-    sentences = unit(random.normal(size=(4, 16)))[random.integers(4, size=200)]
-    queries = unit(random.normal(size=(6, 16)))
-    options = RetrievalOptions(k=7, query_block=query_block, sentence_block=sentence_block, device="cpu")
-    ids, _ = top_k(queries, sentences, options)
-    np.testing.assert_array_equal(ids, brute_force(queries, sentences, 7)[0])
+@pytest.mark.usefixtures("one_model")
+def test_an_image_may_own_so_much_that_nothing_is_left(store: Path, pool: Path, work: Any, tmp_path: Path) -> None:
+    table = owners_table(tmp_path / "owners.arrow", [("image5", row) for row in range(46)])
+    with pytest.raises(InputError) as caught:
+        retrieve_sentences(store, pool, table, QueryOptions(), EMBEDDING, options(), work("few"))
+    assert caught.value.where == "retrieval.k=3"
+    assert "46 sentences of its own, and fewer than 3 others are left" in caught.value.problem
+    assert "exclude_own=false" in caught.value.remedy
+    # Two are left.
+    retrieve_sentences(store, pool, table, QueryOptions(), EMBEDDING, options(k=2), work("enough"))
+    assert sorted(results(work("enough").folder)["sentence"][5].tolist()) == [46, 47]
 
 
-def test_all_sentences_can_be_asked_for() -> None:
-    sentences = unit(np.random.default_rng(2).normal(size=(6, 4)))
-    ids, _ = top_k(sentences[:2], sentences, RetrievalOptions(k=6, sentence_block=4, device="cpu"))
-    assert sorted(ids[0].tolist()) == list(range(6))
-    assert ids[:, 0].tolist() == [0, 1]
+@pytest.mark.usefixtures("one_model")
+def test_a_column_that_does_not_tell_images_apart(
+    store: Path, pool: Path, work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrieve, "_MOST_OF_ONE_IMAGE", 20)
+    table = owners_table(tmp_path / "owners.arrow", [("image5", row) for row in range(21)])
+    with pytest.raises(InputError, match="image_id_column: an image of the corpus has 21 sentences of its own"):
+        retrieve_sentences(store, pool, table, QueryOptions(), EMBEDDING, options(), work())
 
 
-def test_more_than_there_are_cannot() -> None:
-    sentences = np.eye(3, dtype=np.float32)
-    with pytest.raises(InputError, match="retrieval.k=5: there are only 3 sentences"):
-        top_k(sentences, sentences, RetrievalOptions(k=5, device="cpu"))
+@pytest.mark.usefixtures("one_model")
+@pytest.mark.parametrize("owners", [[], [("elsewhere", 3), ("nowhere", 4)]])
+def test_owners_that_are_not_in_the_corpus(
+    owners: list[tuple[str, int]], store: Path, pool: Path, work: Any, tmp_path: Path
+) -> None:
+    retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, options(), work("without"))
+    table = owners_table(tmp_path / "owners.arrow", owners)
+    retrieve_sentences(store, pool, table, QueryOptions(), EMBEDDING, options(), work("with"))
+    assert contents(work("with").folder) == contents(work("without").folder)
 
 
-def test_unknown_device() -> None:
-    sentences = np.eye(3, dtype=np.float32)
-    with pytest.raises(InputError, match="retrieval.device=abacus: this device cannot be used"):
-        top_k(sentences, sentences, RetrievalOptions(k=1, device="abacus"))
+# --- What it does not hang on ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_workers_and_images_at_once_do_not_matter(store: Path, pool: Path, work: Any, tmp_path: Path) -> None:
+    table = owners_table(tmp_path / "owners.arrow", [("image1", 2), ("image9", 0)])
+    outcomes = []
+    for num_workers, images_at_once in ((1, 1000), (2, 4)):
+        name = f"{num_workers}"
+        settings = options(images_at_once=images_at_once)
+        counts = retrieve_sentences(
+            store, pool, table, QueryOptions(), EMBEDDING, settings, work(name, num_workers=num_workers)
+        )
+        outcomes.append((counts, contents(work(name).folder)))
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_killed_run_goes_on_with_another_number_at_once(
+    one_model: list[list[str]], store: Path, pool: Path, work: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def settings(images_at_once: int) -> RetrievalOptions:
+        return options(images_at_once=images_at_once)
+
+    whole = retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, settings(4), work("whole"))
+    one_model.clear()
+    original, searched = retrieve._search_part, []
+
+    def search_until(last: int) -> Any:
+        def search(*arguments: Any) -> Any:
+            if len(searched) == last:
+                raise KeyboardInterrupt
+            searched.append(arguments[-1].name)
+            return original(*arguments)
+
+        return search
+
+    killed = work("killed")
+    for last, images_at_once in ((1, 4), (2, 4), (3, 8), (10, 8)):
+        monkeypatch.setattr(retrieve, "_search_part", search_until(last))
+        if last < 10:
+            with pytest.raises(KeyboardInterrupt):
+                retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, settings(images_at_once), killed)
+    counts = retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, settings(8), killed)
+    # Two parts were made with one number, and then all with the other, none twice.
+    assert searched == ["results-000000", "results-000001", "results-000000", "results-000001"]
+    assert (counts, contents(killed.folder)) == (whole, contents(work("whole").folder))
+    # Queries were embedded once.
+    assert len(one_model) == 3
+
+
+@pytest.mark.usefixtures("one_model", "small_parts")
+def test_embeddings_may_be_cut_into_other_parts(
+    store: Path, pool: Path, vectors: np.ndarray, work: Any, tmp_path: Path
+) -> None:
+    shutil.copytree(pool, tmp_path / "other")
+    for file in (tmp_path / "other").glob("*.npy"):
+        file.unlink()
+    for number, start in enumerate(range(0, 48, 7)):
+        np.save(tmp_path / "other" / f"embeddings-{number:06d}.npy", vectors[start : start + 7])
+    assert len(Embeddings.of_folder(tmp_path / "other")) == 48
+    for name, folder in (("one", pool), ("other", tmp_path / "other")):
+        retrieve_sentences(store, folder, None, QueryOptions(), EMBEDDING, options(), work(f"stage-{name}"))
+    assert contents(work("stage-one").folder) == contents(work("stage-other").folder)
+
+
+def test_embeddings_that_are_missing_or_torn(store: Path, pool: Path, work: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no embeddings. Build the corpus again"):
+        retrieve_sentences(store, tmp_path, None, QueryOptions(), EMBEDDING, options(), work())
+    shutil.copytree(pool, tmp_path / "torn")
+    torn = tmp_path / "torn" / "embeddings-000002.npy"
+    torn.write_bytes(torn.read_bytes()[:500])
+    with pytest.raises(InputError, match="embeddings-000002.npy: cannot be read as embeddings"):
+        retrieve_sentences(store, tmp_path / "torn", None, QueryOptions(), EMBEDDING, options(), work())

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from mmf_muvla.corpus.stages import MANIFEST, Pipeline, Stage
+from mmf_muvla.corpus.parts import remove_notes, run_parts
+from mmf_muvla.corpus.stages import MANIFEST, Pipeline, Stage, Work
 
 
 class Recorder:
@@ -20,9 +21,10 @@ class Recorder:
         return Pipeline(self.folder, [self._stage("first", (), first), self._stage("second", ("first",), second)])
 
     def _stage(self, name: str, after: tuple[str, ...], changes: dict[str, Any] | None) -> Stage:
-        def run(folder: Path) -> dict[str, int]:
+        def run(work: Work) -> dict[str, int]:
             self.ran.append(name)
-            (folder / "result").write_text(name)
+            assert sorted(path.name for path in work.folder.iterdir()) == ["made_from.json"]
+            (work.folder / "result").write_text(name)
             return {"things": 3}
 
         options: dict[str, Any] = {
@@ -54,7 +56,7 @@ def test_what_is_done_is_skipped(recorder: Recorder) -> None:
     manifest = json.loads((recorder.folder / "first" / MANIFEST).read_text())
     assert manifest["counts"] == {"things": 3}
     assert manifest["made_from"]["parameters"] == {"p": 1}
-    assert manifest["settings"] == {"batch": 1}
+    assert manifest["settings"] == {"batch": 1, "num_workers": 1}
     assert manifest["outputs"] == {"first/result": 5}
     assert set(manifest["libraries"]) == {"numpy"}
     assert manifest["seconds"] >= 0
@@ -100,13 +102,73 @@ def test_broken_manifest_counts_as_none(recorder: Recorder) -> None:
     assert recorder.build() == ["first"]
 
 
-def test_stage_that_fails_leaves_nothing(recorder: Recorder) -> None:
-    def fail(folder: Path) -> dict[str, int]:
-        (folder / "half").touch()
-        raise RuntimeError
+def stopping_stage(parameters: dict[str, Any], parts: list[int], stop_at: int) -> Stage:
+    """A stage of five parts, which remembers in ``parts`` those it has made, and is stopped before one of them."""
 
-    pipeline = recorder.pipeline()
-    stage = Stage("first", 1, {}, {}, {}, (), (), fail)
-    with pytest.raises(RuntimeError):
-        pipeline.run(stage)
-    assert list(recorder.folder.iterdir()) == []
+    def run(work: Work) -> dict[str, int]:
+        def make(_: None, number: int, path: Path) -> dict[str, int]:
+            if number == stop_at:
+                raise KeyboardInterrupt
+            parts.append(number)
+            path.with_suffix(".txt").write_text(f"{parameters} {number}")
+            return {"value": number}
+
+        counts = {}
+        with work.progress.bar(5, "making", "part") as bar:
+            for _, note in run_parts(work.folder, "part", make, enumerate(range(5)), 1):
+                counts["last"] = note["value"]
+                bar.update()
+        remove_notes(work.folder, "part")
+        return counts
+
+    return Stage("only", 1, {}, parameters, {}, (), (), run)
+
+
+def test_stopped_stage_goes_on_where_it_was(tmp_path: Path) -> None:
+    parts: list[int] = []
+    for stop_at, made in ((3, [0, 1, 2]), (4, [3])):
+        parts.clear()
+        stage = stopping_stage({"p": 1}, parts, stop_at)
+        pipeline = Pipeline(tmp_path / "build", [stage])
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(stage)
+        assert parts == made
+        state = pipeline.state(stage)
+        assert (state.done, state.reason) == (False, "not run yet")
+        assert not (tmp_path / "build" / "only").exists()
+    assert "making: 1 of 5 (20%) parts after" in state.begun
+    parts.clear()
+    stage = stopping_stage({"p": 1}, parts, 9)
+    pipeline = Pipeline(tmp_path / "build", [stage])
+    assert pipeline.run(stage).counts == {"last": 4}
+    assert parts == [4]
+    assert pipeline.state(stage).done
+    assert sorted(path.name for path in (tmp_path / "build").iterdir()) == ["only"]
+    names = [f"part-{number:06d}.txt" for number in range(5)]
+    assert sorted(path.name for path in (tmp_path / "build" / "only").iterdir()) == [MANIFEST, *names]
+
+
+def test_stopped_stage_of_other_parameters_begins_anew(tmp_path: Path) -> None:
+    parts: list[int] = []
+    stage = stopping_stage({"p": 1}, parts, 3)
+    with pytest.raises(KeyboardInterrupt):
+        Pipeline(tmp_path / "build", [stage]).run(stage)
+    parts.clear()
+    stage = stopping_stage({"p": 2}, parts, 9)
+    pipeline = Pipeline(tmp_path / "build", [stage])
+    assert pipeline.state(stage).begun == ""
+    pipeline.run(stage)
+    assert parts == [0, 1, 2, 3, 4]
+    assert (tmp_path / "build" / "only" / "part-000000.txt").read_text() == "{'p': 2} 0"
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "build" / "first.work"
+    recorder = Recorder(tmp_path / "build")
+    (tmp_path / "build" / "second.work.old-1").mkdir(parents=True)
+    folder.mkdir()
+    wanted = {"after": {}, "inputs": {"file": "a"}, "parameters": {"p": 1}, "version": 1}
+    (folder / "made_from.json").write_text(json.dumps(wanted))
+    (folder / "part-000000.txt.tmp-1").write_text("half")
+    assert recorder.build() == ["first", "second"]
+    assert sorted(path.name for path in (tmp_path / "build").iterdir()) == ["first", "second"]

@@ -59,7 +59,7 @@ def test_what_numpy_saves_is_read(tmp_path):
     assert record == {key: value for key, value in RECORDS[1].items() if key != "boxes"}
 
 
-@pytest.mark.parametrize("protocol", range(3, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_every_protocol_that_numpy_used_is_read(tmp_path, protocol):
     path = write_npy(tmp_path / "a.npy", pickle.dumps(object_array(RECORDS), protocol), (2,))
     assert [sorted(record) for record in load_object_array(path)] == [sorted(record) for record in RECORDS]
@@ -72,8 +72,7 @@ def test_code_is_refused_and_not_run(tmp_path, protocol, nested):
     content = Malicious(victim)
     payload = pickle.dumps(object_array([{"question": [content]}]) if nested else content, protocol)
     path = write_npy(tmp_path / "evil.npy", payload)
-    # Before NumPy's own protocols an array's bytes pass through a codec, which is refused as well.
-    with pytest.raises(InputError, match=r"evil\.npy.*(posix|nt|_codecs)\.") as caught:
+    with pytest.raises(InputError, match=r"evil\.npy.*(posix|nt)\.") as caught:
         load_object_array(path)
     assert "code" in str(caught.value)
     assert not victim.exists()

@@ -1,0 +1,130 @@
+"""Reads the names of a detector's classes, where its output has numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmf_muvla.errors import InputError
+
+_REMEDY = "Give a file of names, one a line, or JSON: a list, or an object of names and numbers"
+_LARGEST_NUMBER = 2**31
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Names by number.
+
+    Attributes:
+        objects: of object classes.
+        attributes: of attributes; empty where the file has none.
+        offset: is added to the detector's number of an object class.
+    """
+
+    objects: Mapping[int, str]
+    attributes: Mapping[int, str]
+    offset: int = 0
+
+    def object_name(self, number: int) -> str | None:
+        """The name of the object class that the detector calls ``number``; ``None`` where there is none."""
+        return self.objects.get(number + self.offset)
+
+
+def read_label_map(path: Path, offset: int = 0) -> LabelMap:
+    """Read a file with the names of classes.
+
+    Understood are
+
+    * text, a name a line, the first line being number 0. Of synonyms behind commas (``objects_vocab.txt`` of Bottom-Up
+      Attention), the first counts.
+    * JSON: a list of names, the first being number 0; an object ``{"name": number}`` or ``{"number": "name"}``;
+      VinVL's dictionaries, of which ``idx_to_label`` or ``label_to_idx`` counts, and ``idx_to_attribute`` or
+      ``attribute_to_idx``.
+
+    Args:
+        path: the file; ``.json`` is read as JSON.
+        offset: see :class:`LabelMap`.
+
+    Raises:
+        InputError: the file is missing or is none of these, a name is empty, or a number has two names.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(str(path), f"cannot be read ({error.strerror})", "Correct region_options.label_map") from error
+    except UnicodeDecodeError as error:
+        raise InputError(str(path), f"is not UTF-8 text ({error})", _REMEDY) from error
+    attributes: dict[int, str] = {}
+    if path.suffix == ".json":
+        objects, attributes = _from_json(path, text)
+    else:
+        objects = _from_lines(path, text)
+    if not objects:
+        raise InputError(str(path), "has no names", _REMEDY)
+    return LabelMap(objects, attributes, offset)
+
+
+def _from_lines(path: Path, text: str) -> dict[int, str]:
+    names = {}
+    # Not splitlines(), which knows further line ends than those that editors count.
+    for number, line in enumerate(text.rstrip().split("\n")):
+        name = line.split(",")[0].strip()
+        if text.strip():
+            names[number] = _checked(path, f"line {number + 1}", name)
+    return names
+
+
+def _from_json(path: Path, text: str) -> tuple[dict[int, str], dict[int, str]]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(str(path), f"is not JSON ({error})", _REMEDY) from error
+    if isinstance(content, list):
+        return {number: _checked(path, f"entry {number}", name) for number, name in enumerate(content)}, {}
+    if not isinstance(content, dict):
+        raise InputError(str(path), f"holds {str(content)[:40]}", _REMEDY)
+    objects = _first_of(content, "idx_to_label", "label_to_idx")
+    if objects is None:
+        return _from_object(path, content), {}
+    return _from_object(path, objects), _from_object(path, _first_of(content, "idx_to_attribute", "attribute_to_idx"))
+
+
+def _first_of(content: dict[str, Any], *keys: str) -> Any:
+    return next((content[key] for key in keys if key in content), None)
+
+
+def _from_object(path: Path, content: Any) -> dict[int, str]:
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise InputError(str(path), f"{str(content)[:40]} is not an object of names and numbers", _REMEDY)
+    names: dict[int, str] = {}
+    for key, value in content.items():
+        entry = f"entry {key!r}"
+        name, number = (key, value) if isinstance(value, int) else (value, key)
+        if isinstance(number, str) and number.strip().isascii() and number.strip().isdigit():
+            number = int(number)
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < _LARGEST_NUMBER:
+            raise InputError(str(path), f"{entry}: {str(value)[:40]!r}: neither is a number", _REMEDY)
+        if number in names:
+            raise InputError(str(path), f"number {number} is {names[number]!r} and {name!r}", "Correct the file")
+        names[number] = _checked(path, entry, name)
+    return names
+
+
+def _checked(path: Path, entry: str, name: Any) -> str:
+    if not isinstance(name, str) or not name.strip() or not is_text(name):
+        raise InputError(str(path), f"{entry} is {str(name)[:40]!r}, not a name", "Correct the file")
+    return name.strip()
+
+
+def is_text(text: str) -> bool:
+    """Whether text can be written as UTF-8: JSON can hold halves of characters that cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

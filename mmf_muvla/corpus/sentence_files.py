@@ -1,0 +1,420 @@
+"""Reads the files that sentences come in, a block at a time, and cleans the sentences of a block."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import unicodedata
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmf_muvla.corpus.config import SentenceOptions
+from mmf_muvla.corpus.problems import BadRecord
+from mmf_muvla.errors import InputError
+
+_BLOCK_BYTES = 4 * 2**20
+_LONGEST_LINE = 64 * 2**20
+_ROWS_PER_BLOCK = 32768
+# Of what a filter leaves out, so many of each kind are listed for each block.
+_LISTED_PER_FILTER = 1000
+
+_FORMAT_OF_SUFFIX = {
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    # A single object or list is refused at its first line; as text it would pass.
+    ".json": "jsonl",
+    ".parquet": "parquet",
+}
+_USUAL_NAMES = ("sentence", "caption", "text")
+
+# Everything below the blank that is not white space, and DEL: a text has none of them, a binary file has.
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
+# Marks without width or meaning in a sentence: soft hyphen, zero-width space, word joiner, byte order mark.
+_INVISIBLE = dict.fromkeys((0xAD, 0x200B, 0x2060, 0xFEFF))
+
+_NOT_UTF8 = "Convert the file to UTF-8, or leave such lines out with on_bad_record=skip"
+_LEAVE_OUT = "Correct the file, or leave such lines out with on_bad_record=skip"
+_LINE_ENDS = "End lines with a line feed (tr '\\r' '\\n'), or leave such lines out with on_bad_record=skip"
+_BYTE_ORDER_MARK = "\ufeff".encode()
+
+
+@dataclass(frozen=True)
+class SentenceBlock:
+    """Some consecutive lines of a file.
+
+    Attributes:
+        file: the file.
+        format: ``text``, ``tsv``, ``jsonl`` or ``parquet``.
+        first_line: the number of the first line in its file, from 1; of a parquet file, the row's.
+        first_source: the same, counted on from file to file.
+        content: whole lines; of a parquet file, the rows, each a sentence and an image id.
+    """
+
+    file: Path
+    format: str
+    first_line: int
+    first_source: int
+    content: bytes | list[tuple[Any, Any]]
+
+
+@dataclass
+class CleanedBlock:
+    """What is good in a block, and what is not.
+
+    Attributes:
+        sentences: the sentences.
+        sources: the line of each, counted on from file to file.
+        image_ids: the image that each belongs to, or ``None``.
+        num_lines: lines of the block.
+        bad: damaged lines: line, reason, value, remedy.
+        filtered: how many lines each filter left out.
+        listed: the first of them: line, reason, value.
+    """
+
+    sentences: list[str] = field(default_factory=list)
+    sources: list[int] = field(default_factory=list)
+    image_ids: list[str | None] = field(default_factory=list)
+    num_lines: int = 0
+    bad: list[tuple[int, str, str, str]] = field(default_factory=list)
+    filtered: Counter[str] = field(default_factory=Counter)
+    listed: list[tuple[int, str, str]] = field(default_factory=list)
+
+
+def read_blocks(files: list[Path], options: SentenceOptions) -> Iterator[SentenceBlock]:
+    """The lines of all files.
+
+    Raises:
+        InputError: a file is missing, cannot be decompressed, is no parquet file or lacks the column; or its format has
+            no such columns as are wanted.
+    """
+    kinds = [_format_of(file, options) for file in files]
+    _check_columns(files, kinds, options)
+    num_lines = 0
+    for file, kind in zip(files, kinds, strict=True):
+        line = 1
+        contents = _parquet_blocks(file, options) if kind == "parquet" else _line_blocks(file)
+        for content in contents:
+            yield SentenceBlock(file, kind, line, num_lines + line, content)
+            line += len(content) if isinstance(content, list) else _count_lines(content)
+        num_lines += line - 1
+
+
+def clean_block(block: SentenceBlock, options: SentenceOptions, stop_at_bad: bool) -> CleanedBlock:
+    """The sentences of a block, in Unicode's composed form (NFC), with single spaces and without invisible marks.
+
+    Raises:
+        InputError: ``stop_at_bad``, and a line is damaged.
+    """
+    cleaned = CleanedBlock()
+    for number, (value, image_id) in enumerate(_records(block)):
+        cleaned.num_lines += 1
+        line = block.first_line + number
+        try:
+            text, owner = _PARSERS[block.format](value, image_id, options)
+            sentence = _clean(text)
+        except _BadLineError as problem:
+            if stop_at_bad:
+                raise BadRecord(
+                    block.file, line, "", problem.reason, problem.value, problem.remedy
+                ).as_input_error() from problem
+            cleaned.bad.append((line, problem.reason, problem.value, problem.remedy))
+            continue
+        reason = _filter_reason(sentence, options)
+        if reason:
+            cleaned.filtered[reason] += 1
+            if cleaned.filtered[reason] <= _LISTED_PER_FILTER:
+                cleaned.listed.append((line, reason, sentence[:200]))
+            continue
+        cleaned.sentences.append(sentence)
+        cleaned.sources.append(block.first_source + number)
+        cleaned.image_ids.append(owner)
+    return cleaned
+
+
+def clean_sentence(text: str) -> str:
+    """A sentence as the corpus holds it: in Unicode's composed form (NFC), with single spaces."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text.translate(_INVISIBLE))
+    return " ".join(text.split())
+
+
+class _BadLineError(Exception):
+    def __init__(self, reason: str, value: str, remedy: str = _LEAVE_OUT):
+        super().__init__(reason)
+        self.reason = reason
+        # What cannot be encoded could not be written to the list of what was left out.
+        self.value = value.encode("utf-8", "backslashreplace").decode()
+        self.remedy = remedy
+
+
+def _format_of(file: Path, options: SentenceOptions) -> str:
+    if options.format != "auto":
+        return options.format
+    return _FORMAT_OF_SUFFIX.get((file.with_suffix("") if file.suffix == ".gz" else file).suffix.lower(), "text")
+
+
+def _check_columns(files: list[Path], kinds: list[str], options: SentenceOptions) -> None:
+    """Refuse columns that the formats do not have."""
+    for name, value in (("column", options.column), ("image_id_column", options.image_id_column)):
+        is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        for file, kind in zip(files, kinds, strict=True):
+            if kind == "tsv" and value is not None and not is_number:
+                raise InputError(
+                    f"sentence_options.{name}={value}",
+                    f"is no column of {file}, whose columns have numbers from 0",
+                    f"Give the number of the column, or set sentence_options.format if this is not a tsv ({kind})",
+                )
+    if options.image_id_column is not None and all(kind == "text" for kind in kinds):
+        raise InputError(
+            f"sentence_options.image_id_column={options.image_id_column}",
+            f"lines of plain text do not say which image they belong to ({', '.join(map(str, files))})",
+            "Use tsv, jsonl or parquet, and say so with sentence_options.format; or leave it out",
+        )
+
+
+def _line_blocks(file: Path) -> Iterator[bytes]:
+    """Whole lines, some mebibytes at a time; the last may lack its line end."""
+    rest: list[bytes] = []
+    line = 1
+    is_gzip = file.suffix == ".gz"
+    try:
+        if is_gzip and not file.stat().st_size:
+            raise EOFError("it is empty")
+        with gzip.open(file, "rb") if is_gzip else file.open("rb") as stream:
+            while chunk := stream.read(_BLOCK_BYTES):
+                lines, newline, tail = chunk.rpartition(b"\n")
+                if newline:
+                    block = b"".join((*rest, lines, newline))
+                    yield block
+                    line += _count_lines(block)
+                    rest = []
+                if tail:
+                    rest.append(tail)
+                if sum(map(len, rest)) > _LONGEST_LINE:
+                    raise InputError(
+                        f"{file}, line {line}",
+                        f"is longer than {_LONGEST_LINE // 2**20} MiB, and begins with {b''.join(rest)[:20]!r}",
+                        "This is not a text file with a sentence a line; check its format",
+                    )
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise InputError(str(file), "no such text file", "Name an existing file, one sentence a line") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(str(file), f"is not a whole gzip file ({error})", "Download the file again") from error
+    except OSError as error:
+        raise InputError(str(file), f"cannot be read ({error.strerror})", "Name a file that can be read") from error
+    if rest:
+        yield b"".join(rest)
+
+
+def _count_lines(content: bytes) -> int:
+    return content.count(b"\n") + (not content.endswith(b"\n"))
+
+
+def _parquet_blocks(file: Path, options: SentenceOptions) -> Iterator[list[tuple[Any, Any]]]:
+    try:
+        # Where a file has checksums; without, wrong bytes may give wrong sentences.
+        with pq.ParquetFile(file, page_checksum_verification=True) as table:
+            schema = table.schema_arrow
+            column = _column_name(options, schema.names, file)
+            _check_parquet_column(schema, column, _is_text, "text", file)
+            names = [column]
+            if options.image_id_column is not None:
+                names.append(str(options.image_id_column))
+                _check_parquet_column(schema, names[1], _is_name, "names or whole numbers", file)
+            for batch in table.iter_batches(batch_size=_ROWS_PER_BLOCK, columns=names):
+                texts, owners = (_parquet_values(batch.column(name)) for name in (names[0], names[-1]))
+                yield list(zip(texts, owners, strict=True))
+    except FileNotFoundError as error:
+        raise InputError(str(file), "no such parquet file", "Name an existing file") from error
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(str(file), f"cannot be read as a parquet file ({error})", "Download the file again") from error
+
+
+def _check_parquet_column(
+    schema: pa.Schema, name: str, fits: Callable[[pa.DataType], bool], wanted: str, file: Path
+) -> None:
+    count = schema.names.count(name)
+    if count != 1:
+        raise InputError(
+            str(file),
+            f"has {count or 'no'} column{'s' if count else ''} {name!r} (it has {_listed(schema.names)})",
+            "Set sentence_options.column, or image_id_column, to one of them",
+        )
+    kind = schema.field(name).type
+    if not fits(kind.value_type if pa.types.is_dictionary(kind) else kind):
+        raise InputError(str(file), f"column {name!r} holds {kind}, not {wanted}", f"Name a column of {wanted}")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_name(kind: pa.DataType) -> bool:
+    return _is_text(kind) or pa.types.is_integer(kind)
+
+
+def _parquet_values(column: pa.Array) -> list[Any]:
+    """Values of a column; text as the bytes that it is stored in, since these need not be UTF-8."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    return (column.cast(pa.large_binary()) if _is_text(column.type) else column).to_pylist()
+
+
+def _column_name(options: SentenceOptions, known: list[str], file: Path) -> str:
+    if options.column is not None:
+        return str(options.column)
+    for name in _USUAL_NAMES:
+        if name in known:
+            return name
+    raise InputError(
+        str(file),
+        f"has no column {' or '.join(_USUAL_NAMES)} (it has {_listed(known)})",
+        "Name the column of the sentences with sentence_options.column",
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    text = ", ".join(names)
+    return text if len(text) <= 200 else f"{text[:200]} …"
+
+
+def _records(block: SentenceBlock) -> Iterator[tuple[Any, Any]]:
+    if isinstance(block.content, list):
+        yield from block.content
+        return
+    content = block.content.removeprefix(_BYTE_ORDER_MARK) if block.first_line == 1 else block.content
+    lines = content.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    for line in lines:
+        yield line, None
+
+
+def _parse_text(line: bytes, _: Any, options: SentenceOptions) -> tuple[str, str | None]:
+    return _decode(_without_line_end(line)), None
+
+
+def _parse_tsv(line: bytes, _: Any, options: SentenceOptions) -> tuple[str, str | None]:
+    columns = _without_line_end(line).split(b"\t")
+    if columns == [b""]:
+        return "", None
+    numbers = [0 if options.column is None else options.column]
+    if options.image_id_column is not None:
+        numbers.append(options.image_id_column)
+    for number in numbers:
+        if len(columns) <= number:
+            raise _BadLineError(
+                f"line has no column {number}",
+                f"it has {len(columns)}",
+                "Set sentence_options.column, or leave such lines out with on_bad_record=skip",
+            )
+    return _parse_row(columns[numbers[0]], columns[numbers[-1]], options)
+
+
+def _parse_jsonl(line: bytes, _: Any, options: SentenceOptions) -> tuple[str, str | None]:
+    text = _decode(line)
+    if not text.strip():
+        return "", None
+    try:
+        record = _JSON.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise _BadLineError("line is not JSON", f"{error}, in {text[:60]!r}") from error
+    if not isinstance(record, dict):
+        raise _BadLineError("line is not a JSON object", repr(text[:60]))
+    names = _USUAL_NAMES if options.column is None else (str(options.column),)
+    name = next((name for name in names if name in record), None)
+    if name is None:
+        raise _BadLineError(
+            f"object has no key {' or '.join(names)}",
+            f"it has {_listed(record)}",
+            "Name the key of the sentence with sentence_options.column",
+        )
+    owner = None
+    if options.image_id_column is not None:
+        key = str(options.image_id_column)
+        if key not in record:
+            raise _BadLineError(f"object has no key {key}", f"it has {_listed(record)}")
+        owner = record[key]
+    return _parse_row(record[name], owner, options)
+
+
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # It is left open what they mean; most readers take the last one, without a word.
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        repeated = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise _BadLineError("object has a key twice", repr(repeated[:60]))
+    return record
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_refuse_repeated_keys)
+
+
+def _parse_row(value: Any, image_id: Any, options: SentenceOptions) -> tuple[str, str | None]:
+    if isinstance(value, bytes):
+        value = _decode(value)
+    if not isinstance(value, str):
+        raise _BadLineError("sentence is not text", repr(value)[:60])
+    if options.image_id_column is None:
+        return value, None
+    if isinstance(image_id, bytes):
+        image_id = _decode(image_id)
+    if isinstance(image_id, bool) or not isinstance(image_id, (str, int)) or image_id == "":
+        raise _BadLineError("image id is not a name or a number", repr(image_id)[:60])
+    owner = str(image_id)
+    _refuse_what_is_no_text(owner, "image id")
+    return value, owner
+
+
+_PARSERS = {"text": _parse_text, "tsv": _parse_tsv, "jsonl": _parse_jsonl, "parquet": _parse_row}
+
+
+def _decode(line: bytes) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        value = f"byte {line[error.start]:#04x} at position {error.start}"
+        raise _BadLineError("line is not UTF-8", value, _NOT_UTF8) from error
+
+
+def _without_line_end(line: bytes) -> bytes:
+    if b"\r" not in line:
+        return line
+    line = line.rstrip(b"\r")
+    if b"\r" in line:
+        # A file of an old system has these alone, and would be a single line.
+        raise _BadLineError("line holds a carriage return", f"at byte {line.index(13)}", _LINE_ENDS)
+    return line
+
+
+def _clean(text: str) -> str:
+    if not text.isprintable():
+        _refuse_what_is_no_text(text, "line")
+    return clean_sentence(text)
+
+
+def _refuse_what_is_no_text(text: str, what: str) -> None:
+    control = _CONTROL.search(text)
+    if control:
+        raise _BadLineError(f"{what} holds a control character", f"{control.group()!r} at position {control.start()}")
+    surrogate = next((character for character in text if "\ud800" <= character <= "\udfff"), None)
+    if surrogate:
+        raise _BadLineError(f"{what} holds half a Unicode character", repr(surrogate))
+
+
+def _filter_reason(sentence: str, options: SentenceOptions) -> str | None:
+    if not sentence or not (sentence.isascii() or any(map(str.isprintable, sentence.replace(" ", "")))):
+        return "empty line"
+    words = sentence.count(" ") + 1
+    if words < options.min_words:
+        return "too few words"
+    return "too many words" if words > options.max_words else None

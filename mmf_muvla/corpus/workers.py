@@ -1,0 +1,222 @@
+"""Runs a function over many items in several processes; what comes out does not depend on how many there are."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, contextmanager
+from itertools import chain, islice
+from multiprocessing import connection
+from typing import Any, TypeVar
+
+from threadpoolctl import threadpool_limits
+
+from mmf_muvla.errors import InputError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Items that each worker has waiting, so that it never idles and little is held in memory.
+_AHEAD = 2
+
+_function: Callable[[Any, Any], Any]
+_state: Any
+_limits: AbstractContextManager[None]
+_number = 0
+
+
+def ordered_map(
+    function: Callable[[Any, Item], Result],
+    items: Iterable[Item],
+    num_workers: int,
+    setup: Callable[..., Any] | None = None,
+    arguments: tuple[Any, ...] = (),
+) -> Iterator[Result]:
+    """``function(state, item)`` of every item, in the order of the items.
+
+    Items are taken from ``items`` only a few ahead of the results, so that neither grows in memory. Wherever an item is
+    worked on, that is done with one thread: with another number of threads, sums are rounded differently. A single item
+    is worked on in this process, and where there is none, nothing is set up.
+
+    Args:
+        function: a function of a module's top level, given a worker's state and an item.
+        items: what to work on; has to be picklable, as the results have.
+        num_workers: processes; with 1, this process does the work itself.
+        setup: makes the state of a worker (a loaded model, say) out of ``arguments``; ``None`` for no state.
+        arguments: see ``setup``.
+
+    Yields:
+        The results, in the order of the items.
+
+    Raises:
+        InputError: a worker was killed, for want of memory most likely. Errors of ``function`` and ``setup`` are raised
+            as they are; those that cannot be carried from one process to another, as a ``RuntimeError`` that says what
+            they said.
+    """
+    remaining = iter(items)
+    first = list(islice(remaining, 2))
+    if num_workers <= 1 or len(first) < 2:
+        if first:
+            with one_thread():
+                state = setup(*arguments) if setup else None
+            for item in chain(first, remaining):
+                with one_thread():
+                    result = function(state, item)
+                yield result
+        return
+    context = _context()
+    pool = ProcessPoolExecutor(
+        num_workers, context, initializer=_start_worker, initargs=(function, setup, arguments, context.Value("i", 0))
+    )
+    waiting: deque[Future[Result | _Failure]] = deque()
+    try:
+        for item in chain(first, remaining):
+            with _explained():
+                waiting.append(pool.submit(_call, item))
+            if len(waiting) >= _AHEAD * num_workers:
+                yield _result(waiting.popleft())
+        while waiting:
+            yield _result(waiting.popleft())
+    finally:
+        for future in waiting:
+            future.cancel()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread: sums are then rounded in the same way everywhere, and small products do not wait for
+    threads on a busy machine."""
+    before = None
+    if "torch" in sys.modules:
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        if before is not None:
+            torch.set_num_threads(before)
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def count_workers(value: object) -> int:
+    """How many processes an option ``num_workers`` asks for: a number, or ``auto`` for one a core.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if value == "auto":
+        return available_cores()
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"num_workers={value}", "is neither 'auto' nor a number of processes", "Use auto, 1, 2 …")
+    return value
+
+
+def worker_number() -> int:
+    """The number of this worker among those of its pool, from 0; 0 outside of one."""
+    return _number
+
+
+class _Failure:
+    """An error, as the result of a worker, with its trace there.
+
+    After an error of a worker's setup, and after one that cannot be unpickled, the pool would only say that it is
+    broken.
+    """
+
+    def __init__(self, error: BaseException):
+        self.error = error if _can_be_carried(error) else RuntimeError(f"{type(error).__name__}: {error}")
+        self.trace = traceback.format_exc()
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    # Never a plain fork: the parent may have threads (of BLAS, of torch) that a forked child would wait for.
+    return multiprocessing.get_context(
+        "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else None
+    )
+
+
+def _start_worker(
+    function: Callable[[Any, Any], Any], setup: Callable[..., Any] | None, arguments: tuple[Any, ...], started: Any
+) -> None:
+    global _function, _state, _limits, _number
+    _end_with_parent()
+    # Ctrl-C reaches all processes of a terminal: it is this process's parent that says so.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with started.get_lock():
+        _number = started.value
+        started.value += 1
+    _function = function
+    try:
+        _state = setup(*arguments) if setup else None
+    # A library may want to end the process.
+    except (Exception, SystemExit) as error:
+        _state = _Failure(error)
+    # For good: a worker does nothing else.
+    _limits = one_thread()
+    _limits.__enter__()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work forever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _call(item: Any) -> Any:
+    if isinstance(_state, _Failure):
+        return _state
+    try:
+        return _function(_state, item)
+    except Exception as error:
+        return _Failure(error)
+
+
+def _can_be_carried(error: BaseException) -> bool:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return False
+    return True
+
+
+def _result(future: Future[Any]) -> Any:
+    with _explained():
+        result = future.result()
+    if isinstance(result, _Failure):
+        raise result.error from RuntimeError(f"in a worker process:\n{result.trace}")
+    return result
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise InputError(
+            "num_workers",
+            "a worker process was killed, most likely because the machine ran out of memory",
+            "Start again with fewer workers: what is done is kept",
+        ) from error

@@ -1,0 +1,193 @@
+"""What the tables of a weakly aligned corpus say (links, scores, sentences), counted batch by batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mmf_muvla.corpus.arrow import ListColumn, read_batches
+from mmf_muvla.corpus.progress import progress_bar
+from mmf_muvla.corpus.store import PAIRS_FILE, SENTENCES_FILE, Corpus
+
+TOP_SENTENCES = 20
+# Similarities and scores are counted in steps of this size.
+_SCORE_STEP = 0.001
+
+
+class Distribution:
+    """Counts how often numbers occur, to within a step.
+
+    Args:
+        step: numbers are rounded to multiples of it; 1 for whole numbers.
+    """
+
+    def __init__(self, step: float = 1):
+        self._step = step
+        self._counts: Counter[int] = Counter()
+        self._sum = 0.0
+
+    def add(self, values: np.ndarray) -> None:
+        """Count more numbers, of any shape."""
+        steps, counts = np.unique(np.rint(values / self._step).astype(np.int64), return_counts=True)
+        for step, count in zip(steps.tolist(), counts.tolist(), strict=True):
+            self._counts[step] += count
+        self._sum += float(values.sum(dtype=np.float64))
+
+    def summary(self, max_bins: int = 50) -> dict[str, Any]:
+        """``count``, ``mean`` (exact), ``deciles`` [11], from the smallest over 10 %, 20 %, … to the largest number,
+        and ``histogram``: ``start`` of the first bin, ``width`` of all, and at most ``max_bins`` ``counts``.
+
+        A decile is the smallest number that is not exceeded by that share of all. Of nothing, all but ``count`` is
+        null.
+        """
+        if not self._counts:
+            return {"count": 0, "mean": None, "deciles": None, "histogram": None}
+        steps = np.array(sorted(self._counts))
+        counts = np.array([self._counts[step] for step in steps.tolist()])
+        total = int(counts.sum())
+        # In whole numbers: 0.1 * total is not the number it looks like.
+        needed = np.maximum(np.arange(11) * total, 1)
+        deciles = steps[np.searchsorted(np.cumsum(counts) * 10, needed)]
+        width = next(width for width in _widths() if steps[-1] // width - steps[0] // width < max_bins)
+        first = int(steps[0] // width)
+        heights = np.bincount(steps // width - first, weights=counts).astype(int)
+        return {
+            "count": total,
+            "mean": round(self._sum / total, 4),
+            "deciles": [self._number(step) for step in deciles.tolist()],
+            "histogram": {
+                "start": self._number(first * width),
+                "width": self._number(width),
+                "counts": heights.tolist(),
+            },
+        }
+
+    def _number(self, steps: int) -> float:
+        return steps if self._step == 1 else round(steps * self._step, 6)
+
+
+def _widths() -> Iterator[int]:
+    """1, 2, 5, 10, 20, 50, …"""
+    power = 1
+    while True:
+        yield from (power, 2 * power, 5 * power)
+        power *= 10
+
+
+def measure_tables(corpus: Corpus) -> dict[str, Any]:
+    """What the corpus's tables say: ``links``, ``scores`` (by rank), ``sentences`` and ``regions_per_image``.
+
+    ``links.of_pairs`` is the share of (region, retrieved sentence) pairs that are linked, ``links.of_regions`` of
+    regions linked in at least one of the K sentences, ``links.of_phrases`` of noun phrases that a region is linked to,
+    counted for every image that their sentence was retrieved for.
+    """
+    sentences = _measure_sentences(corpus)
+    phrases_of = sentences.pop("phrases_of")
+    uses = np.zeros(corpus.num_sentences, np.int64)
+    similarity, regions = Distribution(_SCORE_STEP), Distribution()
+    by_rank = [Distribution(_SCORE_STEP) for _ in range(corpus.k)]
+    totals: Counter[str] = Counter()
+    with progress_bar(len(corpus), "links", "image") as progress:
+        for batch in read_batches([corpus.path / PAIRS_FILE]):
+            retrieved, score = (_values(_list(batch, name)).reshape(-1, corpus.k) for name in ("sentence", "score"))
+            np.add.at(uses, retrieved.reshape(-1), 1)
+            for rank, distribution in enumerate(by_rank):
+                distribution.add(score[:, rank])
+            phrases = _list(batch, "link_phrase")
+            counts = np.diff(phrases.offsets) // corpus.k
+            regions.add(counts)
+            totals.update(_count_links(_values(phrases), counts, corpus.k))
+            similarity.add(_values(_list(batch, "link_similarity"))[_values(phrases) >= 0])
+            totals["phrases"] += int(phrases_of[retrieved].sum())
+            progress.update(len(retrieved))
+    return {
+        "links": {
+            "of_pairs": share(totals["linked_pairs"], totals["pairs"]),
+            "of_regions": share(totals["linked_regions"], totals["regions"]),
+            "of_phrases": share(totals["linked_phrases"], totals["phrases"]),
+            "similarity": similarity.summary(),
+        },
+        "scores": [distribution.summary() for distribution in by_rank],
+        "sentences": {**sentences, **_measure_uses(corpus, uses)},
+        "regions_per_image": regions.summary(),
+    }
+
+
+def _count_links(phrases: np.ndarray, counts: np.ndarray, k: int) -> dict[str, int]:
+    """Count links in a batch.
+
+    Args:
+        phrases: linked phrase or -1, of all images one behind the other, each [K, regions], int16.
+        counts: regions of each image.
+        k: sentences of each image.
+    """
+    image = np.repeat(np.arange(len(counts)), counts * k)
+    starts = np.cumsum(counts) - counts
+    place = np.arange(len(phrases)) - k * starts[image]  # in the image
+    linked = phrases >= 0
+    image, place, phrase = image[linked], place[linked], phrases[linked]
+    region = starts[image] + place % counts[image]
+    sentence = image * k + place // counts[image]
+    return {
+        "pairs": len(phrases),
+        "linked_pairs": len(phrase),
+        "regions": int(counts.sum()),
+        "linked_regions": len(np.unique(region)),
+        "linked_phrases": len(np.unique(sentence << 16 | phrase)),
+    }
+
+
+def _measure_sentences(corpus: Corpus) -> dict[str, Any]:
+    """Words and phrases of the sentences that are used, and how many phrases each has (``phrases_of``)."""
+    words, phrases = Distribution(), Distribution()
+    phrases_of = [np.zeros(0, np.int64)]
+    for batch in read_batches([corpus.path / SENTENCES_FILE]):
+        # Words are what single spaces separate, since the sentences were cleaned.
+        words.add(pc.count_substring(batch.column("sentence"), " ").to_numpy() + 1)
+        phrases_of.append(np.diff(_list(batch, "phrase_start").offsets))
+        phrases.add(phrases_of[-1])
+    return {"words": words.summary(), "phrases": phrases.summary(), "phrases_of": np.concatenate(phrases_of)}
+
+
+def _measure_uses(corpus: Corpus, uses: np.ndarray) -> dict[str, Any]:
+    """How unevenly the sentences are used.
+
+    ``as_many_as`` is the number of sentences that, all equally used, would have the same entropy.
+    """
+    order = np.argsort(-uses, kind="stable")
+    used = uses[order][uses[order] > 0]
+    total = int(used.sum())
+    shares = used / total if total else used
+    pool = corpus.counts.get("sentences")
+    return {
+        "used": len(used),
+        "pool": pool,
+        "of_pool": share(len(used), pool) if pool else None,
+        "retrievals": total,
+        "used_once": int((used == 1).sum()),
+        "as_many_as": round(float(np.exp(-(shares * np.log(shares)).sum()))) if total else 0,
+        "share_of_top_1_percent": share(int(used[: -(-len(used) // 100)].sum()), total),
+        "share_of_top_10_percent": share(int(used[: -(-len(used) // 10)].sum()), total),
+        "most_used": [
+            {"sentence": corpus.sentence(number).text, "uses": int(uses[number])}
+            for number in order[:TOP_SENTENCES].tolist()
+        ],
+    }
+
+
+def _list(batch: pa.RecordBatch, name: str) -> ListColumn:
+    return ListColumn(batch.column(name))
+
+
+def _values(column: ListColumn) -> np.ndarray:
+    return column.values[column.offsets[0] : column.offsets[-1]]
+
+
+def share(part: int, whole: int) -> float | None:
+    """A share to six decimals; of nothing, ``None``."""
+    return round(part / whole, 6) if whole else None

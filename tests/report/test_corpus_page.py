@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from mmf_muvla.corpus.store import Corpus, Sentence
+from mmf_muvla.errors import InputError
+from mmf_muvla.report import corpus_page
+from mmf_muvla.report.corpus_captions import KnownCaptions
+from mmf_muvla.report.corpus_page import (
+    Pictures,
+    choose_images,
+    inspect_command,
+    page_image,
+    print_quality,
+    render_page,
+    script_json,
+    sentence_parts,
+)
+from mmf_muvla.report.corpus_quality import measure_corpus
+from tests.small_corpus import K, sentence, write_small_corpus
+
+NASTY = ["</script><script>alert(1)</script>", "<!-- <script>", "a & b <b>'\"</b> \u2028 😀", "{{ 7 * 7 }}"]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return Corpus(write_small_corpus(tmp_path_factory.mktemp("corpus") / "small"))
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: its elements, and the content of its scripts."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self._inside = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts[-1] += data
+        elif self._inside != "style":
+            self.text += data
+
+    @property
+    def data(self) -> Any:
+        return json.loads(self.scripts[0])
+
+
+def write_picture(path: Path, size: tuple[int, int] = (1000, 500)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, "red").save(path)
+
+
+def decode(uri: str | None) -> Image.Image:
+    assert uri is not None and uri.startswith("data:image/jpeg;base64,")
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+class TestCommand:
+    def test_writes_measures_and_page(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        folder = write_small_corpus(tmp_path / "small")
+        captions = tmp_path / "captions.jsonl"
+        captions.write_text(json.dumps({"image_id": 1002, "caption": "A bird"}) + "\n")
+        write_picture(tmp_path / "pictures" / "1002.png")
+        inspect_command(
+            [f"corpus={folder}", f"captions={captions}", f"images={tmp_path}/pictures", "num_images=5", "seed=4"]
+        )
+        quality = json.loads((folder / "report" / "quality.json").read_text())
+        assert quality["images"] == 80 and quality["seed"] == 4 and quality["captions"]["images"] == 1
+        page = Page((folder / "report" / "corpus.html").read_text())
+        assert len(page.data["images"]) == 5
+        assert [image["captions"] for image in page.data["images"] if image["id"] == "1002"] == [["A bird"]]
+        assert [image["id"] for image in page.data["images"] if image["picture"]] == ["1002"]
+        assert "corpus.html" in capsys.readouterr().out
+        assert sorted(file.name for file in (folder / "report").iterdir()) == ["corpus.html", "quality.json"]
+
+    def test_other_folder_without_captions(self, tmp_path: Path) -> None:
+        folder = write_small_corpus(tmp_path / "small")
+        inspect_command([f"corpus={folder}", f"out={tmp_path}/a/b", "num_images=0"])
+        assert Page((tmp_path / "a" / "b" / "corpus.html").read_text()).data["images"] == []
+        assert not (folder / "report").exists()
+
+    @pytest.mark.parametrize(
+        ("arguments", "problem"),
+        [
+            ([], "corpus: is missing"),
+            (["corpus=nowhere"], "is not a whole corpus"),
+            (["corpus=nowhere", "num_images=-1"], "num_images=-1: is not a whole number"),
+            (["corpus=nowhere", "seed=x"], "seed=x: is not a whole number"),
+            (["corpus=nowhere", "images=no/such/folder"], "there is no folder"),
+            (["corpus=nowhere", "image=x"], "Did you mean images"),
+        ],
+    )
+    def test_wrong_options(self, arguments: list[str], problem: str) -> None:
+        with pytest.raises(InputError, match=problem):
+            inspect_command(arguments)
+
+    def test_damaged_captions_leave_no_report(self, tmp_path: Path) -> None:
+        folder = write_small_corpus(tmp_path / "small")
+        captions = tmp_path / "captions.jsonl"
+        captions.write_text('{"image_id": 1002, "caption": "A bird"}\n{"image_id"\n')
+        with pytest.raises(InputError, match="line 2"):
+            inspect_command([f"corpus={folder}", f"captions={captions}"])
+        assert not (folder / "report").exists()
+
+
+class TestPage:
+    def test_nothing_is_loaded_from_elsewhere(self, corpus: Corpus) -> None:
+        page = Page(render_page(measure_corpus(corpus), [page_image(corpus, 0)]))
+        for name, attributes in page.elements:
+            assert name not in ("link", "iframe", "img", "object", "embed")
+            addresses = {attributes.get(key) for key in ("src", "href", "xlink:href", "data")} - {None}
+            assert all(address and address.startswith("#") for address in addresses)
+        policy = [a["content"] for name, a in page.elements if name == "meta" and "http-equiv" in a]
+        assert policy == ["default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"]
+
+    def test_text_cannot_break_out(self, corpus: Corpus) -> None:
+        quality = measure_corpus(corpus)
+        quality["corpus"] = NASTY[0]
+        quality["tags"]["most_frequent"][0]["tag"] = NASTY[0]
+        quality["sentences"]["most_used"] = [{"sentence": text, "uses": 1} for text in NASTY]
+        image = page_image(corpus, 0, captions=NASTY)
+        image |= {"id": NASTY[0], "tags": NASTY}
+        plain = Page(render_page(measure_corpus(corpus), [page_image(corpus, 0)]))
+        page = Page(render_page(quality, [image]))
+        assert len(page.scripts) == len(plain.scripts) == 2
+        assert page.scripts[1] == plain.scripts[1]
+        shown = page.data["images"][0]
+        assert (shown["id"], shown["tags"], shown["captions"]) == (NASTY[0], NASTY, NASTY)
+        for text in NASTY:
+            assert text in page.text  # as text, in the tables
+        # Not an element more than the three additional rows of the table have.
+        before, after = (sorted(name for name, _ in p.elements if name not in ("tr", "td")) for p in (plain, page))
+        assert before == after
+
+    def test_script_json(self) -> None:
+        text = script_json({"texts": NASTY, "number": 0.5})
+        assert json.loads(text) == {"texts": NASTY, "number": 0.5}
+        assert not set("<>&") & set(text) and text.isascii()
+        with pytest.raises(ValueError):
+            script_json(math.nan)
+
+    def test_numbers(self, corpus: Corpus) -> None:
+        captions = KnownCaptions({0: ["A bird in a tree"], 1: ["A dog near a house"]}, 2, 2, 3)
+        quality = measure_corpus(corpus, captions, seed=1, sampled_images=50)
+        text = Page(render_page(quality, [])).text
+        assert "50 of 80 images (seed 1)" in text and "normalised mutual information" in text
+        assert f"{100 * quality['links']['of_regions']:.1f}\u00a0%" in text
+        assert "all 80 images" in text
+        console = Console(file=io.StringIO(), width=150, record=True)
+        print_quality(quality, console)
+        printed = console.export_text()
+        assert "50 of 80 images (seed 1)" in printed and "recall at 3, of all images" in printed
+
+    def test_ranks_in_the_pool(self, corpus: Corpus) -> None:
+        quality = measure_corpus(corpus, KnownCaptions({0: ["A bird"]}, 1, 1, 0))
+        shares = {"5": 0.25, "10": 0.5, "100": 0.75}
+        pool = {"ranked": 8, "recall_at": shares, "recall_at_of_ranked": shares, "median_rank": 1234.5}
+        quality["captions"] |= {"pool": pool, "captions_in_pool": 9, "images_with_caption_in_pool": 8}
+        text = Page(render_page(quality, [])).text
+        assert "recall at 100, of the 8 images with a caption there" in text and "1,234.5" in text
+
+    def test_empty_measures(self, corpus: Corpus) -> None:
+        # A corpus in which nothing is linked, of a pool whose size is known.
+        quality = measure_corpus(corpus)
+        empty = {"count": 0, "mean": None, "deciles": None, "histogram": None}
+        quality["links"] = {"of_pairs": 0.0, "of_regions": 0.0, "of_phrases": None, "similarity": empty}
+        quality["sentences"] |= {"pool": 100, "of_pool": 0.6}
+        quality["mentions"] = {"images": 0, "retrieved": None, "random": None, "true": None}
+        page = Page(render_page(quality, [page_image(corpus, 0)]))
+        assert page.data["weakest"] == 0.5 and "60.0\u00a0%" in page.text
+        print_quality(quality, Console(file=io.StringIO()))
+
+    def test_plots_follow_the_theme(self, corpus: Corpus) -> None:
+        for svg in map(corpus_page._themed, corpus_page.draw_plots(measure_corpus(corpus))):
+            assert svg.startswith("<svg") and "var(--ink)" in svg
+            assert corpus_page.plots.INK not in svg and corpus_page.plots.COLOURS[0] not in svg
+
+    def test_terminal_gets_no_commands(self, corpus: Corpus) -> None:
+        quality = measure_corpus(corpus)
+        quality["sentences"]["most_used"] = [{"sentence": "[red]a\x1b[2Jb[/]", "uses": 1}]
+        stream = io.StringIO()
+        print_quality(quality, Console(file=stream, width=150))
+        assert "[red]a�[2Jb[/]" in stream.getvalue()
+
+
+class TestImages:
+    def test_what_is_shown_of_an_image(self, corpus: Corpus) -> None:
+        item = corpus[5]
+        number = int(item.sentence_ids[1])
+        shown = page_image(corpus, 5, captions=[f"  {sentence(number)[0]} ", "another"])
+        assert shown["id"] == "1005" and shown["tags"] == item.tags and shown["picture"] is None
+        assert np.allclose(shown["boxes"], item.regions.bbox, atol=0.05)
+        assert [s["own"] for s in shown["sentences"]] == [False, True, False]
+        assert len(shown["sentences"]) == K
+        linked = np.flatnonzero(item.link_phrase[1] == 0)
+        assert shown["sentences"][1]["links"] == [[(region, 0.9) for region in linked.tolist()]]
+        assert shown["strength"] == pytest.approx(0.9 * len(linked) / len(item.tags), abs=1e-4)
+        assert shown["linked"] == pytest.approx(len(linked) / len(item.tags), abs=1e-4)
+        assert page_image(corpus, 5)["captions"] is None
+
+    def test_parts_of_a_sentence(self) -> None:
+        text = "😀 A red car, dogs"
+        parts = sentence_parts(Sentence(text, np.array([[4, 11], [13, 17]])))
+        assert parts == [("😀 A ", -1), ("red car", 0), (", ", -1), ("dogs", 1)]
+        assert sentence_parts(Sentence("cat", np.array([[0, 3]]))) == [("cat", 0)]
+        assert sentence_parts(Sentence("cat", np.zeros((0, 2), int))) == [("cat", -1)]
+        overlapping = sentence_parts(Sentence("big red car", np.array([[4, 11], [0, 7]])))
+        assert overlapping == [("big red", 1), (" car", -1)]
+
+    def test_images_with_captions_come_first(self) -> None:
+        captions = KnownCaptions({number: ["x"] for number in (2, 50, 70)}, 3, 3, 0)
+        chosen = choose_images(100, captions, 10, seed=0)
+        assert len(set(chosen)) == 10 and chosen == sorted(chosen) and {2, 50, 70} <= set(chosen)
+        assert set(choose_images(100, captions, 2, seed=0)) < {2, 50, 70}
+        assert choose_images(71, captions, 100, seed=0) == list(range(71))
+        assert choose_images(100, None, 10, seed=0) == choose_images(100, None, 10, seed=0)
+        assert choose_images(5, None, 10, seed=0) == [0, 1, 2, 3, 4]
+        assert choose_images(5, None, 0, seed=0) == []
+
+
+class TestPictures:
+    @pytest.mark.parametrize("name", ["7.jpg", "7.jpeg", "7.png", "7.webp"])
+    def test_small_copy_out_of_a_folder(self, tmp_path: Path, name: str) -> None:
+        write_picture(tmp_path / name)
+        pictures = Pictures(str(tmp_path))
+        picture = decode(pictures.find("7"))
+        assert picture.size == (400, 200) and not pictures.is_link
+        red, green, blue = picture.getpixel((100, 100))  # type: ignore[misc]
+        assert red > 200 and green < 50 and blue < 50
+        assert pictures.find("8") is None
+
+    def test_small_pictures_are_not_enlarged(self, tmp_path: Path) -> None:
+        write_picture(tmp_path / "7.png", (40, 30))
+        assert decode(Pictures(str(tmp_path)).find("7")).size == (40, 30)
+
+    def test_names_with_zeros_folders_and_suffixes(self, tmp_path: Path) -> None:
+        write_picture(tmp_path / "000000000139.jpg")
+        write_picture(tmp_path / "a" / "b.png")
+        assert decode(Pictures(f"{tmp_path}/{{image_id:012}}.jpg").find("139"))
+        assert Pictures(f"{tmp_path}/{{image_id}}.jpg").find("139") is None
+        assert decode(Pictures(str(tmp_path)).find("a/b"))
+        assert decode(Pictures(str(tmp_path)).find("a/b.png"))
+
+    def test_an_id_does_not_lead_out_of_the_folder(self, tmp_path: Path) -> None:
+        write_picture(tmp_path / "secret.png")
+        (tmp_path / "pictures").mkdir()
+        pictures = Pictures(str(tmp_path / "pictures"))
+        assert pictures.find("../secret") is None and pictures.find("../secret.png") is None
+        assert pictures.find(str(tmp_path / "secret")) is None
+        assert pictures.find("x" * 5000) is None and pictures.find("\0") is None
+
+    def test_damaged_picture_is_left_out(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        (tmp_path / "7.jpg").write_bytes(b"no picture")
+        write_picture(tmp_path / "8.png")
+        (tmp_path / "8.png").write_bytes((tmp_path / "8.png").read_bytes()[:60])
+        pictures = Pictures(str(tmp_path))
+        assert pictures.find("7") is None and pictures.find("8") is None
+        assert "7.jpg: cannot be read as a picture" in caplog.text
+
+    def test_address(self, corpus: Corpus) -> None:
+        pictures = Pictures("https://example.org/{image_id:06}.jpg?size=400")
+        assert pictures.is_link and pictures.find("1005") == "https://example.org/001005.jpg?size=400"
+        assert pictures.find('a/"b') == "https://example.org/a/%22b.jpg?size=400"
+        shown = page_image(corpus, 5, pictures=pictures)
+        page = render_page(measure_corpus(corpus), [shown], links_to_pictures=True)
+        assert "img-src data: http: https: file:" in page
+
+    @pytest.mark.parametrize(
+        ("place", "problem"),
+        [
+            ("https://example.org/pictures", "the address has no {image_id}"),
+            ("ftp://example.org/{image_id}", "cannot show pictures from ftp://"),
+            ("no/such/folder", "there is no folder no/such/folder"),
+            ("no/such/{image_id}.jpg", "there is no folder no/such"),
+        ],
+    )
+    def test_wrong_places(self, place: str, problem: str) -> None:
+        with pytest.raises(InputError, match=problem):
+            Pictures(place)
