@@ -5,8 +5,8 @@ fastest, and keeps some more candidates than K for each query. The candidates ar
 far a score of the scan can be off is known from the data: with ``r`` the rounding error of a vector,
 ``|q·s - score| <= |r(q)| |s| + |q + r(q)| |r(s)|``, plus what summation and the rounding of the result add. Where the
 K-th candidate's exact score lies further than that above every score that the scan dropped, no dropped row can belong
-to the best K, and the result is proved. The few queries for which this fails are searched again, in single precision,
-keeping every row that comes near enough.
+to the best K, and the result is proved. The few queries for which this fails are searched again in single precision,
+and those few of them for which that fails as well, keeping every row that comes near enough.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ _ROWS_AT_ONCE = 65536
 _SCORES_AT_ONCE = 2**25
 # Rows gathered for the exact comparison at once.
 _GATHERED = 2**12
+# Where every row that comes near is compared exactly: all of these pairs may.
+_NEAR_QUERIES, _NEAR_ROWS = 256, 16384
 
 
 @dataclass(frozen=True)
@@ -81,13 +83,14 @@ def exact_top_k(
     devices = devices or [torch.device("cpu")]
     if dtype is None:
         dtype = fastest_dtype(devices[0], rows.dimensions)
-    scan = _scan(queries, rows, min(k + SPARE, len(rows)), devices, dtype, progress)
-    ids, scores = rescore(queries, rows, scan.ids, k)
-    # What was dropped scores at most `dropped` in the scan, so at most `dropped + error` in truth.
-    unproved = np.flatnonzero(~(scores[:, -1] > scan.dropped + scan.error))
+    ids, scores, unproved = _search(queries, rows, k, devices, dtype, progress)
+    num_repeated = len(unproved)
+    if num_repeated and dtype != torch.float32:
+        ids[unproved], scores[unproved], still = _search(queries[unproved], rows, k, devices, torch.float32)
+        unproved = unproved[still]
     if len(unproved):
-        ids[unproved], scores[unproved] = _search_again(queries[unproved], rows, scores[unproved, -1], k, devices)
-    return TopK(ids, scores, len(unproved))
+        ids[unproved], scores[unproved] = _keep_all_near(queries[unproved], rows, scores[unproved, -1], k, devices[0])
+    return TopK(ids, scores, num_repeated)
 
 
 def rescore(queries: np.ndarray, rows: Embeddings, candidates: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -135,6 +138,21 @@ def fastest_dtype(device: torch.device, dimensions: int) -> torch.dtype:
             tries.append(time.perf_counter() - started)
         seconds[dtype] = min(tries)
     return min(seconds, key=lambda dtype: seconds[dtype])
+
+
+def _search(
+    queries: np.ndarray,
+    rows: Embeddings,
+    k: int,
+    devices: Sequence[torch.device],
+    dtype: torch.dtype,
+    progress: Any = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows and scores [q, k], and the queries for which they are not proved to be the best."""
+    scan = _scan(queries, rows, min(k + SPARE, len(rows)), devices, dtype, progress)
+    ids, scores = rescore(queries, rows, scan.ids, k)
+    # What was dropped scores at most `dropped` in the scan, so at most `dropped + error` in truth.
+    return ids, scores, np.flatnonzero(~(scores[:, -1] > scan.dropped + scan.error))
 
 
 @dataclass
@@ -317,34 +335,57 @@ class _Scanner:
         self.scores[queries] = values
 
 
-def _search_again(
-    queries: np.ndarray, rows: Embeddings, at_least: np.ndarray, k: int, devices: Sequence[torch.device]
+def _keep_all_near(
+    queries: np.ndarray, rows: Embeddings, at_least: np.ndarray, k: int, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The best ``k`` rows, by keeping every row that scores near ``at_least``, which the K-th best reaches."""
+    """The best ``k`` rows: every row that scores near ``at_least``, which the K-th best reaches, compared exactly."""
     import torch
 
-    device = devices[0]
-    found_query, found_row = [], []
-    on_device = torch.from_numpy(queries).to(device)
+    ids, scores = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf, np.float32)
     lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
-    for first, block in rows.blocks(_ROWS_AT_ONCE):
-        single = torch.from_numpy(np.ascontiguousarray(block)).to(device).float()
-        longest = single.norm(dim=1).max().item()
-        # Twice: the floor was rounded to single precision, and so is each score.
-        slack = 2.2 * queries.shape[1] * 2.0**-24 * lengths * longest + 1e-6
-        floor = torch.from_numpy((at_least - slack).astype(np.float32)).to(device)
-        step = max(1, _SCORES_AT_ONCE // len(single))
-        for start in range(0, len(queries), step):
-            scores = on_device[start : start + step] @ single.T
-            query, row = (scores >= floor[start : start + step, None]).nonzero(as_tuple=True)
-            found_query.append((query + start).cpu().numpy())
-            found_row.append((row + first).cpu().numpy())
-    query_of, row_of = np.concatenate(found_query), np.concatenate(found_row)
-    ids, best = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
-    order = np.argsort(query_of, kind="stable")
-    query_of, row_of = query_of[order], row_of[order]
-    starts = np.searchsorted(query_of, np.arange(len(queries) + 1))
-    for number in range(len(queries)):
-        candidates = row_of[starts[number] : starts[number + 1]][None]
-        ids[number], best[number] = (found[0] for found in rescore(queries[number : number + 1], rows, candidates, k))
-    return ids, best
+    for start in range(0, len(queries), _NEAR_QUERIES):
+        part = slice(start, start + _NEAR_QUERIES)
+        group = torch.from_numpy(queries[part]).to(device)
+        for first, block in rows.blocks(_NEAR_ROWS):
+            single = torch.from_numpy(np.ascontiguousarray(block)).to(device).float()
+            longest = single.norm(dim=1).max().item()
+            # Twice: the floor was rounded to single precision, and so is each score.
+            slack = 2.2 * queries.shape[1] * 2.0**-24 * lengths[part] * longest + 1e-6
+            floor = torch.from_numpy((at_least[part] - slack).astype(np.float32)).to(device)
+            query, row = (group @ single.T >= floor[:, None]).nonzero(as_tuple=True)
+            near = query.cpu().numpy(), row.cpu().numpy()
+            if len(near[0]):
+                _merge_exactly(queries[part], block, first, *near, ids[part], scores[part])
+    return ids, scores
+
+
+def _merge_exactly(
+    queries: np.ndarray,
+    block: np.ndarray,
+    first: int,
+    query: np.ndarray,
+    row: np.ndarray,
+    ids: np.ndarray,
+    scores: np.ndarray,
+) -> None:
+    """Put rows of a block among the best of their queries, in place.
+
+    Args:
+        queries: float32 [q, d].
+        block: rows [n, d], of which the first has the number ``first``.
+        first: see there.
+        query, row: pairs to take into account, sorted by query.
+        ids, scores: the best so far [q, k].
+    """
+    exact = np.empty(len(query), np.float32)
+    for start in range(0, len(query), _GATHERED):
+        part = slice(start, start + _GATHERED)
+        left, right = queries[query[part]].astype(np.float64), block[row[part]].astype(np.float64)
+        exact[part] = np.einsum("nd,nd->n", left, right)
+    starts = np.searchsorted(query, np.arange(len(queries) + 1))
+    for number in np.unique(query):
+        part = slice(starts[number], starts[number + 1])
+        all_ids = np.concatenate([ids[number], row[part] + first])
+        all_scores = np.concatenate([scores[number], exact[part]])
+        best = np.lexsort((all_ids, -all_scores))[: ids.shape[1]]
+        ids[number], scores[number] = all_ids[best], all_scores[best]

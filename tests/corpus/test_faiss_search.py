@@ -113,7 +113,10 @@ def test_of_what_is_not_found_there_is_no_row(pool: Embeddings, queries: np.ndar
     # Also behind the first index, where numbers are added to.
     settings.sentences_per_index = 500
     build_indexes(pool, "ivf", settings, tmp_path / "two")
-    assert search_indexes(tmp_path / "two", queries, 400, settings).min() == -1
+    candidates = search_indexes(tmp_path / "two", queries, 400, settings)
+    assert (candidates[:, 399] == -1).all() and (candidates[:, 799] == -1).all()
+    for half, rows in ((candidates[:, :400], range(500)), (candidates[:, 400:], range(500, 1000))):
+        assert np.isin(half, [-1, *rows]).all() and half.max() >= 0
 
 
 def test_more_can_be_asked_for_than_there_are(rows: np.ndarray, queries: np.ndarray) -> None:

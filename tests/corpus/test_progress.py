@@ -55,6 +55,13 @@ def test_what_is_recorded_outlives_the_process(path: Path, clock: Any) -> None:
     assert ProgressRecord(path).seconds_before == 100
 
 
+def test_until_the_speed_is_known_it_is_that_of_the_first_steps(path: Path, clock: Any) -> None:
+    with ProgressRecord(path).bar(5000, "embed", "sentence", initial=1250) as bar:
+        clock(5)
+        bar.update(250)
+    assert ProgressRecord(path).describe().endswith("after 5 s, some 70 s of this step left")
+
+
 def test_of_steps_the_last_is_told(path: Path, clock: Any) -> None:
     record = ProgressRecord(path)
     for step in ("clean", "pool"):

@@ -31,10 +31,11 @@ def brute_force(queries: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarr
     return np.array(ids), np.array(scores)
 
 
-@pytest.fixture(params=[(65536, 2**25, 128), (17, 40, 8), (1, 1, 4), (100, 300, 16)])
+@pytest.fixture(params=[(65536, 2**25, 128, 256, 16384), (17, 40, 8, 1, 9), (1, 1, 4, 3, 50), (100, 300, 16, 4, 1)])
 def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other sizes of the blocks that are compared at once."""
-    for name, value in zip(("_ROWS_AT_ONCE", "_SCORES_AT_ONCE", "_TILE"), request.param, strict=True):
+    names = ("_ROWS_AT_ONCE", "_SCORES_AT_ONCE", "_TILE", "_NEAR_QUERIES", "_NEAR_ROWS")
+    for name, value in zip(names, request.param, strict=True):
         monkeypatch.setattr(search, name, value)
 
 

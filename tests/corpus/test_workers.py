@@ -280,10 +280,10 @@ def parent(tmp_path: Path, offline_environment: dict[str, str]) -> Iterator[subp
         yield running
     finally:
         running.kill()
-        running.communicate()
         for worker in workers_of(tmp_path):
             if is_running(worker):
                 os.kill(worker, signal.SIGKILL)
+        running.communicate()
 
 
 def test_workers_end_when_their_parent_is_killed(parent: subprocess.Popen[bytes], tmp_path: Path) -> None:

@@ -1,0 +1,398 @@
+"""Speed and memory of building a corpus, beside what one would otherwise use, in one run.
+
+    python benchmarks/corpus.py [retrieval] [ann] [phrases] [links] [memory] [--sentences FILE …] [--json] [--keep]
+
+Without a name all parts run, which takes about half an hour on two cores. ``--sentences`` names text files, a sentence
+a line, also gzipped, whose embeddings the vectors are made from; without it the toy world's captions and books are
+used. ``--json`` prints one object and nothing else; ``--keep`` writes the results, with a description of the machine,
+to ``benchmarks/results/corpus.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from machine import describe_machine, keep_results, matmul_rate, median_seconds, seconds
+from rich.console import Console
+from rich.table import Table
+
+from mmf_muvla.corpus.config import BuildConfig, EmbeddingOptions, FaissOptions, LinkOptions, PhraseOptions, load_config
+
+PARTS = ("retrieval", "ann", "phrases", "links", "memory")
+DIMENSIONS = 384
+K = 5
+
+console = Console(stderr=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="what to measure; everything if left out")
+    parser.add_argument("--sentences", nargs="+", type=Path, default=[], help="text files with real sentences")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--keep", action="store_true", help="write the results file")
+    arguments = parser.parse_args()
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        texts = read_sentences(arguments.sentences) if arguments.sentences else toyworld_sentences(folder)
+        for part in arguments.parts or PARTS:
+            console.rule(part)
+            results[part] = MEASURES[part](texts, folder)
+            print_results(part, results[part])
+    if arguments.keep:
+        machine = describe_machine("faiss-cpu", "sentence-transformers", "spacy", "gensim")
+        path = keep_results("corpus", {"machine": machine, **results})
+        console.print(f"kept in {path}")
+    if arguments.json:
+        print(json.dumps(flat(results)))
+
+
+def flat(results: dict[str, Any]) -> dict[str, Any]:
+    """The figures by which builds are compared, under dotted names."""
+    chosen = {
+        "retrieval": ("vs_best_peer", "of_matmul_rate"),
+        "ann": ("recall_at_5", "speedup"),
+        "phrases": ("speedup",),
+        "links": ("speedup",),
+    }
+    figures = {
+        f"{part}.{name}": results[part][name] for part, names in chosen.items() if part in results for name in names
+    }
+    return figures | ({"memory_gb": results["memory"]["peak_gb"]} if "memory" in results else {})
+
+
+def print_results(part: str, result: dict[str, Any]) -> None:
+    table = Table(title=part, title_justify="left", show_header=False)
+    for name, value in result.items():
+        table.add_row(name, json.dumps(value, indent=1) if isinstance(value, dict) else str(value))
+    console.print(table)
+
+
+def read_sentences(files: list[Path]) -> list[str]:
+    texts: list[str] = []
+    for path in files:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            texts += [line.strip() for line in file if len(line.split()) >= 3]
+    return list(dict.fromkeys(texts))
+
+
+def toyworld_sentences(folder: Path) -> list[str]:
+    from mmf_muvla.toyworld import ToyWorldConfig, generate
+
+    generate(folder / "toyworld", ToyWorldConfig())
+    texts = read_sentences([folder / "toyworld" / "captions.txt", folder / "toyworld" / "books.txt"])
+    shutil.rmtree(folder / "toyworld")
+    return texts
+
+
+def vectors_like(texts: list[str], count: int, seed: int, spread: float = 0.5) -> np.ndarray:
+    """Unit vectors that lie as embeddings of sentences do: real embeddings, each moved by ``spread`` of its length."""
+    from mmf_muvla.corpus.embed import Embedder
+
+    random = np.random.default_rng(seed)
+    if "base" not in _memory:
+        chosen = [texts[row] for row in np.random.default_rng(0).permutation(len(texts))[:6000]]
+        _memory["base"] = Embedder(EmbeddingOptions(device="cpu")).embed(chosen)
+    base = _memory["base"]
+    vectors = np.empty((count, base.shape[1]), np.float32)
+    for start in range(0, count, 50000):
+        part = vectors[start : start + 50000]
+        noise = random.standard_normal(part.shape, np.float32) * np.float32(spread / np.sqrt(base.shape[1]))
+        part[:] = base[random.integers(len(base), size=len(part))] + noise
+        part /= np.linalg.norm(part, axis=1, keepdims=True)
+    return vectors
+
+
+_memory: dict[str, np.ndarray] = {}
+
+
+def measure_retrieval(texts: list[str], _: Path) -> dict[str, Any]:
+    """Exact search of 20,000 queries in 200,000 sentences."""
+    import faiss
+    from sentence_transformers.util import semantic_search
+
+    from mmf_muvla.corpus.embeddings import Embeddings
+    from mmf_muvla.corpus.search import exact_top_k, fastest_dtype
+
+    rows, queries = vectors_like(texts, 200_000, 1), vectors_like(texts, 20_000, 2)
+    rows_tensor, queries_tensor = torch.from_numpy(rows), torch.from_numpy(queries)
+    index = faiss.IndexFlatIP(DIMENSIONS)
+    index.add(rows)
+
+    def numpy_loop() -> None:
+        for start in range(0, len(queries), 256):
+            scores = queries[start : start + 256] @ rows.T
+            best = np.argpartition(-scores, K, axis=1)[:, :K]
+            np.take_along_axis(best, np.argsort(-np.take_along_axis(scores, best, 1), axis=1), 1)
+
+    functions = {
+        "ours": lambda: exact_top_k(queries, Embeddings.of_array(rows), K),
+        "ours, float32": lambda: exact_top_k(queries, Embeddings.of_array(rows), K, dtype=torch.float32),
+        "faiss flat": lambda: index.search(queries, K),
+        "semantic_search": lambda: semantic_search(queries_tensor, rows_tensor, top_k=K),
+        "numpy": numpy_loop,
+    }
+    rates = [matmul_rate()]
+    # Each takes a quarter of a minute or more: long enough for one measurement.
+    times = median_seconds(functions, 1)
+    rates.append(matmul_rate())
+    rate = max(rates)
+
+    found = exact_top_k(queries, Embeddings.of_array(rows), K)
+    sample = np.random.default_rng(3).choice(len(queries), 300, replace=False)
+    exact = queries[sample].astype(np.float64) @ rows.astype(np.float64).T
+    brute_force = np.argsort(-exact.astype(np.float32), axis=1, kind="stable")[:, :K]
+    operations = 2 * len(queries) * len(rows) * DIMENSIONS
+    peers = {name: time for name, time in times.items() if not name.startswith("ours")}
+    return {
+        "vs_best_peer": round(min(peers.values()) / times["ours"], 2),
+        "of_matmul_rate": round(operations / times["ours"] / rate, 3),
+        "of_matmul_rate_in_float32": round(operations / times["ours, float32"] / rate, 3),
+        "number_format": str(fastest_dtype(torch.device("cpu"), DIMENSIONS)).removeprefix("torch."),
+        "bfloat16_product_vs_float32": round(matmul_rate(torch.bfloat16) / rate, 2),
+        "seconds": {name: round(value, 2) for name, value in times.items()},
+        "searched_again": found.num_repeated,
+        "queries_that_differ_from_brute_force": int((found.ids[sample] != brute_force).any(axis=1).sum()),
+        "queries_compared": len(sample),
+    }
+
+
+def measure_ann(texts: list[str], _: Path) -> dict[str, Any]:
+    """Approximate search in a million sentences."""
+    import faiss
+
+    from mmf_muvla.corpus.embeddings import Embeddings
+    from mmf_muvla.corpus.faiss_search import build_index, search_index
+    from mmf_muvla.corpus.search import exact_top_k, rescore
+
+    rows, queries = vectors_like(texts, 1_000_000, 1), vectors_like(texts, 2000, 2)
+    embeddings = Embeddings.of_array(rows)
+    flat_index = faiss.IndexFlatIP(DIMENSIONS)
+    flat_index.add(rows)
+    truth = exact_top_k(queries, embeddings, K).ids
+    result: dict[str, Any] = {}
+    started = time.perf_counter()
+    index = build_index(embeddings, "ivf", FaissOptions(), 0, len(rows))
+    build = time.perf_counter() - started
+    for nprobe in (4, 8, 16):
+        options = FaissOptions(nprobe=nprobe)
+        # As the stage does it: some more than K, ranked again by the exact inner products.
+        search = partial(search_index, index, queries, K + 15, options)
+        times = median_seconds({"flat": partial(flat_index.search, queries[:500], K), "ivf": search}, 3)
+        ids, _ = rescore(queries, embeddings, search(), K)
+        recall = np.mean([len(set(found) & set(best)) / K for found, best in zip(ids, truth, strict=True)])
+        speedup = times["flat"] * len(queries) / 500 / times["ivf"]
+        result[f"nprobe={nprobe}"] = {"recall_at_5": round(float(recall), 4), "speedup": round(speedup, 1)}
+        console.print(nprobe, result[f"nprobe={nprobe}"])
+    enough = [entry for entry in result.values() if entry["recall_at_5"] >= 0.95]
+    best = max(enough or result.values(), key=lambda entry: entry["speedup"])
+    return {**best, "build_seconds": round(build, 1), "cells": int(index.nlist), **result}
+
+
+def measure_phrases(texts: list[str], folder: Path) -> dict[str, Any]:
+    """The stage with two processes, and spaCy asked sentence by sentence."""
+    import spacy
+
+    from mmf_muvla.corpus.arrow import TableWriter
+    from mmf_muvla.corpus.phrases import find_phrases
+    from mmf_muvla.corpus.progress import ProgressRecord
+    from mmf_muvla.corpus.sentences import SENTENCES_SCHEMA
+    from mmf_muvla.corpus.stages import Work
+
+    chosen = [texts[row] for row in np.random.default_rng(4).permutation(len(texts))[:24576]]
+    with TableWriter(folder / "pool.arrow", SENTENCES_SCHEMA) as writer:
+        writer.write(chosen, list(range(len(chosen))))
+    np.save(folder / "used.npy", np.arange(len(chosen)))
+    model = spacy.load(PhraseOptions().model)
+    torch.set_num_threads(1)
+    rates: dict[str, list[float]] = {"one by one": [], "ours": []}
+    for number in range(2):
+        rates["one by one"].append(500 / seconds(lambda: [list(model(text).noun_chunks) for text in chosen[:500]]))
+        work = folder / f"phrases{number}"
+        work.mkdir()
+        stage = Work(work, ProgressRecord(work / "progress.json"), 2)
+        find = partial(find_phrases, folder / "pool.arrow", folder / "used.npy", PhraseOptions(), stage)
+        rates["ours"].append(len(chosen) / seconds(find))
+    per_second = {name: float(np.median(values)) for name, values in rates.items()}
+    return {
+        "speedup": round(per_second["ours"] / per_second["one by one"], 2),
+        "sentences_per_second": {name: round(value, 1) for name, value in per_second.items()},
+        "sentences": len(chosen),
+        "processes": 2,
+    }
+
+
+def measure_links(texts: list[str], _: Path) -> dict[str, Any]:
+    """The best of each sentence's phrases for each region, and gensim asked pair by pair."""
+    from gensim.models import KeyedVectors
+
+    from mmf_muvla.corpus.link import Linker
+    from mmf_muvla.corpus.word_vectors import load_word_vectors
+    from mmf_muvla.corpus.workers import one_thread
+
+    random = np.random.default_rng(5)
+    options = LinkOptions(threshold=0.0)
+    vectors = load_word_vectors(options.vectors, 0)
+    known: KeyedVectors = vectors.keyed_vectors
+    words = np.array([word for text in texts[:5000] for word in vectors.known_words(text.lower()) if word in known])
+    classes = sorted({str(word) for word in random.choice(words, 400)})
+    # 20,000 images of 14 regions with 5 sentences of 4 phrases; phrases and classes of a single word, so that both say
+    # the same.
+    sentences = [[(str(word), str(word)) for word in four] for four in random.choice(words, (8000, 4))]
+    retrieved = random.integers(len(sentences), size=(20000, 5))
+    regions = random.integers(len(classes), size=(20000, 14))
+
+    def ours() -> np.ndarray:
+        linker = Linker(classes, vectors, options)
+        linked = []
+        for start in range(0, 20000, 250):
+            part = slice(start, start + 250)
+            used, local = np.unique(retrieved[part], return_inverse=True)
+            _, similarities = linker.link([sentences[row] for row in used], local.reshape(250, 5), list(regions[part]))
+            linked.append(similarities)
+        return np.concatenate(linked).reshape(20000, 5, 14)
+
+    def pair_by_pair(images: int = 20) -> np.ndarray:
+        best = np.zeros((images, 5, 14), np.float32)
+        for image in range(images):
+            for place, row in enumerate(retrieved[image]):
+                for region, class_id in enumerate(regions[image]):
+                    for phrase, _ in sentences[row]:
+                        similarity = known.similarity(classes[class_id], phrase)
+                        best[image, place, region] = max(best[image, place, region], similarity)
+        return best
+
+    # As in the stage: both compute with one thread.
+    with one_thread():
+        times = median_seconds({"ours": ours, "pair by pair": pair_by_pair}, 5)
+    pairs = 5 * 14 * 4
+    rates = {"ours": 20000 * pairs / times["ours"], "pair by pair": 20 * pairs / times["pair by pair"]}
+    return {
+        "speedup": round(rates["ours"] / rates["pair by pair"], 1),
+        "pairs_per_second": {name: round(rate) for name, rate in rates.items()},
+        "largest_difference": float(np.abs(ours()[:20] - pair_by_pair()).max()),
+    }
+
+
+def measure_memory(_: list[str], folder: Path) -> dict[str, Any]:
+    """The peak memory of each stage, in a process of its own with one worker, for two sizes."""
+    model = small_model(folder / "model")
+    peaks: dict[str, dict[str, float]] = {}
+    times: dict[str, dict[str, float]] = {}
+    for num_images, num_sentences in ((1000, 100_000), (10_000, 1_000_000)):
+        size = f"{num_images} images, {num_sentences} sentences"
+        make_input(folder / "input", num_images, num_sentences)
+        options = [
+            f"out={folder / 'corpus'}",
+            f"regions={folder / 'input'}",
+            f"sentences={folder / 'input' / 'sentences.txt'}",
+            f"embedding.model={model}",
+            "embedding.device=cpu",
+            "retrieval.device=cpu",
+            "num_workers=1",
+        ]
+        for stage in ("regions", "sentences", "embed", "retrieve", "phrases", "link", "pack"):
+            command = [sys.executable, __file__, "--stage", stage, *options]
+            output = subprocess.run(command, capture_output=True, text=True)
+            if output.returncode:
+                raise RuntimeError(output.stderr)
+            measured = json.loads(output.stdout.splitlines()[-1])
+            peaks.setdefault(stage, {})[size] = measured["peak_gb"]
+            times.setdefault(stage, {})[size] = measured["seconds"]
+            console.print(f"{size}: {stage} {measured}")
+        shutil.rmtree(folder / "input")
+        shutil.rmtree(folder / "corpus")
+    growth = {stage: round(max(sizes.values()) / min(sizes.values()), 2) for stage, sizes in peaks.items()}
+    return {"peak_gb": peaks, "largest_growth": max(growth.values()), "growth": growth, "seconds": times}
+
+
+def run_stage(name: str, arguments: list[str]) -> None:
+    """Run one stage in this process, and print how much memory that took."""
+    from mmf_muvla.corpus.build import make_pipeline
+
+    pipeline = make_pipeline(load_config(BuildConfig, arguments))
+    stage = next(stage for stage in pipeline.stages if stage.name == name)
+    state = pipeline.run(stage)
+    print(json.dumps({"peak_gb": round(peak_gb(), 3), "seconds": state.seconds}))
+
+
+def peak_gb() -> float:
+    """The peak of this process's resident memory.
+
+    Not ``ru_maxrss``: that begins with what the parent had when it started this process.
+    """
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 2**20
+
+
+def small_model(folder: Path) -> Path:
+    """A Sentence-BERT model of word vectors alone, drawn at random: the packaged one would take hours."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import StaticEmbedding
+    from tokenizers import Tokenizer
+
+    from mmf_muvla.pretrained import resolve_pretrained
+
+    tokenizer = Tokenizer.from_file(str(Path(resolve_pretrained(EmbeddingOptions().model)) / "tokenizer.json"))
+    torch.manual_seed(0)
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=DIMENSIONS)]).save(str(folder))
+    return folder
+
+
+def make_input(folder: Path, num_images: int, num_sentences: int) -> None:
+    """Detector output with about ten regions an image, and distinct sentences of 6 to 14 frequent words."""
+    import base64
+
+    import pyarrow.parquet
+
+    from mmf_muvla.pretrained import resolve_pretrained
+
+    random = np.random.default_rng(6)
+    words_file = next(Path(resolve_pretrained(LinkOptions().vectors)).glob("*.parquet"))
+    words = [str(word) for word in pyarrow.parquet.read_table(words_file)[0][:20000].to_pylist() if str(word).isalpha()]
+    folder.mkdir()
+    with (folder / "features.tsv").open("w") as features, (folder / "predictions.tsv").open("w") as predictions:
+        for number in range(num_images):
+            n = int(random.integers(6, 15))
+            corners = random.uniform(0, 300, (n, 2))
+            boxes = np.concatenate([corners, corners + random.uniform(10, 150, (n, 2))], axis=1)
+            relative = np.concatenate([boxes, boxes[:, 2:] - boxes[:, :2]], axis=1) / [640, 480, 640, 480, 640, 480]
+            matrix = np.concatenate([random.random((n, 2048), np.float32), relative], axis=1).astype("<f4")
+            features.write(f"{number}\t{n}\t{base64.b64encode(matrix.tobytes()).decode()}\n")
+            objects = [
+                {"rect": box.tolist(), "class": words[int(random.integers(200, 1800))], "conf": 0.9} for box in boxes
+            ]
+            content = {"image_w": 640, "image_h": 480, "objects": objects}
+            predictions.write(f"{number}\t{json.dumps(content)}\n")
+    with (folder / "sentences.txt").open("w") as file:
+        for _ in range(num_sentences):
+            file.write(" ".join(words[row] for row in random.integers(len(words), size=random.integers(6, 15))) + "\n")
+
+
+MEASURES = {
+    "retrieval": measure_retrieval,
+    "ann": measure_ann,
+    "phrases": measure_phrases,
+    "links": measure_links,
+    "memory": measure_memory,
+}
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--stage"]:
+        run_stage(sys.argv[2], sys.argv[3:])
+    else:
+        main()
