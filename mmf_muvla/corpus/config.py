@@ -171,8 +171,8 @@ class LinkOptions:
     """How regions are linked to noun phrases.
 
     Attributes:
-        vectors: word vectors: ``package:…``, a folder with an .npy and a .parquet word list, or a file in word2vec's or
-            GloVe's format.
+        vectors: word vectors: ``package:…``, a folder with an .npy and a .parquet word list, a file in word2vec's or
+            GloVe's format, or what gensim's ``KeyedVectors.save`` has written.
         max_words: read only this many of the file's words, the frequent ones; 0 is all.
         head_weight: weight of the head noun of a phrase, and of the last word of a class name; other words have 1.
         threshold: similarities below are no link.

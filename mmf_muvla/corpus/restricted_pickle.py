@@ -11,7 +11,7 @@ import io
 import math
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -35,11 +35,28 @@ class PickleProblem(Exception):
         self.remedy = remedy
 
 
-def load_pickle(content: bytes | bytearray | memoryview | BinaryIO) -> Any:
+class Record:
+    """Stands for an object of another program's class: its attributes, without its code.
+
+    Attributes:
+        state: the attributes, or whatever the pickle gave as the object's state.
+    """
+
+    __slots__ = ("state",)
+
+    def __init__(self) -> None:
+        self.state: Any = {}
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+def load_pickle(content: bytes | bytearray | memoryview | BinaryIO, records: Collection[tuple[str, str]] = ()) -> Any:
     """Read a pickle of NumPy arrays and scalars, plain containers, strings and numbers.
 
     Args:
         content: the pickle, of any protocol, or a file that is at its begin.
+        records: classes, by module and name, whose objects are to be read as :class:`Record`.
 
     Returns:
         The value; arrays are of a subclass of ``numpy.ndarray``.
@@ -49,7 +66,7 @@ def load_pickle(content: bytes | bytearray | memoryview | BinaryIO) -> Any:
     """
     file = io.BytesIO(content) if isinstance(content, (bytes, bytearray, memoryview)) else content
     try:
-        return _Unpickler(file).load()
+        return _Unpickler(file, records).load()
     except PickleProblem:
         raise
     except (Exception, RecursionError) as error:  # a damaged pickle can fail in any way
@@ -221,7 +238,13 @@ _ADMITTED = {
 
 
 class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: BinaryIO, records: Collection[tuple[str, str]]):
+        super().__init__(file)
+        self._records = records
+
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in self._records:
+            return Record
         if (module, name) in _ADMITTED:
             return _Name(name)
         if module.partition(".")[0] == "torch":

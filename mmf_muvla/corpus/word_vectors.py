@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
+from mmf_muvla.corpus.restricted_pickle import PickleProblem, Record, load_pickle
 from mmf_muvla.errors import InputError
 from mmf_muvla.pretrained import resolve_pretrained
 
@@ -20,8 +21,13 @@ if TYPE_CHECKING:
 _OPTION = "link.vectors"
 _FORMATS = (
     "Give package:…, a folder with an .npy [words, dimensions] and a .parquet with the words, a word2vec file "
-    "(.bin, also .bin.gz), or a word2vec or GloVe text file"
+    "(.bin, also .bin.gz), a word2vec or GloVe text file, or what gensim's KeyedVectors.save has written"
 )
+_SAVE_VECTORS = "Save the vectors alone, model.wv.save(path) or model.wv.save_word2vec_format(path, binary=True)"
+_SAVED_CLASSES = {
+    ("gensim.models.keyedvectors", name)
+    for name in ("KeyedVectors", "Word2VecKeyedVectors", "EuclideanKeyedVectors", "Vocab")
+}
 _PUNCTUATION = ".,;:!?\"'`()[]{}“”‘’…-–—"
 
 
@@ -91,15 +97,13 @@ def load_word_vectors(name: str, max_words: int = 0) -> WordVectors:
     path = Path(resolve_pretrained(name, _OPTION))
     if not path.exists():
         raise InputError(f"{_OPTION}={name}", "no such file or folder", _FORMATS)
-    if path.suffix in (".kv", ".model", ".pkl", ".pickle"):
-        raise InputError(
-            f"{_OPTION}={name}",
-            "this format is pickled, and to open it would run code out of a data file",
-            "Save the vectors with gensim's save_word2vec_format(path, binary=True)",
-        )
     try:
-        return WordVectors(_read_folder(path, max_words) if path.is_dir() else _read_file(path, max_words))
-    except (ValueError, EOFError, OSError, pa.ArrowInvalid) as error:
+        if path.is_dir():
+            return WordVectors(_read_folder(path, max_words))
+        return WordVectors(_read_saved(path, max_words) if _is_pickle(path) else _read_file(path, max_words))
+    except PickleProblem as error:
+        raise InputError(f"{_OPTION}={name}", error.problem, _SAVE_VECTORS) from error
+    except (ValueError, TypeError, EOFError, OSError, pa.ArrowInvalid) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{_OPTION}={name}", f"cannot be read as word vectors ({error})", _FORMATS) from error
@@ -129,6 +133,42 @@ def _read_folder(folder: Path, max_words: int) -> KeyedVectors:
     words = ["" if word is None else word for word in table.column(columns[0])[:count].to_pylist()]
     vectors = KeyedVectors(matrix.shape[1])
     vectors.add_vectors(words, np.asarray(matrix[:count], np.float32))
+    return vectors
+
+
+def _is_pickle(path: Path) -> bool:
+    with path.open("rb") as file:
+        # How pickles begin that were written in the last twenty years: a protocol's number, at least 2.
+        begin = file.read(2)
+    return len(begin) == 2 and begin[0] == 0x80 and begin[1] >= 2
+
+
+def _read_saved(path: Path, max_words: int) -> KeyedVectors:
+    """Vectors as gensim's ``KeyedVectors.save`` writes them: a pickle, and large arrays in a file beside it."""
+    from gensim.models import KeyedVectors
+
+    with path.open("rb") as file:
+        saved = load_pickle(file, records=_SAVED_CLASSES)
+    state = saved.state if isinstance(saved, Record) else None
+    if not isinstance(state, dict):
+        raise PickleProblem("is a pickle, but not of word vectors", _SAVE_VECTORS)
+    words = state.get("index_to_key", state.get("index2word"))
+    matrix = state.get("vectors")
+    beside = path.with_name(f"{path.name}.vectors.npy")
+    if matrix is None and beside.exists():
+        matrix = np.load(beside, mmap_mode="r", allow_pickle=False)
+    if (
+        not isinstance(words, list)
+        or not all(isinstance(word, str) for word in words)
+        or not isinstance(matrix, np.ndarray)
+        or matrix.ndim != 2
+        or matrix.dtype.kind != "f"
+        or len(matrix) < len(words)
+    ):
+        raise PickleProblem(f"has no words with a vector each (nor has {beside.name})", _SAVE_VECTORS)
+    count = min(max_words or len(words), len(words))
+    vectors = KeyedVectors(matrix.shape[1])
+    vectors.add_vectors(words[:count], np.asarray(matrix[:count], np.float32))
     return vectors
 
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import gzip
+import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from gensim.models import KeyedVectors, Word2Vec
 
 from mmf_muvla.corpus.word_vectors import load_word_vectors
 from mmf_muvla.errors import InputError
@@ -83,7 +86,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file or folder"):
         load_word_vectors("neither-here-nor-on-a-hub")
     (tmp_path / "vectors.kv").touch()
-    with pytest.raises(InputError, match="pickled"):
+    with pytest.raises(InputError, match="cannot be read as word vectors"):
         load_word_vectors(str(tmp_path / "vectors.kv"))
     (tmp_path / "rubbish.txt").write_text("dog one two\n")
     with pytest.raises(InputError, match="cannot be read as word vectors"):
@@ -95,6 +98,46 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     pa.parquet.write_table(pa.table({"word": ["dog"]}), folder / "words.parquet")
     with pytest.raises(InputError, match=r"the shape \(4, 2\), words.parquet has 1 rows and 1 columns of text"):
         load_word_vectors(str(folder))
+
+
+@pytest.mark.parametrize("separately", [None, ["vectors"]])
+def test_what_gensim_has_saved(separately: list[str] | None, tmp_path: Path) -> None:
+    saved = KeyedVectors(2)
+    saved.add_vectors(["dog", "cat"], np.array([[1, 0], [3, 4]], np.float32))
+    saved.save(str(tmp_path / "vectors.kv"), separately=separately)
+    assert (tmp_path / "vectors.kv.vectors.npy").exists() == (separately is not None)
+    vectors = load_word_vectors(str(tmp_path / "vectors.kv"))
+    np.testing.assert_allclose(vectors.mean("cat"), [0.6, 0.8], rtol=1e-6)
+    assert list(load_word_vectors(str(tmp_path / "vectors.kv"), max_words=1).known_words("dog cat")) == ["dog"]
+
+
+class _Malicious:
+    def __init__(self, sentinel: Path):
+        self.sentinel = sentinel
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.sentinel,))
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ({"index_to_key": ["dog"]}, "is a pickle, but not of word vectors"),
+        ([1, 2], "is a pickle, but not of word vectors"),
+        (_Malicious, "which could run code"),
+        (KeyedVectors(3), "has no words with a vector each"),
+        (Word2Vec([["dog", "cat"]], vector_size=2, min_count=1), "which could run code.*model.wv.save"),
+    ],
+)
+def test_other_pickles(content: Any, problem: str, tmp_path: Path) -> None:
+    if content is _Malicious:
+        content = {"vectors": _Malicious(tmp_path / "sentinel")}
+    elif isinstance(content, KeyedVectors):
+        content.index_to_key = ["dog", "cat"]
+    (tmp_path / "vectors.kv").write_bytes(pickle.dumps(content))
+    with pytest.raises(InputError, match=problem):
+        load_word_vectors(str(tmp_path / "vectors.kv"))
+    assert not (tmp_path / "sentinel").exists()
 
 
 def test_packaged_vectors() -> None:
