@@ -90,6 +90,20 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object from a file, or ``None`` where there is no whole one."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def digest_of_json(value: Any) -> str:
+    """A digest of a JSON value, in which the order of keys does not count."""
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
 def fingerprint(path: Path) -> dict[str, Any]:
     """What identifies the content of a file or folder, at a cost that does not grow with its size.
 

@@ -7,7 +7,6 @@ together with how far the import is, so that a killed import continues with the 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -21,7 +20,7 @@ import numpy as np
 
 from mmf_muvla.corpus.config import RegionOptions
 from mmf_muvla.corpus.detection import DAMAGED_FILE, Contents, Detection, RegionSource, Shard, ShardReader
-from mmf_muvla.corpus.files import fingerprint, write_json
+from mmf_muvla.corpus.files import digest_of_json, fingerprint, read_json, write_json
 from mmf_muvla.corpus.label_map import read_label_map
 from mmf_muvla.corpus.problems import BadRecord, SkipLog
 from mmf_muvla.corpus.progress import ProgressRecord, progress_bar
@@ -73,11 +72,11 @@ def import_regions(
     opened = _open_all(sources, options)
     prints = [source.fingerprint() for source in opened]
     label_map = fingerprint(_label_file(options)) if options.label_map else None
-    made_from = _digest([_VERSION, prints, {**asdict(options), "label_map": label_map}])
+    made_from = digest_of_json([_VERSION, prints, {**asdict(options), "label_map": label_map}])
     counts_file = store.with_name(f"{store.name}.counts.json")
     work = store.with_name(f"{store.name}.work")
     with _alone(work):
-        finished = _read_json(counts_file)
+        finished = read_json(counts_file)
         counts: dict[str, int] | None = finished["counts"] if finished and finished["made_from"] == made_from else None
         if counts is None or not store.is_dir() or partial_path(store).exists():
             _begin(store, work, made_from)
@@ -322,7 +321,7 @@ def _alone(work: Path) -> Iterator[None]:
 def _begin(store: Path, work: Path, made_from: str) -> None:
     """Make the working folder ready, or keep what an import of the same left there."""
     note = work / "made_from.json"
-    if _read_json(note) != {"made_from": made_from}:
+    if read_json(note) != {"made_from": made_from}:
         # The note goes first: without it, nothing that is left is taken for a part of this import.
         note.unlink(missing_ok=True)
         shutil.rmtree(partial_path(store), ignore_errors=True)
@@ -333,15 +332,3 @@ def _begin(store: Path, work: Path, made_from: str) -> None:
 
 def _skips_state(writer: RegionStoreWriter) -> dict[str, Any] | None:
     return writer.progress["skips"] if writer.progress else None
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _digest(value: Any) -> str:
-    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()

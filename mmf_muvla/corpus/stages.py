@@ -11,7 +11,6 @@ its working folder again, as long as it would be made from the same things, and 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -22,7 +21,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mmf_muvla.corpus.files import put_folder_in_place, remove_temporary_files, write_json
+from mmf_muvla.corpus.files import (
+    digest_of_json,
+    put_folder_in_place,
+    read_json,
+    remove_temporary_files,
+    write_json,
+)
 from mmf_muvla.corpus.parts import forget_steps
 from mmf_muvla.corpus.progress import PROGRESS_FILE, ProgressRecord
 
@@ -112,7 +117,7 @@ class Pipeline:
                 "version": stage.version,
                 "inputs": stage.inputs,
                 "parameters": stage.parameters,
-                "after": {name: _digest(self._wanted[name]) for name in stage.after},
+                "after": {name: digest_of_json(self._wanted[name]) for name in stage.after},
             }
             # As JSON gives it back, so that it can be compared with what a manifest says.
             self._wanted[stage.name] = json.loads(json.dumps(wanted))
@@ -165,7 +170,7 @@ class Pipeline:
     def _working_folder(self, stage: Stage) -> Path:
         """The folder to work in: a killed run's where that was making the same, else a new one."""
         folder = self._work_path(stage)
-        if folder.exists() and _read_json(folder / _MADE_FROM) != self._wanted[stage.name]:
+        if folder.exists() and read_json(folder / _MADE_FROM) != self._wanted[stage.name]:
             # Renamed first: a folder of which half is removed must not be taken for one that can be continued.
             doomed = folder.with_name(f"{folder.name}.old-{os.getpid()}")
             os.rename(folder, doomed)
@@ -179,27 +184,14 @@ class Pipeline:
 
     def _begun(self, stage: Stage) -> str:
         folder = self._work_path(stage)
-        if _read_json(folder / _MADE_FROM) != self._wanted[stage.name]:
+        if read_json(folder / _MADE_FROM) != self._wanted[stage.name]:
             return ""
         return ProgressRecord(folder / PROGRESS_FILE).describe()
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a stage, or ``None`` where the stage has not been finished."""
-    return _read_json(folder / MANIFEST)
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or ``None`` where there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _digest(value: Any) -> str:
-    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
+    return read_json(folder / MANIFEST)
 
 
 def _first_difference(before: Any, now: Any, name: str = "") -> str:
