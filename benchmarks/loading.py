@@ -2,11 +2,11 @@
 
     python benchmarks/loading.py [--images N …] [--samples N] [--folder FOLDER] [--json] [--keep]
 
-Corpora of 2,000 and 20,000 images (the larger one is 3 GB on disk) with VinVL-like regions, 10 to 62 an image with 2,048
-numbers each, and five retrieved sentences of 10 words are written to a temporary folder, or taken from ``--folder`` if
-they are there. Each is then read in a process of its own, as by a loader's worker: batches of 32 samples, each with
-all three views, drawn in the order of training. Speed is samples per CPU second, the median of five stretches;
-memory is what the process has of its own (resident, without the mapped files, which the system keeps once for all workers).
+Corpora of 2,000 and 20,000 images (the larger one is 3 GB on disk) with VinVL-like regions, 10 to 62 an image with
+2,048 numbers each, and five retrieved sentences of 10 words are written to a temporary folder, or taken from
+``--folder`` if they are there. Each is then read in a process of its own, as by a loader's worker: batches of 32
+samples, each with all three views, drawn in the order of training. Speed is samples per CPU second, the median of five
+stretches; memory is what the process has of its own (resident, without mapped files, which all workers share).
 ``--json`` prints one object and nothing else; ``--keep`` writes ``benchmarks/results/loading.json``.
 """
 
@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--keep", action="store_true", help="write the results file")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     results: dict[str, Any] = {}
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as name:

@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 def register_with_mmf() -> None:
     """Tell MMF's registry about everything in this project; called when MMF imports its user directory."""
     import mmf_muvla.datasets.builders
-    import mmf_muvla.losses.objectives
+    import mmf_muvla.losses.registered
     import mmf_muvla.models.muvla
     import mmf_muvla.trainers.metrics
     import mmf_muvla.trainers.schedule

@@ -165,6 +165,12 @@ class Corpus:
         batch, row = self._pairs.locate(index)
         return self._sentence_ids[batch][row].astype(np.int64)
 
+    @property
+    def region_counts(self) -> np.ndarray:
+        """How many regions each image has, int64 [len(self)], without reading their features."""
+        links = [np.diff(column.offsets) for column in self._link_phrases]
+        return np.concatenate(links).astype(np.int64) // self.k
+
     def sentence(self, number: int) -> Sentence:
         """A sentence by its number.
 

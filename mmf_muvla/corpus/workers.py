@@ -8,6 +8,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +28,7 @@ Result = TypeVar("Result")
 
 # Items that each worker has waiting, so that it never idles and little is held in memory.
 _AHEAD = 2
+_SECONDS_FOR_INTERRUPT = 0.5
 
 _function: Callable[[Any, Any], Any]
 _state: Any
@@ -215,6 +217,8 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except BrokenProcessPool as error:
+        # Where Ctrl-C has ended the workers, it ends this process as well, but perhaps a little later.
+        time.sleep(_SECONDS_FOR_INTERRUPT)
         raise InputError(
             "num_workers",
             "a worker process was killed, most likely because the machine ran out of memory",

@@ -18,6 +18,7 @@ from mmf_muvla.datasets.collate import ImageArrays, PretrainingSample, collate_p
 from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.datasets.views import (
     OBJECTIVES,
+    Ints,
     Links,
     MaskingConfig,
     Row,
@@ -31,6 +32,11 @@ from mmf_muvla.errors import InputError
 
 # One stream of random numbers per use, so that switching a view off leaves the others' masks as they are.
 STREAMS = ("sentence", "region_tag", "region_phrase", "matched", "mismatched", "negative")
+SCHEDULES = ("joint", "alternate")
+TAG_POSITIONS = ("box", "bert")
+
+# (epoch, item), or with the view that is to be made: (epoch, item, its number among the objectives).
+Key = tuple[int, int] | tuple[int, int, int]
 
 
 class PretrainingDataset(BaseDataset):
@@ -64,6 +70,8 @@ class PretrainingDataset(BaseDataset):
                 f"{list(self.objectives)} is not a choice of views",
                 f"Choose at least one of {', '.join(OBJECTIVES)}",
             )
+        self.schedule = _choice(config, "schedule", SCHEDULES, dataset_name)
+        self.tag_positions = _choice(config, "tag_positions", TAG_POSITIONS, dataset_name)
         self.masking = masking_config(config.masking, f"dataset_config.{dataset_name}.masking")
         self.max_text_tokens: int = config.max_text_tokens
         self.max_tag_tokens: int = config.max_tag_tokens
@@ -79,13 +87,24 @@ class PretrainingDataset(BaseDataset):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def sample(self, index: int, epoch: int) -> PretrainingSample:
+    @property
+    def turns(self) -> int:
+        """How many kinds of step take turns: one for each view where they alternate, else one."""
+        return len(self.objectives) if self.schedule == "alternate" else 1
+
+    def region_counts(self) -> Ints:
+        """The number of regions of each item, int [len(self)]: what a batch's length is made of."""
+        return self.corpus.region_counts[self.indices]
+
+    def sample(self, index: int, epoch: int, turn: int | None = None) -> PretrainingSample:
         """Make one sample.
 
         Args:
             index: item, in ``range(len(self))``.
             epoch: epochs finished before this one.
+            turn: the one view to make, by its number among the objectives; None: all of them.
         """
+        objectives = self.objectives if turn is None else self.objectives[turn : turn + 1]
         number = int(self.indices[index])
         item = self.corpus[number]
         streams = np.random.SeedSequence((self.seed, epoch, number)).spawn(len(STREAMS))
@@ -93,20 +112,22 @@ class PretrainingDataset(BaseDataset):
         n = len(item.regions.bbox)
         vocabulary, masking = self.words.vocabulary, self.masking
         rows: dict[str, Row] = {}
-        if "region_tag" in self.objectives:
+        if "region_tag" in objectives:
             tags = [self.words.tag(tag) for tag in item.tags]
-            rows["region_tag"] = region_tag_row(tags, rng["region_tag"], vocabulary, masking, self.max_tag_tokens)
+            rows["region_tag"] = region_tag_row(
+                tags, rng["region_tag"], vocabulary, masking, self.max_tag_tokens, self.tag_positions == "box"
+            )
         rank = int(rng["sentence"].integers(len(item.sentence_ids)))
         sentence = self.corpus.sentence(int(item.sentence_ids[rank]))
         tokens, offsets = self.words(sentence.text, self.max_text_tokens)
-        if "region_phrase" in self.objectives:
+        if "region_phrase" in objectives:
             links = Links(
                 phrase_of_token=tokens_in_phrases(offsets, sentence.phrases),
                 phrase=item.link_phrase[rank].astype(np.int64),
                 similarity=item.link_similarity[rank].astype(np.float64),
             )
             rows["region_phrase"] = region_phrase_row(tokens, links, rng["region_phrase"], vocabulary, masking)
-        if "image_sentence" in self.objectives:
+        if "image_sentence" in objectives:
             rows["matched"] = image_sentence_row(tokens, n, True, rng["matched"], vocabulary, masking)
             other = draw_negative(item.sentence_ids, self.corpus.sentence_ids, len(self.corpus), rng["negative"])
             other_tokens, _ = self.words(self.corpus.sentence(other).text, self.max_text_tokens)
@@ -117,21 +138,45 @@ class PretrainingDataset(BaseDataset):
             bbox=item.regions.bbox,
             image_size=(item.regions.width, item.regions.height),
         )
-        return PretrainingSample(image, item.regions.class_id.astype(np.int64), rows, epoch)
+        return PretrainingSample(
+            image, item.regions.class_id.astype(np.int64), rows, epoch, self._weight_row(tuple(rows))
+        )
 
-    def __getitem__(self, key: int | tuple[int, int]) -> PretrainingSample:
+    def _weight_row(self, rows: tuple[str, ...]) -> str:
+        """Where the matching head sees the retrieved pair. A head that is never trained must not weigh anything."""
+        if "matched" in rows:
+            return "matched"
+        return "region_phrase" if "region_phrase" in rows and "image_sentence" in self.objectives else ""
+
+    def __getitem__(self, key: int | Key) -> PretrainingSample:
         """One sample.
 
         Args:
-            key: ``(epoch, item)`` as this project's sampler gives it; or, from any other sampler, the item alone
-                (the epoch is then the one that MMF's registry knows).
+            key: as this project's sampler gives it; or, from any other sampler, the item alone (the epoch is then the
+                one that MMF's registry knows).
         """
-        epoch, index = key if isinstance(key, tuple) else (_registered_epoch(), key)
-        return self.sample(index, epoch)
+        if isinstance(key, tuple):
+            epoch, index, *turn = key
+            return self.sample(index, epoch, *turn)
+        return self.sample(key, _registered_epoch())
 
-    def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> SampleList:
+    def __getitems__(self, keys: Sequence[int | Key]) -> SampleList:
         """A whole batch, collated: PyTorch's loaders call this where it exists, whatever the trainer."""
+        if self.turns > 1 and not isinstance(keys[0], tuple):
+            # A sampler that knows nothing of turns: the view is drawn, the same one for the whole batch.
+            epoch = _registered_epoch()
+            turn = int(np.random.default_rng((self.seed, epoch, int(keys[0]))).integers(self.turns))
+            keys = [(epoch, int(index), turn) for index in keys]  # type: ignore[arg-type]
         return SampleList(collate_pretraining([self[key] for key in keys], self.words.vocabulary.pad_id))
+
+
+def _choice(config: Any, option: str, choices: Sequence[str], dataset_name: str) -> str:
+    value = config.get(option, choices[0])
+    if value not in choices:
+        raise InputError(
+            f"dataset_config.{dataset_name}.{option}", f"unknown value {value!r}", f"Choose {' or '.join(choices)}"
+        )
+    return value
 
 
 def masking_config(options: Any, where: str) -> MaskingConfig:

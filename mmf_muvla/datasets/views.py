@@ -179,13 +179,19 @@ def mask_tokens(
 
 
 def region_tag_row(
-    tag_tokens: list[Ints], rng: np.random.Generator, vocabulary: Vocabulary, config: MaskingConfig, max_tokens: int
+    tag_tokens: list[Ints],
+    rng: np.random.Generator,
+    vocabulary: Vocabulary,
+    config: MaskingConfig,
+    max_tokens: int,
+    box_positions: bool = True,
 ) -> Row:
     """R-T: mask tags and regions at random.
 
     Args:
         tag_tokens: the word pieces of each region's tag.
         max_tokens: room for tag tokens, [CLS] and [SEP] not counted; tags that do not fit are left out, whole.
+        box_positions: a tag's place is the box of its region; False: its place in the text, as for any word.
     """
     n = len(tag_tokens)
     lengths = np.array([len(tokens) for tokens in tag_tokens])
@@ -201,7 +207,7 @@ def region_tag_row(
     return Row(
         input_ids=_with_ends(shown, vocabulary.cls_id, vocabulary.sep_id),
         mlm_labels=_with_ends(labels, IGNORE, IGNORE),
-        token_region=_with_ends(region, -1, -1),
+        token_region=_with_ends(region if box_positions else np.full(len(tokens), -1), -1, -1),
         hidden_regions=targets & (rng.random(n) < config.hide_region_share),
         region_targets=targets,
     )
@@ -217,13 +223,16 @@ def region_phrase_row(
         links: the sentence's links; links to phrases of which no token is left (cut sentences) are passed over.
     """
     n = len(links.phrase)
-    present = np.isin(links.phrase, links.phrase_of_token) & (links.phrase >= 0)
+    has_tokens = np.zeros(max(links.phrase_of_token.max(initial=-1), links.phrase.max(initial=-1)) + 2, bool)
+    has_tokens[links.phrase_of_token] = True
+    has_tokens[-1] = False  # where index -1, no phrase, ends up
+    present = has_tokens[links.phrase]
     similarity = np.where(present, links.similarity, 0.0)
     mask_text = rng.random() < 0.5
     no_regions = np.zeros(n, bool)
     if mask_text:
         # A phrase may be linked to several regions: its best link counts.
-        phrase_similarity = np.zeros(max(links.phrase_of_token.max(initial=-1), links.phrase.max(initial=-1)) + 2)
+        phrase_similarity = np.zeros(len(has_tokens))
         np.maximum.at(phrase_similarity, links.phrase, similarity)  # index -1 is the spare last entry
         phrase_similarity[-1] = 0.0
         probability = config.phrase_rate * phrase_similarity[links.phrase_of_token]

@@ -1,4 +1,4 @@
-"""The five pre-training losses as MMF losses: ``muvla_mlm``, ``_mrc``, ``_mrfr``, ``_p_mrtc`` and ``_itm``.
+"""The five pre-training losses; MMF knows them as ``muvla_mlm``, ``_mrc``, ``_mrfr``, ``_p_mrtc`` and ``_itm``.
 
 Each takes the model's :class:`~mmf_muvla.models.outputs.PretrainingOutput`, computes one value per sample, and
 leaves weighting and averaging to the curriculum. In a model's config::
@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mmf.common.registry import registry
 from torch import Tensor, nn
 
 from mmf_muvla.losses import per_sample
@@ -51,7 +50,6 @@ class PretrainingLoss(nn.Module):
         return self.weight * weighted_mean(loss, output.view_weight, output.num_samples)
 
 
-@registry.register_loss("muvla_mlm")
 class MaskedLanguageModelling(PretrainingLoss):
     """MLM: on tags (R-T), on phrase tokens (R-P), on the matched sentence (I-S)."""
 
@@ -61,7 +59,6 @@ class MaskedLanguageModelling(PretrainingLoss):
         return per_sample.token_or_class_cross_entropy(predictions.prediction, predictions.target)
 
 
-@registry.register_loss("muvla_mrc")
 class MaskedRegionClassification(PretrainingLoss):
     """MRC: the detector's class of masked regions (R-T)."""
 
@@ -71,7 +68,6 @@ class MaskedRegionClassification(PretrainingLoss):
         return per_sample.token_or_class_cross_entropy(predictions.prediction, predictions.target)
 
 
-@registry.register_loss("muvla_mrfr")
 class MaskedRegionFeatureRegression(PretrainingLoss):
     """MRFR: the original feature of masked regions (R-T)."""
 
@@ -81,7 +77,6 @@ class MaskedRegionFeatureRegression(PretrainingLoss):
         return per_sample.masked_region_feature_regression(predictions.prediction, predictions.target)
 
 
-@registry.register_loss("muvla_p_mrtc")
 class PhraseGuidedMaskedRegionTokenClassification(PretrainingLoss):
     """p-MRTC: the linked phrase's word pieces at masked regions (R-P)."""
 
@@ -91,7 +86,6 @@ class PhraseGuidedMaskedRegionTokenClassification(PretrainingLoss):
         return per_sample.phrase_guided_token_classification(predictions.prediction, predictions.target)
 
 
-@registry.register_loss("muvla_itm")
 class ImageTextMatching(PretrainingLoss):
     """ITM: does the sentence belong to the image (I-S)."""
 
@@ -99,3 +93,12 @@ class ImageTextMatching(PretrainingLoss):
 
     def target_losses(self, predictions: Predictions) -> Tensor:
         return per_sample.image_text_matching(predictions.prediction, predictions.target)
+
+
+PRETRAINING_LOSSES: tuple[type[PretrainingLoss], ...] = (
+    MaskedLanguageModelling,
+    MaskedRegionClassification,
+    MaskedRegionFeatureRegression,
+    PhraseGuidedMaskedRegionTokenClassification,
+    ImageTextMatching,
+)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mmf_muvla.models.dropout import Dropout
 from mmf_muvla.models.trunk import TrunkConfig, initialize_weights
 
 TEXT_SEGMENT, REGION_SEGMENT = 0, 1
@@ -52,7 +53,7 @@ class MultimodalEmbeddings(nn.Module):
         self.feature = nn.Linear(feature_dim, config.hidden_size)
         self.location = nn.Linear(LOCATION_SIZE, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
         self.apply(initialize_weights)
         # A word embedding has a standard deviation of about 0.05 in BERT; regions start at the same size.
         nn.init.normal_(self.feature.weight, std=0.05 / feature_dim**0.5)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.embeddings import MultimodalEmbeddings, embedding_state, region_location
+from mmf_muvla.models.load_report import LoadReport
 from mmf_muvla.models.trunk import Trunk, TrunkConfig, initialize_weights, read_checkpoint, trunk_state
 
 
@@ -19,13 +20,15 @@ class Encoder(nn.Module):
     Args:
         config: the trunk's shape.
         feature_dim: size of a region feature.
+        activation_checkpointing: see :class:`Trunk`.
     """
 
-    def __init__(self, config: TrunkConfig, feature_dim: int):
+    def __init__(self, config: TrunkConfig, feature_dim: int, activation_checkpointing: bool = False):
         super().__init__()
         self.config = config
         self.embeddings = MultimodalEmbeddings(config, feature_dim)
-        self.trunk = Trunk(config)
+        self.trunk = Trunk(config, activation_checkpointing)
+        self.load_report: LoadReport | None = None
         self.trunk.apply(initialize_weights)
 
     @classmethod
@@ -35,6 +38,8 @@ class Encoder(nn.Module):
         pretrained = options.pop("pretrained")
         random_init = options.pop("random_init")
         feature_dim = options.pop("feature_dim")
+        activation_checkpointing = bool(options.pop("activation_checkpointing", False))
+        compiled = bool(options.pop("compile", False))
         config = TrunkConfig.from_checkpoint(pretrained, **options)
         stored = TrunkConfig.from_checkpoint(pretrained)
         for size in ("hidden_size", "intermediate_size", "num_attention_heads"):
@@ -44,16 +49,34 @@ class Encoder(nn.Module):
                     f"the checkpoint {pretrained} has {getattr(stored, size)}",
                     "Leave it null, or set trunk.random_init=true to start from random weights",
                 )
-        encoder = cls(config, feature_dim)
+        encoder = cls(config, feature_dim, activation_checkpointing)
         if not random_init:
             encoder.load_bert(pretrained)
+        if compiled:
+            encoder.trunk.compile_layers()
         return encoder
 
-    def load_bert(self, pretrained: str) -> None:
-        """Take BERT's word, position and segment embeddings and its layers; the region part keeps its values."""
+    def load_bert(self, pretrained: str) -> LoadReport:
+        """Take BERT's word, position and segment embeddings and its layers; the region part keeps its values.
+
+        Returns:
+            What was taken and what was not, also kept as ``load_report``.
+        """
         tensors = read_checkpoint(pretrained)
-        self.embeddings.load_state_dict(embedding_state(tensors), strict=False)
-        self.trunk.load_state_dict(trunk_state(tensors, self.config.num_hidden_layers))
+        layers = self.config.num_hidden_layers
+        embeddings, trunk = embedding_state(tensors), trunk_state(tensors, layers)
+        self.embeddings.load_state_dict(embeddings, strict=False)
+        self.trunk.load_state_dict(trunk)
+        loaded = {f"embeddings.{name}" for name in embeddings} | {f"trunk.{name}" for name in trunk}
+        taken = tuple(f"encoder.layer.{number}." for number in range(layers))
+        used = {id(tensor) for tensor in embeddings.values()}
+        self.load_report = LoadReport(
+            loaded=tuple(sorted(loaded)),
+            missing=tuple(name for name in self.state_dict() if name not in loaded),
+            mismatched=(),
+            unused=tuple(name for name in tensors if id(tensors[name]) not in used and not name.startswith(taken)),
+        )
+        return self.load_report
 
     def forward(
         self,
@@ -65,6 +88,7 @@ class Encoder(nn.Module):
         region_mask: Tensor,
         token_region: Tensor | None = None,
         hidden_regions: Tensor | None = None,
+        wanted: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Encode ``V`` rows of text for each of ``B`` images.
 
@@ -77,13 +101,15 @@ class Encoder(nn.Module):
             region_mask: bool [B, R], True at real regions.
             token_region: int [B, V, T], the region whose box replaces a token's position, -1 for none.
             hidden_regions: bool [B, V, R], regions whose feature is masked.
+            wanted: bool [B, V, T] and [B, V, R], the tokens and regions whose states are needed; None: all.
 
         Returns:
-            Hidden states of the text, float [B, V, T, hidden], and of the regions, float [B, V, R, hidden].
+            Hidden states of the text, float [B, V, T, hidden], and of the regions, float [B, V, R, hidden]; zero at
+            padding and where not wanted.
         """
         batch, views, length = input_ids.shape
         regions = image_feature.shape[1]
-        location = region_location(bbox.float(), image_size.float())
+        location = region_location(bbox.float(), image_size.float()).to(self.embeddings.location.weight.dtype)
         projected = self.embeddings.project_features(image_feature.to(self.embeddings.feature.weight.dtype))
 
         def per_row(values: Tensor) -> Tensor:
@@ -102,6 +128,7 @@ class Encoder(nn.Module):
             None if hidden_regions is None else hidden_regions.flatten(0, 1),
         )
         mask = torch.cat([attention_mask.flatten(0, 1), per_row(region_mask)], dim=1)
-        hidden = self.trunk(torch.cat([text, image], dim=1), mask)
+        wanted_rows = None if wanted is None else torch.cat(wanted, dim=2).flatten(0, 1) & mask
+        hidden = self.trunk(torch.cat([text, image], dim=1), mask, wanted_rows)
         hidden = hidden.view(batch, views, length + regions, -1)
         return hidden[:, :, :length], hidden[:, :, length:]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmf_muvla.errors import InputError
+from mmf_muvla.models.linear import Linear, linear
 from mmf_muvla.models.trunk import TrunkConfig, initialize_weights
 
 
@@ -22,21 +25,43 @@ class VocabularyHead(nn.Module):
 
     def __init__(self, config: TrunkConfig, word_embedding: nn.Embedding):
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dense = Linear(config.hidden_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         initialize_weights(self.dense)
-        self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
+        self.decoder = Linear(config.hidden_size, config.vocab_size)
         self.decoder.weight = word_embedding.weight
         nn.init.zeros_(self.decoder.bias)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """float [M, hidden] -> float [M, vocabulary]."""
-        return self.decoder(self.norm(F.gelu(self.dense(hidden))))
+        return vocabulary_logits([self], [hidden])[0]
+
+    def transform(self, hidden: Tensor) -> Tensor:
+        """What the output matrix is applied to: float [M, hidden] -> float [M, hidden]."""
+        return self.norm(F.gelu(self.dense(hidden)))
+
+
+def vocabulary_logits(heads: Sequence[VocabularyHead], hidden: Sequence[Tensor]) -> list[Tensor]:
+    """Logits of several heads that share their output matrix, by one multiplication.
+
+    So the largest matrix of the model is read once, and its gradient is made once.
+
+    Args:
+        heads: heads on the same word embedding.
+        hidden: for each head the states it is applied to, float [M_i, hidden].
+
+    Returns:
+        For each head float [M_i, vocabulary].
+    """
+    transformed = [head.transform(states) for head, states in zip(heads, hidden, strict=True)]
+    logits = linear(torch.cat(transformed), heads[0].decoder.weight)
+    parts = logits.split([len(states) for states in hidden])
+    return [part + head.decoder.bias for part, head in zip(parts, heads, strict=True)]
 
 
 def linear_head(config: TrunkConfig, outputs: int) -> nn.Linear:
     """A fully connected head (MRC: classes; MRFR: feature numbers; ITM: a logit), initialised as BERT's are."""
-    head = nn.Linear(config.hidden_size, outputs)
+    head = Linear(config.hidden_size, outputs)
     initialize_weights(head)
     return head
 

@@ -10,6 +10,7 @@ from mmf.models.base_model import BaseModel
 from omegaconf import OmegaConf, open_dict
 from torch import nn
 
+from mmf_muvla.compat.messages import log_message
 from mmf_muvla.corpus.store import Corpus
 from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.errors import InputError
@@ -46,6 +47,8 @@ class MuVLA(BaseModel):
         """
         options = self.options
         self.encoder = Encoder.from_options(options["trunk"])
+        if self.encoder.load_report is not None:
+            log_message(f"{options['trunk']['pretrained']}: {self.encoder.load_report}")
         task = options["task"]
         if task == "pretraining":
             self._start_regions()
@@ -75,8 +78,7 @@ class MuVLA(BaseModel):
             max_regions=options["max_regions"],
             ridge=options["ridge"],
         )
-        if writer := registry.get("writer", no_warning=True):
-            writer.write(f"regions start at the words of their tags: {explained:.0%} of the variance explained")
+        log_message(f"regions start at the words of their tags: {explained:.0%} of the variance explained")
 
     def _size(self, option: str) -> int:
         """A number of classes: from the config, else from the loaded data set (and then kept in the config)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmf_muvla.datasets.views import IGNORE, OBJECTIVES, ROWS_OF_OBJECTIVE
 from mmf_muvla.losses.curriculum import pair_weights, view_weights
 from mmf_muvla.models.encoder import Encoder
-from mmf_muvla.models.heads import MatchingHead, VocabularyHead, linear_head
+from mmf_muvla.models.heads import MatchingHead, VocabularyHead, linear_head, vocabulary_logits
 from mmf_muvla.models.outputs import Predictions, PretrainingOutput
 
 VIEW_OF_ROW = {row: OBJECTIVES.index(view) for view, rows in ROWS_OF_OBJECTIVE.items() for row in rows}
@@ -61,6 +61,7 @@ class PretrainingHeads(nn.Module):
             batch["region_mask"],
             batch["token_region"],
             batch["hidden_regions"],
+            self._wanted(rows, batch),
         )
         samples = text.shape[0]
         row_view = torch.tensor([VIEW_OF_ROW[row] for row in rows], device=text.device)
@@ -71,25 +72,13 @@ class PretrainingHeads(nn.Module):
         ones = torch.ones(samples, device=text.device)
         output = PretrainingOutput(samples, view_weights(ones), ones)
 
-        sample, row, position = (batch["mlm_labels"] != IGNORE).nonzero(as_tuple=True)
-        output.mlm = Predictions(
-            self.mlm(text[sample, row, position]), batch["mlm_labels"][sample, row, position], group(sample, row)
-        )
+        self._predict_words(output, rows, batch, text, regions, group)
         if "region_tag" in rows:
             row_number = rows.index("region_tag")
             sample, region = batch["region_targets"].nonzero(as_tuple=True)
             states = regions[sample, row_number, region]
             output.mrc = Predictions(self.mrc(states), batch["object_class"][sample, region], sample)
             output.mrfr = Predictions(self.mrfr(states), batch["image_feature_0"][sample, region], sample)
-        if "region_phrase" in rows:
-            row_number = rows.index("region_phrase")
-            sample, region = (batch["phrase_ids"][..., 0] != IGNORE).nonzero(as_tuple=True)
-            states = regions[sample, row_number, region]
-            output.p_mrtc = Predictions(
-                self.p_mrtc(states),
-                batch["phrase_ids"][sample, region],
-                samples * OBJECTIVES.index("region_phrase") + sample,
-            )
         result: dict[str, Any] = {"pretraining": output}
         if "matched" in rows:
             pairs = [rows.index("matched"), rows.index("mismatched")]
@@ -102,8 +91,58 @@ class PretrainingHeads(nn.Module):
             output.itm = Predictions(
                 logits.flatten(), truth.flatten(), samples * OBJECTIVES.index("image_sentence") + pair
             )
-            output.match_probability = logits[:, 0].detach().float().sigmoid()
-            output.pair_weight = pair_weights(logits[:, 0], batch["epoch"], self.warmup_epochs)
-            output.view_weight = view_weights(output.pair_weight)
+            self._weigh(output, logits[:, 0], batch["epoch"])
             result["scores"], result["targets"] = logits.flatten(), truth.flatten()
+        elif batch["weight_row"]:
+            number = rows.index(batch["weight_row"])
+            with torch.no_grad():
+                logits = self.itm(
+                    text[:, number], batch["attention_mask"][:, number], regions[:, number], batch["region_mask"]
+                )
+            self._weigh(output, logits, batch["epoch"])
         return result
+
+    def _weigh(self, output: PretrainingOutput, matched_logits: Tensor, epoch: Tensor) -> None:
+        output.match_probability = matched_logits.detach().float().sigmoid()
+        output.pair_weight = pair_weights(matched_logits, epoch, self.warmup_epochs)
+        output.view_weight = view_weights(output.pair_weight)
+
+    def _predict_words(
+        self,
+        output: PretrainingOutput,
+        rows: tuple[str, ...],
+        batch: Mapping[str, Any],
+        text: Tensor,
+        regions: Tensor,
+        group: Callable[[Tensor, Tensor], Tensor],
+    ) -> None:
+        """MLM and p-MRTC: the two that share the output matrix."""
+        sample, row, position = (batch["mlm_labels"] != IGNORE).nonzero(as_tuple=True)
+        labels, of_text = batch["mlm_labels"][sample, row, position], group(sample, row)
+        states = text[sample, row, position]
+        if "region_phrase" not in rows:
+            output.mlm = Predictions(self.mlm(states), labels, of_text)
+            return
+        number = rows.index("region_phrase")
+        sample, region = (batch["phrase_ids"][..., 0] != IGNORE).nonzero(as_tuple=True)
+        words, phrases = vocabulary_logits([self.mlm, self.p_mrtc], [states, regions[sample, number, region]])
+        output.mlm = Predictions(words, labels, of_text)
+        output.p_mrtc = Predictions(
+            phrases, batch["phrase_ids"][sample, region], group(sample, torch.full_like(sample, number))
+        )
+
+    def _wanted(self, rows: tuple[str, ...], batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """The positions that a head looks at: bool [B, V, T] and [B, V, R]."""
+        text = batch["mlm_labels"] != IGNORE
+        regions = torch.zeros_like(batch["hidden_regions"])
+        if "region_tag" in rows:
+            regions[:, rows.index("region_tag")] = batch["region_targets"]
+        if "region_phrase" in rows:
+            regions[:, rows.index("region_phrase")] = batch["phrase_ids"][..., 0] != IGNORE
+        for row in {"matched", "mismatched", batch["weight_row"]} & set(rows):
+            if self.itm.pooling == "cls":
+                text[:, rows.index(row), 0] = True
+            else:
+                text[:, rows.index(row)] = True
+                regions[:, rows.index(row)] = True
+        return text, regions

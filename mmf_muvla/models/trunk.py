@@ -16,8 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from mmf_muvla.errors import InputError
+from mmf_muvla.models.dropout import Dropout
+from mmf_muvla.models.linear import Linear, feed_forward
+from mmf_muvla.models.ragged_attention import ragged_attention
 from mmf_muvla.pretrained import resolve_pretrained
 
 INITIALIZER_RANGE = 0.02  # BERT's
@@ -81,17 +85,22 @@ class Layout:
     """Which positions of a padded batch are real, and the way between padded and packed tensors.
 
     Between two attentions a layer works on each position by itself. So hidden states travel packed, real positions
-    only, and are padded for the attention alone: texts and region counts differ so much within a batch that a third
-    or more of its positions is padding.
+    only, row after row: texts and region counts differ so much within a batch that a third or more of its positions is
+    padding. For the attention, one kernel for all rows is best on a GPU, so they are padded there; on a CPU each row is
+    taken by itself, and nothing is padded.
 
     Args:
         mask: bool [rows, length], True at real positions.
+        wanted: bool [rows, length], the positions whose final states somebody asks for; None: all of them.
+        padded: True to pad for the attention.
     """
 
-    def __init__(self, mask: Tensor):
+    def __init__(self, mask: Tensor, wanted: Tensor | None, padded: bool):
         self.mask = mask
-        self.key_mask = mask[:, None, None, :]  # broadcast over heads and queries
         self.index = mask.flatten().nonzero().squeeze(1)
+        self.wanted = None if wanted is None else self.pack(wanted.unsqueeze(-1)).squeeze(1).nonzero().squeeze(1)
+        self.key_mask = mask[:, None, None, :]  # broadcast over heads and queries
+        self.lengths: list[int] | None = None if padded else mask.sum(dim=1).tolist()
 
     def pack(self, padded: Tensor) -> Tensor:
         """[rows, length, width] -> [real positions, width]."""
@@ -102,6 +111,13 @@ class Layout:
         padded = packed.new_zeros(self.mask.numel(), packed.shape[1])
         return padded.index_copy(0, self.index, packed).view(*self.mask.shape, -1)
 
+    def pad_wanted(self, states: Tensor) -> Tensor:
+        """[wanted positions, width] -> [rows, length, width], zero elsewhere."""
+        if self.wanted is None:
+            return self.pad(states)
+        padded = states.new_zeros(self.mask.numel(), states.shape[1])
+        return padded.index_copy(0, self.index[self.wanted], states).view(*self.mask.shape, -1)
+
 
 class SelfAttention(nn.Module):
     """Multi-head self-attention with BERT's residual connection and post-LayerNorm."""
@@ -110,20 +126,29 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.num_heads = config.num_attention_heads
         self.dropout = config.attention_probs_dropout_prob
-        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
-        self.output = nn.Linear(config.hidden_size, config.hidden_size)
-        self.output_dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.qkv = Linear(config.hidden_size, 3 * config.hidden_size)
+        self.output = Linear(config.hidden_size, config.hidden_size)
+        self.output_dropout = Dropout(config.hidden_dropout_prob)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, hidden: Tensor, layout: Layout) -> Tensor:
-        rows, length = layout.mask.shape
-        qkv = layout.pad(self.qkv(hidden)).view(rows, length, 3, self.num_heads, -1)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [rows, heads, length, width / heads]
-        context = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=layout.key_mask, dropout_p=self.dropout if self.training else 0.0
-        )
-        context = layout.pack(context.transpose(1, 2).flatten(2))
+    def forward(self, hidden: Tensor, layout: Layout, chosen: Tensor | None = None) -> Tensor:
+        """[real positions, width] -> the same; or, with ``chosen``, the states at these positions alone."""
+        qkv = self.qkv(hidden)
+        dropout = self.dropout if self.training else 0.0
+        if layout.lengths is not None:
+            context = ragged_attention(qkv, layout.lengths, self.num_heads, dropout)
+        else:
+            context = layout.pack(self._padded_attention(layout.pad(qkv), layout.key_mask, dropout))
+        if chosen is not None:
+            context, hidden = context.index_select(0, chosen), hidden.index_select(0, chosen)
         return self.norm(hidden + self.output_dropout(self.output(context)))
+
+    def _padded_attention(self, qkv: Tensor, key_mask: Tensor, dropout: float) -> Tensor:
+        """[rows, length, 3 x width] -> [rows, length, width]."""
+        rows, length, _ = qkv.shape
+        query, key, value = qkv.view(rows, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        context = F.scaled_dot_product_attention(query, key, value, attn_mask=key_mask, dropout_p=dropout)
+        return context.transpose(1, 2).flatten(2)  # from [rows, heads, length, width / heads]
 
 
 class Layer(nn.Module):
@@ -132,38 +157,60 @@ class Layer(nn.Module):
     def __init__(self, config: TrunkConfig):
         super().__init__()
         self.attention = SelfAttention(config)
-        self.expand = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.contract = nn.Linear(config.intermediate_size, config.hidden_size)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.expand = Linear(config.hidden_size, config.intermediate_size)
+        self.contract = Linear(config.intermediate_size, config.hidden_size)
+        self.dropout = Dropout(config.hidden_dropout_prob)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, hidden: Tensor, layout: Layout) -> Tensor:
-        hidden = self.attention(hidden, layout)
-        return self.norm(hidden + self.dropout(self.contract(F.gelu(self.expand(hidden)))))
+    def forward(self, hidden: Tensor, layout: Layout, chosen: Tensor | None = None) -> Tensor:
+        hidden = self.attention(hidden, layout, chosen)
+        return self.norm(hidden + self.dropout(feed_forward(hidden, self.expand, self.contract)))
 
 
 class Trunk(nn.Module):
-    """The stack of layers."""
+    """The stack of layers.
 
-    def __init__(self, config: TrunkConfig):
+    Args:
+        config: the trunk's shape.
+        activation_checkpointing: keep the input of each layer alone and compute the rest again for the gradients: a
+            third more work, a tenth of the memory.
+    """
+
+    def __init__(self, config: TrunkConfig, activation_checkpointing: bool = False):
         super().__init__()
+        self.activation_checkpointing = activation_checkpointing
+        self.compiled = False
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
 
-    def forward(self, embedded: Tensor, attention_mask: Tensor) -> Tensor:
+    def compile_layers(self) -> None:
+        """Compile each layer with ``torch.compile``; names of parameters and results stay as they are."""
+        self.compiled = True
+        for layer in self.layers:
+            layer.compile(dynamic=True)
+
+    def forward(self, embedded: Tensor, attention_mask: Tensor, wanted: Tensor | None = None) -> Tensor:
         """Encode.
 
         Args:
             embedded: float [rows, length, hidden].
             attention_mask: bool [rows, length], True at real positions; padding is never attended to.
+            wanted: bool [rows, length], real positions whose states are needed; None: all. What lies behind the
+                attention of the last layer is computed for them alone.
 
         Returns:
-            float [rows, length, hidden], zero at padding.
+            float [rows, length, hidden], zero at padding and where not wanted.
         """
-        layout = Layout(attention_mask)
+        ragged = embedded.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and not self.compiled
+        layout = Layout(attention_mask, wanted, padded=not ragged)
         hidden = layout.pack(embedded)
-        for layer in self.layers:
-            hidden = layer(hidden, layout)
-        return layout.pad(hidden)
+        for layer in self.layers[:-1]:
+            hidden = self._run(layer, hidden, layout, None)
+        return layout.pad_wanted(self._run(self.layers[-1], hidden, layout, layout.wanted))
+
+    def _run(self, layer: nn.Module, hidden: Tensor, layout: Layout, chosen: Tensor | None) -> Tensor:
+        if self.activation_checkpointing and self.training:
+            return checkpoint(layer, hidden, layout, chosen, use_reentrant=False)
+        return layer(hidden, layout, chosen)
 
 
 def initialize_weights(module: nn.Module) -> None:

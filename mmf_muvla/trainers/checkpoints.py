@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from mmf_muvla.corpus.files import publish_file
 from mmf_muvla.errors import InputError
+from mmf_muvla.models.load_report import LoadReport
 
 
 def save_atomically(content: Mapping[str, Any], path: Path) -> None:
@@ -47,39 +47,6 @@ def read_checkpoint_file(path: str | Path) -> dict[str, Any]:
             str(path), f"cannot be read as a checkpoint of weights and plain values ({error})", "Use another checkpoint"
         ) from error
     return content if "model" in content else {"model": content}
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """What was taken from a checkpoint, by tensor name.
-
-    Attributes:
-        loaded: tensors taken.
-        missing: tensors of the model that the checkpoint lacks; they keep their initial values.
-        mismatched: tensors of another shape in the checkpoint; not taken.
-        unused: tensors of the checkpoint that the model lacks.
-    """
-
-    loaded: tuple[str, ...]
-    missing: tuple[str, ...]
-    mismatched: tuple[str, ...]
-    unused: tuple[str, ...]
-
-    def __str__(self) -> str:
-        parts = [f"{len(self.loaded)} tensors loaded"]
-        for title, names in (
-            ("not in the checkpoint", self.missing),
-            ("of another shape", self.mismatched),
-            ("not in the model", self.unused),
-        ):
-            if names:
-                parts.append(f"{len(names)} {title}: {', '.join(_modules(names))}")
-        return "; ".join(parts)
-
-
-def _modules(names: tuple[str, ...]) -> list[str]:
-    """Tensor names without their last part, each once: shorter to read."""
-    return sorted({name.rpartition(".")[0] for name in names})
 
 
 def load_matching(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> LoadReport:

@@ -11,16 +11,27 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
+from mmf_muvla.errors import InputError
 from mmf_muvla.models.outputs import PretrainingOutput
 
 DECILES = torch.arange(1, 10) / 10
+
+
+def gather(values: Tensor) -> Tensor:
+    """The values of all processes, one after the other: [m_i, …] -> [sum of m_i, …]; they must be on the CPU."""
+    if not distributed.is_initialized():
+        return values
+    parts: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(parts, values)
+    return torch.cat(parts)
 
 
 class RunningMeans:
     """Means over the batches since the last :meth:`collect`, over all processes.
 
     Losses of the pre-training are averaged over the samples that have targets, unweighted, so that their curves
-    show how well each objective is learned; ``total_loss`` is what was minimised.
+    show how well each objective is learned; ``total_loss`` is what was minimised. ``w_itm`` and its deciles are of the
+    probability that weighs the pairs, also while the curriculum's warm-up does not use it yet.
 
     Args:
         device: where sums are kept (nothing is moved to the CPU before they are collected).
@@ -76,7 +87,7 @@ class RunningMeans:
             name: (total / count if count else 0.0) for name, (total, count) in zip(names, table.tolist(), strict=True)
         }
         if self._match_probability:
-            probability = torch.cat(self._match_probability).float().cpu()
+            probability = gather(torch.cat(self._match_probability).float().cpu())
             values["w_itm"] = probability.mean().item()
             values["w_itm_deciles"] = [round(v, 4) for v in probability.quantile(DECILES).tolist()]
         values["samples_per_s"] = samples.item() / max(time.perf_counter() - self._since, 1e-9)
@@ -98,7 +109,12 @@ class History:
         self.enabled = enabled
         self._tensorboard = None
         if enabled and tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise InputError(
+                    "training.tensorboard=true", f"TensorBoard cannot be imported ({error})", "pip install tensorboard"
+                ) from error
 
             self._tensorboard = SummaryWriter(str(save_dir / "tensorboard"))
 
@@ -112,3 +128,6 @@ class History:
             for name, value in values.items():
                 if isinstance(value, float | int):
                     self._tensorboard.add_scalar(f"{split}/{name}", value, update)
+                else:
+                    for number, part in enumerate(value, start=1):
+                        self._tensorboard.add_scalar(f"{split}/{name}/{number}", part, update)

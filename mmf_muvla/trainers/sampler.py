@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from mmf_muvla.errors import InputError
 
+# Batches within which items are brought together by length: enough that batches are alike in length, few enough that
+# an epoch stays well mixed.
+BATCHES_PER_GROUP = 64
 
-class TrainingBatches(Sampler[list[tuple[int, int]]]):
+
+def batches_per_epoch(num_items: int, batch_size: int, batches_per_update: int) -> int:
+    """Whole batches, and whole updates unless the data are too few for one."""
+    updates = num_items // (batch_size * batches_per_update)
+    return updates * batches_per_update or num_items // batch_size
+
+
+class TrainingBatches(Sampler[list[tuple[int, ...]]]):
     """Batches without end, as lists of ``(epoch, item)``, starting anywhere in the run.
 
     Every epoch is a new permutation, cut into whole batches (what is left over is seen in other epochs). Each
@@ -22,13 +33,26 @@ class TrainingBatches(Sampler[list[tuple[int, int]]]):
         seed: seed of the permutations.
         rank, world_size: this process among all.
         start_batch: batches already seen in this run, over all epochs.
+        lengths: int [num_items]; items of similar length then come in the same batch.
+        turns: where it is more than 1, kinds of step that take turns; the items become ``(epoch, item, turn)``.
+        batches_per_update: batches whose gradients are added up: they have the same turn, and an epoch has whole
+            updates only, so that accumulating small batches sees what large batches see.
 
     Raises:
         InputError: the batch is larger than the data set, or not divisible among the processes.
     """
 
     def __init__(
-        self, num_items: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, start_batch: int = 0
+        self,
+        num_items: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        start_batch: int = 0,
+        lengths: NDArray[np.int64] | None = None,
+        turns: int = 1,
+        batches_per_update: int = 1,
     ):
         if batch_size > num_items:
             raise InputError(
@@ -46,17 +70,36 @@ class TrainingBatches(Sampler[list[tuple[int, int]]]):
         self.rank = rank
         self.world_size = world_size
         self.start_batch = start_batch
-        self.batches_per_epoch = num_items // batch_size
+        self.lengths = lengths
+        self.turns = turns
+        self.batches_per_update = batches_per_update
+        self.batches_per_epoch = batches_per_epoch(num_items, batch_size, batches_per_update)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
         share = self.batch_size // self.world_size
         epoch, first = divmod(self.start_batch, self.batches_per_epoch)
         while True:
-            order = np.random.default_rng((self.seed, epoch)).permutation(self.num_items)
-            for batch in range(first, self.batches_per_epoch):
-                start = batch * self.batch_size + self.rank * share
-                yield [(epoch, int(item)) for item in order[start : start + share]]
+            batches = self._epoch(epoch)[:, self.rank * share : (self.rank + 1) * share]
+            for number, batch in enumerate(batches[first:].tolist(), start=first):
+                yield [(epoch, item, *self._turn(epoch, number)) for item in batch]
             epoch, first = epoch + 1, 0
+
+    def _epoch(self, epoch: int) -> NDArray[np.int64]:
+        """The items of an epoch, int [batches, batch size]."""
+        rng = np.random.default_rng((self.seed, epoch))
+        order = rng.permutation(self.num_items)[: self.batches_per_epoch * self.batch_size]
+        if self.lengths is not None:
+            group = BATCHES_PER_GROUP * self.batch_size
+            for start in range(0, len(order), group):
+                part = order[start : start + group]
+                sorted_part = part[np.argsort(self.lengths[part], kind="stable")].reshape(-1, self.batch_size)
+                order[start : start + group] = rng.permutation(sorted_part).flatten()
+        return order.reshape(-1, self.batch_size)
+
+    def _turn(self, epoch: int, batch: int) -> tuple[int, ...]:
+        if self.turns == 1:
+            return ()
+        return ((epoch * self.batches_per_epoch + batch) // self.batches_per_update % self.turns,)
 
 
 class EvaluationBatches(Sampler[list[tuple[int, int]]]):

@@ -18,15 +18,18 @@ class WarmupLinear(LambdaLR):
     Args:
         optimizer: the optimizer whose learning rates are scheduled.
         warmup_fraction: share of the updates that is warm-up, 0.1 in the paper.
-        total_updates: length of the run; the trainer gives it.
+        total_updates: length of the run; the trainer `muvla` gives it, with any other it is ``training.max_updates``.
 
     Raises:
-        InputError: ``warmup_fraction`` lies outside [0, 1].
+        InputError: ``warmup_fraction`` lies outside [0, 1], or the length is not known.
     """
 
-    def __init__(self, optimizer: Optimizer, total_updates: int, warmup_fraction: float = 0.1):
+    def __init__(self, optimizer: Optimizer, total_updates: int | None = None, warmup_fraction: float = 0.1):
         if not 0 <= warmup_fraction <= 1:
             raise InputError("scheduler.params.warmup_fraction", f"{warmup_fraction} is no fraction", "Give 0 to 1")
+        total_updates = total_updates or registry.get("config").training.max_updates
+        if not total_updates:
+            raise InputError("training.max_updates", "not given, so that the schedule has no length", "Give it")
         warmup = math.ceil(total_updates * warmup_fraction)
 
         def factor(step: int) -> float:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,15 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from mmf_muvla.compat.messages import log_message
 from mmf_muvla.corpus.files import publish_file, write_json
+from mmf_muvla.datasets.pretraining import PretrainingDataset
+from mmf_muvla.datasets.views import OBJECTIVES
 from mmf_muvla.errors import InputError, MuvlaError
+from mmf_muvla.losses.objectives import PRETRAINING_LOSSES
 from mmf_muvla.trainers.checkpoints import link_atomically, load_matching, read_checkpoint_file, save_atomically
-from mmf_muvla.trainers.history import History, RunningMeans
-from mmf_muvla.trainers.sampler import EvaluationBatches, TrainingBatches
+from mmf_muvla.trainers.history import History, RunningMeans, gather
+from mmf_muvla.trainers.sampler import EvaluationBatches, TrainingBatches, batches_per_epoch
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -70,7 +74,7 @@ class MuVLATrainer:
         self._load_checkpoint()
         if distributed.is_initialized():
             self.parallel_model: torch.nn.Module = DistributedDataParallel(
-                self.model, find_unused_parameters=bool(self.training.find_unused_parameters)
+                self.model, find_unused_parameters=self._has_unused_parameters()
             )
         else:
             self.parallel_model = self.model
@@ -79,6 +83,15 @@ class MuVLATrainer:
             self.save_dir.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(self.config, self.save_dir / "config.yaml", resolve=True)
         self.history = History(self.save_dir, enabled=is_master(), tensorboard=bool(self.training.tensorboard))
+
+    def _has_unused_parameters(self) -> bool:
+        """Whether a step may leave heads out: because the option says so, or views or losses are left out."""
+        option = self.training.find_unused_parameters
+        dataset = self.datasets["train"]
+        views = getattr(dataset, "objectives", OBJECTIVES)
+        losses = self.config.model_config[self.config.model].get("losses")
+        fewer_losses = isinstance(dataset, PretrainingDataset) and len(losses) < len(PRETRAINING_LOSSES)
+        return bool(option or getattr(dataset, "turns", 1) > 1 or len(views) < len(OBJECTIVES) or fewer_losses)
 
     def _choose_device(self) -> torch.device:
         if "cuda" in str(self.training.device) and torch.cuda.is_available():
@@ -140,7 +153,8 @@ class MuVLATrainer:
         self.accumulation = int(self.training.get("update_frequency", 1))
         if self.datasets["train"] is None:
             return 1, 1
-        updates_per_epoch = (len(self.datasets["train"]) // self.training.batch_size) / self.accumulation
+        batches = batches_per_epoch(len(self.datasets["train"]), int(self.training.batch_size), self.accumulation)
+        updates_per_epoch = batches / self.accumulation
         limits = []
         if self.training.max_updates is not None:
             limits.append(int(self.training.max_updates))
@@ -264,6 +278,9 @@ class MuVLATrainer:
             rank=self.rank,
             world_size=self.world_size,
             start_batch=self.num_updates * self.accumulation,
+            lengths=self._lengths(dataset),
+            turns=getattr(dataset, "turns", 1),
+            batches_per_update=self.accumulation,
         )
         return DataLoader(
             dataset,
@@ -272,6 +289,18 @@ class MuVLATrainer:
             pin_memory=bool(self.training.pin_memory),
             collate_fn=BatchCollator(dataset.dataset_name, dataset.dataset_type),
         )
+
+    def _lengths(self, dataset: Any) -> Any:
+        """What to group by: the number of regions of each item; None without grouping."""
+        if not self.training.get("group_by_length"):
+            return None
+        if not hasattr(dataset, "region_counts"):
+            raise InputError(
+                "training.group_by_length=true",
+                f"{self.dataset_name} does not tell the lengths of its items",
+                "Set it to false",
+            )
+        return dataset.region_counts()
 
     def _update(self, batches: Iterator[Any], means: RunningMeans) -> None:
         """One optimizer step over ``update_frequency`` batches."""
@@ -396,7 +425,7 @@ class MuVLATrainer:
                     kept.setdefault(name, []).append(value.cpu())
         values = means.collect()
         if wanted:
-            fields = [(name, _gather(torch.cat(parts))) for name, parts in kept.items()]
+            fields = [(name, gather(torch.cat(parts))) for name, parts in kept.items()]
             report = Report([("dataset_name", self.dataset_name), ("dataset_type", split), *fields])
             for name, value in self.metrics(report, report).items():
                 values[name.rpartition("/")[2]] = float(value)
@@ -455,10 +484,10 @@ class MuVLATrainer:
         synchronize()
 
     def _log(self, message: str, level: str = "info") -> None:
-        registry.get("writer").write(message, level)
+        log_message(message, level)
 
     def _log_values(self, split: str, values: Mapping[str, Any]) -> None:
-        shown = ", ".join(f"{name} {_short(value)}" for name, value in values.items() if isinstance(value, float | int))
+        shown = ", ".join(f"{name} {_short(value)}" for name, value in values.items())
         self._log(f"{split} at update {self.num_updates}/{self.total_updates}, epoch {self._epoch()}: {shown}")
 
 
@@ -466,14 +495,7 @@ def _dropout_seed(seed: int, update: int, rank: int) -> int:
     return int(np.random.SeedSequence((seed, update, rank)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _gather(values: Tensor) -> Tensor:
-    """The values of all processes, one after the other."""
-    if not distributed.is_initialized():
-        return values
-    parts: list[Any] = [None] * get_world_size()
-    distributed.all_gather_object(parts, values)
-    return torch.cat(parts)
-
-
-def _short(value: float) -> str:
-    return f"{value:.4g}"
+def _short(value: float | Sequence[float]) -> str:
+    if isinstance(value, float | int):
+        return f"{value:.4g}"
+    return "[" + " ".join(f"{part:.2f}" for part in value) + "]"

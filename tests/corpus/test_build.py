@@ -170,7 +170,7 @@ def test_killed_builds_go_on_to_the_same_result(
     assert output.returncode == 0, output.stderr
     result = json.loads(output.stdout.splitlines()[-1])
     assert result["differing"] == []
-    assert sum(result["killed"].values()) == 30
+    assert sum(result["killed"].values()) >= 30
     assert set(STAGES) <= set(result["killed"])
 
 

@@ -39,6 +39,11 @@ def read_in_process(corpus: Corpus, results: Any) -> None:
     results.put(digest(corpus))
 
 
+def test_region_counts_without_reading_regions(built_corpus: Path) -> None:
+    corpus = Corpus(built_corpus)
+    assert corpus.region_counts.tolist() == [len(corpus[index].regions) for index in range(len(corpus))]
+
+
 def test_files_are_as_documented(built_corpus: Path) -> None:
     meta = json.loads((built_corpus / "corpus.json").read_text())
     assert (meta["format"], meta["version"], meta["k"], meta["feature_dim"]) == ("muvla-corpus", 1, 3, 8)

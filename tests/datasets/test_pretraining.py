@@ -142,3 +142,43 @@ def test_bad_options_are_named(folder: Path, tmp_path: Path) -> None:
         make(tmp_path)
     write_small_corpus(tmp_path / "few", images=8, sentences=3 * len(NAMES))
     make(tmp_path / "few", held_out_fraction=0.0)
+
+
+def test_alternating_views_are_those_of_the_joint_step(folder: Path) -> None:
+    dataset = make(folder, schedule="alternate")
+    assert dataset.turns == 3 and make(folder).turns == 1
+    joint = make(folder).sample(5, epoch=2).rows
+    for turn, rows in enumerate([["region_tag"], ["region_phrase"], ["matched", "mismatched"]]):
+        sample = dataset.sample(5, 2, turn)
+        assert list(sample.rows) == rows
+        assert all(equal(sample.rows[row], joint[row]) for row in rows)
+    weight_rows = [dataset.__getitems__([(0, 1, turn), (0, 2, turn)])["weight_row"] for turn in range(3)]
+    assert weight_rows == ["", "region_phrase", "matched"]
+    # Where matching is never trained, its head must not weigh anything.
+    unmatched = make(folder, schedule="alternate", objectives=["region_tag", "region_phrase"])
+    assert unmatched.__getitems__([(0, 1, 1)])["weight_row"] == ""
+
+
+def test_any_other_sampler_gets_one_view_a_batch(folder: Path) -> None:
+    dataset = make(folder, schedule="alternate")
+    kinds = {tuple(dataset.__getitems__([index, index + 1])["rows"]) for index in range(30)}
+    assert kinds == {("region_tag",), ("region_phrase",), ("matched", "mismatched")}
+
+
+def test_tags_can_have_berts_positions(folder: Path) -> None:
+    box, bert = make(folder).sample(3, 0).rows["region_tag"], make(folder, tag_positions="bert").sample(3, 0).rows
+    assert (box.token_region[1:-1] >= 0).all()
+    assert (bert["region_tag"].token_region == -1).all()
+    assert bert["region_tag"].input_ids.tolist() == box.input_ids.tolist()
+
+
+def test_region_counts_are_those_of_the_images(folder: Path) -> None:
+    dataset = make(folder)
+    counts = [len(dataset.corpus[int(number)].regions) for number in dataset.indices]
+    assert dataset.region_counts().tolist() == counts
+
+
+@pytest.mark.parametrize(("option", "value"), [("schedule", "random"), ("tag_positions", "grid")])
+def test_unknown_choices_are_named(folder: Path, option: str, value: str) -> None:
+    with pytest.raises(InputError, match=f"{option}: unknown value '{value}'"):
+        make(folder, **{option: value})

@@ -61,16 +61,129 @@ def test_outputs_and_gradients_equal_bert_on_text(tmp_path: Path, safe: bool) ->
     torch.testing.assert_close(layer.contract.weight.grad, their_layer.output.dense.weight.grad, atol=1e-5, rtol=1e-5)
 
 
-def test_packaged_checkpoint_equals_bert() -> None:
+def gradients_under_their_names(encoder: Encoder) -> dict[str, torch.Tensor]:
+    """The gradients of embeddings and layers, under the names that they have in BERT's checkpoint."""
+    embeddings = {"word": "word_embeddings", "position": "position_embeddings", "norm": "LayerNorm"}
+    inner = {
+        "attention.output": "attention.output.dense", "attention.norm": "attention.output.LayerNorm",
+        "expand": "intermediate.dense", "contract": "output.dense", "norm": "output.LayerNorm",
+    }  # fmt: skip
+    result = {}
+    for ours, theirs in embeddings.items():
+        for kind, parameter in getattr(encoder.embeddings, ours).named_parameters():
+            result[f"embeddings.{theirs}.{kind}"] = parameter.grad
+    for number, layer in enumerate(encoder.trunk.layers):
+        for ours, theirs in inner.items():
+            for kind, parameter in layer.get_submodule(ours).named_parameters():
+                result[f"encoder.layer.{number}.{theirs}.{kind}"] = parameter.grad
+        for kind, parameter in layer.attention.qkv.named_parameters():
+            for part, gradient in zip(("query", "key", "value"), parameter.grad.chunk(3), strict=True):
+                result[f"encoder.layer.{number}.attention.self.{part}.{kind}"] = gradient
+    return result
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_packaged_checkpoint_equals_bert(checkpointing: bool) -> None:
+    """Outputs, and the gradient of every parameter, of a real pretrained checkpoint."""
     from mmf_muvla.pretrained import resolve_pretrained
 
-    bert = BertModel.from_pretrained(resolve_pretrained(MINILM)).eval()
-    encoder = Encoder.from_options({"pretrained": MINILM, "random_init": False, "feature_dim": 8}).eval()
-    input_ids = torch.randint(1000, 30000, (2, 9), generator=torch.Generator().manual_seed(0))
-    mask = torch.ones(2, 9, dtype=torch.bool)
-    with torch.no_grad():
-        theirs = bert(input_ids, attention_mask=mask.long()).last_hidden_state
-        torch.testing.assert_close(encode_text(encoder, input_ids, mask), theirs, atol=1e-5, rtol=0)
+    options = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    bert = BertModel.from_pretrained(resolve_pretrained(MINILM), **options).train()
+    encoder = Encoder.from_options(
+        {
+            "pretrained": MINILM,
+            "random_init": False,
+            "feature_dim": 8,
+            "activation_checkpointing": checkpointing,
+            **options,
+        }
+    ).train()
+    input_ids = torch.randint(1000, 30000, (4, 12), generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(12) < torch.tensor([12, 3, 7, 9]).unsqueeze(1)
+    ours = encode_text(encoder, input_ids, mask)[mask]
+    theirs = bert(input_ids, attention_mask=mask.long()).last_hidden_state[mask]
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    # A loss of the size of real ones: the mean over positions of a product with fixed random numbers.
+    direction = torch.randn(ours.shape, generator=torch.Generator().manual_seed(2))
+    (ours * direction).sum(dim=1).mean().backward()
+    (theirs * direction).sum(dim=1).mean().backward()
+    expected = {name: p.grad for name, p in bert.named_parameters() if p.grad is not None}
+    gradients = gradients_under_their_names(encoder)
+    assert set(expected) - set(gradients) == {"embeddings.token_type_embeddings.weight"}
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected[name], atol=1e-5, rtol=1e-5, msg=name)
+    segments = encoder.embeddings.segment.weight.grad
+    torch.testing.assert_close(segments, expected["embeddings.token_type_embeddings.weight"], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_what_was_loaded_and_what_not_is_told(tmp_path: Path, safe: bool) -> None:
+    small_bert(tmp_path, safe)
+    options = {"pretrained": str(tmp_path), "random_init": False, "feature_dim": 8, "num_hidden_layers": 2}
+    report = Encoder.from_options(options).load_report
+    assert report is not None
+    assert len(report.loaded) == 5 + 2 * 12
+    assert {name.split(".")[1] for name in report.missing} == {"feature_norm", "feature", "location"}
+    assert all(name.startswith(("encoder.layer.2.", "pooler.")) for name in report.unused)
+    assert len(report.unused) == 16 + 2
+    assert "embeddings.feature" in str(report) and "pooler.dense" in str(report)
+
+
+def test_padded_and_ragged_attention_are_the_same(tmp_path: Path) -> None:
+    """What a GPU does (rows padded, one kernel) and what a CPU does (each row by itself), states and gradients."""
+    small_bert(tmp_path)
+    encoder = Encoder.from_options({"pretrained": str(tmp_path), "random_init": False, "feature_dim": 8}).eval()
+    hidden = torch.randn(3, 7, 24, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    mask = torch.tensor([[1, 1, 0, 1, 1, 0, 0], [1, 0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1, 1]], dtype=torch.bool)
+    wanted = mask & (torch.arange(7) % 2 == 0)
+    results = []
+    for encoder.trunk.compiled in (False, True):  # compiled layers are padded everywhere; here they are not compiled
+        states = encoder.trunk(hidden, mask, wanted)
+        (gradient,) = torch.autograd.grad(states.square().sum(), hidden)
+        results.append((states, gradient))
+    torch.testing.assert_close(results[0], results[1], atol=1e-5, rtol=1e-5)
+    everything = encoder.trunk(hidden, mask)
+    torch.testing.assert_close(results[0][0], everything * wanted.unsqueeze(-1), atol=1e-5, rtol=0)
+
+
+def test_dropout_keeps_its_share_and_its_mean() -> None:
+    from mmf_muvla.models.dropout import Dropout, keep_mask
+
+    torch.manual_seed(0)
+    kept, factor = keep_mask((1000, 1000), 0.1)
+    assert kept.float().mean().item() == pytest.approx(0.9, abs=4.5 * (0.09 / 1e6) ** 0.5)
+    assert factor == pytest.approx(1 / 0.9, rel=1e-4)
+    x = torch.ones(1000, 1000, requires_grad=True)
+    y = Dropout(0.1)(x)
+    y.sum().backward()
+    assert y.mean().item() == pytest.approx(1, abs=2e-3)
+    assert torch.equal(x.grad, y.detach())  # the same numbers are dropped
+    torch.manual_seed(0)
+    assert torch.equal(keep_mask((1000, 1000), 0.1)[0], kept)
+    assert torch.equal(Dropout(0.1).eval()(x), x)
+
+
+def test_ragged_attention_with_dropout_has_the_right_gradient() -> None:
+    from mmf_muvla.models.ragged_attention import ragged_attention
+
+    qkv = torch.randn(9, 3 * 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+
+    def attend(x: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(3)  # the same dropout in every evaluation
+        return ragged_attention(x, [4, 0, 5], num_heads=2, dropout=0.3)
+
+    assert torch.autograd.gradcheck(attend, (qkv,))
+
+
+def test_compiled_layers_give_the_same(tmp_path: Path) -> None:
+    small_bert(tmp_path)
+    options = {"pretrained": str(tmp_path), "random_init": False, "feature_dim": 8, "num_hidden_layers": 1}
+    plain = Encoder.from_options(options).eval()
+    compiled = Encoder.from_options({**options, "compile": True}).eval()
+    compiled.load_state_dict(plain.state_dict())
+    hidden = torch.randn(2, 6, 24, generator=torch.Generator().manual_seed(1))
+    mask = torch.arange(6) < torch.tensor([[6], [4]])
+    torch.testing.assert_close(compiled.trunk(hidden, mask), plain.trunk(hidden, mask), atol=1e-5, rtol=0)
 
 
 def test_fewer_layers_are_the_lowest_ones(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_python_m_mmf_cli_run_from_another_folder_gives_the_same(corpus: Path, r
 NO_DROPOUT = [
     "model_config.muvla.trunk.hidden_dropout_prob=0.0",
     "model_config.muvla.trunk.attention_probs_dropout_prob=0.0",
-    "training.max_updates=8",
+    "training.max_updates=20",
 ]
 
 
@@ -159,19 +159,33 @@ def test_two_processes_with_half_the_batch_each_are_one_with_the_whole(
 ) -> None:
     launcher = (str(BIN / "torchrun"), "--standalone", "--nproc-per-node=2", str(BIN / "mmf_run"))
     output = run(command(corpus, tmp_path / "save", *NO_DROPOUT, "distributed.backend=gloo", program=launcher))
-    assert output.count("8 updates of 8 samples") == 1  # only the first process speaks
+    assert output.count("20 updates of 8 samples") == 1  # only the first process speaks
     assert_close_weights(tmp_path / "save", without_dropout)
     one, two = history(without_dropout, "val"), history(tmp_path / "save", "val")
     assert two[-1]["total_loss"] == pytest.approx(one[-1]["total_loss"], abs=1e-3)
 
 
-def test_accumulating_two_half_batches_is_one_whole_batch(corpus: Path, without_dropout: Path, tmp_path: Path) -> None:
-    run(command(corpus, tmp_path / "save", *NO_DROPOUT, "training.batch_size=4", "training.update_frequency=2"))
+def test_accumulating_four_quarter_batches_is_one_whole_batch(
+    corpus: Path, without_dropout: Path, tmp_path: Path
+) -> None:
+    run(command(corpus, tmp_path / "save", *NO_DROPOUT, "training.batch_size=2", "training.update_frequency=4"))
     assert_close_weights(tmp_path / "save", without_dropout)
 
 
-def test_bf16_runs_and_learns(corpus: Path, tmp_path: Path) -> None:
-    run(command(corpus, tmp_path / "save", "training.max_updates=8", "training.precision=bf16"))
+def test_alternating_views_train_in_two_processes_too(corpus: Path, tmp_path: Path) -> None:
+    options = [*NO_DROPOUT, "dataset_config.muvla_cc.schedule=alternate", "training.max_updates=6"]
+    run(command(corpus, tmp_path / "one", *options, "training.log_interval=1"))
+    lines = history(tmp_path / "one")
+    names = [{"mlm", "mrc", "mrfr", "p_mrtc", "itm", "w_itm"} & set(line) for line in lines[:3]]
+    assert names == [{"mlm", "mrc", "mrfr"}, {"mlm", "p_mrtc", "w_itm"}, {"mlm", "itm", "w_itm"}]
+    launcher = (str(BIN / "torchrun"), "--standalone", "--nproc-per-node=2", str(BIN / "mmf_run"))
+    run(command(corpus, tmp_path / "two", *options, "distributed.backend=gloo", program=launcher))
+    assert_close_weights(tmp_path / "two", tmp_path / "one")
+
+
+def test_bf16_and_what_saves_memory_and_time_run_and_learn(corpus: Path, tmp_path: Path) -> None:
+    options = ["training.group_by_length=true", "model_config.muvla.trunk.activation_checkpointing=true"]
+    run(command(corpus, tmp_path / "save", *options, "training.max_updates=8", "training.precision=bf16"))
     lines = history(tmp_path / "save")
     assert lines[-1]["mlm"] < lines[0]["mlm"]
 

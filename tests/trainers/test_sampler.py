@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
+import numpy as np
 import pytest
 
 from mmf_muvla.errors import InputError
@@ -53,3 +54,43 @@ def test_evaluation_sees_every_item_once(world_size: int) -> None:
     items = [item for sampler in samplers for batch in sampler for _, item in batch]
     assert sorted(items) == list(range(10))
     assert all(len(list(sampler)) == len(sampler) for sampler in samplers)
+
+
+def test_views_take_turns() -> None:
+    """Each batch has one view, in turn, over the ends of epochs and restarts; two batches an update here."""
+    options = {"turns": 3, "batches_per_update": 2}
+    whole = take(TrainingBatches(14, 3, seed=0, **options), 14)
+    assert [{turn for _, _, turn in batch} for batch in whole] == [{n // 2 % 3} for n in range(14)]
+    joint = take(TrainingBatches(14, 3, seed=0), 14)
+    assert [[key[:2] for key in batch] for batch in whole] == joint
+    for start in (1, 4, 7):
+        assert take(TrainingBatches(14, 3, seed=0, start_batch=start, **options), 14 - start) == whole[start:]
+
+
+def test_items_of_similar_length_come_together_and_every_epoch_stays_a_permutation() -> None:
+    lengths = np.random.default_rng(0).integers(10, 100, size=1000)
+    grouped = take(TrainingBatches(1000, 10, seed=2, lengths=lengths), 200)
+    plain = take(TrainingBatches(1000, 10, seed=2), 200)
+
+    def spread(batches: list[list[tuple[int, int]]]) -> float:
+        return float(np.mean([np.ptp(lengths[[item for _, item in batch]]) for batch in batches]))
+
+    assert spread(grouped) < 0.1 * spread(plain)
+    for epoch in (0, 1):
+        items = [item for batch in grouped[100 * epoch : 100 * epoch + 100] for _, item in batch]
+        assert sorted(items) == list(range(1000))
+    # The order of batches says nothing about their length.
+    first = [float(lengths[[item for _, item in batch]].mean()) for batch in grouped[:64]]
+    assert abs(np.corrcoef(first, range(64))[0, 1]) < 0.4
+    assert take(TrainingBatches(1000, 10, seed=2, lengths=lengths, start_batch=57), 100) == grouped[57:157]
+    parts = [take(TrainingBatches(1000, 10, 2, rank, 2, lengths=lengths), 20) for rank in range(2)]
+    assert [one + other for one, other in zip(*parts, strict=True)] == grouped[:20]
+
+
+def test_accumulated_small_batches_see_what_large_ones_see() -> None:
+    """Over the ends of epochs: 22 items are two updates of eight, in one batch or in four."""
+    large = take(TrainingBatches(22, 8, seed=3), 7)
+    small = take(TrainingBatches(22, 2, seed=3, batches_per_update=4), 28)
+    assert [[key for batch in small[4 * n : 4 * n + 4] for key in batch] for n in range(7)] == large
+    # Fewer items than an update needs: whole batches are all that can be had.
+    assert TrainingBatches(5, 2, seed=0, batches_per_update=4).batches_per_epoch == 2
