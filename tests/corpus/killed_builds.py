@@ -14,12 +14,14 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
 
 import sentence_transformers  # noqa: F401 - loaded once, for all children
 import spacy  # noqa: F401
+from tqdm import tqdm
 
 from mmf_muvla.corpus import embed, link, phrases, retrieve, sentence_files, vinvl
 from mmf_muvla.corpus.commands import build_command
@@ -33,6 +35,8 @@ def start(out: Path, arguments: list[str]) -> int:
     child = os.fork()
     if child:
         return child
+    # A bar's lock is shared over a fork, and a killed child would keep it for ever.
+    tqdm.set_lock(threading.RLock())
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)

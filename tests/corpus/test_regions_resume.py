@@ -7,12 +7,14 @@ import multiprocessing
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from mmf_muvla.corpus import mmf_features, regions
 from mmf_muvla.corpus import vinvl as vinvl_module
@@ -72,9 +74,15 @@ def folders(vinvl: Any, fake_image: Any, monkeypatch: pytest.MonkeyPatch) -> lis
     return made
 
 
+def run_alone(*arguments: Any) -> None:
+    # A bar's lock is shared over a fork, and a killed child would keep it for ever.
+    tqdm.set_lock(threading.RLock())
+    run(*arguments)
+
+
 def run_and_kill(arguments: tuple[Any, ...], seconds: float) -> bool:
     """Import in a process of its own and kill that after a while; whether it came to its end."""
-    process = multiprocessing.get_context("fork").Process(target=run, args=arguments)
+    process = multiprocessing.get_context("fork").Process(target=run_alone, args=arguments)
     process.start()
     process.join(seconds)
     process.kill()

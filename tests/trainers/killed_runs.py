@@ -16,6 +16,7 @@ import os
 import random
 import signal
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from typing import Any
 import torch
 import transformers  # noqa: F401 - loaded once, for all children
 from mmf_cli.run import run
+from tqdm import tqdm
 
 from mmf_muvla.trainers import checkpoints, trainer
 
@@ -70,6 +72,8 @@ def start(save_dir: Path, workers: int, arguments: list[str], fate: tuple[int, s
     """One process; False where it was killed."""
     child = os.fork()
     if child == 0:
+        # A bar's lock is shared over a fork, and a killed child would keep it for ever.
+        tqdm.set_lock(threading.RLock())
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
         os.dup2(null, 2)
