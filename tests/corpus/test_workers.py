@@ -254,12 +254,15 @@ def test_a_worker_killed_between_two_results_is_explained() -> None:
 
 
 PARENT = """
+import signal
 import sys
 from pathlib import Path
 from tests.corpus.test_workers import note_and_sleep
 from mmf_muvla.corpus.workers import ordered_map
 
 if __name__ == "__main__":
+    # What a shell starts in the background ignores the keyboard.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     list(ordered_map(note_and_sleep, range(10), 2, Path, (sys.argv[1],)))
 """
 
