@@ -48,6 +48,7 @@ def make_pipeline(config: BuildConfig) -> Pipeline:
     retrieved, scores, used = (build / "retrieve" / name for name in (SENTENCE_FILE, SCORE_FILE, USED_FILE))
     phrases = build / "phrases" / PHRASES_FILE
     links = build / "link" / LINKS_FILE
+    pairing = config.pairing if config.pairing.source == "captions" else None
 
     def run_regions(work: Work) -> dict[str, int]:
         return import_regions(
@@ -75,11 +76,12 @@ def make_pipeline(config: BuildConfig) -> Pipeline:
         return retrieve_sentences(
             store,
             build / "embed",
-            owners if config.retrieval.exclude_own else None,
+            owners if config.retrieval.exclude_own or pairing else None,
             config.query,
             config.embedding,
             config.retrieval,
             work,
+            pairing,
         )
 
     def run_pack(_: Work) -> dict[str, int]:
@@ -130,7 +132,7 @@ def make_pipeline(config: BuildConfig) -> Pipeline:
             name="retrieve",
             version=2,
             inputs={},
-            parameters={**asdict(config.query), **_search_parameters(config.retrieval)},
+            parameters={**asdict(config.query), **_pair_parameters(config)},
             settings=_only(config.retrieval, "images_at_once", "device"),
             after=("regions", "embed"),
             libraries=("sentence-transformers", "transformers", "torch", "numpy", "faiss-cpu"),
@@ -171,6 +173,14 @@ def make_pipeline(config: BuildConfig) -> Pipeline:
         ),
     ]
     return Pipeline(build, stages, count_workers(config.num_workers))
+
+
+def _pair_parameters(config: BuildConfig) -> dict[str, Any]:
+    if config.pairing.source == "retrieval":
+        return _search_parameters(config.retrieval)
+    # Nothing is searched for: how that would be done does not count.
+    unsearched = RetrievalOptions(k=config.retrieval.k)
+    return {**_search_parameters(unsearched), "pairing": asdict(config.pairing)}
 
 
 def _search_parameters(retrieval: RetrievalOptions) -> dict[str, Any]:

@@ -56,6 +56,7 @@ class SentenceOptions:
         column: where the sentence is: of ``tsv``, a number from 0 (``null``: 0); of ``jsonl`` and ``parquet``, a name
             (``null``: the first there is of ``sentence``, ``caption`` and ``text``).
         image_id_column: where it says which image a sentence belongs to; ``null`` where that is unknown or unwanted.
+            ``retrieval.exclude_own`` and ``pairing.source: captions`` need it.
         min_words, max_words: sentences with fewer or more words are left out.
     """
 
@@ -134,7 +135,7 @@ class RetrievalOptions:
     """How sentences are searched.
 
     Attributes:
-        k: sentences per image.
+        k: sentences per image, also of given pairs (see :class:`PairingOptions`).
         index: ``exact`` (all sentences are compared, on CPU or GPUs), or an index of FAISS, on the CPU: ``flat`` (exact
             as well), ``ivf``, ``hnsw``.
         faiss: parameters of FAISS.
@@ -149,6 +150,25 @@ class RetrievalOptions:
     exclude_own: bool = False
     images_at_once: int = 131072
     device: str = "auto"
+
+
+@dataclass
+class PairingOptions:
+    """Where an image's sentences come from.
+
+    Attributes:
+        source: ``retrieval``, the K most similar ones; or ``captions``, K of the image's own, for systems that learn
+            from true pairs; needs ``sentence_options.image_id_column``. An image with more than K gets the first K of
+            the files, one with fewer gets them in turn.
+        true_fraction: with ``captions``, the share of images that get their own. Which do, a hash of the seed and the
+            image's id decides, so that those of a smaller share are among those of a larger one. All other images get K
+            sentences that are not their own, drawn from all sentences.
+        seed: of both.
+    """
+
+    source: str = "retrieval"
+    true_fraction: float = 1.0
+    seed: int = 0
 
 
 @dataclass
@@ -208,6 +228,7 @@ class BuildConfig:
     embedding: EmbeddingOptions = field(default_factory=EmbeddingOptions)
     query: QueryOptions = field(default_factory=QueryOptions)
     retrieval: RetrievalOptions = field(default_factory=RetrievalOptions)
+    pairing: PairingOptions = field(default_factory=PairingOptions)
     phrases: PhraseOptions = field(default_factory=PhraseOptions)
     link: LinkOptions = field(default_factory=LinkOptions)
 
@@ -250,6 +271,7 @@ _CHOICES: dict[str, Sequence[str]] = {
     "region_options.rect_scale": ("auto", "original", "detector"),
     "sentence_options.format": ("auto", "text", "tsv", "jsonl", "parquet"),
     "retrieval.index": ("exact", "flat", "ivf", "hnsw"),
+    "pairing.source": ("retrieval", "captions"),
     "embedding.dtype": ("float16", "float32"),
     "embedding.compute_dtype": ("float32", "bfloat16", "float16"),
     "query.order": ("frequency", "confidence", "alphabetical"),
@@ -274,6 +296,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "retrieval.faiss.efSearch": (1, 10**6),
     "retrieval.faiss.sentences_per_index": (1000, 10**9),
     "retrieval.faiss.train_size": (1000, 10**9),
+    "pairing.true_fraction": (0, 1),
+    "pairing.seed": (0, 2**32),
     "phrases.batch_size": (1, 10**6),
     "link.max_words": (0, 10**9),
     "link.head_weight": (0, 1000),
@@ -448,11 +472,19 @@ def _check_sentences(config: BuildConfig) -> None:
             "lines of plain text do not say which image they belong to",
             "Use tsv, jsonl or parquet, or leave it out",
         )
-    if config.retrieval.exclude_own and options.image_id_column is None:
+    for wanted, option in (
+        (config.retrieval.exclude_own, "retrieval.exclude_own=True"),
+        (config.pairing.source == "captions", "pairing.source=captions"),
+    ):
+        if wanted and options.image_id_column is None:
+            raise InputError(
+                option, "it is not known which image a sentence belongs to", "Set sentence_options.image_id_column"
+            )
+    if config.retrieval.exclude_own and config.pairing.source == "captions":
         raise InputError(
-            "retrieval.exclude_own=True",
-            "it is not known which image a sentence belongs to",
-            "Set sentence_options.image_id_column",
+            "pairing.source=captions",
+            "gives images their own sentences, which retrieval.exclude_own=true forbids",
+            "Set retrieval.exclude_own=false",
         )
 
 

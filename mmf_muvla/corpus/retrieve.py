@@ -1,9 +1,9 @@
-"""Stage *retrieve*: for each image the K sentences whose embeddings are nearest to its tags'."""
+"""Stage *retrieve*: for each image the K sentences whose embeddings are nearest to its tags', or K that are given."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from mmf_muvla.corpus.arrow import ListColumn, read_batches
-from mmf_muvla.corpus.config import EmbeddingOptions, QueryOptions, RetrievalOptions
+from mmf_muvla.corpus.arrow import ListColumn
+from mmf_muvla.corpus.config import EmbeddingOptions, PairingOptions, QueryOptions, RetrievalOptions
 from mmf_muvla.corpus.embed import Embedder, devices_of, embedding_workers, start_embedder
 from mmf_muvla.corpus.embeddings import Embeddings
 from mmf_muvla.corpus.faiss_search import INDEX_NAME, build_indexes, search_indexes
 from mmf_muvla.corpus.files import publish_file
+from mmf_muvla.corpus.owners import Owners, image_digests
+from mmf_muvla.corpus.pairing import GivenPairs
 from mmf_muvla.corpus.parts import (
     chunks,
     forget_steps,
@@ -55,6 +57,7 @@ def retrieve_sentences(
     embedding: EmbeddingOptions,
     retrieval: RetrievalOptions,
     work: Work,
+    pairing: PairingOptions | None = None,
 ) -> dict[str, int]:
     """Find the sentences of every image.
 
@@ -64,25 +67,33 @@ def retrieve_sentences(
     Args:
         store: region store.
         embeddings: folder of the sentences' embeddings, as the stage *embed* leaves it.
-        owners: table of the images that sentences belong to, where these must not be retrieved for them.
+        owners: table of the images that sentences belong to, where these must not be retrieved for them, or where
+            ``pairing`` is given.
         query: how tags become text.
         embedding: the model that the sentences were embedded with.
         retrieval: how many sentences, and how they are searched.
         work: folder, progress, workers.
+        pairing: which images get their own sentences, and which some of others; ``None``: sentences are searched.
 
     Returns:
-        Counts: images, queries (distinct texts, within some thousand images), sentences_used (distinct sentences),
-        searched_again (queries whose first result could not be proved exact), not_found (images for which an
-        approximate index found fewer than K sentences, and that were searched for exactly).
+        Counts: images, queries (distinct texts, within some thousand images), sentences_used (distinct sentences).
+        Where they are searched, searched_again (queries whose first result could not be proved exact), not_found
+        (images for which an approximate index found fewer than K sentences, and that were searched for exactly); else
+        with_own (images that got their own).
 
     Raises:
-        InputError: there are too few sentences, an image has too many of its own, or the model, a device or FAISS's
-            parameters cannot be used.
+        InputError: there are too few sentences, an image has too many of its own or lacks some that it should get, or
+            the model, a device or FAISS's parameters cannot be used.
     """
     folder = work.folder
     regions = RegionStore(store)
     pool = Embeddings.of_folder(embeddings)
     check_that_enough(pool, retrieval.k)
+    pairs = None
+    if pairing:
+        assert owners is not None
+        # Before anything is embedded: here it is found out if images have no sentences.
+        pairs = GivenPairs(regions, owners, len(pool), retrieval.k, pairing)
 
     def embed() -> dict[str, int]:
         return _embed_queries(regions, query, embedding, work)
@@ -92,13 +103,14 @@ def retrieve_sentences(
             return {"indexes": build_indexes(pool, retrieval.index, retrieval.faiss, folder, progress)}
 
     def search() -> dict[str, int]:
-        return _search(pool, owners, retrieval, work)
+        find = partial(_pair_part, pool, pairs) if pairs else _searcher(pool, owners, retrieval, work)
+        return _find(find, len(pool), retrieval.images_at_once, work)
 
     def join() -> dict[str, int]:
         return _join(folder, (len(regions), retrieval.k), len(pool))
 
     counts = once(folder, "queries", embed)
-    if retrieval.index != "exact":
+    if retrieval.index != "exact" and not pairs:
         once(folder, "index", index)
     counts |= once(folder, "searched", search)
     counts |= once(folder, "joined", join)
@@ -146,17 +158,27 @@ def _embed_part(embedder: Embedder, images: list[tuple[str, str]], path: Path) -
     arrays = {
         "embedding": embedder.embed(list(numbers)),
         "query_of_image": query_of_image,
-        "image": _digests(image_ids),
+        "image": image_digests(image_ids),
     }
     with publish_part(path, ".safetensors") as file:
         save_file(arrays, file)
     return {"images": len(texts), "queries": len(numbers)}
 
 
-def _search(pool: Embeddings, table: Path | None, options: RetrievalOptions, work: Work) -> dict[str, int]:
+def _find(
+    find: Callable[[Sequence[Path], Any, Path], dict[str, int]], pool_size: int, images_at_once: int, work: Work
+) -> dict[str, int]:
+    """Find the sentences of all images, as many at once as is wanted; each time the embeddings are read once.
+
+    Args:
+        find: writes a part of the results for some parts of the queries, and advances a progress bar by the number of
+            sentences that it has compared, or leaves that to be done here; returns counts.
+        pool_size: how many sentences there are.
+        images_at_once: see :class:`~mmf_muvla.corpus.config.RetrievalOptions`.
+        work: folder, progress.
+    """
     queries = part_files(work.folder, _QUERIES, ".safetensors")
-    owners = _Owners(table, np.concatenate([_tensor(file, "image") for file in queries])) if table else None
-    together = max(1, options.images_at_once // len(_tensor(queries[0], "image")))
+    together = max(1, images_at_once // len(_tensor(queries[0], "image")))
     grouping = {"parts": together}
     if once(work.folder, _GROUPED, lambda: grouping) != grouping:
         # Of a run that was told to search for more at once, or for fewer: its parts hold other images.
@@ -164,33 +186,40 @@ def _search(pool: Embeddings, table: Path | None, options: RetrievalOptions, wor
         forget_steps(work.folder, _GROUPED)
         once(work.folder, _GROUPED, lambda: grouping)
     groups = [queries[start : start + together] for start in range(0, len(queries), together)]
-    totals = {"searched_again": 0, "not_found": 0}
-    with work.progress.bar(len(pool) * len(groups), "retrieve", "sentence") as progress:
+    totals = Counter[str]()
+    with work.progress.bar(pool_size * len(groups), "retrieve", "sentence") as progress:
         for number, files in enumerate(groups):
-            search = partial(_search_part, pool, owners, options, files, progress)
-            note = make_part(work.folder, _RESULTS, number, search)
+            totals.update(make_part(work.folder, _RESULTS, number, partial(find, files, progress)))
             # Not at all advanced where the part was there.
-            progress.update(len(pool) * (number + 1) - progress.n)
-            for name in totals:
-                totals[name] += note[name]
-    return totals
+            progress.update(pool_size * (number + 1) - progress.n)
+    return dict(totals)
+
+
+def _searcher(
+    pool: Embeddings, table: Path | None, options: RetrievalOptions, work: Work
+) -> Callable[[Sequence[Path], Any, Path], dict[str, int]]:
+    owners = None
+    if table:
+        queries = part_files(work.folder, _QUERIES, ".safetensors")
+        owners = Owners(table, np.concatenate([_tensor(file, "image") for file in queries]))
+        if owners.most_of_one_image > _MOST_OF_ONE_IMAGE:
+            raise InputError(
+                "sentence_options.image_id_column",
+                f"an image of the corpus has {owners.most_of_one_image} sentences of its own",
+                "Name the column that tells images apart, or set retrieval.exclude_own=false",
+            )
+    return partial(_search_part, pool, owners, options)
 
 
 def _search_part(
     pool: Embeddings,
-    owners: _Owners | None,
+    owners: Owners | None,
     options: RetrievalOptions,
     files: Sequence[Path],
     progress: Any,
     path: Path,
 ) -> dict[str, int]:
-    parts = [load_file(file) for file in files]
-    queries = np.concatenate([part["embedding"] for part in parts])
-    firsts = np.cumsum([0, *(len(part["embedding"]) for part in parts)])
-    query_of_image = np.concatenate(
-        [part["query_of_image"] + first for part, first in zip(parts, firsts, strict=False)]
-    )
-    images = np.concatenate([part["image"] for part in parts])
+    queries, query_of_image, images = _load_queries(files)
     k = min(options.k + (owners.most_of_one_image if owners else 0), len(pool))
     note = {"searched_again": 0, "not_found": 0}
     if options.index == "exact":
@@ -207,11 +236,33 @@ def _search_part(
         note["not_found"] = int(np.isin(query_of_image, incomplete).sum())
     ids, scores = ids[query_of_image], scores[query_of_image]
     if owners:
-        ids, scores = owners.leave_out(images, ids, scores, options.k)
+        ids, scores = _leave_out(owners, images, ids, scores, options.k)
+    _save_results(path, ids, scores)
+    return note
+
+
+def _pair_part(pool: Embeddings, pairs: GivenPairs, files: Sequence[Path], _: Any, path: Path) -> dict[str, int]:
+    queries, query_of_image, images = _load_queries(files)
+    given = pairs.sentences(images)
+    _save_results(path, *rescore(queries[query_of_image], pool, given, given.shape[1]))
+    return {"with_own": int(pairs.get_own(images).sum())}
+
+
+def _load_queries(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Embeddings of queries, float32 [q, d]; the query of each image, int64 [n]; the images' digests, uint64 [n]."""
+    parts = [load_file(file) for file in files]
+    firsts = np.cumsum([0, *(len(part["embedding"]) for part in parts)])
+    return (
+        np.concatenate([part["embedding"] for part in parts]),
+        np.concatenate([part["query_of_image"] + first for part, first in zip(parts, firsts, strict=False)]),
+        np.concatenate([part["image"] for part in parts]),
+    )
+
+
+def _save_results(path: Path, ids: np.ndarray, scores: np.ndarray) -> None:
     arrays = {"sentence": np.ascontiguousarray(ids), "score": np.ascontiguousarray(scores)}
     with publish_part(path, ".safetensors") as file:
         save_file(arrays, file)
-    return note
 
 
 def _tensor(path: Path, name: str) -> np.ndarray:
@@ -219,74 +270,31 @@ def _tensor(path: Path, name: str) -> np.ndarray:
         return file.get_tensor(name)
 
 
-class _Owners:
-    """Which sentences belong to which image, in 16 bytes a sentence that belongs to one of the corpus.
+def _leave_out(
+    owners: Owners, images: np.ndarray, ids: np.ndarray, scores: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first ``k`` of each image's sentences that are not its own.
 
     Args:
-        table: the table of owners that the stage *sentences* writes.
-        images: digests of the corpus's images, uint64 [n].
-
-    Attributes:
-        most_of_one_image: the largest number of sentences that an image has.
-
-    Raises:
-        InputError: that number is so large that images cannot be what the table names.
+        owners: which are.
+        images: digests of the images' ids, uint64 [n].
+        ids, scores: what was found for them, best first [n, at least k + most_of_one_image].
+        k: how many to keep.
     """
-
-    def __init__(self, table: Path, images: np.ndarray):
-        images = np.sort(images)
-        digests, rows = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
-        for batch in read_batches([table]):
-            digest = _digests(batch.column("image_id").to_pylist())
-            place = np.minimum(np.searchsorted(images, digest), len(images) - 1)
-            known = images[place] == digest
-            digests.append(digest[known])
-            rows.append(batch.column("pool_row").to_numpy()[known])
-        image, row = np.concatenate(digests), np.concatenate(rows)
-        order = np.lexsort((row, image))
-        image, row = image[order], row[order]
-        # An image may have the same sentence twice.
-        is_new = np.ones(len(row), bool)
-        is_new[1:] = (image[1:] != image[:-1]) | (row[1:] != row[:-1])
-        self._image, self._row = image[is_new], row[is_new]
-        _, counts = np.unique(self._image, return_counts=True)
-        self.most_of_one_image = int(counts.max(initial=0))
-        if self.most_of_one_image > _MOST_OF_ONE_IMAGE:
-            raise InputError(
-                "sentence_options.image_id_column",
-                f"an image of the corpus has {self.most_of_one_image} sentences of its own",
-                "Name the column that tells images apart, or set retrieval.exclude_own=false",
-            )
-
-    def leave_out(
-        self, images: np.ndarray, ids: np.ndarray, scores: np.ndarray, k: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The first ``k`` of each image's sentences that are not its own.
-
-        Args:
-            images: digests of the images' ids, uint64 [n].
-            ids, scores: what was found for them, best first [n, at least k + most_of_one_image].
-            k: how many to keep.
-        """
-        begins, ends = (np.searchsorted(self._image, images, side) for side in ("left", "right"))
-        own = np.zeros(ids.shape, bool)
-        for place in range(self.most_of_one_image):
-            has = begins + place < ends
-            own[has] |= ids[has] == self._row[(begins + place)[has]][:, None]
-        # Stable: what is not its own comes first, in the order of the scores.
-        order = np.argsort(own, axis=1, kind="stable")[:, :k]
-        if np.take_along_axis(own, order, axis=1).any():
-            raise InputError(
-                f"retrieval.k={k}",
-                f"an image has {self.most_of_one_image} sentences of its own, and fewer than {k} others are left",
-                "Give more text, lower retrieval.k, or set retrieval.exclude_own=false",
-            )
-        return np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
-
-
-def _digests(image_ids: Sequence[str]) -> np.ndarray:
-    joined = b"".join(hashlib.blake2b(image_id.encode(), digest_size=8).digest() for image_id in image_ids)
-    return np.frombuffer(joined, np.uint64).copy()
+    begins, ends = owners.spans(images)
+    own = np.zeros(ids.shape, bool)
+    for place in range(owners.most_of_one_image):
+        has = begins + place < ends
+        own[has] |= ids[has] == owners.rows[(begins + place)[has]][:, None]
+    # Stable: what is not its own comes first, in the order of the scores.
+    order = np.argsort(own, axis=1, kind="stable")[:, :k]
+    if np.take_along_axis(own, order, axis=1).any():
+        raise InputError(
+            f"retrieval.k={k}",
+            f"an image has {owners.most_of_one_image} sentences of its own, and fewer than {k} others are left",
+            "Give more text, lower retrieval.k, or set retrieval.exclude_own=false",
+        )
+    return np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
 def _join(folder: Path, shape: tuple[int, int], pool_size: int) -> dict[str, int]:

@@ -75,7 +75,7 @@ class CorpusItem:
     Attributes:
         regions: the image's n regions.
         tags: the object tag of every region [n].
-        sentence_ids: what to ask :meth:`Corpus.sentence` for, best first, int64 [K].
+        sentence_ids: what to ask :meth:`Corpus.sentence` for, best first, int64 [K]; distinct where they were searched.
         scores: cosine similarity of tags and sentence, float32 [K].
         link_phrase: for every region the phrase of the sentence that means it, -1 where none does, int16 [K, n].
         link_similarity: how similar that phrase is to the region's class, 0 to 1, float32 [K, n].

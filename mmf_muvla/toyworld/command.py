@@ -74,6 +74,8 @@ def _summary(out: str, manifest: Mapping[str, Any], seconds: float) -> str:
     lines += [
         f"  {'captions.txt':<18} {counts['captions']:>7,} sentences",
         f"  {'books.txt':<18} {counts['books']:>7,} sentences",
+        f"  {'captions_true':<18} {counts['captions_true']:>7,} true captions of regions/",
+        f"  {'words.txt':<18} {counts['words']:>7,} words, all that occur",
         f"  {'heldout_pairs':<18} {counts['heldout_pairs']:>7,} true captions",
         f"  {'vqa2/':<18} {_per_split(counts['questions'])} questions",
         f"  {'nlvr2/':<18} {_per_split(counts['comparisons'])} sentences about two images",

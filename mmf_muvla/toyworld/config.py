@@ -30,6 +30,7 @@ class ToyWorldConfig:
     Attributes:
         seed: of everything but the detector's network, which is always the same.
         scenes: images of the image-only corpus (``regions/``).
+        true_captions: captions of each of them, for systems that learn from true pairs.
         captions: sentences of the caption corpus, told of scenes that no image shows.
         books: sentences of the book-like corpus.
         heldout_scenes: images for held-out image-sentence matching (``regions_heldout/``).
@@ -45,11 +46,15 @@ class ToyWorldConfig:
         colour_habit: probability that an object has a usual colour of its category; in the tasks' scenes
             all colours are equally likely, so that a colour must be seen.
         crowd_probability: probability that a scene has a group of one category; the tasks have twice as many.
+        stray_probability: probability that an object is of any category, wherever it lives. Without strays the kind of
+            place alone tells nearly all pairs of image and sentence apart, and matching learns nothing about objects.
+            The tasks' scenes have none: there the kind of place must not help.
         detector: how good the simulated detector is.
     """
 
     seed: int = 0
     scenes: int = 2400
+    true_captions: int = 5
     captions: int = 6000
     books: int = 6000
     heldout_scenes: int = 300
@@ -72,6 +77,7 @@ class ToyWorldConfig:
     pictures: int = 60
     colour_habit: float = 0.5
     crowd_probability: float = 0.4
+    stray_probability: float = 0.5
     detector: DetectorConfig = field(default_factory=DetectorConfig)
 
     def of_split(self, task: str, things: str, split: str) -> int:
@@ -85,14 +91,14 @@ class ToyWorldConfig:
         return min(1.0, 2 * self.crowd_probability)
 
     def __post_init__(self) -> None:
-        for name in ("scenes", "captions", "books", "heldout_scenes", "heldout_captions"):
+        for name in ("scenes", "true_captions", "captions", "books", "heldout_scenes", "heldout_captions"):
             _check(name, getattr(self, name), 1, 900_000)
         for name in ("seed", "pictures"):
             _check(name, getattr(self, name), 0, 2**31 - 1)
         for (task, things), least in _LEAST_NUMBERS.items():
             for split in SPLITS:
                 _check(f"{task}_{split}_{things}", self.of_split(task, things, split), least, 900_000)
-        for name in ("colour_habit", "crowd_probability"):
+        for name in ("colour_habit", "crowd_probability", "stray_probability"):
             _check(name, getattr(self, name), 0.0, 1.0)
         for name in ("missed", "doubled", "misnamed", "attributes"):
             _check(f"detector.{name}", getattr(self.detector, name), 0.0, 1.0)

@@ -76,6 +76,7 @@ def generate_scenes(
     colour_habit: float,
     crowd_probability: float,
     themes: Sequence[Theme] = tuple(THEMES.values()),
+    stray_probability: float = 0.0,
 ) -> Iterator[Scene]:
     """Make ``count`` scenes.
 
@@ -87,16 +88,19 @@ def generate_scenes(
             colours are equally likely.
         crowd_probability: probability that a scene holds a group of one gregarious category.
         themes: the kinds of place to choose from.
+        stray_probability: probability that an object (not of a group) is of any category at all, wherever it lives.
     """
     for number in range(count):
         theme = rng.choice(themes)
         width, height = rng.choice(PICTURE_SIZES)
-        names = _choose_categories(rng, theme, crowd_probability)
+        names = _choose_categories(rng, theme, crowd_probability, stray_probability)
         objects = _place(rng, theme, width, height, names, colour_habit)
         yield Scene(str(first_image_id + number), theme.name, width, height, objects)
 
 
-def _choose_categories(rng: random.Random, theme: Theme, crowd_probability: float) -> list[str]:
+def _choose_categories(
+    rng: random.Random, theme: Theme, crowd_probability: float, stray_probability: float
+) -> list[str]:
     """Category names of one scene's objects, repeats included."""
     total = rng.choices(range(MIN_OBJECTS, MAX_OBJECTS + 1), _OBJECT_COUNT_WEIGHTS)[0]
     pool = {name: 3.0 for name in theme.typical} | {name: 1.0 for name in theme.occasional}
@@ -106,9 +110,13 @@ def _choose_categories(rng: random.Random, theme: Theme, crowd_probability: floa
         names += [crowd] * min(rng.randint(2, 4), total - 1)
         del pool[crowd]
     while len(names) < total and pool:
-        name = rng.choices(list(pool), list(pool.values()))[0]
+        # No chance is drawn where there are no strays: worlds without them stay as they are.
+        if stray_probability and rng.random() < stray_probability:
+            name = rng.choice([name for name in CATEGORIES if name not in names])
+        else:
+            name = rng.choices(list(pool), list(pool.values()))[0]
         names.append(name)
-        del pool[name]
+        pool.pop(name, None)
     return names
 
 

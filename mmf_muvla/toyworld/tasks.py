@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from mmf_muvla.toyworld.entailment import KINDS as ENTAILMENT_KINDS
 from mmf_muvla.toyworld.entailment import Entailment, hypothesise
 from mmf_muvla.toyworld.expressions import KINDS as EXPRESSION_KINDS
 from mmf_muvla.toyworld.expressions import Expression, refer
-from mmf_muvla.toyworld.questions import KIND_SHARES, Question, ask
+from mmf_muvla.toyworld.questions import KIND_SHARES, Question, all_answers, ask
 from mmf_muvla.toyworld.scenes import Scene, generate_scenes
 from mmf_muvla.toyworld.writers import write_answer_vocabulary, write_json_lines, write_vqa_imdb
 
@@ -42,6 +42,15 @@ class Tasks:
     comparisons: dict[str, list[Comparison]]
     entailments: dict[str, list[Entailment]]
     expressions: dict[str, list[Expression]]
+
+    def texts(self) -> Iterator[str]:
+        """Everything that the tasks say or ask, answers included, in their own words."""
+        for split in SPLITS:
+            yield from (it.text for it in self.questions[split])
+            yield from (it.sentence for it in self.comparisons[split])
+            yield from (it.hypothesis for it in self.entailments[split])
+            yield from (it.text for it in self.expressions[split])
+        yield from all_answers()
 
     def counts(self) -> dict[str, dict[str, dict[str, int]]]:
         """How many examples of each kind there are, by task and split."""

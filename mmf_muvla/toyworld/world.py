@@ -6,7 +6,8 @@ import dataclasses
 import json
 import logging
 import random
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from mmf_muvla.toyworld.detector import detect
 from mmf_muvla.toyworld.pictures import draw_scene
 from mmf_muvla.toyworld.scenes import Scene, generate_scenes
 from mmf_muvla.toyworld.tasks import make_tasks, write_tasks
+from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, SIZES
 from mmf_muvla.toyworld.writers import write_json_lines, write_lines, write_vinvl_folder
 
 logger = logging.getLogger(__name__)
 
 _FORMAT = "muvla-toyworld"
-_VERSION = 2
+_VERSION = 3
 _FIRST_IDS = {"regions": 1_000_001, "regions_heldout": 2_000_001}
 
 
@@ -81,8 +83,7 @@ def _write_world(folder: Path, config: ToyWorldConfig) -> dict[str, Any]:
         return random.Random(f"{config.seed}/{name}")
 
     def ordinary_scenes(name: str, count: int) -> list[Scene]:
-        habits = (config.colour_habit, config.crowd_probability)
-        return list(generate_scenes(stream(f"scenes/{name}"), count, _FIRST_IDS[name], *habits))
+        return list(_scenes(stream(f"scenes/{name}"), config, count, _FIRST_IDS[name]))
 
     images = {
         "regions": ordinary_scenes("regions", config.scenes),
@@ -102,10 +103,16 @@ def _write_world(folder: Path, config: ToyWorldConfig) -> dict[str, Any]:
     books = book_corpus(stream("books"), config.books)
     write_lines(folder / "books.txt", books)
 
-    pairs = _heldout_pairs(stream("pairs"), images["regions_heldout"], config.heldout_captions)
+    true_pairs = _true_pairs(stream("captions_true"), images["regions"], config.true_captions)
+    write_json_lines(folder / "captions_true.jsonl", true_pairs)
+    pairs = _true_pairs(stream("pairs"), images["regions_heldout"], config.heldout_captions)
     write_json_lines(folder / "heldout_pairs.jsonl", pairs)
 
     write_tasks(folder, tasks, stream("annotators"))
+
+    told = [pair["caption"] for pair in true_pairs]
+    words = _words([*captions, *books, *told, *tasks.texts(), *CATEGORIES, *COLOURS, *SIZES])
+    write_lines(folder / "words.txt", words)
 
     drawn = images["regions"][: config.pictures] + images["regions_heldout"]
     (folder / "pictures").mkdir()
@@ -123,6 +130,8 @@ def _write_world(folder: Path, config: ToyWorldConfig) -> dict[str, Any]:
             "regions": region_counts,
             "captions": len(captions),
             "books": len(books),
+            "captions_true": len(true_pairs),
+            "words": len(words),
             "heldout_pairs": len(pairs),
             **tasks.counts(),
             "pictures": len(drawn),
@@ -133,6 +142,11 @@ def _write_world(folder: Path, config: ToyWorldConfig) -> dict[str, Any]:
     return manifest
 
 
+def _words(texts: Iterable[str]) -> list[str]:
+    """Every word of the texts once, in lower case and alphabetical order."""
+    return sorted({word for text in texts for word in re.findall(r"\w+", text.lower())})
+
+
 def _size(path: Path) -> int:
     """Bytes of a file, or of the files in a folder."""
     return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
@@ -141,10 +155,23 @@ def _size(path: Path) -> int:
 def _endless_scenes(rng: random.Random, config: ToyWorldConfig) -> Iterator[Scene]:
     """Scenes that nobody draws and no detector sees."""
     while True:
-        yield from generate_scenes(rng, 100, 0, config.colour_habit, config.crowd_probability)
+        yield from _scenes(rng, config, 100, 0)
 
 
-def _heldout_pairs(rng: random.Random, scenes: list[Scene], captions: int) -> list[dict[str, str]]:
+def _scenes(rng: random.Random, config: ToyWorldConfig, count: int, first_image_id: int) -> Iterator[Scene]:
+    """Scenes that are no task's."""
+    return generate_scenes(
+        rng,
+        count,
+        first_image_id,
+        config.colour_habit,
+        config.crowd_probability,
+        stray_probability=config.stray_probability,
+    )
+
+
+def _true_pairs(rng: random.Random, scenes: list[Scene], captions: int) -> list[dict[str, str]]:
+    """So many true captions of every scene."""
     return [
         {"image_id": scene.image_id, "caption": caption}
         for scene in scenes

@@ -117,10 +117,88 @@ def test_done_stages_are_skipped(copy: Path, world: Any, capsys: pytest.CaptureF
         ("num_workers=3", []),
         ("retrieval.faiss.nprobe=9", []),
         ("retrieval.index=flat", ["retrieve", "phrases", "link", "pack"]),
+        ("pairing.true_fraction=0.5", []),
+        ("pairing.seed=3", []),
     ],
 )
 def test_options_redo_what_depends_on_them(change: str, redone: list[str], built_corpus: Path, world: Any) -> None:
     assert list(to_do([*world.arguments(built_corpus), change])) == redone
+
+
+def test_given_pairs_leave_what_is_retrieved_as_it_was(built_corpus: Path) -> None:
+    """A corpus that was built when there was no such option has not to be built again."""
+    manifest = json.loads((built_corpus / "build" / "retrieve" / "manifest.json").read_text())
+    assert set(manifest["made_from"]["parameters"]) == {
+        *("order", "separator", "min_confidence", "unique", "attributes"),
+        *("k", "index", "exclude_own"),
+    }
+
+
+@pytest.fixture(scope="module")
+def captioned(world: Any, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What to add to the world's arguments to build from its sentences as captions, one to four of each image."""
+    path = tmp_path_factory.mktemp("captions") / "captions.tsv"
+    owners = [image.image_id for image in world.images]
+    owners += [image_id for image_id in owners[::4] for _ in range(3)]
+    lines = [f"{owner}\t{sentence}\n" for owner, sentence in zip(owners, world.sentences, strict=False)]
+    path.write_text("".join(lines))
+    options = ["format=tsv", "column=1", "image_id_column=0"]
+    return [f"sentences={path}", *(f"sentence_options.{option}" for option in options), "pairing.source=captions"]
+
+
+@pytest.fixture(scope="module")
+def caption_corpus(world: Any, captioned: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of true pairs; to be read only."""
+    out = tmp_path_factory.mktemp("captions") / "built"
+    build_command([*world.arguments(out), *captioned])
+    return out
+
+
+def test_own_captions_become_a_corpus(caption_corpus: Path, captioned: list[str], world: Any) -> None:
+    corpus = Corpus(caption_corpus)
+    own: dict[str, list[str]] = {}
+    for line in Path(captioned[0].removeprefix("sentences=")).read_text().splitlines():
+        image_id, sentence = line.split("\t")
+        own.setdefault(image_id, []).append(sentence)
+    for index, image in enumerate(world.images):
+        texts = [corpus.sentence(number).text for number in corpus[index].sentence_ids]
+        assert sorted(texts) == sorted((own[image.image_id] * 3)[:3])
+        assert (np.diff(corpus[index].scores) <= 0).all()
+    assert {len(sentences) for sentences in own.values()} == {1, 4}
+    assert corpus.counts["sentences_used"] == corpus.num_sentences < corpus.counts["sentences"] == 105
+    assert corpus.counts["links"] > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("pairing.true_fraction=0.5", "pairing.true_fraction: 1.0 became 0.5"),
+        ("pairing.true_fraction=1", ""),
+        ("pairing.seed=3", "pairing.seed: 0 became 3"),
+        ("pairing.source=retrieval", "pairing: {'source': 'captions', 'true_fraction': 1.0, 'seed': 0} became None"),
+        ("retrieval.k=2", "k: 3 became 2"),
+        ("retrieval.index=ivf", ""),
+    ],
+)
+def test_pairs_redo_what_depends_on_them(
+    change: str, reason: str, caption_corpus: Path, captioned: list[str], world: Any
+) -> None:
+    reasons = to_do([*world.arguments(caption_corpus), *captioned, change])
+    assert list(reasons) == (["retrieve", "phrases", "link", "pack"] if reason else [])
+    assert reasons.get("retrieve", "") == reason
+
+
+def test_killed_builds_of_given_pairs(
+    world: Any, captioned: list[str], repository: Path, offline_environment: dict[str, str], tmp_path: Path
+) -> None:
+    driver = [sys.executable, str(repository / "tests/corpus/killed_builds.py"), str(tmp_path), "8", "1"]
+    arguments = [*world.arguments(tmp_path)[1:], *captioned, "pairing.true_fraction=0.5"]
+    environment = {**offline_environment, "OMP_NUM_THREADS": "1"}
+    output = subprocess.run([*driver, *arguments], env=environment, capture_output=True, text=True, timeout=600)
+    assert output.returncode == 0, output.stderr
+    result = json.loads(output.stdout.splitlines()[-1])
+    assert result["differing"] == []
+    assert result["killed"]["retrieve"] >= 1
 
 
 def test_changed_option_leads_to_another_corpus(copy: Path, built_corpus: Path, world: Any) -> None:

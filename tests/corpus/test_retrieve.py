@@ -9,7 +9,7 @@ import pytest
 
 from mmf_muvla.corpus import retrieve
 from mmf_muvla.corpus.arrow import TableWriter
-from mmf_muvla.corpus.config import EmbeddingOptions, FaissOptions, QueryOptions, RetrievalOptions
+from mmf_muvla.corpus.config import EmbeddingOptions, FaissOptions, PairingOptions, QueryOptions, RetrievalOptions
 from mmf_muvla.corpus.embed import Embedder
 from mmf_muvla.corpus.embeddings import Embeddings
 from mmf_muvla.corpus.query import query_text
@@ -298,6 +298,126 @@ def test_owners_that_are_not_in_the_corpus(
     table = owners_table(tmp_path / "owners.arrow", owners)
     retrieve_sentences(store, pool, table, QueryOptions(), EMBEDDING, options(), work("with"))
     assert contents(work("with").folder) == contents(work("without").folder)
+
+
+# --- Given pairs ----------------------------------------------------------------------------------------------------
+
+# Of four, of one, and of two that another image has as well; the best and the worst, in no order.
+OWN = {
+    image: [[47, 3, 20, 9], [30], [11, 5], [5, 40]][number % 4] + ([number] if number > 5 else [])
+    for number, image in enumerate(IMAGES)
+}
+
+
+def given(
+    store: Path, pool: Path, table: Path, work: Any, fraction: float = 1.0, seed: int = 0, **values: Any
+) -> dict[str, int]:
+    pairing = PairingOptions("captions", fraction, seed)
+    return retrieve_sentences(store, pool, table, QueryOptions(), EMBEDDING, options(**values), work, pairing)
+
+
+@pytest.fixture
+def own_table(tmp_path: Path) -> Path:
+    return owners_table(tmp_path / "owners.arrow", [(image, row) for image, rows in OWN.items() for row in rows])
+
+
+@pytest.mark.usefixtures("one_model", "small_parts")
+@pytest.mark.parametrize("images_at_once", [4, 1000])
+def test_own_sentences_with_their_scores(
+    images_at_once: int, store: Path, pool: Path, own_table: Path, embedder: Embedder, vectors: np.ndarray, work: Any
+) -> None:
+    counts = given(store, pool, own_table, work(), images_at_once=images_at_once)
+    found = results(work().folder)
+    assert (found["sentence"].dtype, found["score"].dtype, found["used"].dtype) == (np.int64, np.float32, np.int64)
+    expected = similarities(embedder, vectors)
+    for number, image in enumerate(IMAGES):
+        rows = sorted(OWN[image])
+        three = [rows[place % len(rows)] for place in range(3)]
+        # As what is retrieved: best first.
+        best = sorted(three, key=lambda row: (-expected[number, row], row))
+        assert found["sentence"][number].tolist() == best
+        np.testing.assert_allclose(found["score"][number], expected[number, best], atol=1e-6)
+    assert found["used"].tolist() == sorted(set(found["sentence"].reshape(-1).tolist()))
+    assert counts == {"images": 10, "queries": 9, "with_own": 10, "sentences_used": len(found["used"])}
+    left = {path.name for path in work().folder.iterdir() if not path.name.endswith(".done.json")}
+    assert left <= {"sentence.npy", "score.npy", "used.npy", "progress.json"}
+
+
+@pytest.mark.usefixtures("one_model", "small_parts")
+def test_sentences_of_others_with_their_scores(
+    store: Path, pool: Path, own_table: Path, embedder: Embedder, vectors: np.ndarray, work: Any
+) -> None:
+    counts = given(store, pool, own_table, work(), 0.0)
+    found = results(work().folder)
+    for number, (image, rows) in enumerate(zip(IMAGES, found["sentence"].tolist(), strict=True)):
+        assert len(set(rows) - set(OWN[image])) == 3
+        expected = similarities(embedder, vectors)[number, rows]
+        np.testing.assert_allclose(found["score"][number], expected, atol=1e-6)
+    assert (np.diff(found["score"], axis=1) <= 0).all()
+    assert counts["with_own"] == 0
+    given(store, pool, own_table, work("other"), 0.0, seed=1)
+    assert contents(work("other").folder) != contents(work().folder)
+
+
+@pytest.mark.usefixtures("one_model")
+def test_a_score_is_what_retrieval_says_of_the_same_pair(store: Path, pool: Path, own_table: Path, work: Any) -> None:
+    retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, options(k=48), work("all"))
+    given(store, pool, own_table, work())
+    every, own = results(work("all").folder), results(work().folder)
+    for number in range(len(IMAGES)):
+        score = dict(zip(every["sentence"][number].tolist(), every["score"][number].tolist(), strict=True))
+        assert [score[row] for row in own["sentence"][number].tolist()] == own["score"][number].tolist()
+
+
+@pytest.mark.usefixtures("one_model")
+def test_how_one_would_search_does_not_matter(store: Path, pool: Path, own_table: Path, work: Any) -> None:
+    given(store, pool, own_table, work("exact"), 0.5)
+    given(store, pool, own_table, work("index"), 0.5, index="ivf", faiss=FaissOptions(factory="IVF9,Flat"))
+    assert contents(work("index").folder) == contents(work("exact").folder)
+    assert not (work("index").folder / "index.done.json").exists()
+
+
+def test_missing_sentences_are_known_before_anything_is_embedded(
+    one_model: list[list[str]], store: Path, pool: Path, work: Any, tmp_path: Path
+) -> None:
+    table = owners_table(tmp_path / "few.arrow", [("image0", 1), ("image1", 2)])
+    with pytest.raises(InputError, match="8 of 10 images that should get their own .* the first is image2"):
+        given(store, pool, table, work())
+    assert one_model == []
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_given_pairs_do_not_hang_on_workers(store: Path, pool: Path, own_table: Path, work: Any) -> None:
+    outcomes = []
+    for num_workers, images_at_once in ((1, 1000), (2, 4)):
+        name = f"{num_workers}"
+        counts = given(store, pool, own_table, work(name, num_workers=num_workers), 0.5, images_at_once=images_at_once)
+        outcomes.append((counts, contents(work(name).folder)))
+    assert outcomes[0] == outcomes[1]
+    assert 0 < outcomes[0][0]["with_own"] < len(IMAGES)
+
+
+@pytest.mark.usefixtures("one_model", "small_parts")
+def test_given_pairs_go_on_where_they_were(
+    store: Path, pool: Path, own_table: Path, work: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = given(store, pool, own_table, work("whole"), 0.5)
+    original, paired = retrieve._pair_part, []
+
+    def pair(*arguments: Any) -> Any:
+        if len(paired) == 2:
+            raise KeyboardInterrupt
+        paired.append(arguments[-1].name)
+        return original(*arguments)
+
+    monkeypatch.setattr(retrieve, "_pair_part", pair)
+    with pytest.raises(KeyboardInterrupt):
+        given(store, pool, own_table, work("killed"), 0.5, images_at_once=4)
+    assert not (work("killed").folder / "sentence.npy").exists()
+    monkeypatch.setattr(retrieve, "_pair_part", original)
+    counts = given(store, pool, own_table, work("killed"), 0.5, images_at_once=4)
+    assert paired == ["results-000000", "results-000001"]
+    assert (counts, contents(work("killed").folder)) == (whole, contents(work("whole").folder))
 
 
 # --- What it does not hang on ---------------------------------------------------------------------------------------

@@ -17,10 +17,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmf_muvla.corpus.config import SentenceOptions
+from mmf_muvla.corpus.sentence_files import clean_block, read_blocks
 from mmf_muvla.errors import InputError
 from mmf_muvla.toyworld import DetectorConfig, ToyWorldConfig, generate
 from mmf_muvla.toyworld.entailment import LABELS
 from mmf_muvla.toyworld.questions import KIND_SHARES
+from mmf_muvla.toyworld.scenes import Scene
+from tests.toyworld.truth import check_mentions, check_relations
 
 TINY = ToyWorldConfig(
     scenes=12,
@@ -125,6 +129,35 @@ def test_heldout_pairs_are_of_heldout_images(world):
     assert all(pair["caption"] for pair in pairs)
 
 
+def test_true_captions_are_of_every_image_of_the_corpus_and_distinct(world):
+    pairs = [json.loads(line) for line in (world / "captions_true.jsonl").read_text().splitlines()]
+    assert all(set(pair) == {"image_id", "caption"} for pair in pairs)
+    images = json.loads((world / "regions" / "imageid2idx.json").read_text())
+    assert Counter(pair["image_id"] for pair in pairs) == dict.fromkeys(images, 5)
+    assert len({(pair["image_id"], pair["caption"]) for pair in pairs}) == 5 * len(images)
+    words = set((world / "words.txt").read_text().splitlines())
+    assert {word for pair in pairs for word in re.findall(r"\w+", pair["caption"].lower())} <= words
+
+
+def test_true_captions_are_true(world):
+    records = [json.loads(line) for line in (world / "scenes.jsonl").read_text().splitlines()]
+    scenes = {record["image_id"]: Scene.from_record(record) for record in records}
+    relations = 0
+    for line in (world / "captions_true.jsonl").read_text().splitlines():
+        pair = json.loads(line)
+        check_mentions(scenes[pair["image_id"]], pair["caption"])
+        relations += check_relations(scenes[pair["image_id"]], pair["caption"]).total()
+    assert relations >= 10
+
+
+def test_true_captions_are_sentences_that_say_whose_they_are(world):
+    options = SentenceOptions(image_id_column="image_id")
+    blocks = [clean_block(it, options, True) for it in read_blocks([world / "captions_true.jsonl"], options)]
+    pairs = [json.loads(line) for line in (world / "captions_true.jsonl").read_text().splitlines()]
+    assert [owner for it in blocks for owner in it.image_ids] == [pair["image_id"] for pair in pairs]
+    assert [text for it in blocks for text in it.sentences] == [pair["caption"] for pair in pairs]
+
+
 def test_questions_have_what_mmf_reads(world):
     vocabulary = (world / "vqa2" / "answers_vqa.txt").read_text().splitlines()
     assert vocabulary[0] == "<unk>" and len(set(vocabulary)) == len(vocabulary)
@@ -219,6 +252,7 @@ def test_the_manifest_counts_what_is_there(world):
     assert train["expressions"] == len(records(world, "refcoco_plus", "train"))
     present = {path.name for path in world.iterdir()} - {"manifest.json"}
     assert set(manifest["bytes"]) == present
+    assert manifest["counts"]["captions_true"] == 5 * FOLDERS["regions"]
     assert manifest["bytes"]["captions.txt"] == (world / "captions.txt").stat().st_size
 
 
@@ -266,6 +300,14 @@ def test_the_tasks_do_not_change_what_is_learned_from(world, tmp_path):
     assert {name: ours[name] for name in corpus} == {name: other[name] for name in corpus}
 
 
+def test_the_number_of_true_captions_changes_nothing_else(world, tmp_path):
+    generate(tmp_path / "other", dataclasses.replace(TINY, true_captions=2))
+    ours, other = digests(world), digests(tmp_path / "other")
+    assert set(ours) == set(other)
+    assert {name for name in ours if ours[name] != other[name]} <= {"captions_true.jsonl", "words.txt", "manifest.json"}
+    assert len((tmp_path / "other" / "captions_true.jsonl").read_text().splitlines()) == 2 * 12
+
+
 def test_a_world_that_is_there_stays_as_it_is(tmp_path):
     manifest = generate(tmp_path / "world", TINY)
     stamp = (tmp_path / "world" / "manifest.json").stat().st_mtime_ns
@@ -310,6 +352,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path):
     "wrong",
     [
         {"scenes": 0},
+        {"true_captions": 0},
         {"captions": 2.5},
         {"books": True},
         {"colour_habit": 1.5},
