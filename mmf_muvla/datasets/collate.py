@@ -50,6 +50,7 @@ class PretrainingSample:
         rows: name -> row, the same names for every sample of a batch.
         epoch: epochs finished before this one.
         weight_row: the row in which the matching head sees the retrieved pair, for ``w_ITM``; "" where none does.
+        confidence: float32 [n], the detector's confidence in each class; None: it is certain.
     """
 
     image: ImageArrays
@@ -57,6 +58,7 @@ class PretrainingSample:
     rows: dict[str, Row]
     epoch: int
     weight_row: str = ""
+    confidence: NDArray[np.float32] | None = None
 
 
 def pad(arrays: Sequence[NDArray[Any]], value: float, dtype: torch.dtype) -> Tensor:
@@ -100,9 +102,10 @@ def collate_pretraining(samples: Sequence[PretrainingSample], pad_id: int) -> di
 
     Returns:
         The image side (see :func:`collate_images`); ``rows``, the V row names; ``input_ids``, ``mlm_labels``,
-        ``token_region`` int [B, V, T]; ``attention_mask`` bool [B, V, T]; ``hidden_regions`` bool [B, V, R];
-        ``object_class`` int [B, R]; ``region_targets`` bool [B, R]; ``phrase_ids`` int [B, R, P]; ``epoch`` int [B];
-        ``weight_row`` str (see :class:`PretrainingSample`);
+        ``token_region`` int [B, V, T]; ``attention_mask`` bool [B, V, T]; ``hidden_regions``, ``region_targets`` bool
+        [B, V, R]; ``sees_regions`` bool [B, V]; ``object_class`` int [B, R]; ``object_confidence`` float [B, R];
+        ``phrase_ids`` int [B, R, P]; ``epoch`` int [B]; ``weight_row`` str (see :class:`PretrainingSample`);
+        ``predicts``, what the rows can have targets for (see :class:`~mmf_muvla.datasets.views.Row`);
         ``targets`` int [B] of ones (MMF computes losses only where a batch has targets).
     """
     names = list(samples[0].rows)
@@ -118,21 +121,20 @@ def collate_pretraining(samples: Sequence[PretrainingSample], pad_id: int) -> di
     batch["mlm_labels"] = by_row(pad([row.mlm_labels for row in flat], IGNORE, torch.long))
     batch["token_region"] = by_row(pad([row.token_region for row in flat], -1, torch.long))
     batch["hidden_regions"] = by_row(pad([row.hidden_regions for row in flat], False, torch.bool))
+    batch["region_targets"] = by_row(pad([row.region_targets for row in flat], False, torch.bool))
+    batch["sees_regions"] = by_row(torch.tensor([row.sees_regions for row in flat]))
+    batch["predicts"] = sorted({name for row in samples[0].rows.values() for name in row.predicts})
     batch["object_class"] = pad([sample.object_class for sample in samples], 0, torch.long)
-    nothing = [np.zeros(len(sample.object_class), bool) for sample in samples]
-    batch["region_targets"] = pad(
-        [
-            s.rows["region_tag"].region_targets if "region_tag" in s.rows else no
-            for s, no in zip(samples, nothing, strict=True)
-        ],
-        False,
-        torch.bool,
-    )
+    batch["object_confidence"] = pad([_confidence(sample) for sample in samples], 0, torch.float32)
     batch["phrase_ids"] = _phrase_ids(samples, batch["region_mask"].shape[1])
     batch["weight_row"] = samples[0].weight_row
     batch["epoch"] = torch.tensor([sample.epoch for sample in samples])
     batch["targets"] = torch.ones(len(samples), dtype=torch.long)
     return batch
+
+
+def _confidence(sample: PretrainingSample) -> NDArray[np.float32]:
+    return np.ones(len(sample.object_class), np.float32) if sample.confidence is None else sample.confidence
 
 
 def _phrase_ids(samples: Sequence[PretrainingSample], regions: int) -> Tensor:

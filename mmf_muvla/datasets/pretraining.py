@@ -1,4 +1,4 @@
-"""The pre-training data set: a weakly aligned corpus, seen as three views."""
+"""The pre-training data set: a corpus of images with sentences, seen in the views of a system."""
 
 from __future__ import annotations
 
@@ -18,20 +18,26 @@ from mmf_muvla.datasets.collate import ImageArrays, PretrainingSample, collate_p
 from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.datasets.views import (
     OBJECTIVES,
+    PLAIN_VIEWS,
     Ints,
     Links,
     MaskingConfig,
     Row,
     draw_negative,
     image_sentence_row,
+    plain_row,
     region_phrase_row,
     region_tag_row,
     tokens_in_phrases,
 )
 from mmf_muvla.errors import InputError
 
-# One stream of random numbers per use, so that switching a view off leaves the others' masks as they are.
-STREAMS = ("sentence", "region_tag", "region_phrase", "matched", "mismatched", "negative")
+# One stream of random numbers per use, so that switching a view off leaves the others' masks as they are. A stream is
+# known by its place here: new ones belong at the end.
+STREAMS = (
+    *("sentence", "region_tag", "region_phrase", "matched", "mismatched", "negative"),
+    *("text_only", "region_only", "masked_pair", "masked_text", "masked_regions"),
+)
 SCHEDULES = ("joint", "alternate")
 TAG_POSITIONS = ("box", "bert")
 
@@ -70,6 +76,8 @@ class PretrainingDataset(BaseDataset):
                 f"{list(self.objectives)} is not a choice of views",
                 f"Choose at least one of {', '.join(OBJECTIVES)}",
             )
+        # Streams are dealt in their order: no more than are used.
+        self._num_streams = 1 + max(STREAMS.index(use) for use in ("negative", *self.objectives) if use in STREAMS)
         self.schedule = _choice(config, "schedule", SCHEDULES, dataset_name)
         self.tag_positions = _choice(config, "tag_positions", TAG_POSITIONS, dataset_name)
         self.masking = masking_config(config.masking, f"dataset_config.{dataset_name}.masking")
@@ -92,6 +100,11 @@ class PretrainingDataset(BaseDataset):
         """How many kinds of step take turns: one for each view where they alternate, else one."""
         return len(self.objectives) if self.schedule == "alternate" else 1
 
+    @property
+    def predicts(self) -> set[str]:
+        """What the views together can have targets for, see :class:`~mmf_muvla.datasets.views.Row`."""
+        return {name for row in self.sample(0, epoch=0).rows.values() for name in row.predicts}
+
     def region_counts(self) -> Ints:
         """The number of regions of each item, int [len(self)]: what a batch's length is made of."""
         return self.corpus.region_counts[self.indices]
@@ -107,8 +120,8 @@ class PretrainingDataset(BaseDataset):
         objectives = self.objectives if turn is None else self.objectives[turn : turn + 1]
         number = int(self.indices[index])
         item = self.corpus[number]
-        streams = np.random.SeedSequence((self.seed, epoch, number)).spawn(len(STREAMS))
-        rng = {name: np.random.default_rng(stream) for name, stream in zip(STREAMS, streams, strict=True)}
+        streams = np.random.SeedSequence((self.seed, epoch, number)).spawn(self._num_streams)
+        rng = {name: np.random.default_rng(stream) for name, stream in zip(STREAMS, streams, strict=False)}
         n = len(item.regions.bbox)
         vocabulary, masking = self.words.vocabulary, self.masking
         rows: dict[str, Row] = {}
@@ -132,12 +145,16 @@ class PretrainingDataset(BaseDataset):
             other = draw_negative(item.sentence_ids, self.corpus.sentence_ids, len(self.corpus), rng["negative"])
             other_tokens, _ = self.words(self.corpus.sentence(other).text, self.max_text_tokens)
             rows["mismatched"] = image_sentence_row(other_tokens, n, False, rng["mismatched"], vocabulary, masking)
+        for name, view in PLAIN_VIEWS.items():
+            if name in objectives:
+                rows[name] = plain_row(view, tokens, n, rng[name], vocabulary, masking)
         return PretrainingSample(
             ImageArrays.of(item.regions),
             item.regions.class_id.astype(np.int64),
             rows,
             epoch,
             self._weight_row(tuple(rows)),
+            item.regions.confidence,
         )
 
     def _weight_row(self, rows: tuple[str, ...]) -> str:
@@ -183,12 +200,15 @@ def masking_config(options: Any, where: str) -> MaskingConfig:
     Raises:
         InputError: an option is unknown, or a probability lies outside [0, 1].
     """
+    defaults = MaskingConfig()
     values: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(options), resolve=True)  # type: ignore[assignment]
     known = {field.name for field in fields(MaskingConfig)}
     for name, value in values.items():
         if name not in known:
             raise InputError(f"{where}.{name}", "unknown option", f"The options are {', '.join(sorted(known))}")
-        if not isinstance(value, bool) and not 0 <= value <= 1:
+        if value is None and getattr(defaults, name) is None:
+            continue
+        if not isinstance(value, bool) and not (isinstance(value, int | float) and 0 <= value <= 1):
             raise InputError(f"{where}.{name}", f"{value} is no probability", "Give a number from 0 to 1")
     return MaskingConfig(**values)
 

@@ -1,7 +1,7 @@
-"""The three views of a sample (paper sections 3.1 to 3.3), as pure functions of arrays and a random generator.
+"""The views of a sample, as pure functions of arrays and a random generator.
 
 A sample is an image's regions with their tags, one retrieved sentence, and the links between regions and
-noun phrases. From it come four rows of input for the trunk:
+noun phrases. The paper's three views (sections 3.1 to 3.3) give four rows of input for the trunk:
 
 ==============  ==========================  =====================================================
 row             input                       targets
@@ -16,6 +16,18 @@ mismatched      another sentence + regions  ITM (not a pair)
 matching head's probability for each retrieved pair. Both are masked alike, as a mask on one side only would
 give the answer away; only the matched row has MLM targets.
 
+The systems that the paper compares with, and its study of joint input, have other views, of one row each:
+
+==============  ==========================  =====================================================
+row             input                       targets
+==============  ==========================  =====================================================
+text_only       sentence                    MLM
+region_only     regions                     MRC and MRFR
+masked_pair     sentence + regions          MLM, MRC and MRFR at once
+masked_text     sentence + regions          MLM
+masked_regions  sentence + regions          MRC and MRFR
+==============  ==========================  =====================================================
+
 Nothing here knows MMF or PyTorch.
 """
 
@@ -23,6 +35,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,13 +49,36 @@ Floats = NDArray[np.float64]
 _NEGATIVE_DRAWS = 1000
 IGNORE = -100  # "no target here", PyTorch's usual label
 
-ROWS = ("region_tag", "region_phrase", "matched", "mismatched")
-OBJECTIVES = ("region_tag", "region_phrase", "image_sentence")
-ROWS_OF_OBJECTIVE = {
+Part = Literal["absent", "whole", "masked"]
+
+
+@dataclass(frozen=True)
+class PlainView:
+    """A view in which any token or region may be masked, whatever the links say.
+
+    Attributes:
+        text: whether the sentence is there, and masked.
+        regions: the same for the regions.
+    """
+
+    text: Part
+    regions: Part
+
+
+PLAIN_VIEWS = {
+    "text_only": PlainView(text="masked", regions="absent"),
+    "region_only": PlainView(text="absent", regions="masked"),
+    "masked_pair": PlainView(text="masked", regions="masked"),
+    "masked_text": PlainView(text="masked", regions="whole"),
+    "masked_regions": PlainView(text="whole", regions="masked"),
+}
+ROWS_OF_OBJECTIVE: dict[str, tuple[str, ...]] = {
     "region_tag": ("region_tag",),
     "region_phrase": ("region_phrase",),
     "image_sentence": ("matched", "mismatched"),
+    **{view: (view,) for view in PLAIN_VIEWS},
 }
+OBJECTIVES = tuple(ROWS_OF_OBJECTIVE)
 
 
 @dataclass(frozen=True)
@@ -66,8 +102,10 @@ class MaskingConfig:
     """How much is masked, and how.
 
     Attributes:
-        token_rate: probability that a token (or a whole tag) is masked in R-T and I-S.
-        region_rate: probability that a region is masked in R-T.
+        token_rate: probability that a token (or a whole tag) is masked, in R-T, I-S and the plain views.
+        region_rate: probability that a region is masked, in R-T and the plain views.
+        itm_token_rate: in I-S the probability that a token is masked; None: ``token_rate``. With 0, matching is learned
+            from whole sentences, and I-S has no MLM.
         phrase_rate: in R-P the probability is ``phrase_rate`` x the link's similarity.
         at_least_one: in R-P, a pair with a link always has a target: where the draw leaves none, one is chosen with
             probability proportional to the similarity.
@@ -79,6 +117,7 @@ class MaskingConfig:
 
     token_rate: float = 0.15
     region_rate: float = 0.15
+    itm_token_rate: float | None = None
     phrase_rate: float = 0.15
     at_least_one: bool = True
     whole_tags: bool = True
@@ -96,8 +135,10 @@ class Row:
         mlm_labels: int [T], the original token where it is a target, else IGNORE.
         token_region: int [T], the region whose box replaces the token's position (tags), else -1.
         hidden_regions: bool [n], regions shown with the feature masked.
-        region_targets: bool [n], regions whose class and feature are to be predicted (R-T).
+        region_targets: bool [n], regions whose class and feature are to be predicted.
+        predicts: what the row can have targets for, whatever the draw: ``mlm``, ``mrc``, ``mrfr``, ``p_mrtc``, ``itm``.
         phrase_targets: for each region, the word pieces to be predicted (R-P); empty for none.
+        sees_regions: whether the regions are in the input.
     """
 
     input_ids: Ints
@@ -105,7 +146,9 @@ class Row:
     token_region: Ints
     hidden_regions: Bools
     region_targets: Bools
+    predicts: tuple[str, ...]
     phrase_targets: tuple[Ints, ...] = ()
+    sees_regions: bool = True
 
 
 @dataclass(frozen=True)
@@ -210,6 +253,7 @@ def region_tag_row(
         token_region=_with_ends(region if box_positions else np.full(len(tokens), -1), -1, -1),
         hidden_regions=targets & (rng.random(n) < config.hide_region_share),
         region_targets=targets,
+        predicts=("mlm", "mrc", "mrfr"),
     )
 
 
@@ -252,6 +296,7 @@ def region_phrase_row(
         token_region=np.full(len(tokens) + 2, -1),
         hidden_regions=hidden,
         region_targets=no_regions,
+        predicts=("mlm", "p_mrtc"),
         phrase_targets=phrase_targets,
     )
 
@@ -259,14 +304,15 @@ def region_phrase_row(
 def image_sentence_row(
     tokens: Ints, n: int, matched: bool, rng: np.random.Generator, vocabulary: Vocabulary, config: MaskingConfig
 ) -> Row:
-    """I-S: a whole sentence with 15 % of its tokens masked; only a matched one has MLM targets.
+    """I-S: a whole sentence with 15 % (or ``itm_token_rate``) of its tokens masked; only a matched one has MLM targets.
 
     Args:
         tokens: int [t], the sentence's tokens.
         n: number of regions.
         matched: whether the sentence was retrieved for the image.
     """
-    chosen = choose(np.full(len(tokens), config.token_rate), rng)
+    rate = config.token_rate if config.itm_token_rate is None else config.itm_token_rate
+    chosen = choose(np.full(len(tokens), rate), rng)
     shown, labels = mask_tokens(tokens, chosen, rng, vocabulary, config)
     if not matched:
         labels = np.full(len(tokens), IGNORE)
@@ -276,6 +322,33 @@ def image_sentence_row(
         token_region=np.full(len(tokens) + 2, -1),
         hidden_regions=np.zeros(n, bool),
         region_targets=np.zeros(n, bool),
+        predicts=("mlm", "itm") if matched and rate > 0 else ("itm",),
+    )
+
+
+def plain_row(
+    view: PlainView, tokens: Ints, n: int, rng: np.random.Generator, vocabulary: Vocabulary, config: MaskingConfig
+) -> Row:
+    """A plain view: of what is masked, 15 % of the tokens and 15 % of the regions, each by itself.
+
+    Args:
+        view: what is there, and what is masked.
+        tokens: int [t], the sentence's tokens.
+        n: number of regions.
+    """
+    if view.text == "absent":
+        tokens = tokens[:0]
+    chosen = choose(np.full(len(tokens), config.token_rate if view.text == "masked" else 0.0), rng)
+    shown, labels = mask_tokens(tokens, chosen, rng, vocabulary, config)
+    targets = choose(np.full(n, config.region_rate if view.regions == "masked" else 0.0), rng)
+    return Row(
+        input_ids=_with_ends(shown, vocabulary.cls_id, vocabulary.sep_id),
+        mlm_labels=_with_ends(labels, IGNORE, IGNORE),
+        token_region=np.full(len(tokens) + 2, -1),
+        hidden_regions=targets & (rng.random(n) < config.hide_region_share),
+        region_targets=targets,
+        predicts=("mlm",) * (view.text == "masked") + ("mrc", "mrfr") * (view.regions == "masked"),
+        sees_regions=view.regions != "absent",
     )
 
 

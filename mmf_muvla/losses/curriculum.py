@@ -2,7 +2,7 @@
 
 ``L = L_RT + L_RP + L_IS`` in the first ``m`` epochs, from then on ``L = L_RT + w_ITM · (L_RP + L_IS)``, where
 ``w_ITM`` is, for every (image, sentence) pair by itself and without gradient, the matching head's probability that
-the pair matches.
+the pair matches. The views of other systems have weight 1.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmf_muvla.datasets.views import OBJECTIVES
 from mmf_muvla.losses.per_sample import PerSampleLoss
+
+WEIGHTED_VIEWS = ("region_phrase", "image_sentence")
 
 
 def pair_weights(matched_logits: Tensor, epoch: Tensor, warmup_epochs: int) -> Tensor:
@@ -29,15 +32,16 @@ def pair_weights(matched_logits: Tensor, epoch: Tensor, warmup_epochs: int) -> T
 
 
 def view_weights(pair_weight: Tensor) -> Tensor:
-    """The weight of each view of each sample: 1 for R-T, ``w_ITM`` for R-P and I-S.
+    """The weight of each view of each sample: ``w_ITM`` for R-P and I-S, 1 for R-T and all others.
 
     Args:
         pair_weight: float [B].
 
     Returns:
-        float [3 B], views one after the other in the order of ``OBJECTIVES``.
+        float [views x B], views one after the other in the order of ``OBJECTIVES``.
     """
-    return torch.cat([torch.ones_like(pair_weight), pair_weight, pair_weight])
+    one = torch.ones_like(pair_weight)
+    return torch.cat([pair_weight if view in WEIGHTED_VIEWS else one for view in OBJECTIVES])
 
 
 def weighted_mean(loss: PerSampleLoss, weights: Tensor, num_samples: int) -> Tensor:

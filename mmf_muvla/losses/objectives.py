@@ -1,4 +1,5 @@
-"""The five pre-training losses; MMF knows them as ``muvla_mlm``, ``_mrc``, ``_mrfr``, ``_p_mrtc`` and ``_itm``.
+"""The pre-training losses: the paper's five, which MMF knows as ``muvla_mlm``, ``_mrc``, ``_mrfr``, ``_p_mrtc`` and
+``_itm``, and ``muvla_mrc_kl``, which some of the systems that it compares with have in the place of ``muvla_mrc``.
 
 Each takes the model's :class:`~mmf_muvla.models.outputs.PretrainingOutput`, computes one value per sample, and
 leaves weighting and averaging to the curriculum. In a model's config::
@@ -10,7 +11,7 @@ leaves weighting and averaging to the curriculum. In a model's config::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ class PretrainingLoss(nn.Module):
     """One objective. Subclasses say what its predictions are called and how one target's loss is computed.
 
     Args:
-        weight: factor of this loss in the sum of the five.
+        weight: factor of this loss in the sum of all.
     """
 
     name: str
@@ -33,6 +34,11 @@ class PretrainingLoss(nn.Module):
         super().__init__()
         self.weight = weight
 
+    @classmethod
+    def head(cls) -> str:
+        """The field of :class:`~mmf_muvla.models.outputs.PretrainingOutput` that holds its predictions."""
+        return cls.name
+
     def target_losses(self, predictions: Predictions) -> Tensor:
         """The loss of each target, float [M]."""
         raise NotImplementedError
@@ -40,7 +46,7 @@ class PretrainingLoss(nn.Module):
     def forward(self, sample_list: Mapping[str, Any], model_output: Mapping[str, Any]) -> Tensor:
         """The batch's loss, a scalar: 0 where the batch has no targets for it."""
         output: PretrainingOutput = model_output["pretraining"]
-        predictions: Predictions | None = getattr(output, self.name)
+        predictions: Predictions | None = getattr(output, self.head())
         if predictions is None:
             return output.view_weight.new_zeros(())
         loss = per_sample.per_sample_mean(
@@ -51,7 +57,7 @@ class PretrainingLoss(nn.Module):
 
 
 class MaskedLanguageModelling(PretrainingLoss):
-    """MLM: on tags (R-T), on phrase tokens (R-P), on the matched sentence (I-S)."""
+    """MLM: on tags (R-T), on phrase tokens (R-P), on the matched sentence (I-S), on any sentence (other systems)."""
 
     name = "mlm"
 
@@ -66,6 +72,24 @@ class MaskedRegionClassification(PretrainingLoss):
 
     def target_losses(self, predictions: Predictions) -> Tensor:
         return per_sample.token_or_class_cross_entropy(predictions.prediction, predictions.target)
+
+
+class MaskedRegionClassificationKL(PretrainingLoss):
+    """MRC-KL: the detector's distribution over the classes, at masked regions (ViLBERT, UNITER).
+
+    Only the distribution's largest value is stored; see :func:`~mmf_muvla.losses.per_sample.detector_divergence` for
+    what stands for the rest.
+    """
+
+    name = "mrc_kl"
+
+    @classmethod
+    def head(cls) -> str:
+        return "mrc"
+
+    def target_losses(self, predictions: Predictions) -> Tensor:
+        assert predictions.confidence is not None
+        return per_sample.detector_divergence(predictions.prediction, predictions.target, predictions.confidence)
 
 
 class MaskedRegionFeatureRegression(PretrainingLoss):
@@ -102,3 +126,21 @@ PRETRAINING_LOSSES: tuple[type[PretrainingLoss], ...] = (
     PhraseGuidedMaskedRegionTokenClassification,
     ImageTextMatching,
 )
+FURTHER_LOSSES: tuple[type[PretrainingLoss], ...] = (MaskedRegionClassificationKL,)
+_LOSS_OF_TYPE = {f"muvla_{loss.name}": loss for loss in (*PRETRAINING_LOSSES, *FURTHER_LOSSES)}
+
+
+HEADS = frozenset(loss.head() for loss in PRETRAINING_LOSSES)
+
+
+def heads_of(losses: Iterable[str | Mapping[str, Any]]) -> frozenset[str]:
+    """The heads that losses look at.
+
+    Args:
+        losses: as in a model's config. Of a loss that is not this project's it is not known: it counts as one that
+            looks at all.
+    """
+    types = [loss if isinstance(loss, str) else loss["type"] for loss in losses]
+    if any(name not in _LOSS_OF_TYPE for name in types):
+        return HEADS
+    return frozenset(_LOSS_OF_TYPE[name].head() for name in types)

@@ -54,6 +54,30 @@ def token_or_class_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), labels, reduction="none")
 
 
+def detector_divergence(logits: Tensor, labels: Tensor, confidence: Tensor) -> Tensor:
+    """MRC-KL: the divergence KL(detector || prediction) of each target.
+
+    The detector's distribution is not stored, only the class and its confidence. So the distribution is taken as
+    ``confidence`` on the class, and the rest spread evenly over the other classes.
+
+    Args:
+        logits: float [M, C], at least two classes.
+        labels: int [M], the detector's classes.
+        confidence: float [M], its confidence in them, in [0, 1].
+
+    Returns:
+        float [M].
+    """
+    log_probability = F.log_softmax(logits.float(), dim=-1)
+    of_class = log_probability.gather(1, labels.unsqueeze(1)).squeeze(1)
+    of_others = log_probability.sum(dim=1) - of_class
+    rest = 1 - confidence
+    share = rest / (logits.shape[1] - 1)
+    # xlogy(0, 0) is 0: what the detector rules out adds nothing.
+    minus_entropy = torch.xlogy(confidence, confidence) + torch.xlogy(rest, share)
+    return minus_entropy - confidence * of_class - share * of_others
+
+
 def masked_region_feature_regression(prediction: Tensor, feature: Tensor) -> Tensor:
     """MRFR: squared L2 distance to the **original** feature, divided by the feature's size.
 

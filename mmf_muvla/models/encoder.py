@@ -12,35 +12,49 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.models.embeddings import MultimodalEmbeddings, embedding_state, region_location
 from mmf_muvla.models.load_report import LoadReport
 from mmf_muvla.models.trunk import Trunk, TrunkConfig, initialize_weights, read_checkpoint, trunk_state
+from mmf_muvla.models.two_stream import TwoStreamShape, TwoStreamTrunk
 
 
 class Encoder(nn.Module):
-    """The single-stream encoder over ``[CLS] text [SEP] regions``.
+    """The encoder over ``[CLS] text [SEP] regions``.
 
     Args:
         config: the trunk's shape.
         feature_dim: size of a region feature.
         activation_checkpointing: see :class:`Trunk`.
+        two_streams: what the trunk has beside the text's layers, where text and regions have a stream each; None: one
+            stream of both.
     """
 
-    def __init__(self, config: TrunkConfig, feature_dim: int, activation_checkpointing: bool = False):
+    def __init__(
+        self,
+        config: TrunkConfig,
+        feature_dim: int,
+        activation_checkpointing: bool = False,
+        two_streams: TwoStreamShape | None = None,
+    ):
         super().__init__()
         self.config = config
         self.embeddings = MultimodalEmbeddings(config, feature_dim)
-        self.trunk = Trunk(config, activation_checkpointing)
+        self.trunk: Trunk | TwoStreamTrunk = (
+            TwoStreamTrunk(config, two_streams) if two_streams else Trunk(config, activation_checkpointing)
+        )
         self.load_report: LoadReport | None = None
         self.trunk.apply(initialize_weights)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Encoder:
         """Build from ``model_config.muvla.trunk`` (see ``configs/models/muvla/defaults.yaml``)."""
-        options = dict(options)
+        given, options = options, dict(options)
         pretrained = options.pop("pretrained")
         random_init = options.pop("random_init")
         feature_dim = options.pop("feature_dim")
         activation_checkpointing = bool(options.pop("activation_checkpointing", False))
         compiled = bool(options.pop("compile", False))
+        for name in ("streams", "region_layers", "co_layers"):
+            options.pop(name, None)
         config = TrunkConfig.from_checkpoint(pretrained, **options)
+        two_streams = TwoStreamShape.from_options(given, config.num_hidden_layers)
         stored = TrunkConfig.from_checkpoint(pretrained)
         for size in ("hidden_size", "intermediate_size", "num_attention_heads"):
             if not random_init and getattr(config, size) != getattr(stored, size):
@@ -49,15 +63,15 @@ class Encoder(nn.Module):
                     f"the checkpoint {pretrained} has {getattr(stored, size)}",
                     "Leave it null, or set trunk.random_init=true to start from random weights",
                 )
-        encoder = cls(config, feature_dim, activation_checkpointing)
+        encoder = cls(config, feature_dim, activation_checkpointing, two_streams)
         if not random_init:
             encoder.load_bert(pretrained)
-        if compiled:
+        if compiled and isinstance(encoder.trunk, Trunk):
             encoder.trunk.compile_layers()
         return encoder
 
     def load_bert(self, pretrained: str) -> LoadReport:
-        """Take BERT's word, position and segment embeddings and its layers; the region part keeps its values.
+        """Take BERT's word, position and segment embeddings and its layers; what is for regions keeps its values.
 
         Returns:
             What was taken and what was not, also kept as ``load_report``.
@@ -66,7 +80,7 @@ class Encoder(nn.Module):
         layers = self.config.num_hidden_layers
         embeddings, trunk = embedding_state(tensors), trunk_state(tensors, layers)
         self.embeddings.load_state_dict(embeddings, strict=False)
-        self.trunk.load_state_dict(trunk)
+        self.trunk.load_state_dict(trunk, strict=False)  # a region stream is not in it; the report tells what is not
         loaded = {f"embeddings.{name}" for name in embeddings} | {f"trunk.{name}" for name in trunk}
         taken = tuple(f"encoder.layer.{number}." for number in range(layers))
         used = {id(tensor) for tensor in embeddings.values()}
@@ -89,6 +103,7 @@ class Encoder(nn.Module):
         token_region: Tensor | None = None,
         hidden_regions: Tensor | None = None,
         wanted: tuple[Tensor, Tensor] | None = None,
+        sees_regions: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Encode ``V`` rows of text for each of ``B`` images.
 
@@ -102,6 +117,8 @@ class Encoder(nn.Module):
             token_region: int [B, V, T], the region whose box replaces a token's position, -1 for none.
             hidden_regions: bool [B, V, R], regions whose feature is masked.
             wanted: bool [B, V, T] and [B, V, R], the tokens and regions whose states are needed; None: all.
+            sees_regions: bool [B, V], whether the regions belong to the row's input; None: always. Where they do not,
+                they are padding.
 
         Returns:
             Hidden states of the text, float [B, V, T, hidden], and of the regions, float [B, V, R, hidden]; zero at
@@ -127,8 +144,11 @@ class Encoder(nn.Module):
             per_row(location),
             None if hidden_regions is None else hidden_regions.flatten(0, 1),
         )
-        mask = torch.cat([attention_mask.flatten(0, 1), per_row(region_mask)], dim=1)
+        visible = per_row(region_mask)
+        if sees_regions is not None:
+            visible = visible & sees_regions.flatten().unsqueeze(1)
+        mask = torch.cat([attention_mask.flatten(0, 1), visible], dim=1)
         wanted_rows = None if wanted is None else torch.cat(wanted, dim=2).flatten(0, 1) & mask
-        hidden = self.trunk(torch.cat([text, image], dim=1), mask, wanted_rows)
+        hidden = self.trunk(torch.cat([text, image], dim=1), mask, wanted_rows, text_length=length)
         hidden = hidden.view(batch, views, length + regions, -1)
         return hidden[:, :, :length], hidden[:, :, length:]

@@ -15,6 +15,7 @@ from mmf_muvla.compat.messages import log_message
 from mmf_muvla.corpus.store import Corpus
 from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.errors import InputError
+from mmf_muvla.losses.objectives import heads_of
 from mmf_muvla.models.classification import ClassificationHeads
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.grounding import GroundingHeads
@@ -76,6 +77,7 @@ class MuVLA(BaseModel):
             num_object_classes=self._size("num_object_classes"),
             warmup_epochs=self.options["curriculum"]["warmup_epochs"],
             itm_pooling=self.options["itm_pooling"],
+            learned=heads_of(self.options["losses"]),
         )
 
     def _start_regions(self) -> None:

@@ -18,23 +18,25 @@ class Predictions:
         prediction: float [M, C] or [M].
         target: [M] class or token ids; [M, d] features; [M, P] phrase word pieces; or [M] 0/1.
         group: int [M], view number x B + sample number, the views in the order of ``OBJECTIVES``.
+        confidence: float [M], of classes: the detector's confidence in them.
     """
 
     prediction: Tensor
     target: Tensor
     group: Tensor
+    confidence: Tensor | None = None
 
 
 @dataclass
 class PretrainingOutput:
-    """Everything the five losses need.
+    """Everything the losses need.
 
     Attributes:
         num_samples: B.
-        view_weight: float [3 B], the curriculum's weight of each view of each sample.
+        view_weight: float [views x B], the curriculum's weight of each view of each sample.
         pair_weight: float [B], ``w_ITM`` (1 during warm-up).
         match_probability: float [B], the matching head's probability for the retrieved pairs, without gradient.
-        mlm, mrc, mrfr, p_mrtc, itm: predictions, None where the batch lacks the view.
+        mlm, mrc, mrfr, p_mrtc, itm: predictions, None where no row of the batch can have targets.
         statistics: filled by the losses, for logs: name -> (sum of per-sample values, number of samples with targets).
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ VIEW_OF_ROW = {row: OBJECTIVES.index(view) for view, rows in ROWS_OF_OBJECTIVE.i
 
 
 class PretrainingHeads(nn.Module):
-    """The heads of the five objectives (paper section 3).
+    """The heads of the objectives (paper section 3), also of those of other systems.
 
     Args:
         encoder: the encoder they stand on; the vocabulary heads share its word embeddings.
@@ -28,13 +28,22 @@ class PretrainingHeads(nn.Module):
         num_object_classes: number of detector classes, for MRC.
         warmup_epochs: m of the curriculum.
         itm_pooling: what the matching head looks at, see :class:`~mmf_muvla.models.heads.Pooler`.
+        learned: the heads that a loss looks at; None: all. The others predict nothing, and a matching head that is
+            not trained weighs nothing.
     """
 
     def __init__(
-        self, encoder: Encoder, feature_dim: int, num_object_classes: int, warmup_epochs: int, itm_pooling: str = "cls"
+        self,
+        encoder: Encoder,
+        feature_dim: int,
+        num_object_classes: int,
+        warmup_epochs: int,
+        itm_pooling: str = "cls",
+        learned: Collection[str] | None = None,
     ):
         super().__init__()
         config = encoder.config
+        self.learned = learned
         self.warmup_epochs = warmup_epochs
         self.mlm = VocabularyHead(config, encoder.embeddings.word)
         self.p_mrtc = VocabularyHead(config, encoder.embeddings.word)
@@ -78,6 +87,7 @@ class PretrainingHeads(nn.Module):
             ``scores`` and ``targets``, float [2 B]: matching logits and truths, for metrics.
         """
         rows: tuple[str, ...] = tuple(batch["rows"])
+        predicts = {name for name in batch["predicts"] if self.learned is None or name in self.learned}
         text, regions = encoder(
             batch["input_ids"],
             batch["attention_mask"],
@@ -88,6 +98,7 @@ class PretrainingHeads(nn.Module):
             batch["token_region"],
             batch["hidden_regions"],
             self._wanted(rows, batch),
+            batch["sees_regions"],
         )
         samples = text.shape[0]
         row_view = torch.tensor([VIEW_OF_ROW[row] for row in rows], device=text.device)
@@ -98,13 +109,15 @@ class PretrainingHeads(nn.Module):
         ones = torch.ones(samples, device=text.device)
         output = PretrainingOutput(samples, view_weights(ones), ones)
 
-        self._predict_words(output, rows, batch, text, regions, group)
-        if "region_tag" in rows:
-            row_number = rows.index("region_tag")
-            sample, region = batch["region_targets"].nonzero(as_tuple=True)
-            states = regions[sample, row_number, region]
-            output.mrc = Predictions(self.mrc(states), batch["object_class"][sample, region], sample)
-            output.mrfr = Predictions(self.mrfr(states), batch["image_feature_0"][sample, region], sample)
+        self._predict_words(output, predicts, rows, batch, text, regions, group)
+        if {"mrc", "mrfr"} & predicts:
+            sample, row, region = batch["region_targets"].nonzero(as_tuple=True)
+            states, of_region = regions[sample, row, region], group(sample, row)
+            if "mrc" in predicts:
+                classes, confidence = (batch[name][sample, region] for name in ("object_class", "object_confidence"))
+                output.mrc = Predictions(self.mrc(states), classes, of_region, confidence)
+            if "mrfr" in predicts:
+                output.mrfr = Predictions(self.mrfr(states), batch["image_feature_0"][sample, region], of_region)
         result: dict[str, Any] = {"pretraining": output}
         if "matched" in rows:
             pairs = [rows.index("matched"), rows.index("mismatched")]
@@ -113,13 +126,14 @@ class PretrainingHeads(nn.Module):
                 text[:, pairs], batch["attention_mask"][:, pairs], regions[:, pairs], region_mask
             )  # [B, 2]
             truth = torch.tensor([1.0, 0.0], device=logits.device).expand_as(logits)
-            pair = torch.arange(samples, device=logits.device).repeat_interleave(2)
-            output.itm = Predictions(
-                logits.flatten(), truth.flatten(), samples * OBJECTIVES.index("image_sentence") + pair
-            )
-            self._weigh(output, logits[:, 0], batch["epoch"])
-            result["scores"], result["targets"] = logits.flatten(), truth.flatten()
-        elif batch["weight_row"]:
+            if "itm" in predicts:
+                pair = torch.arange(samples, device=logits.device).repeat_interleave(2)
+                output.itm = Predictions(
+                    logits.flatten(), truth.flatten(), samples * OBJECTIVES.index("image_sentence") + pair
+                )
+                self._weigh(output, logits[:, 0], batch["epoch"])
+            result["scores"], result["targets"] = logits.detach().flatten(), truth.flatten()
+        elif batch["weight_row"] and (self.learned is None or "itm" in self.learned):
             number = rows.index(batch["weight_row"])
             with torch.no_grad():
                 logits = self.match(
@@ -140,6 +154,7 @@ class PretrainingHeads(nn.Module):
     def _predict_words(
         self,
         output: PretrainingOutput,
+        predicts: set[str],
         rows: tuple[str, ...],
         batch: Mapping[str, Any],
         text: Tensor,
@@ -147,26 +162,27 @@ class PretrainingHeads(nn.Module):
         group: Callable[[Tensor, Tensor], Tensor],
     ) -> None:
         """MLM and p-MRTC: the two that share the output matrix."""
-        sample, row, position = (batch["mlm_labels"] != IGNORE).nonzero(as_tuple=True)
-        labels, of_text = batch["mlm_labels"][sample, row, position], group(sample, row)
-        states = text[sample, row, position]
-        if "region_phrase" not in rows:
-            output.mlm = Predictions(self.mlm(states), labels, of_text)
-            return
-        number = rows.index("region_phrase")
-        sample, region = (batch["phrase_ids"][..., 0] != IGNORE).nonzero(as_tuple=True)
-        words, phrases = vocabulary_logits([self.mlm, self.p_mrtc], [states, regions[sample, number, region]])
-        output.mlm = Predictions(words, labels, of_text)
-        output.p_mrtc = Predictions(
-            phrases, batch["phrase_ids"][sample, region], group(sample, torch.full_like(sample, number))
-        )
+        states: dict[str, Tensor] = {}
+        targets: dict[str, tuple[Tensor, Tensor]] = {}
+        if "mlm" in predicts:
+            sample, row, position = (batch["mlm_labels"] != IGNORE).nonzero(as_tuple=True)
+            states["mlm"] = text[sample, row, position]
+            targets["mlm"] = batch["mlm_labels"][sample, row, position], group(sample, row)
+        if "p_mrtc" in predicts:
+            number = rows.index("region_phrase")
+            sample, region = (batch["phrase_ids"][..., 0] != IGNORE).nonzero(as_tuple=True)
+            states["p_mrtc"] = regions[sample, number, region]
+            targets["p_mrtc"] = batch["phrase_ids"][sample, region], group(sample, torch.full_like(sample, number))
+        if states:
+            heads = {"mlm": self.mlm, "p_mrtc": self.p_mrtc}
+            logits = vocabulary_logits([heads[name] for name in states], list(states.values()))
+            for name, prediction in zip(states, logits, strict=True):
+                setattr(output, name, Predictions(prediction, *targets[name]))
 
     def _wanted(self, rows: tuple[str, ...], batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """The positions that a head looks at: bool [B, V, T] and [B, V, R]."""
         text = batch["mlm_labels"] != IGNORE
-        regions = torch.zeros_like(batch["hidden_regions"])
-        if "region_tag" in rows:
-            regions[:, rows.index("region_tag")] = batch["region_targets"]
+        regions = batch["region_targets"].clone()
         if "region_phrase" in rows:
             regions[:, rows.index("region_phrase")] = batch["phrase_ids"][..., 0] != IGNORE
         for row in {"matched", "mismatched", batch["weight_row"]} & set(rows):

@@ -115,14 +115,14 @@ class Layout:
     def pad(self, packed: Tensor) -> Tensor:
         """[real positions, and a few more on CPUs, width] -> [rows, length, width], zero at padding."""
         padded = packed.new_zeros(self.mask.numel(), packed.shape[1])
-        return padded.index_copy(0, self.index, packed[: len(self.index)]).view(*self.mask.shape, -1)
+        return padded.index_copy(0, self.index, packed[: len(self.index)]).view(*self.mask.shape, packed.shape[1])
 
     def pad_wanted(self, states: Tensor) -> Tensor:
         """[wanted positions, width] -> [rows, length, width], zero elsewhere."""
         if self.wanted is None:
             return self.pad(states)
         padded = states.new_zeros(self.mask.numel(), states.shape[1])
-        return padded.index_copy(0, self.index[self.wanted], states).view(*self.mask.shape, -1)
+        return padded.index_copy(0, self.index[self.wanted], states).view(*self.mask.shape, states.shape[1])
 
 
 class SelfAttention(nn.Module):
@@ -142,7 +142,10 @@ class SelfAttention(nn.Module):
         qkv = self.qkv(hidden)
         dropout = self.dropout if self.training else 0.0
         if layout.lengths is not None:
-            context = ragged_attention(qkv, layout.lengths, self.num_heads, dropout)
+            # Under autocast, too, it works in float32: PyTorch's own attention in bf16 takes a third of a step on CPUs.
+            with torch.autocast("cpu", enabled=False):
+                qkv = qkv.to(torch.promote_types(qkv.dtype, torch.float32))
+                context = ragged_attention(qkv, layout.lengths, self.num_heads, dropout)
         else:
             context = layout.pack(self._padded_attention(layout.pad(qkv), layout.key_mask, dropout))
         if chosen is not None:
@@ -194,7 +197,9 @@ class Trunk(nn.Module):
         for layer in self.layers:
             layer.compile(dynamic=True)
 
-    def forward(self, embedded: Tensor, attention_mask: Tensor, wanted: Tensor | None = None) -> Tensor:
+    def forward(
+        self, embedded: Tensor, attention_mask: Tensor, wanted: Tensor | None = None, *, text_length: int = 0
+    ) -> Tensor:
         """Encode.
 
         Args:
@@ -202,11 +207,12 @@ class Trunk(nn.Module):
             attention_mask: bool [rows, length], True at real positions; padding is never attended to.
             wanted: bool [rows, length], real positions whose states are needed; None: all. What lies behind the
                 attention of the last layer is computed for them alone.
+            text_length: not looked at; two streams have to know which positions are text.
 
         Returns:
             float [rows, length, hidden], zero at padding and where not wanted.
         """
-        ragged = embedded.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and not self.compiled
+        ragged = embedded.device.type == "cpu" and not self.compiled
         layout = Layout(attention_mask, wanted, padded=not ragged)
         hidden = layout.pack(embedded)
         for layer in self.layers[:-1]:

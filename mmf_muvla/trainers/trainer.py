@@ -34,9 +34,8 @@ from tqdm import tqdm
 from mmf_muvla.compat.messages import log_message
 from mmf_muvla.corpus.files import publish_file, write_json
 from mmf_muvla.datasets.pretraining import PretrainingDataset
-from mmf_muvla.datasets.views import OBJECTIVES
 from mmf_muvla.errors import InputError, MuvlaError
-from mmf_muvla.losses.objectives import PRETRAINING_LOSSES
+from mmf_muvla.losses.objectives import HEADS, heads_of
 from mmf_muvla.metrics.streamed import StreamedMetric
 from mmf_muvla.trainers.checkpoints import link_atomically, load_matching, read_checkpoint_file, save_atomically
 from mmf_muvla.trainers.history import History, RunningMeans, gather
@@ -105,12 +104,11 @@ class MuVLATrainer:
 
     def _has_unused_parameters(self) -> bool:
         """Whether a step may leave heads out: because the option says so, or views or losses are left out."""
-        option = self.training.find_unused_parameters
-        dataset = self.datasets["train"]
-        views = getattr(dataset, "objectives", OBJECTIVES)
+        option, dataset = bool(self.training.find_unused_parameters), self.datasets["train"]
+        if option or not isinstance(dataset, PretrainingDataset):
+            return option
         losses = self.config.model_config[self.config.model].get("losses")
-        fewer_losses = isinstance(dataset, PretrainingDataset) and len(losses) < len(PRETRAINING_LOSSES)
-        return bool(option or getattr(dataset, "turns", 1) > 1 or len(views) < len(OBJECTIVES) or fewer_losses)
+        return dataset.turns > 1 or (heads_of(losses) & dataset.predicts) != HEADS
 
     def _choose_device(self) -> torch.device:
         if "cuda" in str(self.training.device) and torch.cuda.is_available():

@@ -114,7 +114,7 @@ class Case:
         )
 
     def masked_regions(self, i: int) -> list[int]:
-        return np.flatnonzero(self.batch["region_targets"][i].numpy()).tolist()
+        return np.flatnonzero(self.batch["region_targets"][i, TAG].numpy()).tolist()
 
     def region_tag(self, i: int) -> float:
         classes, original = self.batch["object_class"][i].tolist(), numbers(self.batch["image_feature_0"][i])

@@ -74,6 +74,7 @@ DEPARTURES = {
     "pretrain.yaml is no YAML, with another learning rate": [f"{HERE}::test_configs_are_the_papers"],
     "corpus building is not published": ["corpus/test_build.py"],
 }
+TEXT_BY_ROW = ("input_ids", "attention_mask", "mlm_labels", "token_region")
 TESTS = Path(__file__).resolve().parents[1]
 
 
@@ -99,11 +100,11 @@ def test_padding_changes_no_loss() -> None:
     padded = {}
     for name, value in it.batch.items():
         padded[name] = value
-        if name in ("image_feature_0", "bbox", "region_mask", "object_class", "region_targets", "phrase_ids"):
-            fill = {"region_mask": False, "region_targets": False, "phrase_ids": -100}.get(name, 3)
+        if name in ("image_feature_0", "bbox", "region_mask", "object_class", "phrase_ids"):
+            fill = {"region_mask": False, "phrase_ids": -100}.get(name, 3)
             more = torch.full((value.shape[0], 10, *value.shape[2:]), fill, dtype=value.dtype)
             padded[name] = torch.cat([value, more], dim=1)
-        if name in ("input_ids", "attention_mask", "mlm_labels", "token_region", "hidden_regions"):
+        if name in (*TEXT_BY_ROW, "hidden_regions", "region_targets"):
             fill = {"input_ids": 5, "mlm_labels": -100, "token_region": -1}.get(name, False)
             more = torch.full((*value.shape[:2], 10), fill, dtype=value.dtype)
             padded[name] = torch.cat([value, more], dim=2)
