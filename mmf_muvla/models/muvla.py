@@ -21,7 +21,11 @@ from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.grounding import GroundingHeads
 from mmf_muvla.models.image_pair import ImagePairHeads
 from mmf_muvla.models.pretraining import PretrainingHeads
-from mmf_muvla.models.region_init import start_regions_at_their_words
+from mmf_muvla.models.region_init import (
+    class_word_embeddings,
+    start_a_head_at_likeness,
+    start_regions_at_their_words,
+)
 from mmf_muvla.paths import resource_path
 
 TASKS = ("pretraining", "classification", "image_pair", "grounding")
@@ -81,18 +85,24 @@ class MuVLA(BaseModel):
         )
 
     def _start_regions(self) -> None:
-        """Start the projection of region features as ``region_init`` says."""
+        """Start regions, and the attention to them, as ``region_init`` says."""
         options = self.options["region_init"]
         if options is None:
             return
+        embeddings, corpus = self.encoder.embeddings, Corpus(options["corpus"])
+        words = WordPieces(self.options["trunk"]["pretrained"])
         explained = start_regions_at_their_words(
-            self.encoder.embeddings,
-            Corpus(options["corpus"]),
-            WordPieces(self.options["trunk"]["pretrained"]),
-            max_regions=options["max_regions"],
-            ridge=options["ridge"],
+            embeddings, corpus, words, max_regions=options["max_regions"], ridge=options["ridge"]
         )
         log_message(f"regions start at the words of their tags: {explained:.0%} of the variance explained")
+        if options.get("sharpness"):
+            start_a_head_at_likeness(
+                self.encoder.trunk.first_queries_and_keys(),
+                self.encoder.config.hidden_size // self.encoder.config.num_attention_heads,
+                embeddings,
+                class_word_embeddings(embeddings, corpus, words),
+                float(options["sharpness"]),
+            )
 
     def _size(self, option: str) -> int:
         """A number of classes: from the config, else from the loaded data set (and then kept in the config)."""

@@ -191,6 +191,12 @@ class Trunk(nn.Module):
         self.compiled = False
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
 
+    def first_queries_and_keys(self) -> list[tuple[Tensor, Tensor]]:
+        """Weight [hidden, hidden] and bias [hidden] of queries and of keys, where words first look at regions."""
+        layer: Any = self.layers[0]
+        qkv = layer.attention.qkv
+        return list(zip(qkv.weight.chunk(3)[:2], qkv.bias.chunk(3)[:2], strict=True))
+
     def compile_layers(self) -> None:
         """Compile each layer with ``torch.compile``; names of parameters and results stay as they are."""
         self.compiled = True

@@ -170,6 +170,15 @@ class TwoStreamTrunk(nn.Module):
         self.region_layers = nn.ModuleList(Layer(config) for _ in range(shape.region_layers))
         self.co_layers = nn.ModuleList(CoAttention(config) for _ in range(shape.co_layers))
 
+    def first_queries_and_keys(self) -> list[tuple[Tensor, Tensor]]:
+        """As :meth:`Trunk.first_queries_and_keys`: of the first co-attention, both ways."""
+        found = []
+        first: Any = self.co_layers[0]
+        for way in (first.text.attention, first.regions.attention):
+            keys = (way.key_value.weight.chunk(2)[0], way.key_value.bias.chunk(2)[0])
+            found += [(way.query.weight, way.query.bias), keys]
+        return found
+
     def forward(
         self, embedded: Tensor, attention_mask: Tensor, wanted: Tensor | None = None, *, text_length: int
     ) -> Tensor:

@@ -10,7 +10,12 @@ import torch
 from mmf_muvla.corpus.store import Corpus
 from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.models.embeddings import MultimodalEmbeddings
-from mmf_muvla.models.region_init import start_regions_at_their_words
+from mmf_muvla.models.encoder import Encoder
+from mmf_muvla.models.region_init import (
+    class_word_embeddings,
+    start_a_head_at_likeness,
+    start_regions_at_their_words,
+)
 from mmf_muvla.models.trunk import TrunkConfig
 from tests.small_corpus import DIM, NAMES, write_small_corpus
 
@@ -63,3 +68,24 @@ def test_fewer_regions_are_taken_from_all_over_the_corpus(corpus: Corpus, embedd
     before = embeddings.feature.weight.clone()
     start_regions_at_their_words(embeddings, corpus, WordPieces(MINILM), max_regions=40, ridge=0.1)
     assert not torch.equal(before, embeddings.feature.weight)
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_with_a_sharpness_a_word_looks_at_its_like(corpus: Corpus, streams: int) -> None:
+    torch.manual_seed(0)
+    options = {"pretrained": MINILM, "random_init": False, "feature_dim": DIM, "num_hidden_layers": 2}
+    encoder = Encoder.from_options({**options, "streams": streams})
+    embeddings, trunk = encoder.embeddings, encoder.trunk
+    class_words = class_word_embeddings(embeddings, corpus, WordPieces(MINILM))
+    head_size = encoder.config.hidden_size // encoder.config.num_attention_heads
+    start_a_head_at_likeness(trunk.first_queries_and_keys(), head_size, embeddings, class_words, sharpness=9.0)
+    inputs = embeddings.norm(class_words + embeddings.position.weight.mean(dim=0) + embeddings.segment.weight[0])
+    ways = trunk.first_queries_and_keys()
+    assert len(ways) == 2 * streams  # queries and keys, in each direction
+    for (query, query_bias), (key, key_bias) in zip(ways[::2], ways[1::2], strict=True):
+        queries, keys = ((inputs @ w.T + b)[:, :head_size] for w, b in ((query, query_bias), (key, key_bias)))
+        scores = queries @ keys.T / head_size**0.5
+        own = scores.diagonal()
+        torch.testing.assert_close(own.mean(), torch.tensor(9.0), rtol=2e-3, atol=0)
+        assert (scores.argmax(dim=1) == torch.arange(len(own))).all()
+        assert (scores.sum() - own.sum()) / (scores.numel() - len(own)) < 0.5
