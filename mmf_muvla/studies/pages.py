@@ -1,0 +1,209 @@
+"""A study's results for people: tables as Markdown and CSV, a plot, and a page."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from mmf_muvla.corpus.files import publish_file
+from mmf_muvla.report.plots import COLOURS, INK, MUTED, as_svg, figure_with
+from mmf_muvla.report.scores import TASKS
+from mmf_muvla.studies.records import Record
+from mmf_muvla.studies.study import Study
+from mmf_muvla.studies.summary import META, Estimate, Line
+
+_TITLES = {task.name: task.title for task in TASKS} | {META: "Meta-Ave"}
+MISSING = "–"
+
+
+def write_results(folder: Path, study: Study, lines: Sequence[Line], records: Sequence[Record], command: str) -> None:
+    """Write ``table.md``, ``table.csv``, ``plot.svg``, ``plot.png`` and ``index.html`` into the study's folder.
+
+    Args:
+        folder: where to write.
+        study: the study.
+        lines: its numbers.
+        records: of all its runs, for rates and times.
+        command: what made them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    svg = plot(study, lines, folder / "plot.png")
+    reading = folder / "reading.md"
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mmf_muvla.report"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    page = environment.get_template("study.html.j2").render(
+        study=study,
+        svg=svg,
+        command=command,
+        columns=[_TITLES[name] for name in (*study.tasks, META)],
+        rows=[(line.label, *_texts(study, line.scores, False)) for line in lines],
+        differences=[(line.label, *_texts(study, line.differences, True)) for line in lines if line.differences],
+        reference=study.systems[study.reference].label,
+        rates=_rates(study, records),
+        time=_time(records),
+        reading=reading.read_text(encoding="utf-8").split("\n\n") if reading.is_file() else [],
+    )
+    files = {
+        "table.md": as_markdown(study, lines, records, command),
+        "table.csv": as_csv(study, lines),
+        "plot.svg": svg,
+        "index.html": page,
+    }
+    for name, text in files.items():
+        with publish_file(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def as_markdown(study: Study, lines: Sequence[Line], records: Sequence[Record], command: str) -> str:
+    """The tables, with the command and the time that they took."""
+    titles = [_TITLES[name] for name in (*study.tasks, META)]
+    reference = study.systems[study.reference].label
+    parts = [f"# {study.title}", ""]
+    parts += [f"The paper: {claim}" for claim in study.claims]
+    parts += ["", f"`{command}`", "", f"{_time(records)}.", ""]
+    parts += ["Test scores in per cent: mean ± standard error over seeds (number of seeds).", ""]
+    parts += _table(["system", *titles], [(line.label, *_texts(study, line.scores, False)) for line in lines])
+    compared = [(line.label, *_texts(study, line.differences, True)) for line in lines if line.differences]
+    if compared:
+        parts += ["", f"Difference to {reference} in points, seed by seed: mean [95 % confidence interval].", ""]
+        parts += _table(["system", *titles], compared)
+    parts += [
+        "",
+        "Learning rates of the fine-tunings, chosen by the validation score of a seed that is not in the tables.",
+        "",
+    ]
+    parts += _table(["system", *(_TITLES[name] for name in study.tasks)], _rates(study, records))
+    return "\n".join(parts) + "\n"
+
+
+def as_csv(study: Study, lines: Sequence[Line]) -> str:
+    """A line for every system and column."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    header = ["mean", "standard_error", "low", "high", "num_seeds"]
+    writer.writerow(["system", "task", *header, *(f"difference_{name}" for name in header)])
+    for line in lines:
+        for column in (*study.tasks, META):
+            values = [*_numbers(line.scores.get(column)), *_numbers(line.differences.get(column))]
+            writer.writerow([line.system, column, *values])
+    return text.getvalue()
+
+
+def plot(study: Study, lines: Sequence[Line], png: Path) -> str:
+    """The study's plot, written as a PNG file and returned as an ``<svg>`` element.
+
+    Systems with an ``x`` are points on curves, one for each task and a thick one for Meta-Ave; others are horizontal
+    lines there. Without any ``x``, every column has a panel of bars.
+    """
+    figure = (
+        _curves(study, lines) if any(system.x is not None for system in study.systems.values()) else _bars(study, lines)
+    )
+    with publish_file(png) as temporary:
+        figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight", metadata={"Software": None})
+    return as_svg(figure)
+
+
+def _curves(study: Study, lines: Sequence[Line]) -> Any:
+    columns = (META, *study.tasks)
+    figure, axes = figure_with(len(columns), 2.5 * len(columns), 2.6)
+    points = sorted((line for line in lines if study.systems[line.system].x is not None), key=lambda it: _x(study, it))
+    others = [line for line in lines if study.systems[line.system].x is None]
+    for axis, column in zip(axes, columns, strict=True):
+        drawn = [(line, line.scores[column]) for line in points]
+        known = [(_x(study, line), cell) for line, cell in drawn if cell is not None]
+        colour = COLOURS[1] if column == META else COLOURS[0]
+        axis.errorbar(
+            [x for x, _ in known], [cell.mean for _, cell in known], yerr=[cell.error or 0 for _, cell in known],
+            color=colour, linewidth=1.6, marker="o", markersize=4, capsize=2, elinewidth=1,
+        )  # fmt: skip
+        for number, line in enumerate(others):
+            if (cell := line.scores[column]) is not None:
+                style = ("--", ":", "-.")[number % 3]
+                axis.axhline(cell.mean, color=MUTED, linewidth=1, linestyle=style, label=line.label)
+        axis.set_title(_TITLES[column], fontsize=10, loc="left", color=INK)
+        axis.set_xlabel(study.x_label)
+    if others:
+        axes[0].legend(frameon=False, fontsize=7)
+    return figure
+
+
+def _bars(study: Study, lines: Sequence[Line]) -> Any:
+    columns = (META, *study.tasks)
+    figure, axes = figure_with(len(columns), 1.2 + 1.9 * len(columns), 0.8 + 0.28 * len(lines))
+    places = list(range(len(lines)))[::-1]
+    for axis, column in zip(axes, columns, strict=True):
+        cells = [line.scores[column] for line in lines]
+        known = [
+            (place, line, cell) for place, line, cell in zip(places, lines, cells, strict=True) if cell is not None
+        ]
+        axis.barh(
+            [place for place, _, _ in known], [cell.mean for _, _, cell in known],
+            xerr=[cell.error or 0 for _, _, cell in known], height=0.62, error_kw={"elinewidth": 1, "capsize": 2},
+            color=[COLOURS[1] if line.system == study.reference else COLOURS[0] for _, line, _ in known],
+        )  # fmt: skip
+        if known:
+            low, high = (pick(cell.mean for _, _, cell in known) for pick in (min, max))
+            room = max(1.0, 0.35 * (high - low))
+            axis.set_xlim(max(0.0, low - room), min(100.0, high + room))
+        axis.set_yticks(places, [line.label for line in lines] if axis is axes[0] else [""] * len(lines))
+        axis.grid(axis="y", visible=False)
+        axis.set_title(_TITLES[column], fontsize=10, loc="left", color=INK)
+    return figure
+
+
+def _x(study: Study, line: Line) -> float:
+    x = study.systems[line.system].x
+    assert x is not None
+    return x
+
+
+def _texts(study: Study, cells: dict[str, Estimate | None], is_difference: bool) -> list[str]:
+    return [_text(cells.get(column), is_difference) for column in (*study.tasks, META)]
+
+
+def _text(cell: Estimate | None, is_difference: bool) -> str:
+    if cell is None:
+        return MISSING
+    if is_difference:
+        interval = "" if cell.interval is None else f" [{cell.interval[0]:+.1f}, {cell.interval[1]:+.1f}]"
+        return f"{cell.mean:+.1f}{interval}"
+    error = "" if cell.error is None else f" ± {cell.error:.1f}"
+    return f"{cell.mean:.1f}{error} ({cell.seeds})"
+
+
+def _numbers(cell: Estimate | None) -> list[str]:
+    if cell is None:
+        return ["", "", "", "", "0"]
+    low, high = cell.interval or (None, None)
+    return [*("" if value is None else f"{value:.4f}" for value in (cell.mean, cell.error, low, high)), str(cell.seeds)]
+
+
+def _rates(study: Study, records: Sequence[Record]) -> list[tuple[str, ...]]:
+    """For each system the learning rate that its fine-tunings had, task by task."""
+    found = {(record.system, record.task): record.rate for record in records if record.kind == "finetune"}
+    return [
+        (system.label, *(f"{found[name, task]:g}" if (name, task) in found else MISSING for task in study.tasks))
+        for name, system in study.systems.items()
+    ]
+
+
+def _time(records: Sequence[Record]) -> str:
+    """How long the runs took, in words."""
+    kinds = {"pretrain": "pre-trainings", "search": "searches of a learning rate", "finetune": "fine-tunings"}
+    counted = [
+        f"{len(of_kind)} {title} ({sum(record.seconds for record in of_kind) / 3600:.1f} h)"
+        for kind, title in kinds.items()
+        if (of_kind := [record for record in records if record.kind == kind])
+    ]
+    return "Time of the processes, one thread each: " + (", ".join(counted) or "none has run yet")
+
+
+def _table(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    lines = [header, ["---", *("---:" for _ in header[1:])], *body]
+    return ["| " + " | ".join(line) + " |" for line in lines]

@@ -1,0 +1,138 @@
+"""What has been measured: one line of JSON for every finished run, kept beside the tables that are made of it.
+
+A run that is on record is not run again, wherever its folder is: the file can travel from machine to machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmf_muvla.corpus.files import read_json
+from mmf_muvla.errors import InputError, MuvlaError
+from mmf_muvla.report.history import read_history
+from mmf_muvla.report.scores import TASKS
+from mmf_muvla.studies.jobs import Job
+
+RECORDS = "runs.jsonl"
+_NO_LOSSES = ("epoch", "lr", "samples_per_s")
+_TASK_OF = {task.name: task for task in TASKS}
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished run.
+
+    Attributes:
+        digest, kind, system, task, seed, rate: of its job.
+        values: metrics of the split that it was evaluated on, or the last losses of a pre-training, by name.
+        updates: how many it was trained.
+        seconds: wall-clock time of its process.
+    """
+
+    digest: str
+    kind: str
+    system: str
+    task: str
+    seed: int
+    rate: float
+    values: dict[str, float]
+    updates: int
+    seconds: float
+
+    @property
+    def score(self) -> float:
+        """The task's score, in per cent."""
+        return 100 * self.values[_TASK_OF[self.task].metric]
+
+
+def record_of(job: Job, seconds: float) -> Record:
+    """Read what a finished run has left.
+
+    Raises:
+        MuvlaError: it has left no result.
+    """
+    results = read_json(job.folder / "results.json") or {}
+    values = results.get("val" if job.kind == "search" else "test")
+    if job.kind == "pretrain":
+        values = _last_losses(job.folder)
+    if not isinstance(values, dict) or (job.task and _TASK_OF[job.task].metric not in values):
+        raise MuvlaError(f"{job.kind} {job.name} has left no result in {job.folder}; its output is in {job.log}")
+    numbers = {name: value for name, value in values.items() if isinstance(value, float) and name not in _NO_LOSSES}
+    return Record(
+        job.digest, job.kind, job.system, job.task, job.seed, job.rate, numbers, int(results.get("update", 0)), seconds
+    )
+
+
+def _last_losses(folder: Path) -> dict[str, float] | None:
+    """Means over the last tenth of a training's log lines: single ones are noisy."""
+    if not (folder / "history.jsonl").is_file():
+        return None
+    lines = read_history(folder).train
+    last = lines[-max(1, len(lines) // 10) :]
+    if not last:
+        return None
+    names = [name for name, value in last[-1].items() if isinstance(value, float) and name not in _NO_LOSSES]
+    return {name: statistics.fmean(line[name] for line in last if name in line) for name in names}
+
+
+class Records:
+    """The records of a study.
+
+    Args:
+        path: the file; it is made with the first record.
+
+    Raises:
+        InputError: a line of the file is damaged.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._found: dict[str, Record] = {}
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        lines = text.split("\n")
+        for number, line in enumerate(lines, 1):
+            if not line:
+                continue
+            try:
+                record = Record(**json.loads(line))
+            except (ValueError, TypeError) as error:
+                if number == len(lines):
+                    continue  # the last line without its end: a process was killed while it wrote; see add()
+                raise InputError(f"{path}, line {number}", f"is no record ({error})", "Remove the line") from error
+            self._found[record.digest] = record
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def get(self, job: Job) -> Record | None:
+        """The record of a job, if it has run."""
+        return self._found.get(job.digest)
+
+    def of(self, jobs: Iterable[Job]) -> list[Record]:
+        """The records of the jobs that have run."""
+        return [record for record in map(self.get, jobs) if record is not None]
+
+    def add(self, record: Record) -> None:
+        """Keep a record; it is on disk when this returns."""
+        self._found[record.digest] = record
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "ab+") as file:
+            _drop_half_a_line(file)
+            file.write((json.dumps(dataclasses.asdict(record)) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _drop_half_a_line(file: Any) -> None:
+    """Cut off what follows the last newline of a file that is open for appending."""
+    file.seek(0)
+    content = file.read()
+    file.truncate(content.rfind(b"\n") + 1)
+    file.seek(0, os.SEEK_END)

@@ -1,0 +1,224 @@
+"""What a study is: the files under ``projects/muvla/studies/``, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from mmf_muvla.errors import InputError
+from mmf_muvla.paths import resource_path
+from mmf_muvla.report.scores import TASKS
+
+TEMPLATE = "_"
+_TASK_NAMES = tuple(task.name for task in TASKS)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something that is prepared once: a world, a corpus, a checkpoint.
+
+    Attributes:
+        command: a script of ``tools/``.
+        arguments: of the command. ``{NAME}`` is the output folder of another step, ``{out}`` this one's own.
+    """
+
+    command: str
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class System:
+    """A system of the comparison.
+
+    Attributes:
+        label: its name in tables and plots.
+        pretrain: its pre-training configuration; ``None``: it is fine-tuned from BERT alone.
+        corpus: the step whose output ``{corpus}`` is.
+        arguments: further arguments of its pre-training.
+        finetune: further arguments of its fine-tunings.
+        rates_of: the system whose learning rates it takes; ``None``: its own are searched.
+        x: its place on the x axis of the study's plot; ``None``: the plot has bars.
+        seeds: how many of the seeds asked for it runs with; ``None``: all.
+    """
+
+    label: str
+    pretrain: str | None = None
+    corpus: str | None = None
+    arguments: tuple[str, ...] = ()
+    finetune: tuple[str, ...] = ()
+    rates_of: str | None = None
+    x: float | None = None
+    seeds: int | None = None
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """How a task is fine-tuned.
+
+    Attributes:
+        config: the configuration.
+        arguments: further arguments.
+        rates: learning rates to choose from, by the score on the validation split.
+    """
+
+    config: str
+    rates: tuple[float, ...]
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study.
+
+    Attributes:
+        name: the name of its file.
+        title: stands over the table.
+        claims: what the paper says, each a sentence.
+        reference: the system that the others are compared with.
+        x_label: of the plot's x axis.
+        search_seed: the seed that learning rates are chosen with; it takes no part in the comparison.
+        steps, systems, tasks: by name.
+        pretrain: arguments of every pre-training.
+        finetune: arguments of every fine-tuning.
+        memory_per_job_gb: what a run may take, for the memory budget.
+    """
+
+    name: str
+    title: str
+    reference: str
+    steps: Mapping[str, Step]
+    systems: Mapping[str, System]
+    tasks: Mapping[str, TaskPlan]
+    claims: tuple[str, ...] = ()
+    x_label: str = ""
+    search_seed: int = 1000
+    pretrain: tuple[str, ...] = ()
+    finetune: tuple[str, ...] = ()
+    memory_per_job_gb: float = 3.0
+
+
+PartT = TypeVar("PartT", Step, System, TaskPlan)
+
+
+def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
+    """Read a study's file.
+
+    Args:
+        path: a file; ``includes`` in it lists files beside it that it goes on from, and ``like`` in a step or a system
+            names another one that it is like, but for what it says itself.
+        overrides: ``key.key=value``.
+
+    Raises:
+        InputError: the file cannot be read, a key is unknown or missing, or a name stands for nothing.
+    """
+    path = _find(path)
+    content = _read(path)
+    for override in overrides:
+        content = OmegaConf.merge(content, OmegaConf.from_dotlist([override]))
+    values: dict[str, Any] = OmegaConf.to_container(content, resolve=True)  # type: ignore[assignment]
+    where = str(path)
+    for group in ("steps", "systems"):
+        values[group] = _with_likes(values.get(group) or {}, f"{where}: {group}")
+    parts = {
+        "steps": {name: _part(Step, value, f"{where}: steps.{name}") for name, value in values.pop("steps").items()},
+        "systems": {
+            name: _part(System, {"label": name, **(value or {})}, f"{where}: systems.{name}")
+            for name, value in values.pop("systems").items()
+        },
+        "tasks": {
+            name: _part(TaskPlan, value, f"{where}: tasks.{name}") for name, value in values.pop("tasks", {}).items()
+        },
+    }
+    study = _build(Study, {"name": path.stem, **values, **parts}, where)
+    _check(study, where)
+    return study
+
+
+def _find(path: str | Path) -> Path:
+    found = Path(path).expanduser()
+    if found.is_file():
+        return found
+    if found.parts[:1] == ("projects",):
+        return Path(resource_path(str(path)))
+    raise InputError(f"config={path}", "no such file", "Name a file of projects/muvla/studies/, or your own")
+
+
+def _read(path: Path) -> Any:
+    try:
+        content = OmegaConf.load(path)
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        raise InputError(str(path), f"cannot be read ({str(error).splitlines()[0]})", "Correct the file") from error
+    if not isinstance(content, DictConfig):
+        raise InputError(str(path), "does not hold keys and values", "Write key: value lines")
+    includes = content.pop("includes", [])
+    for name in includes:
+        if not (path.parent / name).is_file():
+            raise InputError(f"{path}: includes", f"there is no {name} beside it", "Correct the name")
+    return OmegaConf.merge(*(_read(path.parent / name) for name in includes), content)
+
+
+def _with_likes(group: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Fill up what says ``like: OTHER`` from that one: lists are joined, the other's first, and all else is replaced.
+
+    Entries whose names begin with an underscore are there to be like, and nothing else.
+    """
+    filled: dict[str, Any] = {}
+
+    def fill(name: str, askers: tuple[str, ...]) -> Any:
+        if name in askers or name not in group:
+            problem = "there is no such entry" if name not in group else "they are like each other"
+            raise InputError(f"{where}.{askers[-1]}.like={name}", problem, "Correct the name")
+        own = group[name]
+        if name not in filled:
+            filled[name] = own
+            if isinstance(own, dict) and "like" in own:
+                other = fill(own["like"], (*askers, name)) or {}
+                own = {key: value for key, value in own.items() if key != "like"}
+                joined = {key: [*other[key], *own[key]] for key in own if isinstance(other.get(key), list)}
+                filled[name] = {**{k: v for k, v in other.items() if k != "label"}, **own, **joined}
+        return filled[name]
+
+    for name in group:
+        fill(name, ())
+    return {name: entry for name, entry in filled.items() if not name.startswith(TEMPLATE)}
+
+
+def _part(kind: type[PartT], value: Any, where: str) -> PartT:
+    if not isinstance(value, dict):
+        raise InputError(where, f"is {value!r}", "Write keys and values")
+    return _build(kind, value, where)
+
+
+def _build(kind: Any, values: Mapping[str, Any], where: str) -> Any:
+    known = [entry.name for entry in fields(kind)]
+    for key in values:
+        if key not in known:
+            raise InputError(where, f"unknown key '{key}'", f"The keys are {', '.join(known)}")
+    # Lists become tuples, so that a study is a value like any other.
+    try:
+        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    except TypeError as error:
+        raise InputError(where, f"is not complete ({error})", "Add what is missing") from error
+
+
+def _check(study: Study, where: str) -> None:
+    if study.reference not in study.systems:
+        raise InputError(f"{where}: reference", f"{study.reference} is no system", "Name one of the systems")
+    for name, system in study.systems.items():
+        if system.corpus is not None and system.corpus not in study.steps:
+            raise InputError(f"{where}: systems.{name}.corpus", f"{system.corpus} is no step", "Name one of the steps")
+        if system.rates_of is not None and study.systems.get(system.rates_of, system).rates_of is not None:
+            raise InputError(
+                f"{where}: systems.{name}.rates_of", f"{system.rates_of} has no rates of its own", "Name one that has"
+            )
+    for name, task in study.tasks.items():
+        if name not in _TASK_NAMES:
+            raise InputError(f"{where}: tasks.{name}", "no such task", f"The tasks are {', '.join(_TASK_NAMES)}")
+        if not task.rates:
+            raise InputError(f"{where}: tasks.{name}.rates", "is empty", "Give at least one learning rate")

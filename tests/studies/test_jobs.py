@@ -1,0 +1,80 @@
+"""Jobs: what they need, what they share, and when they are other jobs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mmf_muvla.errors import InputError
+from mmf_muvla.studies.jobs import Jobs, with_needs
+from mmf_muvla.studies.study import Step, Study
+
+
+def _named(jobs: Jobs, system: str) -> list[str]:
+    return [f"{job.kind} {job.name}" for job in with_needs([jobs.finetuning(system, "nlvr2", 3, 1e-4)])]
+
+
+def test_a_job_comes_after_what_it_needs(jobs: Jobs) -> None:
+    assert _named(jobs, "one") == [
+        "step world",
+        "step corpus_one",
+        "pretrain one-3",
+        "finetune nlvr2-one-3-0.0001",
+    ]
+    assert _named(jobs, "base") == ["step world", "finetune nlvr2-base-3-0.0001"]
+
+
+def test_commands_name_the_folders_of_what_they_need(jobs: Jobs, tmp_path: Path) -> None:
+    start = jobs.pretraining("one", 3)
+    assert start is not None
+    assert f"corpus={jobs.step('corpus_one').folder}" in start.command
+    assert {"training.seed=3", f"env.save_dir={start.folder}", "checkpoint.resume=True"} <= set(start.command)
+    run = jobs.finetuning("one", "nlvr2", 3, 1e-4)
+    assert {
+        f"checkpoint.resume_file={start.folder}/muvla_final.safetensors",
+        f"data={jobs.step('world').folder}",
+        "optimizer.params.lr=0.0001",
+        "run_type=train_inference",
+    } <= set(run.command)
+    assert run.folder.is_relative_to(tmp_path / "work" / "finetune")
+
+
+def test_a_search_never_sees_the_test_split_and_has_a_seed_of_its_own(jobs: Jobs, study: Study) -> None:
+    search = jobs.search("one", "nlvr2", 2e-4)
+    assert {"run_type=train_val", f"training.seed={study.search_seed}"} <= set(search.command)
+    assert search.needs[-1].seed == study.search_seed or search.needs[0].seed == study.search_seed
+
+
+def test_equal_work_is_one_job_whatever_it_is_called(jobs: Jobs) -> None:
+    one, same, two = (jobs.pretraining(system, 0) for system in ("one", "same", "two"))
+    assert one is not None and same is not None and two is not None
+    assert one.digest == same.digest != two.digest
+    assert len(with_needs([one, same, two])) == 5  # a world, two corpora, two pre-trainings
+
+
+def test_a_change_anywhere_upstream_makes_another_job(jobs: Jobs, study: Study, tmp_path: Path, tools: Path) -> None:
+    def digests(of: Study) -> tuple[str, str]:
+        made = Jobs(of, tmp_path / "work", tools)
+        return tuple(made.finetuning(system, "nlvr2", 0, 1e-4).digest for system in ("base", "one"))  # type: ignore[return-value]
+
+    before = digests(study)
+    elsewhere = Jobs(study, tmp_path / "elsewhere", tools)
+    assert elsewhere.finetuning("base", "nlvr2", 0, 1e-4).digest == before[0]
+    corpus = {**study.steps, "corpus_one": Step("write.py", ("out={out}", "text=new", "world={world}"))}
+    changed = digests(replace(study, steps=corpus))
+    assert changed[0] == before[0] and changed[1] != before[1]
+    (tmp_path / "pretrain.yaml").write_text("name: other\n", encoding="utf-8")
+    rewritten = digests(study)
+    assert rewritten[0] == before[0] and rewritten[1] != before[1]
+
+
+def test_steps_that_are_missing_or_need_themselves_are_named(study: Study, tmp_path: Path, tools: Path) -> None:
+    def jobs_with(step: Step) -> Jobs:
+        return Jobs(replace(study, steps={**study.steps, "world": step}), tmp_path, tools)
+
+    with pytest.raises(InputError, match="there is no step 'moon'"):
+        jobs_with(Step("write.py", ("out={out}", "of={moon}"))).step("world")
+    with pytest.raises(InputError, match="needs itself"):
+        jobs_with(Step("write.py", ("out={out}", "of={corpus_one}"))).step("world")

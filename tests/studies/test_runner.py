@@ -1,0 +1,116 @@
+"""The runner: each job once, needs first, several at a time, and on with the rest after a failure or a kill."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+import types
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mmf_muvla.errors import MuvlaError
+from mmf_muvla.studies.jobs import Job, Jobs
+from mmf_muvla.studies.records import Records
+from mmf_muvla.studies.runner import Runner
+from mmf_muvla.studies.study import Step, Study
+
+
+def _runner(tmp_path: Path, num_workers: int = 2) -> Runner:
+    return Runner(Records(tmp_path / "runs.jsonl"), num_workers, Console(file=io.StringIO()))
+
+
+def _runs(job: Job) -> int:
+    path = job.folder.with_name(f"{job.folder.name}.runs")
+    return len(path.read_text().splitlines()) if path.is_file() else 0
+
+
+def _jobs_with(study: Study, tmp_path: Path, tools: Path, **steps: Step) -> Jobs:
+    return Jobs(replace(study, steps={**study.steps, **steps}), tmp_path / "work", tools)
+
+
+def test_needs_run_first_and_nothing_runs_twice(jobs: Jobs, tmp_path: Path) -> None:
+    wanted = [jobs.step("corpus_one"), jobs.step("corpus_two"), jobs.step("corpus_one")]
+    for _ in range(2):
+        _runner(tmp_path).run(wanted, "test")
+    assert [_runs(jobs.step(name)) for name in ("world", "corpus_one", "corpus_two")] == [1, 1, 1]
+    assert (jobs.step("corpus_two").folder / "made.txt").read_text() == "two"
+
+
+def test_after_a_failure_the_rest_is_done_and_a_new_start_goes_on(study: Study, tmp_path: Path, tools: Path) -> None:
+    allowed = tmp_path / "allowed"
+    jobs = _jobs_with(
+        study, tmp_path, tools,
+        corpus_one=Step("write.py", ("out={out}", f"fail={allowed}")),
+        on_top=Step("write.py", ("out={out}", "of={corpus_one}")),
+    )  # fmt: skip
+    wanted = [jobs.step("on_top"), jobs.step("corpus_two")]
+    with pytest.raises(MuvlaError, match=r"2 of the jobs failed: step corpus_one .*; step on_top"):
+        _runner(tmp_path).run(wanted, "test")
+    assert "told to fail" in jobs.step("corpus_one").log.read_text()
+    assert _runs(jobs.step("corpus_two")) == 1 and _runs(jobs.step("on_top")) == 0
+    allowed.touch()
+    _runner(tmp_path).run(wanted, "test")
+    assert [_runs(jobs.step(name)) for name in ("world", "corpus_one", "corpus_two", "on_top")] == [1, 2, 1, 1]
+
+
+def test_a_job_that_outlived_its_runner_is_waited_for(study: Study, tmp_path: Path, tools: Path) -> None:
+    """A runner is killed outright; its job goes on, and the next runner must not start it a second time."""
+    jobs = _jobs_with(study, tmp_path, tools, slow=Step("write.py", ("out={out}", "seconds=3")))
+    slow = jobs.step("slow")
+    script = tmp_path / "first_runner.py"
+    script.write_text(
+        "import pickle, sys, pathlib\n"
+        "from mmf_muvla.studies.records import Records\n"
+        "from mmf_muvla.studies.runner import Runner\n"
+        "job = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())\n"
+        "Runner(Records(pathlib.Path(sys.argv[2])), 1).run([job], 'first')\n"
+    )
+    (tmp_path / "job").write_bytes(pickle.dumps(slow))
+    first = subprocess.Popen([sys.executable, str(script), str(tmp_path / "job"), str(tmp_path / "runs.jsonl")])
+    while not slow.log.is_file() or not slow.log.read_text().strip():
+        time.sleep(0.05)
+        assert first.poll() is None
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    _runner(tmp_path).run([slow], "second")
+    # The killed runner could not say that the job is done, so it runs once more; but after the first, not beside it.
+    assert _runs(slow) == 2 and (slow.folder / "done.json").is_file()
+
+
+def test_an_interrupted_runner_ends_its_jobs(
+    study: Study, tmp_path: Path, tools: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = _jobs_with(study, tmp_path, tools, slow=Step("write.py", ("out={out}", "seconds=60")))
+    runner = _runner(tmp_path)
+    start = time.monotonic()
+
+    def interrupt(seconds: float) -> None:
+        if jobs.step("slow").log.is_file():
+            raise KeyboardInterrupt
+
+    clock = types.SimpleNamespace(sleep=interrupt, perf_counter=time.perf_counter)
+    monkeypatch.setattr("mmf_muvla.studies.runner.time", clock)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run([jobs.step("slow")], "test")
+    assert time.monotonic() - start < 50
+    assert _runs(jobs.step("slow")) == 0
+
+
+def test_what_is_on_record_is_not_run_and_nor_is_what_only_it_needs(jobs: Jobs, tmp_path: Path) -> None:
+    from tests.studies.test_records import RECORD
+
+    runner = _runner(tmp_path)
+    run = jobs.finetuning("one", "nlvr2", 0, 1e-4)
+    assert [job.kind for job in runner.missing([run])] == ["step", "step", "pretrain", "finetune"]
+    runner.records.add(replace(RECORD, digest=run.digest))
+    assert runner.missing([run]) == []
+    other = jobs.finetuning("one", "nlvr2", 0, 2e-4)
+    assert [job.kind for job in runner.missing([run, other])] == ["step", "step", "pretrain", "finetune"]

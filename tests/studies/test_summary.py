@@ -1,0 +1,95 @@
+"""Means, standard errors and paired differences, against numbers computed by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mmf_muvla.studies.pages import as_csv, as_markdown, write_results
+from mmf_muvla.studies.records import Record
+from mmf_muvla.studies.study import Study, System, TaskPlan
+from mmf_muvla.studies.summary import META, Estimate, summarize
+
+METRICS = {"nlvr2": "muvla_nlvr2_accuracy", "refcoco_plus": "muvla_grounding_accuracy"}
+
+
+@pytest.fixture
+def two_tasks() -> Study:
+    plan = TaskPlan("x.yaml", (1e-4,))
+    systems = {"base": System("Base"), "ours": System("Ours"), "late": System("Late")}
+    return Study("small", "Small", "ours", {}, systems, {"nlvr2": plan, "refcoco_plus": plan}, claims=("Ours wins.",))
+
+
+def _record(system: str, task: str, seed: int, score: float) -> Record:
+    return Record(f"{system}{task}{seed}", "finetune", system, task, seed, 1e-4, {METRICS[task]: score / 100}, 9, 60.0)
+
+
+@pytest.fixture
+def records() -> list[Record]:
+    scores = {
+        ("base", "nlvr2"): [50, 52, 54], ("base", "refcoco_plus"): [60, 64, 62],
+        ("ours", "nlvr2"): [55, 58, 58], ("ours", "refcoco_plus"): [70, 72, 74],
+        ("late", "nlvr2"): [51],
+    }  # fmt: skip
+    return [
+        _record(system, task, seed, score)
+        for (system, task), values in scores.items()
+        for seed, score in enumerate(values)
+    ]
+
+
+def test_estimates_by_hand() -> None:
+    estimate = Estimate.of([50.0, 52.0, 54.0])
+    assert estimate is not None and estimate.interval is not None and estimate.error is not None
+    assert (estimate.mean, estimate.seeds) == (52, 3)
+    assert estimate.error == pytest.approx(2 / 3**0.5)
+    assert estimate.interval[1] - 52 == pytest.approx(4.302653 * 2 / 3**0.5, rel=1e-5)  # t of 97.5 % with 2 degrees
+    single = Estimate.of([50.0])
+    assert single == Estimate(50.0, None, None, 1)
+    assert Estimate.of([]) is None
+
+
+def _assert_same(estimate: Estimate | None, values: list[float]) -> None:
+    expected = Estimate.of(values)
+    assert estimate is not None and expected is not None and estimate.interval is not None
+    assert (estimate.mean, estimate.error, estimate.seeds) == pytest.approx(
+        (expected.mean, expected.error, len(values))
+    )
+    assert estimate.interval == pytest.approx(expected.interval)
+
+
+def test_lines_pair_seeds_and_average_tasks(two_tasks: Study, records: list[Record]) -> None:
+    base, ours, late = summarize(two_tasks, records)
+    assert ours.differences == {}
+    _assert_same(base.scores["nlvr2"], [50, 52, 54])
+    _assert_same(base.scores[META], [55, 58, 58])
+    _assert_same(base.differences["nlvr2"], [-5, -6, -4])
+    _assert_same(base.differences[META], [55 - 62.5, 58 - 65, 58 - 66])
+    # one task of one seed: a score, a difference, and no Meta-Ave
+    assert late.scores["nlvr2"] == Estimate(pytest.approx(51.0), None, None, 1)
+    assert late.differences["nlvr2"] == Estimate(pytest.approx(-4.0), None, None, 1)
+    assert late.scores["refcoco_plus"] is None and late.scores[META] is None
+
+
+def test_tables_say_it(two_tasks: Study, records: list[Record]) -> None:
+    lines = summarize(two_tasks, records)
+    text = as_markdown(two_tasks, lines, records, "python tools/run_study.py config=small.yaml")
+    assert "| Base | 52.0 ± 1.2 (3) | 62.0 ± 1.2 (3) | 57.0 ± 1.0 (3) |" in text
+    assert "| Base | -5.0 [-7.5, -2.5] |" in text
+    assert "| Late | 51.0 (1) | – | – |" in text
+    assert "13 fine-tunings (0.2 h)" in text and "Ours wins." in text
+    csv_lines = as_csv(two_tasks, lines).splitlines()
+    assert len(csv_lines) == 1 + 3 * 3
+    assert csv_lines[1].startswith("base,nlvr2,52.0000,1.1547,")
+
+
+def test_results_are_a_table_a_plot_and_a_page(two_tasks: Study, records: list[Record], tmp_path: Path) -> None:
+    (tmp_path / "reading.md").write_text("It holds here.\n\nBut <not> everywhere.\n", encoding="utf-8")
+    write_results(tmp_path, two_tasks, summarize(two_tasks, records), records, "python …")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "index.html", "plot.png", "plot.svg", "reading.md", "table.csv", "table.md"
+    }  # fmt: skip
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "It holds here." in page and "&lt;not&gt;" in page and "<svg" in page
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

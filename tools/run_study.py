@@ -1,0 +1,33 @@
+#!/usr/bin/env python3
+"""Run a study: pre-train and fine-tune every system with every seed, and write tables, a plot and a page.
+
+    python tools/run_study.py config=projects/muvla/studies/main.yaml seeds=[0,1,2,3,4] num_workers=2
+
+What two systems or studies have in common (a corpus, a pre-training) is made once. A study may be stopped at any time,
+and goes on when it is started again; what is finished is not repeated.
+
+seeds        the seeds of the comparison
+num_workers  jobs at the same time, each with its share of the cores
+memory_gb    no more jobs at the same time than fit (the study says what one may take)
+systems      only these: systems=[base,muvla_cc]; and with tasks=[nlvr2] only these tasks
+work         folder of all jobs, with every configuration, history and log (outputs/studies)
+out          folder of the results: runs.jsonl, table.md, table.csv, plot.svg, plot.png, index.html
+             (WORK/results/NAME). What stands in runs.jsonl is not run again, also where its folder is gone
+dry_run      true: print the commands and run nothing
+key=value    any key of the study's file: tasks.vqa2.rates=[2e-4]
+-- key=value after two dashes: arguments of every mmf_run, e.g. training.max_updates=2
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+from mmf_muvla.corpus.commands import run_command
+from mmf_muvla.errors import MuvlaError
+from mmf_muvla.studies.command import study_command
+
+if __name__ == "__main__":
+    try:
+        sys.exit(run_command(partial(study_command, tools=Path(__file__).parent.absolute()), __doc__))
+    except MuvlaError as error:
+        sys.exit(f"error: {error}")
