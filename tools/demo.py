@@ -3,7 +3,7 @@
 
     python tools/demo.py [out=outputs/demo] [seed=0] [fast=false]
 
-Makes the world, builds its weakly aligned corpus, pre-trains, fine-tunes on the world's questions and referring
+Makes the world, builds its weakly aligned corpus, pre-trains, fine-tunes on the world's hypotheses and referring
 expressions with and without the pre-training, and writes ``summary.json`` and ``report.html`` into ``out``. Every step
 is the command that a user would type; it is printed before it runs. With ``fast=true`` everything is tiny: it shows in
 a minute or two that all parts work, and its numbers mean nothing.
@@ -26,11 +26,15 @@ FAST_WORLD = [
     "scenes=120", "captions=300", "books=50", "heldout_scenes=20", "pictures=60",
     *(f"task_{split}_scenes=60" for split in ("train", "val", "test")),
     "vqa_train_questions=60", "vqa_val_questions=30", "vqa_test_questions=30",
-    *(f"entailment_{split}_examples=9" for split in ("train", "val", "test")),
+    "entailment_train_examples=45", "entailment_val_examples=9", "entailment_test_examples=9",
     *(f"refcoco_{split}_expressions=60" for split in ("train", "val", "test")),
     *(f"nlvr2_{split}_examples=24" for split in ("train", "val", "test")),
 ]  # fmt: skip
+TASKS = ("visual_entailment", "refcoco_plus")
 SPLITS = ("train", "val", "test")
+# A smaller world and shorter runs than the configurations' own: the demo is to end in minutes.
+WORLD = ["scenes=6000", "captions=6000", "nlvr2_train_examples=2400"]
+TRAINING = {"pretrain": ["training.max_updates=500"], "tasks": ["training.max_updates=400"]}
 FAST_TRAINING = ["training.max_updates=6", "training.log_interval=2", "training.evaluation_interval=3"]
 
 
@@ -62,22 +66,27 @@ class Steps:
 def main(arguments: list[str]) -> None:
     options = parse_options(arguments, OPTIONS)
     out, seed = Path(options["out"]), int(options["seed"])
-    fast_world, fast_training = (FAST_WORLD, FAST_TRAINING) if options["fast"] == "true" else ([], [])
+    fast = options["fast"] == "true"
+    world_options = FAST_WORLD if fast else WORLD
     tools = Path(__file__).parent
-    world, corpus = out / "toyworld", out / "corpus"
+    world, corpus, bert = out / "toyworld", out / "corpus", out / "bert"
     task_regions, heldout_regions = out / "regions_tasks", out / "regions_heldout"
     steps = Steps(out / "logs")
 
     def tool(name: str) -> list[str]:
         return [sys.executable, str(tools / name)]
 
-    def mmf_run(config: str, save_dir: Path, *overrides: str) -> list[str]:
+    def mmf_run(config: str, save_dir: Path, kind: str, *overrides: str) -> list[str]:
         return [
             sys.executable, "-m", "mmf_cli.run", f"config={resource_path(config)}",
-            f"env.save_dir={save_dir}", f"training.seed={seed + 1}", *overrides, *fast_training,
+            f"env.save_dir={save_dir}", f"training.seed={seed + 1}", "training.precision=auto",
+            f"model_config.muvla.trunk.pretrained={bert}", *overrides, *(FAST_TRAINING if fast else TRAINING[kind]),
         ]  # fmt: skip
 
-    steps.run("toyworld", [*tool("make_toyworld.py"), f"out={world}", f"seed={seed}", "overwrite=true", *fast_world])
+    steps.run("toyworld", [*tool("make_toyworld.py"), f"out={world}", f"seed={seed}", "overwrite=true", *world_options])
+    steps.run(
+        "bert", [*tool("make_small_bert.py"), f"words={world / 'words.txt'}", "num_hidden_layers=2", f"out={bert}"]
+    )
     steps.run(
         "corpus",
         [
@@ -90,20 +99,21 @@ def main(arguments: list[str]) -> None:
     steps.run(
         "pretrain",
         mmf_run(
-            "projects/muvla/pretrain_toyworld.yaml", out / "pretrain", f"dataset_config.muvla_toyworld.corpus={corpus}"
+            "projects/muvla/pretrain_toyworld.yaml",
+            out / "pretrain",
+            "pretrain",
+            f"dataset_config.muvla_toyworld.corpus={corpus}",
         ),
     )
     weights = out / "pretrain" / "muvla_final.safetensors"
     starts: dict[str, list[str]] = {"base": [], "muvla": [f"checkpoint.resume_file={weights}"]}
-    for task, file_name in (("vqa2", "imdb_{}.npy"), ("refcoco_plus", "{}.jsonl")):
+    for task in TASKS:
         dataset = f"dataset_config.{task}"
-        files = [f"{dataset}.annotations.{split}={world / task / file_name.format(split)}" for split in SPLITS]
+        files = [f"{dataset}.annotations.{split}={world / task / split}.jsonl" for split in SPLITS]
         files += [f"{dataset}.features.{split}={task_regions}" for split in SPLITS]
-        if task == "vqa2":
-            files.append(f"{dataset}.answers={world / task / 'answers_vqa.txt'}")
         for start, checkpoint in starts.items():
             config = f"projects/muvla/finetune/toyworld_{task}.yaml"
-            steps.run(f"{task}_{start}", mmf_run(config, out / f"{task}_{start}", *files, *checkpoint))
+            steps.run(f"{task}_{start}", mmf_run(config, out / f"{task}_{start}", "tasks", *files, *checkpoint))
 
     from mmf_muvla.report.demo import write_report
 

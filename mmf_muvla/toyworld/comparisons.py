@@ -147,7 +147,8 @@ def _statements(rng: random.Random, categories: Sequence[str]) -> Iterator[tuple
 
 def _about(rng: random.Random, category: str) -> Iterator[tuple[str, str, _Truth]]:
     """Sentences that are about one category."""
-    for colour in ("", *COLOURS):
+    # Most sentences are about things, whatever their colour.
+    for colour in ("", rng.choice(COLOURS)):
         yield "both", f"there is {_a(rng, category, colour)} in both pictures", _shown_by(2, category, colour)
         yield "one", f"only one of the pictures shows {_a(rng, category, colour)}", _shown_by(1, category, colour)
         yield "neither", f"neither picture shows {_a(rng, category, colour)}", _shown_by(0, category, colour)
@@ -158,7 +159,7 @@ def _about(rng: random.Random, category: str) -> Iterator[tuple[str, str, _Truth
         plural = _noun(rng, category).plural
         text = f"the {side} picture shows more {plural} than the {other_side} one"
         yield "more", text, _more_on(side, category)
-        for colour in ("", *COLOURS):
+        for colour in ("", rng.choice(COLOURS)):
             yield "side", f"the {side} picture shows {_a(rng, category, colour)}", _on_side(side, category, colour)
         for colour in COLOURS:
             verb = has_colour(category, colour)

@@ -53,25 +53,25 @@ class ToyWorldConfig:
     """
 
     seed: int = 0
-    scenes: int = 2400
-    true_captions: int = 5
-    captions: int = 6000
-    books: int = 6000
+    scenes: int = 12000
+    true_captions: int = 3
+    captions: int = 12000
+    books: int = 12000
     heldout_scenes: int = 300
     heldout_captions: int = 2
-    task_train_scenes: int = 620
+    task_train_scenes: int = 2400
     task_val_scenes: int = 150
     task_test_scenes: int = 280
-    vqa_train_questions: int = 3000
+    vqa_train_questions: int = 6000
     vqa_val_questions: int = 700
     vqa_test_questions: int = 1300
-    entailment_train_examples: int = 3000
+    entailment_train_examples: int = 9000
     entailment_val_examples: int = 600
     entailment_test_examples: int = 1200
-    refcoco_train_expressions: int = 2500
+    refcoco_train_expressions: int = 7000
     refcoco_val_expressions: int = 500
     refcoco_test_expressions: int = 1000
-    nlvr2_train_examples: int = 3000
+    nlvr2_train_examples: int = 9000
     nlvr2_val_examples: int = 600
     nlvr2_test_examples: int = 1200
     pictures: int = 60

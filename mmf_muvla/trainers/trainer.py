@@ -38,8 +38,8 @@ from mmf_muvla.errors import InputError, MuvlaError
 from mmf_muvla.losses.objectives import HEADS, heads_of
 from mmf_muvla.metrics.streamed import StreamedMetric
 from mmf_muvla.trainers.checkpoints import link_atomically, load_matching, read_checkpoint_file, save_atomically
-from mmf_muvla.trainers.history import History, RunningMeans, gather
 from mmf_muvla.trainers.devices import multiplies_faster_in_bf16
+from mmf_muvla.trainers.history import History, RunningMeans, gather
 from mmf_muvla.trainers.memory import give_free_memory_back
 from mmf_muvla.trainers.progress import UpdateBar
 from mmf_muvla.trainers.sampler import EvaluationBatches, TrainingBatches, batches_per_epoch, in_order_of_items
@@ -125,7 +125,9 @@ class MuVLATrainer:
             precision = "bf16" if multiplies_faster_in_bf16(self.device) else "fp32"
             self._log(f"training.precision=auto: {precision}")
         if precision not in PRECISIONS:
-            raise InputError(f"training.precision={precision}", "unknown", f"Choose one of {', '.join(PRECISIONS)}, auto")
+            raise InputError(
+                f"training.precision={precision}", "unknown", f"Choose one of {', '.join(PRECISIONS)}, auto"
+            )
         if precision == "fp16" and self.device.type != "cuda":
             raise InputError("training.precision=fp16", f"not available on {self.device.type}", "Choose bf16 or fp32")
         return PRECISIONS[precision]

@@ -32,19 +32,19 @@ def test_summary_has_every_figure(out: Path) -> None:
     assert all(len(values) == 2 for values in summary["losses"].values())
     assert summary["losses"]["mlm"][1] < summary["losses"]["mlm"][0]
     assert 0 <= summary["itm_accuracy"] <= 1 and summary["itm_pairs"] == 40
-    assert set(summary["accuracy"]) == {"vqa2", "refcoco_plus"}
+    assert set(summary["accuracy"]) == {"visual_entailment", "refcoco_plus"}
     for values in summary["accuracy"].values():
         assert set(values) == {"base", "muvla"} and all(0 <= value <= 1 for value in values.values())
     assert summary["counts"]["images"] == 120 and summary["counts"]["links"] > 0
-    fine_tuning = ["vqa2_base", "vqa2_muvla", "refcoco_plus_base", "refcoco_plus_muvla"]
-    steps = ["toyworld", "corpus", "regions_tasks", "regions_heldout", "pretrain", *fine_tuning]
+    fine_tuning = [f"{task}_{start}" for task in ("visual_entailment", "refcoco_plus") for start in ("base", "muvla")]
+    steps = ["toyworld", "bert", "corpus", "regions_tasks", "regions_heldout", "pretrain", *fine_tuning]
     assert list(summary["stages_s"]) == steps
 
 
 def test_the_pretrained_encoder_is_what_the_fine_tuning_starts_from(out: Path) -> None:
-    log = (out / "logs" / "vqa2_muvla.log").read_text()
+    log = (out / "logs" / "refcoco_plus_muvla.log").read_text()
     assert "tensors loaded" in log and "not in the model: heads" in log
-    assert "not in the model: heads" not in (out / "logs" / "vqa2_base.log").read_text()
+    assert "not in the model: heads" not in (out / "logs" / "refcoco_plus_base.log").read_text()
 
 
 class Page(HTMLParser):
@@ -70,17 +70,18 @@ def test_the_page_is_self_contained_and_shows_ten_scenes(out: Path) -> None:
 def test_predictions_have_the_submission_format(out: Path) -> None:
     """A run of the fine-tuned model by MMF's own mmf_predict."""
     world = out / "toyworld"
+    dataset = "dataset_config.visual_entailment"
     overrides = [
-        *(f"dataset_config.vqa2.annotations.{s}={world}/vqa2/imdb_{s}.npy" for s in ("train", "val", "test")),
-        *(f"dataset_config.vqa2.features.{s}={out / 'regions_tasks'}" for s in ("train", "val", "test")),
-        f"dataset_config.vqa2.answers={world}/vqa2/answers_vqa.txt",
+        *(f"{dataset}.annotations.{s}={world}/visual_entailment/{s}.jsonl" for s in ("train", "val", "test")),
+        *(f"{dataset}.features.{s}={out / 'regions_tasks'}" for s in ("train", "val", "test")),
+        f"model_config.muvla.trunk.pretrained={out / 'bert'}",
     ]
     save_dir = out / "predict"
     subprocess.run(
         [
             str(Path(sys.executable).parent / "mmf_predict"),
-            "config=projects/muvla/finetune/toyworld_vqa2.yaml",
-            f"checkpoint.resume_file={out / 'vqa2_muvla' / 'current.ckpt'}",
+            "config=projects/muvla/finetune/toyworld_visual_entailment.yaml",
+            f"checkpoint.resume_file={out / 'visual_entailment_muvla' / 'current.ckpt'}",
             f"env.save_dir={save_dir}",
             "run_type=test",
             *overrides,
@@ -89,7 +90,8 @@ def test_predictions_have_the_submission_format(out: Path) -> None:
         check=True,
         capture_output=True,
     )
-    predictions = json.loads((save_dir / "predictions" / "vqa2_test.json").read_text())
-    answers = (world / "vqa2" / "answers_vqa.txt").read_text().splitlines()
-    assert len(predictions) == 30
-    assert all(set(p) == {"question_id", "answer"} and p["answer"] in answers for p in predictions)
+    lines = (save_dir / "predictions" / "visual_entailment_test.jsonl").read_text().splitlines()
+    predictions = [json.loads(line) for line in lines]
+    assert len(predictions) == 9
+    assert all(set(prediction) == {"pairID", "prediction"} for prediction in predictions)
+    assert {prediction["prediction"] for prediction in predictions} <= {"entailment", "neutral", "contradiction"}
