@@ -10,6 +10,7 @@ runs       a folder; every folder in it, at any depth, that holds the config.yam
            Its task is datasets, its seed training.seed, and its system
              - the top-level key system of its configuration, where there is one; else
              - base, where it started from BERT alone (no checkpoint.resume_file); else
+             - the key system of the configuration beside its checkpoint, where there is one; else
              - the name of the folder of its checkpoint: muvla_cc of outputs/muvla_cc/muvla_final.safetensors.
            Two runs of the same system, task and seed are an error.
 systems    the systems to show, in this order; * stands for anything: systems=base,muvla_*

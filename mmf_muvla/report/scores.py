@@ -5,7 +5,8 @@ A run is a folder with ``config.yaml`` and ``results.json`` (``env.save_dir`` of
 * *task*: ``datasets`` of its configuration, one of :data:`TASKS`;
 * *seed*: ``training.seed``;
 * *system*: the configuration's top-level key ``system``, where it has one; else ``base`` where the run started from
-  BERT alone (no ``checkpoint.resume_file``), else the name of the folder that holds the checkpoint it started from.
+  BERT alone (no ``checkpoint.resume_file``); else that key of the pre-training whose checkpoint it started from, where
+  its ``config.yaml`` is there and has one; else the name of the folder that holds the checkpoint.
 """
 
 from __future__ import annotations
@@ -288,7 +289,9 @@ def _system(config: Any, folder: Path) -> str:
         return BASE
     place = PurePath(str(checkpoint)).parent
     # Inside of a run's folder, older checkpoints lie in models/.
-    name = place.parent.name if place.name == "models" else place.name
+    if place.name == "models":
+        place = place.parent
+    name = _system_of_pretraining(Path(place)) or place.name
     if not name:
         raise InputError(
             str(folder / _CONFIG),
@@ -296,6 +299,12 @@ def _system(config: Any, folder: Path) -> str:
             "Name the system in this file (system: NAME)",
         )
     return name
+
+
+def _system_of_pretraining(folder: Path) -> str | None:
+    path = folder / _CONFIG
+    named = OmegaConf.select(_read_config(path), "system") if path.is_file() else None
+    return None if named is None else str(named)
 
 
 def _best_update(config: Any, folder: Path) -> int | None:

@@ -134,6 +134,16 @@ def test_what_a_system_is_called(changes: dict[str, Any], system: str, tmp_path:
     assert run.system == system
 
 
+@pytest.mark.parametrize("checkpoint", ["muvla_final.safetensors", "best.ckpt", "models/model_20.ckpt"])
+def test_a_pretraining_that_names_its_system_names_it_for_what_starts_from_it(checkpoint: str, tmp_path: Path) -> None:
+    write_run(tmp_path / "cc-0", task="muvla_cc", system="ours")
+    run = read_run(write_run(tmp_path / "run", resume_file=str(tmp_path / "cc-0" / checkpoint)))
+    assert isinstance(run, Run) and run.system == "ours"
+    write_run(tmp_path / "cc-1", task="muvla_cc", system=None)
+    run = read_run(write_run(tmp_path / "run1", resume_file=str(tmp_path / "cc-1" / checkpoint)))
+    assert isinstance(run, Run) and run.system == "cc-1"
+
+
 def test_a_checkpoint_in_no_folder_names_no_system(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"resume_file=best.ckpt does not say .*\(system: NAME\)"):
         read_run(write_run(tmp_path / "run", resume_file="best.ckpt"))
