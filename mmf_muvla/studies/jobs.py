@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -161,14 +162,14 @@ def _mmf_run() -> list[str]:
     return [sys.executable, "-m", "mmf_cli.run"]
 
 
-def _contents(config: str) -> list[str]:
-    """The text of a configuration file, and of those that it includes."""
+def _contents(config: str) -> list[Any]:
+    """What a configuration file says, comments left out, and those that it includes."""
     path = Path(_with_file(f"config={config}").removeprefix("config="))
     if not path.is_file():
         raise InputError(f"config={config}", "no such file", "Name an existing configuration")
-    text = path.read_text(encoding="utf-8")
-    includes = (yaml.safe_load(text) or {}).get("includes", [])
-    return [text, *(inner for name in includes for inner in _contents(str(path.parent / name)))]
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    inner = [_contents(str(path.parent / name)) for name in content.get("includes", [])]
+    return [content, *inner]
 
 
 def _with_file(argument: str) -> str:

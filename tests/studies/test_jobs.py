@@ -66,6 +66,10 @@ def test_a_change_anywhere_upstream_makes_another_job(jobs: Jobs, study: Study, 
     changed = digests(replace(study, steps=corpus))
     assert changed[0] == before[0] and changed[1] != before[1]
     (tmp_path / "pretrain.yaml").write_text("name: other\n", encoding="utf-8")
+    assert digests(study)[1] != before[1]
+    (tmp_path / "pretrain.yaml").write_text("# said otherwise\nname:   pretrain\n", encoding="utf-8")
+    assert digests(study) == before
+    (tmp_path / "pretrain.yaml").write_text("name: other\n", encoding="utf-8")
     rewritten = digests(study)
     assert rewritten[0] == before[0] and rewritten[1] != before[1]
 
