@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install test lint demo clean
+.PHONY: help install test lint demo compare clean
 
 help:
 	@echo 'make install  create $(VENV) with everything the default needs, MMF included'
 	@echo 'make test     run the tests'
 	@echo 'make lint     check style and types'
 	@echo 'make demo     the whole way on the embedded toy world: corpus, pre-training, fine-tuning, report'
+	@echo 'make compare  every system of the paper on the toy world (hours; goes on where it was stopped): tables, a plot and a page'
 	@echo 'make clean    remove $(VENV) and caches'
 
 install: $(STAMP)
@@ -36,6 +37,12 @@ lint: install
 
 demo: install
 	$(BIN)/python tools/demo.py
+
+# Seeds and jobs at the same time can be chosen: make compare SEEDS=[0,1,2] JOBS=4
+SEEDS ?= [0,1,2,3,4]
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+compare: install
+	$(BIN)/python tools/run_study.py config=projects/muvla/studies/main.yaml seeds=$(SEEDS) num_workers=$(JOBS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -33,6 +33,7 @@ setup(
         "rich>=13.0",
         "safetensors>=0.4",
         "scikit-learn>=1.4",
+        "scipy>=1.11",
         "sentence-transformers>=5.0",
         "spacy>=3.8",
         "threadpoolctl>=3.1",
