@@ -31,7 +31,7 @@ class Job:
 
     Attributes:
         kind: ``step``, ``pretrain``, ``search`` or ``finetune``.
-        name: says what it is; not unique over different settings.
+        name: says what it is; the same for the same work, and not unique over different settings.
         folder: its output.
         command: the command line.
         needs: the jobs whose output it reads.
@@ -100,7 +100,7 @@ class Jobs:
             f"config={plan.pretrain}", "env.save_dir={out}", f"training.seed={seed}", "checkpoint.resume=True",
             *self.study.pretrain, *plan.arguments, *self.run_arguments,
         ]  # fmt: skip
-        job = self._job("pretrain", f"{system}-{seed}", _mmf_run(), arguments, self._finder(system))
+        job = self._job("pretrain", f"{_stem(plan.pretrain)}-{seed}", _mmf_run(), arguments, self._finder(system))
         return replace(job, system=system, seed=seed)
 
     def search(self, system: str, task: str, rate: float) -> Job:
@@ -112,20 +112,21 @@ class Jobs:
         return self._finetuning("finetune", system, task, seed, rate, "run_type=train_inference")
 
     def _finetuning(self, kind: str, system: str, task: str, seed: int, rate: float, run_type: str) -> Job:
-        plan = self.study.tasks[task]
+        plan, plan_of_system = self.study.tasks[task], self.study.systems[system]
         start = self.pretraining(system, seed)
         weights = [] if start is None else ["checkpoint.resume_file={pretraining}/" + WEIGHTS]
         arguments = [
             f"config={plan.config}", "env.save_dir={out}", f"training.seed={seed}", run_type,
             f"optimizer.params.lr={rate:g}", "checkpoint.resume=True", *self.study.finetune, *plan.arguments,
-            *self.study.systems[system].finetune, *self.run_arguments, *weights,
+            *plan_of_system.finetune, *self.run_arguments, *weights,
         ]  # fmt: skip
         find = self._finder(system)
 
         def find_start(name: str) -> Job:
             return start if name == "pretraining" and start is not None else find(name)
 
-        job = self._job(kind, f"{task}-{system}-{seed}-{rate:g}", _mmf_run(), arguments, find_start)
+        start_name = "bert" if plan_of_system.pretrain is None else _stem(plan_of_system.pretrain)
+        job = self._job(kind, f"{task}-{start_name}-{seed}-{rate:g}", _mmf_run(), arguments, find_start)
         return replace(job, system=system, task=task, seed=seed, rate=rate)
 
     def _finder(self, system: str) -> Callable[[str], Job]:
@@ -160,6 +161,11 @@ class Jobs:
 
 def _mmf_run() -> list[str]:
     return [sys.executable, "-m", "mmf_cli.run"]
+
+
+def _stem(config: str) -> str:
+    """What a configuration is called, whatever a study calls the system that has it."""
+    return Path(config).stem.removeprefix("toyworld_")
 
 
 def _contents(config: str) -> list[Any]:

@@ -18,7 +18,7 @@ from typing import IO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from mmf_muvla.corpus.files import write_json
+from mmf_muvla.corpus.files import read_json, write_json
 from mmf_muvla.errors import MuvlaError
 from mmf_muvla.studies.jobs import WEIGHTS, Job, with_needs
 from mmf_muvla.studies.records import Records, record_of
@@ -82,6 +82,8 @@ class Runner:
         Raises:
             MuvlaError: some jobs failed. All others that could be run have been.
         """
+        wanted = list(wanted)
+        self._recall(wanted)
         waiting = self.missing(wanted)
         if not waiting:
             return
@@ -112,8 +114,15 @@ class Runner:
                 f"{len(failed)} of the jobs failed: {listed}. What is finished is kept; start again to go on"
             )
 
+    def _recall(self, wanted: Iterable[Job]) -> None:
+        """Put on record what other studies have run."""
+        for job in with_needs(wanted):
+            done = read_json(job.folder / _DONE) if job.kind != "step" and self.records.get(job) is None else None
+            if done is not None:
+                self.records.add(record_of(job, float(done["seconds"])))
+
     def _is_done(self, job: Job) -> bool:
-        if not (job.folder.parent / job.folder.name / _DONE).is_file():
+        if not (job.folder / _DONE).is_file():
             return False
         # The weights of a fine-tuning are not kept, and nobody needs them.
         return job.kind != "pretrain" or (job.folder / WEIGHTS).is_file()

@@ -20,10 +20,10 @@ def test_a_job_comes_after_what_it_needs(jobs: Jobs) -> None:
     assert _named(jobs, "one") == [
         "step world",
         "step corpus_one",
-        "pretrain one-3",
-        "finetune nlvr2-one-3-0.0001",
+        "pretrain pretrain-3",
+        "finetune nlvr2-pretrain-3-0.0001",
     ]
-    assert _named(jobs, "base") == ["step world", "finetune nlvr2-base-3-0.0001"]
+    assert _named(jobs, "base") == ["step world", "finetune nlvr2-bert-3-0.0001"]
 
 
 def test_commands_name_the_folders_of_what_they_need(jobs: Jobs, tmp_path: Path) -> None:
@@ -51,6 +51,7 @@ def test_equal_work_is_one_job_whatever_it_is_called(jobs: Jobs) -> None:
     one, same, two = (jobs.pretraining(system, 0) for system in ("one", "same", "two"))
     assert one is not None and same is not None and two is not None
     assert one.digest == same.digest != two.digest
+    assert one.folder == same.folder != two.folder
     assert len(with_needs([one, same, two])) == 5  # a world, two corpora, two pre-trainings
 
 

@@ -104,6 +104,17 @@ def test_an_interrupted_runner_ends_its_jobs(
     assert _runs(jobs.step("slow")) == 0
 
 
+def test_what_another_study_has_run_is_put_on_record(jobs: Jobs, tmp_path: Path) -> None:
+    run = jobs.finetuning("base", "nlvr2", 0, 1e-4)
+    run.folder.mkdir(parents=True)
+    (run.folder / "results.json").write_text('{"update": 9, "test": {"muvla_nlvr2_accuracy": 0.75}}')
+    (run.folder / "done.json").write_text('{"command": [], "seconds": 8.5}')
+    runner = _runner(tmp_path)
+    runner.run([run], "test")
+    record = Records(tmp_path / "runs.jsonl").get(run)
+    assert record is not None and (record.score, record.seconds) == (75.0, 8.5)
+
+
 def test_what_is_on_record_is_not_run_and_nor_is_what_only_it_needs(jobs: Jobs, tmp_path: Path) -> None:
     from tests.studies.test_records import RECORD
 
