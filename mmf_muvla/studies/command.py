@@ -61,7 +61,8 @@ def study_command(arguments: Sequence[str], tools: Path) -> None:
 
     everything = _finetunings(study, jobs, records, list(study.systems), seeds)
     pretrainings = [start for job in everything if (start := jobs.pretraining(job.system, job.seed)) is not None]
-    finished = records.of(dict.fromkeys(everything))
+    # One run may be that of several systems that differ in name only.
+    finished = [replace(record, system=job.system) for job in everything if (record := records.get(job)) is not None]
     made_by = records.of(
         _once([*everything, *pretrainings, *(it for name in names for it in _searches(study, jobs, name))])
     )
