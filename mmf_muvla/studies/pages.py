@@ -104,6 +104,7 @@ def plot(study: Study, lines: Sequence[Line], png: Path) -> str:
     figure = (
         _curves(study, lines) if any(system.x is not None for system in study.systems.values()) else _bars(study, lines)
     )
+    figure.tight_layout()
     with publish_file(png) as temporary:
         figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight", metadata={"Software": None})
     return as_svg(figure)
@@ -128,6 +129,7 @@ def _curves(study: Study, lines: Sequence[Line]) -> Any:
                 axis.axhline(cell.mean, color=MUTED, linewidth=1, linestyle=style, label=line.label)
         axis.set_title(_TITLES[column], fontsize=10, loc="left", color=INK)
         axis.set_xlabel(study.x_label)
+        axis.set_xticks([x for x, _ in known], [f"{x:g}" for x, _ in known])
     if others:
         axes[0].legend(frameon=False, fontsize=7)
     return figure
