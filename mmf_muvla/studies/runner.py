@@ -10,7 +10,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -90,7 +91,8 @@ class Runner:
         running: list[_Running] = []
         failed: list[Job] = []
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, TimeRemainingColumn(), console=self.console, speed_estimate_period=3600) as progress:
+        bars = Progress(*columns, TimeRemainingColumn(), console=self.console, speed_estimate_period=3600)
+        with _interruptible(), bars as progress:
             bar = progress.add_task(title, total=len(waiting))
             try:
                 while waiting or running:
@@ -210,6 +212,21 @@ class Runner:
                 os.killpg(it.process.pid, signal.SIGKILL)
                 it.process.wait()
             it.lock.close()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM, as schedulers send it, ends the block as Ctrl-C does, which a shell may have made us deaf to."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(f"signal {number}")
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _remove(folder: Path, names: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import pickle
@@ -9,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +30,24 @@ def _runner(tmp_path: Path, num_workers: int = 2) -> Runner:
 def _runs(job: Job) -> int:
     path = job.folder.with_name(f"{job.folder.name}.runs")
     return len(path.read_text().splitlines()) if path.is_file() else 0
+
+
+def _start_runner(tmp_path: Path, job: Job) -> subprocess.Popen[bytes]:
+    """A runner in a process of its own, which has started the job when this returns."""
+    script = tmp_path / "a_runner.py"
+    script.write_text(
+        "import pickle, sys, pathlib\n"
+        "from mmf_muvla.studies.records import Records\n"
+        "from mmf_muvla.studies.runner import Runner\n"
+        "job = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())\n"
+        "Runner(Records(pathlib.Path(sys.argv[2])), 1).run([job], 'first')\n"
+    )
+    (tmp_path / "job").write_bytes(pickle.dumps(job))
+    runner = subprocess.Popen([sys.executable, str(script), str(tmp_path / "job"), str(tmp_path / "runs.jsonl")])
+    while not job.log.is_file() or not job.log.read_text().strip():
+        time.sleep(0.05)
+        assert runner.poll() is None
+    return runner
 
 
 def _jobs_with(study: Study, tmp_path: Path, tools: Path, **steps: Step) -> Jobs:
@@ -65,19 +83,7 @@ def test_a_job_that_outlived_its_runner_is_waited_for(study: Study, tmp_path: Pa
     """A runner is killed outright; its job goes on, and the next runner must not start it a second time."""
     jobs = _jobs_with(study, tmp_path, tools, slow=Step("write.py", ("out={out}", "seconds=3")))
     slow = jobs.step("slow")
-    script = tmp_path / "first_runner.py"
-    script.write_text(
-        "import pickle, sys, pathlib\n"
-        "from mmf_muvla.studies.records import Records\n"
-        "from mmf_muvla.studies.runner import Runner\n"
-        "job = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())\n"
-        "Runner(Records(pathlib.Path(sys.argv[2])), 1).run([job], 'first')\n"
-    )
-    (tmp_path / "job").write_bytes(pickle.dumps(slow))
-    first = subprocess.Popen([sys.executable, str(script), str(tmp_path / "job"), str(tmp_path / "runs.jsonl")])
-    while not slow.log.is_file() or not slow.log.read_text().strip():
-        time.sleep(0.05)
-        assert first.poll() is None
+    first = _start_runner(tmp_path, slow)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     _runner(tmp_path).run([slow], "second")
@@ -85,23 +91,17 @@ def test_a_job_that_outlived_its_runner_is_waited_for(study: Study, tmp_path: Pa
     assert _runs(slow) == 2 and (slow.folder / "done.json").is_file()
 
 
-def test_an_interrupted_runner_ends_its_jobs(
-    study: Study, tmp_path: Path, tools: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    jobs = _jobs_with(study, tmp_path, tools, slow=Step("write.py", ("out={out}", "seconds=60")))
-    runner = _runner(tmp_path)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_runner_ends_its_jobs(number: int, study: Study, tmp_path: Path, tools: Path) -> None:
+    slow = _jobs_with(study, tmp_path, tools, slow=Step("write.py", ("out={out}", "seconds=60"))).step("slow")
     start = time.monotonic()
-
-    def interrupt(seconds: float) -> None:
-        if jobs.step("slow").log.is_file():
-            raise KeyboardInterrupt
-
-    clock = types.SimpleNamespace(sleep=interrupt, perf_counter=time.perf_counter)
-    monkeypatch.setattr("mmf_muvla.studies.runner.time", clock)
-    with pytest.raises(KeyboardInterrupt):
-        runner.run([jobs.step("slow")], "test")
+    first = _start_runner(tmp_path, slow)
+    os.kill(first.pid, number)
+    assert first.wait() != 0
+    with open(slow.folder.with_name(f"{slow.folder.name}.lock"), "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert time.monotonic() - start < 50
-    assert _runs(jobs.step("slow")) == 0
+    assert _runs(slow) == 0
 
 
 def test_what_another_study_has_run_is_put_on_record(jobs: Jobs, tmp_path: Path) -> None:
