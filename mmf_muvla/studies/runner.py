@@ -92,7 +92,7 @@ class Runner:
         failed: list[Job] = []
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         bars = Progress(*columns, TimeRemainingColumn(), console=self.console, speed_estimate_period=3600)
-        with _interruptible(), bars as progress:
+        with _signals() as received, bars as progress:
             bar = progress.add_task(title, total=len(waiting))
             try:
                 while waiting or running:
@@ -107,6 +107,8 @@ class Runner:
                     names = ", ".join(it.job.name for it in running)
                     progress.update(bar, description=f"{title}: {names}" if names else title)
                     time.sleep(_POLL_SECONDS)
+                    if received:
+                        raise KeyboardInterrupt(f"signal {received[0]}")
             except BaseException:
                 self._stop(running)
                 raise
@@ -215,15 +217,18 @@ class Runner:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM, as schedulers send it, ends the block as Ctrl-C does, which a shell may have made us deaf to."""
+def _signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM, which a shell or a scheduler sends, until somebody has time for them.
 
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt(f"signal {number}")
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    A signal that broke into the start of a job would leave its process behind.
+    """
+    received: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, frame: received.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
