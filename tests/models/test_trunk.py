@@ -253,3 +253,23 @@ def test_on_cpus_packed_positions_are_filled_up_and_the_filling_is_never_seen(le
     assert torch.equal(packed[: sum(lengths)], states[mask])
     assert torch.equal(layout.pad(packed), states * mask.unsqueeze(-1))
     assert sum(layout.lengths or []) == len(packed)
+
+
+def test_bf16_on_a_cpu_is_float32_but_for_rounding() -> None:
+    """Outputs and gradients; attention itself stays in float32 there."""
+    encoder = Encoder.from_options(
+        {"pretrained": MINILM, "num_hidden_layers": 2, "random_init": False, "feature_dim": 8}
+    ).eval()
+    input_ids = torch.randint(1000, 2000, (4, 11), generator=torch.Generator().manual_seed(1))
+    mask = torch.arange(11) < torch.tensor([11, 4, 1, 8]).unsqueeze(1)
+    states, gradients = [], []
+    for enabled in (False, True):
+        encoder.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            hidden = encode_text(encoder, input_ids, mask)[mask]
+        hidden.float().square().sum().backward()
+        states.append(hidden.float().detach())
+        gradients.append(encoder.trunk.layers[0].attention.qkv.weight.grad.clone())
+    assert not torch.equal(*states)  # it did compute in bf16
+    for exact, rounded in (states, gradients):
+        assert (exact - rounded).norm() / exact.norm() < 0.02
