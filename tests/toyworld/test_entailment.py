@@ -15,7 +15,7 @@ from mmf_muvla.toyworld.tasks import Tasks
 from mmf_muvla.toyworld.vocabulary import COLOURS
 from tests.toyworld.baselines import categories_in, image_accuracies, sampling_error, shown, text_accuracies
 
-SIZES = {"train": 2997, "val": 594, "test": 1197}  # whole nines of 3000, 600 and 1200
+SIZES = {"train": 9000, "val": 594, "test": 1197}  # whole nines of 9000, 600 and 1200
 CHANCE = 1 / 3
 
 

@@ -21,7 +21,7 @@ from mmf_muvla.toyworld.tasks import Tasks
 from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS
 from tests.toyworld.baselines import categories_in, sampling_error
 
-SIZES = {"train": 2500, "val": 500, "test": 1000}
+SIZES = {"train": 7000, "val": 500, "test": 1000}
 
 
 def singled_out(text: str, scene: Scene, same_category: bool = True) -> list[SceneObject]:

@@ -133,8 +133,8 @@ def test_true_captions_are_of_every_image_of_the_corpus_and_distinct(world):
     pairs = [json.loads(line) for line in (world / "captions_true.jsonl").read_text().splitlines()]
     assert all(set(pair) == {"image_id", "caption"} for pair in pairs)
     images = json.loads((world / "regions" / "imageid2idx.json").read_text())
-    assert Counter(pair["image_id"] for pair in pairs) == dict.fromkeys(images, 5)
-    assert len({(pair["image_id"], pair["caption"]) for pair in pairs}) == 5 * len(images)
+    assert Counter(pair["image_id"] for pair in pairs) == dict.fromkeys(images, TINY.true_captions)
+    assert len({(pair["image_id"], pair["caption"]) for pair in pairs}) == TINY.true_captions * len(images)
     words = set((world / "words.txt").read_text().splitlines())
     assert {word for pair in pairs for word in re.findall(r"\w+", pair["caption"].lower())} <= words
 
@@ -252,7 +252,7 @@ def test_the_manifest_counts_what_is_there(world):
     assert train["expressions"] == len(records(world, "refcoco_plus", "train"))
     present = {path.name for path in world.iterdir()} - {"manifest.json"}
     assert set(manifest["bytes"]) == present
-    assert manifest["counts"]["captions_true"] == 5 * FOLDERS["regions"]
+    assert manifest["counts"]["captions_true"] == TINY.true_captions * FOLDERS["regions"]
     assert manifest["bytes"]["captions.txt"] == (world / "captions.txt").stat().st_size
 
 
