@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mmf_muvla.errors import InputError
 
@@ -32,3 +33,11 @@ def parse_options(arguments: Sequence[str], defaults: Mapping[str, str]) -> dict
             raise InputError(argument, "unknown key", hint)
         options[key] = value
     return options
+
+
+def as_list(value: Any) -> list[Any]:
+    """A list of a configuration; MMF's command line hands on ``[a,b]`` as a text, unless its names are in quotes."""
+    if not isinstance(value, str):
+        return list(value)
+    names = (name.strip(" '\"") for name in value.strip("[] ").split(","))
+    return [name for name in names if name]

@@ -13,6 +13,7 @@ from mmf.common.sample import SampleList
 from mmf.datasets.base_dataset import BaseDataset
 from omegaconf import OmegaConf
 
+from mmf_muvla.cli import as_list
 from mmf_muvla.corpus.store import Corpus
 from mmf_muvla.datasets.collate import ImageArrays, PretrainingSample, collate_pretraining
 from mmf_muvla.datasets.tokens import WordPieces
@@ -68,7 +69,7 @@ class PretrainingDataset(BaseDataset):
                 f"{self.corpus.num_sentences} sentences for K={self.corpus.k}: there is nothing to draw negatives from",
                 "Build the corpus with more sentences",
             )
-        self.objectives = tuple(config.objectives)
+        self.objectives = tuple(as_list(config.objectives))
         unknown = set(self.objectives) - set(OBJECTIVES)
         if unknown or not self.objectives:
             raise InputError(

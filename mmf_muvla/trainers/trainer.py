@@ -31,6 +31,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from mmf_muvla.cli import as_list
 from mmf_muvla.compat.messages import log_message
 from mmf_muvla.corpus.files import publish_file, write_json
 from mmf_muvla.datasets.pretraining import PretrainingDataset
@@ -89,9 +90,7 @@ class MuVLATrainer:
 
     def _load_metrics(self) -> None:
         """Make the metrics: those that are computed batch by batch, and MMF's own, which want all samples at once."""
-        names = self.config.evaluation.get("metrics", [])
-        if isinstance(names, str):  # a list on the command line: MMF takes one only where each name is in quotes
-            names = [name.strip(" '\"") for name in names.strip("[] ").split(",")]
+        names = as_list(self.config.evaluation.get("metrics", []))
         for name in names:
             if isinstance(name, str) and registry.get_metric_class(name) is None:
                 raise InputError(f"evaluation.metrics={name}", "there is no such metric", "Check its name")
@@ -133,8 +132,7 @@ class MuVLATrainer:
         return PRECISIONS[precision]
 
     def _load_datasets(self) -> None:
-        names = self.config.datasets
-        names = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
+        names = as_list(self.config.datasets)
         if len(names) != 1:
             raise InputError(f"datasets={','.join(names)}", "this trainer takes one data set", "Name one data set")
         self.dataset_name: str = names[0]
