@@ -75,7 +75,7 @@ def as_markdown(study: Study, lines: Sequence[Line], records: Sequence[Record], 
         parts += _table(["system", *titles], compared)
     parts += [
         "",
-        "Learning rates of the fine-tunings, chosen by the validation score of a seed that is not in the tables.",
+        "Learning rates of the fine-tunings: of several, the best one on validation data with a seed that is not in the tables.",
         "",
     ]
     parts += _table(["system", *(_TITLES[name] for name in study.tasks)], _rates(study, records))
@@ -192,6 +192,7 @@ def _rates(study: Study, records: Sequence[Record]) -> list[tuple[str, ...]]:
     return [
         (system.label, *(f"{found[name, task]:g}" if (name, task) in found else MISSING for task in study.tasks))
         for name, system in study.systems.items()
+        if any(name == known for known, _ in found)
     ]
 
 

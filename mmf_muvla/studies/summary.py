@@ -63,7 +63,7 @@ class Line:
 
 
 def summarize(study: Study, records: Sequence[Record]) -> list[Line]:
-    """One line for each system, in the study's order.
+    """One line for each system that has a score, in the study's order.
 
     Args:
         study: the study.
@@ -86,6 +86,7 @@ def summarize(study: Study, records: Sequence[Record]) -> list[Line]:
             {} if name == study.reference else _differences(columns, reference),
         )
         for name, columns in of_system.items()
+        if any(columns.values())
     ]
 
 
