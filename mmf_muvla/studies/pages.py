@@ -75,7 +75,7 @@ def as_markdown(study: Study, lines: Sequence[Line], records: Sequence[Record], 
         parts += _table(["system", *titles], compared)
     parts += [
         "",
-        "Learning rates of the fine-tunings: of several, the best one on validation data with a seed that is not in the tables.",
+        "Learning rates of the fine-tunings: of several, the best one on validation data with a seed outside the tables.",
         "",
     ]
     parts += _table(["system", *(_TITLES[name] for name in study.tasks)], _rates(study, records))
@@ -150,7 +150,8 @@ def _bars(study: Study, lines: Sequence[Line]) -> Any:
             color=[COLOURS[1] if line.system == study.reference else COLOURS[0] for _, line, _ in known],
         )  # fmt: skip
         if known:
-            low, high = (pick(cell.mean for _, _, cell in known) for pick in (min, max))
+            ends = [cell.mean + sign * (cell.error or 0) for _, _, cell in known for sign in (-1, 1)]
+            low, high = min(ends), max(ends)
             room = max(1.0, 0.35 * (high - low))
             axis.set_xlim(max(0.0, low - room), min(100.0, high + room))
         axis.set_yticks(places, [line.label for line in lines] if axis is axes[0] else [""] * len(lines))
