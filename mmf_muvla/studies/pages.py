@@ -75,7 +75,7 @@ def as_markdown(study: Study, lines: Sequence[Line], records: Sequence[Record], 
         parts += _table(["system", *titles], compared)
     parts += [
         "",
-        "Learning rates of the fine-tunings: of several, the best one on validation data with a seed outside the tables.",
+        "Learning rates of the fine-tunings: of several, the best on validation data, with a seed outside the tables.",
         "",
     ]
     parts += _table(["system", *(_TITLES[name] for name in study.tasks)], _rates(study, records))
