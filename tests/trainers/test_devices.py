@@ -1,0 +1,32 @@
+"""The choice of training.precision=auto."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mmf_muvla.trainers.devices import multiplies_faster_in_bf16
+
+CPU = torch.device("cpu")
+TESTS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+
+
+@pytest.mark.parametrize("answers", [(True, False), (False, True), (False, False)])
+def test_a_cpu_is_asked_for_its_instructions(answers: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, answer in zip(TESTS, answers, strict=True):
+        monkeypatch.setattr(torch.cpu, name, lambda answer=answer: answer, raising=False)
+    assert multiplies_faster_in_bf16(CPU) is any(answers)
+
+
+def test_a_pytorch_that_cannot_tell_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in TESTS:
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert multiplies_faster_in_bf16(CPU) is False
+
+
+@pytest.mark.parametrize(("capability", "faster"), [((8, 0), True), ((9, 0), True), ((7, 5), False)])
+def test_gpus_since_ampere_have_them(
+    capability: tuple[int, int], faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert multiplies_faster_in_bf16(torch.device("cuda", 0)) is faster
