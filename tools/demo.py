@@ -3,7 +3,7 @@
 
     python tools/demo.py [out=outputs/demo] [seed=0] [fast=false]
 
-Makes the world, builds its weakly aligned corpus, pre-trains, fine-tunes on the world's hypotheses and referring
+Makes the world, builds its weakly aligned corpus, pre-trains, fine-tunes on the world's referring
 expressions with and without the pre-training, and writes ``summary.json`` and ``report.html`` into ``out``. Every step
 is the command that a user would type; it is printed before it runs. With ``fast=true`` everything is tiny: it shows in
 a minute or two that all parts work, and its numbers mean nothing.
@@ -30,11 +30,14 @@ FAST_WORLD = [
     *(f"refcoco_{split}_expressions=60" for split in ("train", "val", "test")),
     *(f"nlvr2_{split}_examples=24" for split in ("train", "val", "test")),
 ]  # fmt: skip
-TASKS = ("visual_entailment", "refcoco_plus")
+TASKS = ("refcoco_plus",)
 SPLITS = ("train", "val", "test")
 # A smaller world and shorter runs than the configurations' own: the demo is to end in minutes.
 WORLD = ["scenes=6000", "captions=6000", "nlvr2_train_examples=2400"]
-TRAINING = {"pretrain": ["training.max_updates=500"], "tasks": ["training.max_updates=400"]}
+TRAINING = {
+    "pretrain": ["training.max_updates=700", "model_config.muvla.curriculum.warmup_epochs=3"],
+    "tasks": ["training.max_updates=400"],
+}
 FAST_TRAINING = ["training.max_updates=6", "training.log_interval=2", "training.evaluation_interval=3"]
 
 

@@ -32,11 +32,11 @@ def test_summary_has_every_figure(out: Path) -> None:
     assert all(len(values) == 2 for values in summary["losses"].values())
     assert summary["losses"]["mlm"][1] < summary["losses"]["mlm"][0]
     assert 0 <= summary["itm_accuracy"] <= 1 and summary["itm_pairs"] == 40
-    assert set(summary["accuracy"]) == {"visual_entailment", "refcoco_plus"}
+    assert set(summary["accuracy"]) == {"refcoco_plus"}
     for values in summary["accuracy"].values():
         assert set(values) == {"base", "muvla"} and all(0 <= value <= 1 for value in values.values())
     assert summary["counts"]["images"] == 120 and summary["counts"]["links"] > 0
-    fine_tuning = [f"{task}_{start}" for task in ("visual_entailment", "refcoco_plus") for start in ("base", "muvla")]
+    fine_tuning = ["refcoco_plus_base", "refcoco_plus_muvla"]
     steps = ["toyworld", "bert", "corpus", "regions_tasks", "regions_heldout", "pretrain", *fine_tuning]
     assert list(summary["stages_s"]) == steps
 
@@ -70,9 +70,9 @@ def test_the_page_is_self_contained_and_shows_ten_scenes(out: Path) -> None:
 def test_predictions_have_the_submission_format(out: Path) -> None:
     """A run of the fine-tuned model by MMF's own mmf_predict."""
     world = out / "toyworld"
-    dataset = "dataset_config.visual_entailment"
+    dataset = "dataset_config.refcoco_plus"
     overrides = [
-        *(f"{dataset}.annotations.{s}={world}/visual_entailment/{s}.jsonl" for s in ("train", "val", "test")),
+        *(f"{dataset}.annotations.{s}={world}/refcoco_plus/{s}.jsonl" for s in ("train", "val", "test")),
         *(f"{dataset}.features.{s}={out / 'regions_tasks'}" for s in ("train", "val", "test")),
         f"model_config.muvla.trunk.pretrained={out / 'bert'}",
     ]
@@ -80,8 +80,8 @@ def test_predictions_have_the_submission_format(out: Path) -> None:
     subprocess.run(
         [
             str(Path(sys.executable).parent / "mmf_predict"),
-            "config=projects/muvla/finetune/toyworld_visual_entailment.yaml",
-            f"checkpoint.resume_file={out / 'visual_entailment_muvla' / 'current.ckpt'}",
+            "config=projects/muvla/finetune/toyworld_refcoco_plus.yaml",
+            f"checkpoint.resume_file={out / 'refcoco_plus_muvla' / 'current.ckpt'}",
             f"env.save_dir={save_dir}",
             "run_type=test",
             *overrides,
@@ -90,8 +90,8 @@ def test_predictions_have_the_submission_format(out: Path) -> None:
         check=True,
         capture_output=True,
     )
-    lines = (save_dir / "predictions" / "visual_entailment_test.jsonl").read_text().splitlines()
-    predictions = [json.loads(line) for line in lines]
-    assert len(predictions) == 9
-    assert all(set(prediction) == {"pairID", "prediction"} for prediction in predictions)
-    assert {prediction["prediction"] for prediction in predictions} <= {"entailment", "neutral", "contradiction"}
+    predictions = json.loads((save_dir / "predictions" / "refcoco_plus_test.json").read_text())
+    written = [json.loads(line) for line in (world / "refcoco_plus" / "test.jsonl").read_text().splitlines()]
+    assert [prediction["sent_id"] for prediction in predictions] == [record["sent_id"] for record in written]
+    assert all(set(prediction) == {"sent_id", "ref_id", "bbox"} for prediction in predictions)
+    assert all(len(prediction["bbox"]) == 4 and min(prediction["bbox"][2:]) > 0 for prediction in predictions)
