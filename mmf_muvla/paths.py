@@ -31,3 +31,17 @@ def resource_path(name: str) -> str:
         "no such file in this project",
         f"Its files are under {' and '.join(f'{folder}/' for folder in _FOLDERS)}, beside or inside {_PACKAGE}",
     )
+
+
+def find_config(name: str) -> Path:
+    """The file of ``config=NAME``; those under ``projects/`` are found from any folder, and in an installed package.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if path.parts[:1] == ("projects",):
+        return Path(resource_path(name))
+    raise InputError(f"config={name}", "no such file", "Name an existing YAML file")

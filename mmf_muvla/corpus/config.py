@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mmf_muvla.corpus.problems import ON_BAD_RECORD
 from mmf_muvla.errors import InputError
-from mmf_muvla.paths import resource_path
+from mmf_muvla.paths import find_config
 
 
 @dataclass
@@ -359,20 +359,10 @@ def _split_arguments(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
         if not equals:
             raise InputError(argument, "is not understood", "Options are written key=value")
         if key == "config":
-            path = _find_config(value)
+            path = find_config(value)
         else:
             overrides.append(argument)
     return path, overrides
-
-
-def _find_config(name: str) -> Path:
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
-    if path.parts[:1] == ("projects",):
-        # The files that come with the project are found from any folder, and in an installed package.
-        return Path(resource_path(name))
-    raise InputError(f"config={name}", "no such file", "Name an existing YAML file")
 
 
 def _read_override(argument: str) -> DictConfig:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from mmf_muvla.cli import parse_options
+from mmf_muvla.cli import as_list, parse_options
 from mmf_muvla.corpus.files import publish_folder, write_json
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.trunk import checkpoint_file, read_checkpoint
@@ -38,7 +38,7 @@ def small_bert_command(arguments: Sequence[str]) -> None:
         InputError: an option cannot be used; see :func:`make_small_bert`.
     """
     options = parse_options(arguments, OPTIONS)
-    files = [Path(name.strip()) for name in options["words"].strip("[]").split(",")]
+    files = [Path(name) for name in as_list(options["words"])]
     for file in files:
         if not file.is_file():
             raise InputError(f"words={file}", "no such file", "Give a text file, or [several,of them]")

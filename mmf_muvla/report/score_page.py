@@ -73,12 +73,12 @@ def print_table(rows: Sequence[Row], left_out: Sequence[LeftOut], folder: Path, 
 def as_markdown(rows: Sequence[Row], runs: Sequence[Run], left_out: Sequence[LeftOut], folder: Path) -> str:
     """The table, every run, and the runs without scores."""
     lines = ["# Test scores", "", _legend(), ""]
-    lines += _markdown_table(
+    lines += markdown_table(
         ["system", *(task.title for task in TASKS), META],
         [[row.system, *(cell_text(cell) for cell in _cells(row))] for row in rows],
     )
     for title, header, body in run_tables(runs, folder):
-        lines += ["", f"## {title}, every run", "", *_markdown_table(header, body)]
+        lines += ["", f"## {title}, every run", "", *markdown_table(header, body)]
     if left_out:
         lines += ["", f"## {_counted(left_out)} without test scores", ""]
         lines += [f"- {_place(run.folder, folder)}: {run.reason}" for run in left_out]
@@ -160,7 +160,8 @@ def _csv_values(cell: Cell) -> list[Any]:
     return [f"{cell.mean:.4f}", deviation, len(cell.seeds), " ".join(map(str, cell.seeds))]
 
 
-def _markdown_table(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table; its first column is text, the others are numbers."""
     lines = [header, ["---", *("---:" for _ in header[1:])], *body]
     return ["| " + " | ".join(value.replace("|", "\\|") for value in line) + " |" for line in lines]
 

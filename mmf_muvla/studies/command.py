@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
+from mmf_muvla.cli import as_list
 from mmf_muvla.errors import InputError
 from mmf_muvla.studies.jobs import Job, Jobs
 from mmf_muvla.studies.pages import write_results
@@ -157,7 +158,7 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str], list[st
 def _chosen(option: str, text: str, known: Iterable[str]) -> list[str]:
     """``[a,b]`` as names that are known; all of them where nothing is said."""
     known = list(known)
-    names = [name.strip() for name in text.strip("[]").split(",") if name.strip()]
+    names = as_list(text)
     for name in names:
         if name not in known:
             raise InputError(f"{option}={name}", "there is none of that name", f"There are {', '.join(known)}")

@@ -18,7 +18,7 @@ import yaml
 
 from mmf_muvla.corpus.files import digest_of_json
 from mmf_muvla.errors import InputError
-from mmf_muvla.paths import resource_path
+from mmf_muvla.paths import find_config
 from mmf_muvla.studies.study import Study
 
 WEIGHTS = "muvla_final.safetensors"
@@ -170,9 +170,7 @@ def _stem(config: str) -> str:
 
 def _contents(config: str) -> list[Any]:
     """What a configuration file says, comments left out, and those that it includes."""
-    path = Path(_with_file(f"config={config}").removeprefix("config="))
-    if not path.is_file():
-        raise InputError(f"config={config}", "no such file", "Name an existing configuration")
+    path = find_config(config)
     content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     inner = [_contents(str(path.parent / name)) for name in content.get("includes", [])]
     return [content, *inner]
@@ -181,9 +179,7 @@ def _contents(config: str) -> list[Any]:
 def _with_file(argument: str) -> str:
     """``config=projects/…`` as a path that is found from any folder."""
     key, _, value = argument.partition("=")
-    if key == "config" and value.startswith("projects/") and not Path(value).is_file():
-        return f"config={resource_path(value)}"
-    return argument
+    return f"config={find_config(value)}" if key == "config" else argument
 
 
 def with_needs(jobs: Iterable[Job]) -> list[Job]:

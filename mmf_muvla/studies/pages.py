@@ -12,13 +12,13 @@ import jinja2
 
 from mmf_muvla.corpus.files import publish_file
 from mmf_muvla.report.plots import COLOURS, INK, MUTED, as_svg, figure_with
+from mmf_muvla.report.score_page import MISSING, markdown_table
 from mmf_muvla.report.scores import TASKS
 from mmf_muvla.studies.records import Record
 from mmf_muvla.studies.study import Study
 from mmf_muvla.studies.summary import META, Estimate, Line
 
 _TITLES = {task.name: task.title for task in TASKS} | {META: "Meta-Ave"}
-MISSING = "–"
 
 
 def write_results(folder: Path, study: Study, lines: Sequence[Line], records: Sequence[Record], command: str) -> None:
@@ -68,17 +68,17 @@ def as_markdown(study: Study, lines: Sequence[Line], records: Sequence[Record], 
     parts += [f"The paper: {claim}" for claim in study.claims]
     parts += ["", f"`{command}`", "", f"{_time(records)}.", ""]
     parts += ["Test scores in per cent: mean ± standard error over seeds (number of seeds).", ""]
-    parts += _table(["system", *titles], [(line.label, *_texts(study, line.scores, False)) for line in lines])
+    parts += markdown_table(["system", *titles], [(line.label, *_texts(study, line.scores, False)) for line in lines])
     compared = [(line.label, *_texts(study, line.differences, True)) for line in lines if line.differences]
     if compared:
         parts += ["", f"Difference to {reference} in points, seed by seed: mean [95 % confidence interval].", ""]
-        parts += _table(["system", *titles], compared)
+        parts += markdown_table(["system", *titles], compared)
     parts += [
         "",
         "Learning rates of the fine-tunings: of several, the best on validation data, with a seed outside the tables.",
         "",
     ]
-    parts += _table(["system", *(_TITLES[name] for name in study.tasks)], _rates(study, records))
+    parts += markdown_table(["system", *(_TITLES[name] for name in study.tasks)], _rates(study, records))
     return "\n".join(parts) + "\n"
 
 
@@ -206,8 +206,3 @@ def _time(records: Sequence[Record]) -> str:
         if (of_kind := [record for record in records if record.kind == kind])
     ]
     return "Time of the processes, one thread each: " + (", ".join(counted) or "none has run yet")
-
-
-def _table(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    lines = [header, ["---", *("---:" for _ in header[1:])], *body]
-    return ["| " + " | ".join(line) + " |" for line in lines]

@@ -167,7 +167,7 @@ class Runner:
         if self._is_done(job):
             lock.close()
             return None
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads), "MMF_MUVLA_STUDY": job.name}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads)}
         with open(job.log, "ab") as log:
             log.write((json.dumps(job.command) + "\n").encode())
             log.flush()

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.paths import resource_path
+from mmf_muvla.paths import find_config
 from mmf_muvla.report.scores import TASKS
 
 TEMPLATE = "_"
@@ -117,7 +117,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     Raises:
         InputError: the file cannot be read, a key is unknown or missing, or a name stands for nothing.
     """
-    path = _find(path)
+    path = find_config(str(path))
     content = _read(path)
     for override in overrides:
         content = OmegaConf.merge(content, OmegaConf.from_dotlist([override]))
@@ -138,15 +138,6 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     study = _build(Study, {"name": path.stem, **values, **parts}, where)
     _check(study, where)
     return study
-
-
-def _find(path: str | Path) -> Path:
-    found = Path(path).expanduser()
-    if found.is_file():
-        return found
-    if found.parts[:1] == ("projects",):
-        return Path(resource_path(str(path)))
-    raise InputError(f"config={path}", "no such file", "Name a file of projects/muvla/studies/, or your own")
 
 
 def _read(path: Path) -> Any:
