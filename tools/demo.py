@@ -28,7 +28,7 @@ FAST_WORLD = [
     "vqa_train_questions=60", "vqa_val_questions=30", "vqa_test_questions=30",
     "entailment_train_examples=45", "entailment_val_examples=9", "entailment_test_examples=9",
     *(f"refcoco_{split}_expressions=60" for split in ("train", "val", "test")),
-    *(f"nlvr2_{split}_examples=24" for split in ("train", "val", "test")),
+    *(f"nlvr2_{split}_examples=24" for split in ("train", "val", "test")), "nlvr2_train_sentences=6",
 ]  # fmt: skip
 TASKS = ("refcoco_plus",)
 SPLITS = ("train", "val", "test")

@@ -23,6 +23,7 @@ from mmf_muvla.models.image_pair import ImagePairHeads
 from mmf_muvla.models.pretraining import PretrainingHeads
 from mmf_muvla.models.region_init import (
     class_word_embeddings,
+    set_regions_apart,
     start_a_head_at_likeness,
     start_regions_at_their_words,
 )
@@ -96,11 +97,13 @@ class MuVLA(BaseModel):
         )
         log_message(f"regions start at the words of their tags: {explained:.0%} of the variance explained")
         if options.get("sharpness"):
+            class_words = class_word_embeddings(embeddings, corpus, words)
+            set_regions_apart(embeddings, class_words)
             start_a_head_at_likeness(
-                self.encoder.trunk.first_queries_and_keys(),
+                self.encoder.trunk.first_attentions(),
                 self.encoder.config.hidden_size // self.encoder.config.num_attention_heads,
                 embeddings,
-                class_word_embeddings(embeddings, corpus, words),
+                class_words,
                 float(options["sharpness"]),
             )
 

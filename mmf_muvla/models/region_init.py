@@ -1,4 +1,4 @@
-"""An optional start for small corpora: regions begin where the words of their tags are.
+"""An optional start for small corpora: regions begin where the words of their tags are, and are looked at from there.
 
 The paper projects region features with a random matrix and leaves it to hundreds of thousands of updates to bring
 regions and words together; only then does matching begin to be learned. A short run has not so much time. This
@@ -6,7 +6,8 @@ solves a ridge regression instead, from the features of a corpus's regions to th
 tags, and takes it as the projection's first value. It uses what the pre-training uses anyway, tags and nothing else.
 
 Words and regions that mean the same then lie at the same place, but nothing in a BERT's lowest layer makes them look at
-each other. So one head of it can be started as one in which like attends to like.
+each other. So one head of it can be started as one in which like attends to like on the other side, and which passes on
+what it found there and whether it found anything.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ from torch import Tensor
 
 from mmf_muvla.corpus.store import Corpus
 from mmf_muvla.datasets.tokens import WordPieces
-from mmf_muvla.models.embeddings import MultimodalEmbeddings
+from mmf_muvla.models.embeddings import REGION_SEGMENT, TEXT_SEGMENT, MultimodalEmbeddings
+from mmf_muvla.models.trunk import AttentionParts
+
+_SEGMENT_LENGTH = 1.6  # of what sets regions apart from words, relative to a word embedding
+_OTHER_SIDE_SCORE = 4.0  # added to the attention score of a word and a region, taken from that of two of a kind
+_CONTENT_GAIN, _FOUND_GAIN = 0.5, 1.0  # of what the head passes on, relative to the states that it is added to
 
 
 @torch.no_grad()
@@ -27,6 +33,9 @@ def start_regions_at_their_words(
     embeddings: MultimodalEmbeddings, corpus: Corpus, words: WordPieces, max_regions: int, ridge: float
 ) -> float:
     """Fit the feature projection to the word embeddings of the regions' classes.
+
+    What a regression explains of its targets comes out too small by the share that it does not explain. That is
+    undone: on average a region lies as far out in the direction of its word as the word does.
 
     Args:
         embeddings: changed in place: weight and bias of its feature projection.
@@ -36,7 +45,7 @@ def start_regions_at_their_words(
         ridge: strength of the penalty, relative to the variance of the (normalised) features.
 
     Returns:
-        The share of the word embeddings' variance that the fitted projection explains (R²).
+        The share of the word embeddings' variance that the regression explains (R²).
     """
     class_words = class_word_embeddings(embeddings, corpus, words).double()
     features, classes = _some_regions(corpus, max_regions)
@@ -46,38 +55,77 @@ def start_regions_at_their_words(
     inputs, targets = inputs - input_mean, targets - target_mean
     penalty = ridge * inputs.var() * len(inputs) * torch.eye(inputs.shape[1], dtype=torch.float64)
     weight = torch.linalg.solve(inputs.T @ inputs + penalty, inputs.T @ targets)  # [feature_dim, hidden]
+    fitted = inputs @ weight
+    shrinkage = (fitted * targets).sum() / targets.square().sum()
+    weight = weight / shrinkage
     embeddings.feature.weight.copy_(weight.T)
     embeddings.feature.bias.copy_(target_mean - input_mean @ weight)
-    return 1 - float((targets - inputs @ weight).square().sum() / targets.square().sum())
+    return 1 - float((targets - fitted).square().sum() / targets.square().sum())
+
+
+@torch.no_grad()
+def set_regions_apart(embeddings: MultimodalEmbeddings, class_words: Tensor) -> None:
+    """Give regions a segment embedding that tells them from words, in the direction in which class words differ least.
+
+    BERT's second segment means a second sentence, and small checkpoints hardly know it from the first.
+
+    Args:
+        embeddings: changed in place: the segment embedding of regions.
+        class_words: see :func:`class_word_embeddings`, [classes, hidden].
+    """
+    direction = torch.linalg.svd(class_words, full_matrices=True).Vh[-1]
+    length = _SEGMENT_LENGTH * class_words.norm(dim=1).mean()
+    embeddings.segment.weight[REGION_SEGMENT] = embeddings.segment.weight[TEXT_SEGMENT] + length * direction
 
 
 @torch.no_grad()
 def start_a_head_at_likeness(
-    projections: Sequence[tuple[Tensor, Tensor]],
+    attentions: Sequence[AttentionParts],
     head_size: int,
     embeddings: MultimodalEmbeddings,
     class_words: Tensor,
     sharpness: float,
 ) -> None:
-    """Make queries and keys of the first head the same projection, onto the directions in which class words differ.
+    """Let the first head look for like on the other side, words among regions and regions among words.
+
+    Its queries and keys are one projection onto the directions in which class words differ; one more number says
+    whether something is a word or a region, and brings unlike sides together. Where there is no like, a word rather
+    looks at itself. The head passes on what it looks at, and on which side that is.
 
     Args:
-        projections: weight [hidden, hidden] and bias [hidden] of queries and of keys; changed in place.
+        attentions: the attentions to start; changed in place.
         head_size: numbers of a head.
-        embeddings: gives the words their place at the layer's input.
+        embeddings: gives words and regions their place at the layer's input.
         class_words: mean word embedding of each class, [classes, hidden].
         sharpness: mean attention score (before softmax) of a class word to itself; to another one it is about 0.
     """
-    size = min(head_size, len(class_words) - 1)  # n words differ in n - 1 directions
+    size = min(head_size - 1, len(class_words) - 1)  # n words differ in n - 1 directions
     directions = torch.linalg.svd(class_words - class_words.mean(dim=0), full_matrices=False).Vh[:size]
     # Positions of words differ from text to text; their mean stands for them.
-    inputs = embeddings.norm(class_words + embeddings.position.weight.mean(dim=0) + embeddings.segment.weight[0])
-    mean = inputs.mean(dim=0)
-    length = ((inputs - mean) @ directions.T).square().sum(dim=1).mean()
+    position, segment = embeddings.position.weight.mean(dim=0), embeddings.segment.weight
+    texts = embeddings.norm(class_words + position + segment[TEXT_SEGMENT])
+    regions = embeddings.norm(class_words + embeddings.location.bias + segment[REGION_SEGMENT])
+    mean = texts.mean(dim=0)
+    length = ((texts - mean) @ directions.T).square().sum(dim=1).mean()
     projection = directions * (sharpness * head_size**0.5 / length).sqrt()  # [size, hidden]
-    for weight, bias in projections:
-        weight[:head_size], bias[:head_size] = 0.0, 0.0
-        weight[:size], bias[:size] = projection, -projection @ mean
+
+    to_regions = regions.mean(dim=0) - mean
+    # -1 at words, +1 at regions
+    side = 2 * to_regions / to_regions.square().sum()
+    side_bias = -(side @ (mean + to_regions / 2))
+    side_score = (_OTHER_SIDE_SCORE * head_size**0.5) ** 0.5
+    state_length = texts.norm(dim=1).mean()
+
+    for attention in attentions:
+        for (weight, bias), sign in ((attention.query, 1.0), (attention.key, -1.0)):
+            weight[:head_size], bias[:head_size] = 0.0, 0.0
+            weight[:size], bias[:size] = projection, -projection @ mean
+            weight[size], bias[size] = sign * side_score * side, sign * side_score * side_bias
+        weight, bias = attention.value
+        weight[:size], bias[:size] = directions, -directions @ mean
+        weight[size], bias[size] = side, side_bias
+        attention.output[:, :size] = _CONTENT_GAIN * directions.T
+        attention.output[:, size] = _FOUND_GAIN * state_length * to_regions / to_regions.norm()
 
 
 def class_word_embeddings(embeddings: MultimodalEmbeddings, corpus: Corpus, words: WordPieces) -> Tensor:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -160,6 +160,20 @@ class SelfAttention(nn.Module):
         return context.transpose(1, 2).flatten(2)  # from [rows, heads, length, width / heads]
 
 
+class AttentionParts(NamedTuple):
+    """The parameters of an attention, as views that can be written into.
+
+    Attributes:
+        query, key, value: weight [hidden, hidden] and bias [hidden] each.
+        output: weight [hidden, hidden].
+    """
+
+    query: tuple[Tensor, Tensor]
+    key: tuple[Tensor, Tensor]
+    value: tuple[Tensor, Tensor]
+    output: Tensor
+
+
 class Layer(nn.Module):
     """One BERT layer: self-attention, then the two-layer GELU network, each with residual and post-LayerNorm."""
 
@@ -191,11 +205,12 @@ class Trunk(nn.Module):
         self.compiled = False
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
 
-    def first_queries_and_keys(self) -> list[tuple[Tensor, Tensor]]:
-        """Weight [hidden, hidden] and bias [hidden] of queries and of keys, where words first look at regions."""
+    def first_attentions(self) -> list[AttentionParts]:
+        """Where words first look at regions, and regions at words."""
         layer: Any = self.layers[0]
         qkv = layer.attention.qkv
-        return list(zip(qkv.weight.chunk(3)[:2], qkv.bias.chunk(3)[:2], strict=True))
+        query, key, value = zip(qkv.weight.chunk(3), qkv.bias.chunk(3), strict=True)
+        return [AttentionParts(query, key, value, layer.attention.output.weight)]
 
     def compile_layers(self) -> None:
         """Compile each layer with ``torch.compile``; names of parameters and results stay as they are."""

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.dropout import Dropout
 from mmf_muvla.models.linear import Linear, feed_forward
-from mmf_muvla.models.trunk import Layer, Layout, TrunkConfig
+from mmf_muvla.models.trunk import AttentionParts, Layer, Layout, TrunkConfig
 
 
 @dataclass(frozen=True)
@@ -170,13 +170,14 @@ class TwoStreamTrunk(nn.Module):
         self.region_layers = nn.ModuleList(Layer(config) for _ in range(shape.region_layers))
         self.co_layers = nn.ModuleList(CoAttention(config) for _ in range(shape.co_layers))
 
-    def first_queries_and_keys(self) -> list[tuple[Tensor, Tensor]]:
-        """As :meth:`Trunk.first_queries_and_keys`: of the first co-attention, both ways."""
+    def first_attentions(self) -> list[AttentionParts]:
+        """As :meth:`Trunk.first_attentions`: the first co-attention, both ways."""
         found = []
         first: Any = self.co_layers[0]
         for way in (first.text.attention, first.regions.attention):
-            keys = (way.key_value.weight.chunk(2)[0], way.key_value.bias.chunk(2)[0])
-            found += [(way.query.weight, way.query.bias), keys]
+            key, value = zip(way.key_value.weight.chunk(2), way.key_value.bias.chunk(2), strict=True)
+            query = (way.query.weight, way.query.bias)
+            found.append(AttentionParts(query, key, value, way.output.weight))
         return found
 
     def forward(

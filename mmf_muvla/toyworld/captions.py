@@ -41,6 +41,7 @@ _PREPOSITIONS = {
     "left": ("to the left of", "on the left side of"),
     "right": ("to the right of", "on the right side of"),
 }
+_PLACE_SHARE = 0.25  # of the captions that need not say where they are: mostly, things are what must be looked at
 _PLAIN_STYLE_SHARE = 0.3  # lower case without a full stop, as captions from the web are
 
 
@@ -163,7 +164,7 @@ class _Narrator:
         return self.rng.choice(THEMES[self.scene.theme].places)
 
     def maybe_place(self) -> str:
-        return f" {self.place()}" if self.rng.random() < 0.5 else ""
+        return f" {self.place()}" if self.rng.random() < _PLACE_SHARE else ""
 
 
 def _relations_between(a: SceneObject, b: SceneObject, scene: Scene) -> list[str]:

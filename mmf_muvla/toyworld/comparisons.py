@@ -1,7 +1,7 @@
 """Sentences about two pictures, true or false, in the way of NLVR2.
 
-A *set* is four pairs of pictures of one kind of place, with six sentences, each of which is told of all four pairs.
-Every sentence is true of two pairs, and every pair makes three sentences true (see
+A *set* is four pairs of pictures of one kind of place, with some sentences, each of which is told of all four pairs.
+Every sentence is true of two pairs, and every pair makes half of the sentences true (see
 :mod:`mmf_muvla.toyworld.balance`): neither the sentence alone nor the pictures alone decide.
 
 What the sentences mean: "a dog" is one dog or more; "something red" may be clothes; "the dog in the left picture is
@@ -27,8 +27,6 @@ KINDS = ("both", "one", "neither", "total", "something", "side", "each side", "m
 """Kinds of sentence. The order of the pictures matters to the last four only."""
 
 PAIRS_PER_SET = 4
-SENTENCES_PER_SET = 6
-EXAMPLES_PER_SET = PAIRS_PER_SET * SENTENCES_PER_SET
 
 _SYNONYM_SHARE = 0.3
 _MAX_TOTAL = 5
@@ -66,7 +64,7 @@ def swap_sides(sentence: str) -> str:
 
 
 def compare(
-    rng: random.Random, split: str, count: int, crowd_probability: float
+    rng: random.Random, split: str, count: int, sentences_per_set: int, crowd_probability: float
 ) -> tuple[list[Scene], list[Comparison]]:
     """Make pairs of pictures and balanced sentences about them.
 
@@ -74,6 +72,7 @@ def compare(
         rng: every choice comes from here.
         split: the first part of the identifiers.
         count: how many examples at most; as many whole sets as fit are made.
+        sentences_per_set: sentences told of each four pairs, an even number.
         crowd_probability: probability that a scene holds a group of one category. All colours are equally likely.
 
     Returns:
@@ -82,8 +81,8 @@ def compare(
     rounds = RoundMaker(rng, KINDS, len(_LABELS))
     scenes: list[Scene] = []
     examples: list[Comparison] = []
-    for number in range(count // EXAMPLES_PER_SET):
-        pairs, sentences = _make_set(rng, rounds, crowd_probability)
+    for number in range(count // (PAIRS_PER_SET * sentences_per_set)):
+        pairs, sentences = _make_set(rng, rounds, sentences_per_set, crowd_probability)
         for pair, pictures in enumerate(pairs):
             name = f"{split}-{number}-{pair}"
             scenes += [dataclasses.replace(it, image_id=f"{name}-img{side}") for side, it in enumerate(pictures)]
@@ -96,7 +95,7 @@ def compare(
 
 
 def _make_set(
-    rng: random.Random, rounds: RoundMaker, crowd_probability: float
+    rng: random.Random, rounds: RoundMaker, sentences_per_set: int, crowd_probability: float
 ) -> tuple[list[tuple[Scene, Scene]], list[Labelled]]:
     """Pairs of scenes until there are some about which enough balanced sentences can be told."""
     themes = tuple(THEMES.values())
@@ -104,8 +103,8 @@ def _make_set(
         theme = rng.choice(themes)
         scenes = list(generate_scenes(rng, 2 * PAIRS_PER_SET, 0, 0.0, crowd_probability, [theme]))
         pairs = list(zip(scenes[::2], scenes[1::2], strict=True))
-        sentences = rounds.take(tell(rng, theme, pairs), SENTENCES_PER_SET // len(_LABELS))
-        if len(sentences) == SENTENCES_PER_SET:
+        sentences = rounds.take(tell(rng, theme, pairs), sentences_per_set // len(_LABELS))
+        if len(sentences) == sentences_per_set:
             return pairs, sentences
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.toyworld.comparisons import EXAMPLES_PER_SET
+from mmf_muvla.toyworld.comparisons import PAIRS_PER_SET
 from mmf_muvla.toyworld.detector import DetectorConfig
 from mmf_muvla.toyworld.entailment import EXAMPLES_PER_ROUND
 from mmf_muvla.toyworld.scenes import MAX_OBJECTS
@@ -18,7 +18,8 @@ _LEAST_NUMBERS = {
     ("vqa", "questions"): 1,
     ("entailment", "examples"): EXAMPLES_PER_ROUND,
     ("refcoco", "expressions"): MAX_OBJECTS,
-    ("nlvr2", "examples"): EXAMPLES_PER_SET,
+    ("nlvr2", "sentences"): 2,
+    ("nlvr2", "examples"): PAIRS_PER_SET * 2,
 }
 """What every split has a number of, with the least that can be made."""
 
@@ -41,7 +42,8 @@ class ToyWorldConfig:
         entailment_train_examples, …: hypotheses on them, at most; they come in nines.
         refcoco_train_expressions, …: expressions for objects in them, at most; all objects of an image, or none.
         nlvr2_train_examples, …: sentences about two images (``regions_nlvr2/``), at most; they come in sets of four
-            pairs of images with six sentences.
+            pairs of images.
+        nlvr2_train_sentences, …: sentences that are told of each set, an even number. The more, the fewer images.
         pictures: how many scenes of ``regions/`` are drawn, beside all held-out ones.
         colour_habit: probability that an object has a usual colour of its category; in the tasks' scenes
             all colours are equally likely, so that a colour must be seen.
@@ -53,31 +55,34 @@ class ToyWorldConfig:
     """
 
     seed: int = 0
-    scenes: int = 12000
-    true_captions: int = 3
-    captions: int = 12000
-    books: int = 12000
+    scenes: int = 6000
+    true_captions: int = 2
+    captions: int = 6000
+    books: int = 6000
     heldout_scenes: int = 300
     heldout_captions: int = 2
-    task_train_scenes: int = 2400
+    task_train_scenes: int = 240
     task_val_scenes: int = 150
     task_test_scenes: int = 280
-    vqa_train_questions: int = 6000
+    vqa_train_questions: int = 1800
     vqa_val_questions: int = 700
     vqa_test_questions: int = 1300
-    entailment_train_examples: int = 9000
+    entailment_train_examples: int = 2700
     entailment_val_examples: int = 600
     entailment_test_examples: int = 1200
-    refcoco_train_expressions: int = 7000
+    refcoco_train_expressions: int = 1200
     refcoco_val_expressions: int = 500
     refcoco_test_expressions: int = 1000
-    nlvr2_train_examples: int = 9000
+    nlvr2_train_examples: int = 2160
     nlvr2_val_examples: int = 600
     nlvr2_test_examples: int = 1200
+    nlvr2_train_sentences: int = 18
+    nlvr2_val_sentences: int = 6
+    nlvr2_test_sentences: int = 6
     pictures: int = 60
     colour_habit: float = 0.5
     crowd_probability: float = 0.4
-    stray_probability: float = 0.5
+    stray_probability: float = 0.75
     detector: DetectorConfig = field(default_factory=DetectorConfig)
 
     def of_split(self, task: str, things: str, split: str) -> int:
@@ -98,6 +103,12 @@ class ToyWorldConfig:
         for (task, things), least in _LEAST_NUMBERS.items():
             for split in SPLITS:
                 _check(f"{task}_{split}_{things}", self.of_split(task, things, split), least, 900_000)
+        for split in SPLITS:
+            if (sentences := self.of_split("nlvr2", "sentences", split)) % 2:
+                raise InputError(f"nlvr2_{split}_sentences={sentences}", "not an even number", "Give an even number")
+            if (examples := self.of_split("nlvr2", "examples", split)) < PAIRS_PER_SET * sentences:
+                remedy = f"Give {PAIRS_PER_SET * sentences} or more, or a smaller nlvr2_{split}_sentences"
+                raise InputError(f"nlvr2_{split}_examples={examples}", "less than one set of pairs has", remedy)
         for name in ("colour_habit", "crowd_probability", "stray_probability"):
             _check(name, getattr(self, name), 0.0, 1.0)
         for name in ("missed", "doubled", "misnamed", "attributes"):

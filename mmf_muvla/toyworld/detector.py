@@ -2,7 +2,7 @@
 
 Every region gets a 2048-number feature, a jittered box, a class name that is sometimes wrong, a confidence
 that knows a little about it, and now and then attributes. Features come out of a fixed random network of three
-layers. Its input mixes the object's category (one of a few prototypes), its colour (in the light or in the shade)
+layers. Its input mixes the object's category (one of a few prototypes), its colour (in one of several lights)
 and its size with the place around it, of which a pooled feature sees a little, and with latent factors that mean
 nothing (viewpoint, pose); noise joins before the last rectifier. So a class is several scattered clouds: a few
 examples do not show it, some hundreds do.
@@ -24,7 +24,7 @@ from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, SIZE_WORDS, THEME
 FEATURE_DIM = 2048
 
 _NETWORK_SEED = 2048
-_PROTOTYPES, _LIGHTS = 3, 2
+_PROTOTYPES, _LIGHTS = 3, 4
 _CATEGORY_DIM, _COLOUR_DIM, _SIZE_DIM, _THEME_DIM, _VIEWPOINT_DIM = 48, 24, 8, 16, 64
 _CODE_DIM = _CATEGORY_DIM + _COLOUR_DIM + _SIZE_DIM
 _HIDDEN_DIM = 512
@@ -56,8 +56,8 @@ class DetectorConfig:
     misnamed: float = 0.10
     attributes: float = 0.125
     box_jitter: float = 0.03
-    surroundings: float = 2.0
-    viewpoint: float = 2.5
+    surroundings: float = 0.7
+    viewpoint: float = 2.3
     feature_noise: float = 0.4
 
 
@@ -166,7 +166,7 @@ def region_features(shown: list[tuple[str, SceneObject]], rng: np.random.Generat
         config: ``surroundings``, ``viewpoint`` and ``feature_noise`` are used.
 
     Returns:
-        [n, 2048], non-negative; about a quarter of the entries are above zero, and those have a mean near 1.
+        [n, 2048], non-negative; about a fifth of the entries are above zero, and those have a mean near 1.
     """
     network = _Network()
     themes, objects = [theme for theme, _ in shown], [it for _, it in shown]
@@ -214,8 +214,8 @@ class _Network:
         own = gaussian(len(CATEGORIES), _CATEGORY_DIM, scale=1.0)
         variants = gaussian(len(CATEGORIES), _PROTOTYPES, _CATEGORY_DIM, scale=0.6)
         self.prototypes = (common + own)[:, None] + variants  # [category, prototype, d]
-        # Light and shade of one colour have nothing in common, so that no single direction means "red".
-        self.colours = gaussian(len(COLOURS), _LIGHTS, _COLOUR_DIM, scale=1.2)
+        # One colour in different lights has nothing in common, so that no single direction means "red".
+        self.colours = gaussian(len(COLOURS), _LIGHTS, _COLOUR_DIM, scale=2.2)
         self.themes = gaussian(len(THEMES), _THEME_DIM, scale=1.0)
         self.sizes = gaussian(1 + len(SIZE_WORDS), _SIZE_DIM, scale=1.0)
 

@@ -82,7 +82,13 @@ def make_tasks(config: ToyWorldConfig, stream: Stream) -> Tasks:
         made = generate_scenes(stream(f"scenes/{split}"), count, _FIRST_IDS[split], 0.0, crowds)
         scenes[split] = list(made)
     compared = {
-        split: compare(stream(f"comparisons/{split}"), split, of_split("nlvr2", "examples", split), crowds)
+        split: compare(
+            stream(f"comparisons/{split}"),
+            split,
+            of_split("nlvr2", "examples", split),
+            of_split("nlvr2", "sentences", split),
+            crowds,
+        )
         for split in SPLITS
     }
     return Tasks(

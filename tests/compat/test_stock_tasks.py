@@ -50,7 +50,7 @@ SMALL = {
     "vqa_train_questions": 8, "vqa_val_questions": 8, "vqa_test_questions": 8,
     "entailment_train_examples": 9, "entailment_val_examples": 9, "entailment_test_examples": 18,
     "refcoco_train_expressions": 12, "refcoco_val_expressions": 12, "refcoco_test_expressions": 12,
-    "nlvr2_train_examples": 24, "nlvr2_val_examples": 24, "nlvr2_test_examples": 24,
+    "nlvr2_train_sentences": 6, "nlvr2_train_examples": 24, "nlvr2_val_examples": 24, "nlvr2_test_examples": 24,
 }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ TINY_WORLD = [
     "vqa_train_questions=60", "vqa_val_questions=30", "vqa_test_questions=30",
     "entailment_train_examples=45", "entailment_val_examples=9", "entailment_test_examples=9",
     "refcoco_train_expressions=60", "refcoco_val_expressions=30", "refcoco_test_expressions=30",
-    "nlvr2_train_examples=24", "nlvr2_val_examples=24", "nlvr2_test_examples=24",
+    "nlvr2_train_sentences=6", "nlvr2_train_examples=24", "nlvr2_val_examples=24", "nlvr2_test_examples=24",
 ]  # fmt: skip
 SHORT_RUNS = [
     "training.max_updates=2", "training.batch_size=8", "training.log_interval=1", "training.evaluation_interval=2",

@@ -54,6 +54,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "heldout_scenes=2", "pictures=1", *(f"task_{split}_scenes=80" for split in SPLITS),
         *(f"vqa_{split}_questions=40" for split in SPLITS), *(f"entailment_{split}_examples=36" for split in SPLITS),
         *(f"refcoco_{split}_expressions=60" for split in SPLITS), *(f"nlvr2_{split}_examples=48" for split in SPLITS),
+        "nlvr2_train_sentences=6",
     )  # fmt: skip
     for name in ("tasks", "nlvr2"):
         call(sys.executable, "tools/import_regions.py", f"source={folder}/regions_{name}", f"out={folder}/store_{name}")

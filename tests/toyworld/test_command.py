@@ -13,7 +13,7 @@ TINY = [
     "vqa_train_questions=10", "vqa_val_questions=8", "vqa_test_questions=8",
     *(f"entailment_{split}_examples=9" for split in ("train", "val", "test")),
     *(f"refcoco_{split}_expressions=10" for split in ("train", "val", "test")),
-    *(f"nlvr2_{split}_examples=24" for split in ("train", "val", "test")),
+    *(f"nlvr2_{split}_examples=24" for split in ("train", "val", "test")), "nlvr2_train_sentences=6",
 ]  # fmt: skip
 
 
@@ -22,7 +22,7 @@ def test_a_world_is_made_and_described(tmp_path, capsys):
     said = capsys.readouterr().out
     assert str(tmp_path / "world") in said
     assert "3 images" in said and "train 10, val 8, test 8 questions" in said
-    assert "9 true captions of regions/" in said
+    assert "6 true captions of regions/" in said
     assert "train 24, val 24, test 24 sentences about two images" in said
     assert "train 9, val 9, test 9 hypotheses" in said and "referring expressions" in said
     assert (tmp_path / "world" / "manifest.json").exists()

@@ -8,14 +8,16 @@ from collections import Counter, defaultdict
 
 import pytest
 
+from mmf_muvla.toyworld.blind import image_accuracies, shown, text_accuracies
 from mmf_muvla.toyworld.comparisons import KINDS, Comparison, compare, swap_sides, tell
 from mmf_muvla.toyworld.scenes import Scene, SceneObject
 from mmf_muvla.toyworld.tasks import Tasks
 from mmf_muvla.toyworld.vocabulary import COLOURS, THEMES
 from mmf_muvla.toyworld.wording import NUMBER_WORDS
-from tests.toyworld.baselines import categories_in, image_accuracies, shown, text_accuracies
+from tests.toyworld.baselines import categories_in
 
-SIZES = {"train": 9000, "val": 600, "test": 1200}
+SIZES = {"train": 2160, "val": 600, "test": 1200}
+SENTENCES = {"train": 18, "val": 6, "test": 6}  # of each set
 
 
 def kitchen(*things: str) -> Scene:
@@ -142,12 +144,14 @@ def test_some_kinds_depend_on_the_order_and_some_do_not(tasks: Tasks):
 
 
 def test_kinds_are_about_even(tasks: Tasks):
-    counts = Counter(it.kind for it in tasks.comparisons["train"])
-    assert max(counts.values()) < 2 * min(counts.values()), counts
+    for split, ratio in (("train", 6), ("val", 2.5), ("test", 2.5)):  # so many sentences of a set use up its rare kinds
+        counts = Counter(it.kind for it in tasks.comparisons[split])
+        assert set(counts) == set(KINDS)
+        assert max(counts.values()) < ratio * min(counts.values()), counts
 
 
 @pytest.mark.parametrize("split", SIZES)
-def test_sets_are_four_pairs_with_six_sentences(tasks: Tasks, scene_of, split):
+def test_sets_are_four_pairs_with_their_sentences(tasks: Tasks, scene_of, split):
     comparisons = tasks.comparisons[split]
     assert len(comparisons) == SIZES[split]
     sets: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
@@ -156,9 +160,10 @@ def test_sets_are_four_pairs_with_six_sentences(tasks: Tasks, scene_of, split):
         assert name == split
         sets[number][sentence].add(pair)
         assert {scene.theme for scene in pair_of(it, scene_of)} <= set(THEMES)
-    assert set(sets) == {str(number) for number in range(SIZES[split] // 24)}
+    assert set(sets) == {str(number) for number in range(SIZES[split] // (4 * SENTENCES[split]))}
     for sentences in sets.values():
-        assert set(sentences) == set("012345") and all(pairs == set("0123") for pairs in sentences.values())
+        assert set(sentences) == set(map(str, range(SENTENCES[split])))
+        assert all(pairs == set("0123") for pairs in sentences.values())
     assert len({it.identifier for it in comparisons}) == len(comparisons)
 
 
@@ -191,5 +196,5 @@ def test_neither_the_sentence_nor_the_pictures_decide(tasks: Tasks, scene_of):
 
 
 def test_equal_seeds_make_equal_sets():
-    assert compare(random.Random(3), "val", 48, 0.8) == compare(random.Random(3), "val", 71, 0.8)
-    assert compare(random.Random(3), "val", 48, 0.8) != compare(random.Random(4), "val", 48, 0.8)
+    assert compare(random.Random(3), "val", 48, 6, 0.8) == compare(random.Random(3), "val", 71, 6, 0.8)
+    assert compare(random.Random(3), "val", 48, 6, 0.8) != compare(random.Random(4), "val", 48, 6, 0.8)

@@ -5,23 +5,26 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable
 
 import numpy as np
 import pytest
-from sklearn.feature_extraction import DictVectorizer
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegression, Ridge
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.toyworld.detector import Detection, DetectorConfig, Region, detect
+from mmf_muvla.toyworld.blind import (
+    grounding_chance,
+    grounding_image_accuracies,
+    grounding_text_accuracy,
+    overlap,
+    sampling_error,
+)
+from mmf_muvla.toyworld.detector import Detection, DetectorConfig, detect
 from mmf_muvla.toyworld.expressions import KINDS, Expression, describe, refer
 from mmf_muvla.toyworld.scenes import Box, Scene, SceneObject, is_near, is_on
 from mmf_muvla.toyworld.tasks import Tasks
 from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS
-from tests.toyworld.baselines import categories_in, sampling_error
+from tests.toyworld.baselines import categories_in
 
-SIZES = {"train": 7000, "val": 500, "test": 1000}
+SIZES = {"train": 1200, "val": 500, "test": 1000}
 
 
 def singled_out(text: str, scene: Scene, same_category: bool = True) -> list[SceneObject]:
@@ -149,95 +152,20 @@ def detections(tasks: Tasks) -> dict[str, Detection]:
     return {it.scene.image_id: it for it in detect(scenes, "0/detector/regions_tasks", DetectorConfig())}
 
 
-def overlap(a: Box, b: Box) -> float:
-    """Intersection over union."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    shared = max(width, 0.0) * max(height, 0.0)
-    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
-
-
-def accuracy(expressions: list[Expression], detections: dict[str, Detection], score: Callable) -> float:
-    """How often the region with the best ``score(region, scene)`` is the one that is meant."""
-    chosen = {key: max(it.regions, key=lambda r, it=it: score(r, it.scene)) for key, it in detections.items()}
-    return float(np.mean([overlap(chosen[it.image_id].box, it.box) > 0.5 for it in expressions]))
-
-
-def chance(expressions: list[Expression], detections: dict[str, Detection]) -> float:
-    """How often a region at random is the one that is meant."""
-    return float(
-        np.mean(
-            [np.mean([overlap(r.box, it.box) > 0.5 for r in detections[it.image_id].regions]) for it in expressions]
-        )
-    )
-
-
-def area(box: Box) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
-RULES: dict[str, Callable[[Region, Scene], float]] = {
-    "largest": lambda r, s: area(r.box),
-    "smallest": lambda r, s: -area(r.box),
-    "leftmost": lambda r, s: -r.box[0] - r.box[2],
-    "rightmost": lambda r, s: r.box[0] + r.box[2],
-    "highest": lambda r, s: -r.box[1],
-    "lowest": lambda r, s: r.box[3],
-    "central": lambda r, s: -abs(r.box[0] + r.box[2] - s.width),
-    "surest": lambda r, s: r.confidence,
-}
-
-
-def facts(region: Region, scene: Scene) -> dict[str, float]:
-    """What the picture says of a region: what it is, how it looks, where it is, and how many are like it."""
-    it = region.truth
-    x1, y1, x2, y2 = region.box
-    like = sum(other.category == it.category for other in scene.objects)
-    return {
-        it.category: 1.0,
-        it.colour: 1.0,
-        f"size {it.size}": 1.0,
-        f"like {like}": 1.0,
-        f"of colour {sum(other.colour == it.colour for other in scene.objects)}": 1.0,
-        "x": (x1 + x2) / 2 / scene.width,
-        "y": (y1 + y2) / 2 / scene.height,
-        "area": area(region.box) / scene.width / scene.height,
-        "confidence": region.confidence,
-    }
-
-
 def test_the_picture_does_not_tell_which_region_is_meant(tasks: Tasks, detections):
     test = tasks.expressions["test"]
-    limit = chance(test, detections) + 0.03
+    limit = grounding_chance(test, detections) + 0.03
     assert 0.15 < limit < 0.25
-    found = {name: accuracy(test, detections, rule) for name, rule in RULES.items()}
-
-    train = tasks.expressions["train"][:600]
-    regions = [(r, detections[it.image_id].scene, it) for it in train for r in detections[it.image_id].regions]
-    vectorizer = DictVectorizer(sparse=False)
-    inputs = vectorizer.fit_transform([facts(region, scene) for region, scene, _ in regions])
-    meant = [overlap(region.box, it.box) > 0.5 for region, _, it in regions]
-    model = LogisticRegression(max_iter=200, C=0.1).fit(inputs, meant)
-    found["kind of region"] = accuracy(
-        test, detections, lambda r, s: model.decision_function(vectorizer.transform([facts(r, s)]))[0]
-    )
+    found = grounding_image_accuracies(tasks.expressions["train"][:600], test, detections)
     error = sampling_error(limit, len({it.image_id for it in test}))
     assert max(found.values()) <= limit + error, (limit, found)
 
 
 def test_the_words_do_not_tell_where_it_is(tasks: Tasks, scene_of, detections):
     """Guess a box from the words; the picture is not looked at."""
-    train, test = tasks.expressions["train"], tasks.expressions["test"]
-
-    def scaled(expressions: list[Expression]) -> np.ndarray:
-        sides = [[scene_of[it.image_id].width, scene_of[it.image_id].height] * 2 for it in expressions]
-        return np.array([it.box for it in expressions]) / sides
-
-    vectorizer = CountVectorizer(ngram_range=(1, 2))
-    model = Ridge(alpha=3.0).fit(vectorizer.fit_transform([it.text for it in train]), scaled(train))
-    guesses = model.predict(vectorizer.transform([it.text for it in test]))
-    pairs = zip(guesses, scaled(test), strict=True)
-    found = np.mean([guess[2] > guess[0] and guess[3] > guess[1] and overlap(guess, box) > 0.5 for guess, box in pairs])
-    assert found <= chance(test, detections) + 0.03
+    test = tasks.expressions["test"]
+    found = grounding_text_accuracy(tasks.expressions["train"], test, scene_of)
+    assert found <= grounding_chance(test, detections) + 0.03
 
 
 def test_words_and_picture_tell_together(tasks: Tasks, detections):

@@ -46,6 +46,7 @@ TINY = ToyWorldConfig(
     nlvr2_train_examples=48,
     nlvr2_val_examples=24,
     nlvr2_test_examples=24,
+    nlvr2_train_sentences=6,
     pictures=2,
 )
 FOLDERS = {"regions": 12, "regions_heldout": 4, "regions_tasks": 180, "regions_nlvr2": 32}
@@ -357,6 +358,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path):
         {"books": True},
         {"colour_habit": 1.5},
         {"nlvr2_val_examples": 23},
+        {"nlvr2_val_sentences": 3},
         {"entailment_test_examples": 8},
         {"refcoco_train_expressions": 8},
         {"detector": DetectorConfig(missed=-0.1)},

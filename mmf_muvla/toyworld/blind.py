@@ -1,0 +1,251 @@
+"""What can be read from the text alone, or from the picture alone: simple learners that a fair task gives no chance.
+
+They look at the truth (objects, colours and boxes of a scene), not at noisy features: what they cannot
+find is not there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.feature_extraction import DictVectorizer
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.neighbors import KNeighborsClassifier
+
+from mmf_muvla.toyworld.detector import Detection, Region
+from mmf_muvla.toyworld.expressions import Expression
+from mmf_muvla.toyworld.questions import KIND_SHARES
+from mmf_muvla.toyworld.scenes import Box, Scene
+from mmf_muvla.toyworld.tasks import Tasks
+
+Data = tuple[Sequence[str], Sequence[str]]
+"""Texts and labels."""
+
+
+def sampling_error(accuracy: float, count: int) -> float:
+    """Two standard errors of an accuracy on ``count`` examples."""
+    return float(2 * np.sqrt(accuracy * (1 - accuracy) / count))
+
+
+def majority(train: Sequence[str], test: Sequence[str]) -> float:
+    """How often the commonest training label is right."""
+    answer = Counter(train).most_common(1)[0][0]
+    return sum(label == answer for label in test) / len(test)
+
+
+def text_accuracies(train: Data, test: Data) -> dict[str, float]:
+    """Logistic regression on words, and on words and pairs of words."""
+    return {f"{longest}-grams": _words(train, test, longest) for longest in (1, 2)}
+
+
+def _words(train: Data, test: Data, longest: int) -> float:
+    vectorizer = CountVectorizer(ngram_range=(1, longest))
+    model = LogisticRegression(max_iter=150, C=0.3).fit(vectorizer.fit_transform(train[0]), train[1])
+    return float(model.score(vectorizer.transform(test[0]), test[1]))
+
+
+def image_accuracies(
+    train: tuple[list[Counter[str]], list[str]], test: tuple[list[Counter[str]], list[str]]
+) -> dict[str, float]:
+    """Logistic regression and five nearest neighbours on what the images show."""
+    vectorizer = DictVectorizer()
+    counts, test_counts = vectorizer.fit_transform(train[0]), vectorizer.transform(test[0])
+    models = {"regression": LogisticRegression(max_iter=500, C=0.1), "neighbours": KNeighborsClassifier(5)}
+    return {name: float(m.fit(counts, train[1]).score(test_counts, test[1])) for name, m in models.items()}
+
+
+def shown(scenes: Iterable[tuple[str, Scene]]) -> Counter[str]:
+    """How many objects there are of each category, of each colour, of both, and at all; names begin with a prefix."""
+    counts: Counter[str] = Counter()
+    for prefix, scene in scenes:
+        for it in scene.objects:
+            for fact in (it.category, it.colour, f"{it.colour} {it.category}", "all"):
+                counts[f"{prefix}{fact}"] += 1
+    return counts
+
+
+# ---- referring expressions ------------------------------------------------------------------------------
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    shared = max(width, 0.0) * max(height, 0.0)
+    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
+
+
+def grounding_chance(expressions: Sequence[Expression], detections: dict[str, Detection]) -> float:
+    """How often a region at random is the one that is meant."""
+    hits = [np.mean([overlap(r.box, it.box) > 0.5 for r in detections[it.image_id].regions]) for it in expressions]
+    return float(np.mean(hits))
+
+
+def grounding_image_accuracies(
+    train: Sequence[Expression], test: Sequence[Expression], detections: dict[str, Detection]
+) -> dict[str, float]:
+    """How often one rule for all pictures finds the region that is meant, and how often a regression on its facts."""
+
+    def accuracy(score: Callable[[Region, Scene], float]) -> float:
+        chosen: dict[str, Region] = {}
+        for image_id, seen in detections.items():
+            scores = [score(region, seen.scene) for region in seen.regions]
+            chosen[image_id] = seen.regions[scores.index(max(scores))]
+        return float(np.mean([overlap(chosen[it.image_id].box, it.box) > 0.5 for it in test]))
+
+    found = {name: accuracy(rule) for name, rule in _RULES.items()}
+    regions = [(r, detections[it.image_id].scene, it) for it in train for r in detections[it.image_id].regions]
+    vectorizer = DictVectorizer(sparse=False)
+    inputs = vectorizer.fit_transform([_facts(region, scene) for region, scene, _ in regions])
+    model = LogisticRegression(max_iter=200, C=0.1)
+    model.fit(inputs, [overlap(region.box, it.box) > 0.5 for region, _, it in regions])
+    found["kind of region"] = accuracy(
+        lambda r, s: float(model.decision_function(vectorizer.transform([_facts(r, s)]))[0])
+    )
+    return found
+
+
+def grounding_text_accuracy(
+    train: Sequence[Expression], test: Sequence[Expression], scene_of: dict[str, Scene]
+) -> float:
+    """How often a box that is guessed from the words, in a picture that is not looked at, is the right one."""
+
+    def scaled(expressions: Sequence[Expression]) -> np.ndarray:
+        sides = [[scene_of[it.image_id].width, scene_of[it.image_id].height] * 2 for it in expressions]
+        return np.array([it.box for it in expressions]) / sides
+
+    vectorizer = CountVectorizer(ngram_range=(1, 2))
+    model = Ridge(alpha=3.0).fit(vectorizer.fit_transform([it.text for it in train]), scaled(train))
+    guesses = model.predict(vectorizer.transform([it.text for it in test]))
+    pairs = zip(guesses, scaled(test), strict=True)
+    hits = [guess[2] > guess[0] and guess[3] > guess[1] and overlap(guess, box) > 0.5 for guess, box in pairs]
+    return float(np.mean(hits))
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+_RULES: dict[str, Callable[[Region, Scene], float]] = {
+    "largest": lambda r, s: _area(r.box),
+    "smallest": lambda r, s: -_area(r.box),
+    "leftmost": lambda r, s: -r.box[0] - r.box[2],
+    "rightmost": lambda r, s: r.box[0] + r.box[2],
+    "highest": lambda r, s: -r.box[1],
+    "lowest": lambda r, s: r.box[3],
+    "central": lambda r, s: -abs(r.box[0] + r.box[2] - s.width),
+    "surest": lambda r, s: r.confidence,
+}
+
+
+def _facts(region: Region, scene: Scene) -> dict[str, float]:
+    """What the picture says of a region: what it is, how it looks, where it is, and how many are like it."""
+    it = region.truth
+    x1, y1, x2, y2 = region.box
+    like = sum(other.category == it.category for other in scene.objects)
+    return {
+        it.category: 1.0,
+        it.colour: 1.0,
+        f"size {it.size}": 1.0,
+        f"like {like}": 1.0,
+        f"of colour {sum(other.colour == it.colour for other in scene.objects)}": 1.0,
+        "x": (x1 + x2) / 2 / scene.width,
+        "y": (y1 + y2) / 2 / scene.height,
+        "area": _area(region.box) / scene.width / scene.height,
+        "confidence": region.confidence,
+    }
+
+
+# ---- all tasks --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BlindScore:
+    """What blind learners reach on a task.
+
+    Attributes:
+        task: name of the task.
+        sees: ``"text"`` or ``"image"``.
+        best: accuracy of the best of them on the test split.
+        commonest: that of the commonest answer: of each kind of question for those who see the text (the kind is plain
+            to see), of all for those who see the image; of a random region in referring expressions.
+        count: examples of the test split.
+    """
+
+    task: str
+    sees: str
+    best: float
+    commonest: float
+    count: int
+
+
+def blind_scores(tasks: Tasks, detections: dict[str, Detection]) -> list[BlindScore]:
+    """Let blind learners try every task.
+
+    Args:
+        tasks: the tasks.
+        detections: of the images of the referring expressions, by image id.
+    """
+    scene_of = {scene.image_id: scene for scenes in tasks.scenes.values() for scene in scenes}
+    return [
+        *_blind_questions(tasks, scene_of),
+        *_blind_labels(
+            "nlvr2",
+            [[(it.sentence, str(it.label), it.pair) for it in tasks.comparisons[split]] for split in ("train", "test")],
+            lambda pair: [(f"{side} ", scene_of[f"{pair}-img{side}"]) for side in (0, 1)],
+        ),
+        *_blind_labels(
+            "visual_entailment",
+            [
+                [(it.hypothesis, it.label, it.image_id) for it in tasks.entailments[split]]
+                for split in ("train", "test")
+            ],
+            lambda image_id: [("", scene_of[image_id])],
+        ),
+        *_blind_grounding(tasks, scene_of, detections),
+    ]
+
+
+def _blind_questions(tasks: Tasks, scene_of: dict[str, Scene]) -> list[BlindScore]:
+    train, test = tasks.questions["train"], tasks.questions["test"]
+    right = commonest = 0.0
+    for kind in KIND_SHARES:
+        parts = [[q for q in part if q.kind == kind] for part in (train, test)]
+        (texts, answers), (test_texts, test_answers) = [([q.text for q in p], [q.answer for q in p]) for p in parts]
+        right += max(text_accuracies((texts, answers), (test_texts, test_answers)).values()) * len(test_texts)
+        commonest += majority(answers, test_answers) * len(test_texts)
+    answers, test_answers = ([q.answer for q in part] for part in (train, test))
+    pictures = [[shown([("", scene_of[q.image_id])]) for q in part] for part in (train, test)]
+    images = image_accuracies((pictures[0], answers), (pictures[1], test_answers))
+    return [
+        BlindScore("vqa2", "text", right / len(test), commonest / len(test), len(test)),
+        BlindScore("vqa2", "image", max(images.values()), majority(answers, test_answers), len(test)),
+    ]
+
+
+def _blind_labels(
+    task: str, splits: list[list[tuple[str, str, str]]], pictures_of: Callable[[str], list[tuple[str, Scene]]]
+) -> list[BlindScore]:
+    """``splits``: text, label and picture of each example, of the training and of the test split."""
+    (texts, labels, _), (test_texts, test_labels, _) = (list(zip(*split, strict=True)) for split in splits)
+    counts, test_counts = ([shown(pictures_of(it[2])) for it in split] for split in splits)
+    by_text = max(text_accuracies((texts, labels), (test_texts, test_labels)).values())
+    by_image = max(image_accuracies((counts, list(labels)), (test_counts, list(test_labels))).values())
+    commonest = majority(labels, test_labels)
+    return [
+        BlindScore(task, "text", by_text, commonest, len(test_labels)),
+        BlindScore(task, "image", by_image, commonest, len(test_labels)),
+    ]
+
+
+def _blind_grounding(tasks: Tasks, scene_of: dict[str, Scene], detections: dict[str, Detection]) -> list[BlindScore]:
+    train, test = tasks.expressions["train"], tasks.expressions["test"]
+    by_image = max(grounding_image_accuracies(train, test, detections).values())
+    chance = grounding_chance(test, detections)
+    return [
+        BlindScore("refcoco_plus", "text", grounding_text_accuracy(train, test, scene_of), chance, len(test)),
+        BlindScore("refcoco_plus", "image", by_image, chance, len(test)),
+    ]
