@@ -25,10 +25,12 @@ $(STAMP): requirements.txt requirements-dev.txt setup.py pyproject.toml tools/bu
 	$(BIN)/pip install --quiet --no-deps --editable .
 	touch $@
 
+# Files of tests at the same time.
+TEST_WORKERS ?= 2
 # Small tensors: one thread a process is faster than many on few cores.
 test: export OMP_NUM_THREADS ?= 1
 test: install
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n $(TEST_WORKERS) --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

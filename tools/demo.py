@@ -3,7 +3,7 @@
 
     python tools/demo.py [out=outputs/demo] [seed=0] [fast=false]
 
-Makes the world, builds its weakly aligned corpus, pre-trains, fine-tunes on the world's referring
+Makes the world, builds its weakly aligned corpus, pre-trains, fine-tunes on the world's hypotheses and referring
 expressions with and without the pre-training, and writes ``summary.json`` and ``report.html`` into ``out``. Every step
 is the command that a user would type; it is printed before it runs. With ``fast=true`` everything is tiny: it shows in
 a minute or two that all parts work, and its numbers mean nothing.
@@ -30,14 +30,9 @@ FAST_WORLD = [
     *(f"refcoco_{split}_expressions=60" for split in ("train", "val", "test")),
     *(f"nlvr2_{split}_examples=24" for split in ("train", "val", "test")), "nlvr2_train_sentences=6",
 ]  # fmt: skip
-TASKS = ("refcoco_plus",)
+TASKS = ("visual_entailment", "refcoco_plus")
 SPLITS = ("train", "val", "test")
 # A smaller world and shorter runs than the configurations' own: the demo is to end in minutes.
-WORLD = ["scenes=6000", "captions=6000", "nlvr2_train_examples=2400"]
-TRAINING = {
-    "pretrain": ["training.max_updates=700", "model_config.muvla.curriculum.warmup_epochs=3"],
-    "tasks": ["training.max_updates=400"],
-}
 FAST_TRAINING = ["training.max_updates=6", "training.log_interval=2", "training.evaluation_interval=3"]
 
 
@@ -70,7 +65,7 @@ def main(arguments: list[str]) -> None:
     options = parse_options(arguments, OPTIONS)
     out, seed = Path(options["out"]), int(options["seed"])
     fast = options["fast"] == "true"
-    world_options = FAST_WORLD if fast else WORLD
+    world_options = FAST_WORLD if fast else []
     tools = Path(__file__).parent
     world, corpus, bert = out / "toyworld", out / "corpus", out / "bert"
     task_regions, heldout_regions = out / "regions_tasks", out / "regions_heldout"
@@ -79,11 +74,11 @@ def main(arguments: list[str]) -> None:
     def tool(name: str) -> list[str]:
         return [sys.executable, str(tools / name)]
 
-    def mmf_run(config: str, save_dir: Path, kind: str, *overrides: str) -> list[str]:
+    def mmf_run(config: str, save_dir: Path, *overrides: str) -> list[str]:
         return [
             sys.executable, "-m", "mmf_cli.run", f"config={resource_path(config)}",
             f"env.save_dir={save_dir}", f"training.seed={seed + 1}", "training.precision=auto",
-            f"model_config.muvla.trunk.pretrained={bert}", *overrides, *(FAST_TRAINING if fast else TRAINING[kind]),
+            f"model_config.muvla.trunk.pretrained={bert}", *overrides, *(FAST_TRAINING if fast else ()),
         ]  # fmt: skip
 
     steps.run("toyworld", [*tool("make_toyworld.py"), f"out={world}", f"seed={seed}", "overwrite=true", *world_options])
@@ -104,7 +99,6 @@ def main(arguments: list[str]) -> None:
         mmf_run(
             "projects/muvla/pretrain_toyworld.yaml",
             out / "pretrain",
-            "pretrain",
             f"dataset_config.muvla_toyworld.corpus={corpus}",
         ),
     )
@@ -116,7 +110,7 @@ def main(arguments: list[str]) -> None:
         files += [f"{dataset}.features.{split}={task_regions}" for split in SPLITS]
         for start, checkpoint in starts.items():
             config = f"projects/muvla/finetune/toyworld_{task}.yaml"
-            steps.run(f"{task}_{start}", mmf_run(config, out / f"{task}_{start}", "tasks", *files, *checkpoint))
+            steps.run(f"{task}_{start}", mmf_run(config, out / f"{task}_{start}", *files, *checkpoint))
 
     from mmf_muvla.report.demo import write_report
 

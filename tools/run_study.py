@@ -14,6 +14,7 @@ work         folder of all jobs, with every configuration, history and log (outp
 out          folder of the results: runs.jsonl, table.md, table.csv, plot.svg, plot.png, index.html
              (WORK/results/NAME). What stands in runs.jsonl is not run again, also where its folder is gone
 dry_run      true: print the commands and run nothing
+report_only  true: run nothing, and write tables, plot and page of what is finished so far
 key=value    any key of the study's file: tasks.vqa2.rates=[2e-4]
 -- key=value after two dashes: arguments of every mmf_run, e.g. training.max_updates=2
 """

@@ -21,7 +21,7 @@ from mmf_muvla.report.scenes import scene_example
 
 LOSSES = {"mlm": "MLM", "mrc": "MRC", "mrfr": "MRFR", "p_mrtc": "p-MRTC", "itm": "ITM"}
 EXAMPLES = 10
-TASKS = {"refcoco_plus": "referring expressions"}
+TASKS = {"visual_entailment": "hypotheses", "refcoco_plus": "referring expressions"}
 METRICS = {task.name: task.metric for task in scores.TASKS}
 STARTS = {"base": "from BERT (Base)", "muvla": "from μ-VLA"}
 

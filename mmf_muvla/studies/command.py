@@ -21,7 +21,7 @@ from mmf_muvla.studies.summary import summarize
 
 _OPTIONS = {
     "config": "", "seeds": "[0]", "num_workers": "1", "memory_gb": "", "work": "outputs/studies", "out": "",
-    "systems": "", "tasks": "", "dry_run": "false",
+    "systems": "", "tasks": "", "dry_run": "false", "report_only": "false",
 }  # fmt: skip
 
 
@@ -56,9 +56,9 @@ def study_command(arguments: Sequence[str], tools: Path) -> None:
     if options["dry_run"] == "true":
         _show_plan(console, study, jobs, runner, searches, names, seeds)
         return
-    runner.run(searches, "learning rates")
-    runs = _finetunings(study, jobs, records, names, seeds)
-    runner.run(runs, study.name)
+    if options["report_only"] != "true":
+        runner.run(searches, "learning rates")
+        runner.run(_finetunings(study, jobs, records, names, seeds), study.name)
 
     everything = _finetunings(study, jobs, records, list(study.systems), seeds)
     pretrainings = [start for job in everything if (start := jobs.pretraining(job.system, job.seed)) is not None]
@@ -67,7 +67,7 @@ def study_command(arguments: Sequence[str], tools: Path) -> None:
     made_by = records.of(
         _once([*everything, *pretrainings, *(it for name in names for it in _searches(study, jobs, name))])
     )
-    command = shlex.join(["python", "tools/run_study.py", *arguments])
+    command = shlex.join(["python", "tools/run_study.py", *(it for it in arguments if it != "report_only=true")])
     write_results(out, study, summarize(study, finished), made_by, command)
     console.print((out / "table.md").read_text(encoding="utf-8"), markup=False, highlight=False)
     console.print(out / "index.html")

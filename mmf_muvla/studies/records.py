@@ -115,6 +115,10 @@ class Records:
         """The record of a job, if it has run."""
         return self._found.get(job.digest)
 
+    def all(self) -> list[Record]:
+        """Every record."""
+        return list(self._found.values())
+
     def of(self, jobs: Iterable[Job]) -> list[Record]:
         """The records of the jobs that have run."""
         return [record for record in map(self.get, jobs) if record is not None]

@@ -77,17 +77,23 @@ def _manifest_of(out: Path) -> dict[str, Any] | None:
     return manifest
 
 
+def pretraining_scenes(config: ToyWorldConfig) -> list[Scene]:
+    """The scenes of ``regions/``, the image-only corpus."""
+    return _ordinary_scenes(config, "regions", config.scenes)
+
+
+def _ordinary_scenes(config: ToyWorldConfig, name: str, count: int) -> list[Scene]:
+    return list(_scenes(random.Random(f"{config.seed}/scenes/{name}"), config, count, _FIRST_IDS[name]))
+
+
 def _write_world(folder: Path, config: ToyWorldConfig) -> dict[str, Any]:
     def stream(name: str) -> random.Random:
         """A source of chance of its own for every part, so that no part depends on another's size."""
         return random.Random(f"{config.seed}/{name}")
 
-    def ordinary_scenes(name: str, count: int) -> list[Scene]:
-        return list(_scenes(stream(f"scenes/{name}"), config, count, _FIRST_IDS[name]))
-
     images = {
-        "regions": ordinary_scenes("regions", config.scenes),
-        "regions_heldout": ordinary_scenes("regions_heldout", config.heldout_scenes),
+        "regions": pretraining_scenes(config),
+        "regions_heldout": _ordinary_scenes(config, "regions_heldout", config.heldout_scenes),
     }
     tasks = make_tasks(config, stream)
     images |= tasks.scenes

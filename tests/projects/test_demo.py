@@ -32,11 +32,11 @@ def test_summary_has_every_figure(out: Path) -> None:
     assert all(len(values) == 2 for values in summary["losses"].values())
     assert summary["losses"]["mlm"][1] < summary["losses"]["mlm"][0]
     assert 0 <= summary["itm_accuracy"] <= 1 and summary["itm_pairs"] == 40
-    assert set(summary["accuracy"]) == {"refcoco_plus"}
+    assert set(summary["accuracy"]) == {"visual_entailment", "refcoco_plus"}
     for values in summary["accuracy"].values():
         assert set(values) == {"base", "muvla"} and all(0 <= value <= 1 for value in values.values())
     assert summary["counts"]["images"] == 120 and summary["counts"]["links"] > 0
-    fine_tuning = ["refcoco_plus_base", "refcoco_plus_muvla"]
+    fine_tuning = [f"{task}_{start}" for task in ("visual_entailment", "refcoco_plus") for start in ("base", "muvla")]
     steps = ["toyworld", "bert", "corpus", "regions_tasks", "regions_heldout", "pretrain", *fine_tuning]
     assert list(summary["stages_s"]) == steps
 

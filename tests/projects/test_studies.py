@@ -62,7 +62,8 @@ STUDIES = {
     "joint_vs_round_robin": (["joint", "round_robin"], 2),
     "alignment_ratio": (["r40"], 1),
     "num_retrieved": (["k1"], 1),
-    "ablation": (["all", "no_weight", "rp_is", "rt"], 3),
+    "ablation": (["all", "start", "no_weight", "rp_is", "rt"], 4),
+    "conditions": (["base"], 0),
 }
 
 
@@ -75,6 +76,15 @@ def test_the_main_study_searches_rates_and_compares(work: Path) -> None:
     searched = [path for path in (work / "search").glob("*") if path.is_dir()]
     assert len(searched) == 2
     assert all(set(json.loads((path / "results.json").read_text())) == {"update", "val"} for path in searched)
+    # tables of what is there so far, without another run
+    (results / "table.md").unlink()
+    _run(
+        "main", work, "systems=[base]", "tasks=[nlvr2]", "seeds=[0,1,2]", "tasks.nlvr2.rates=[1e-4,2e-4]",
+        "report_only=true",
+    )  # fmt: skip
+    assert len(_kinds(results)) == 4
+    again = (results / "table.md").read_text()
+    assert "| Base |" in again and "(2)" in again and "seeds=[0,1,2]" in again and "report_only" not in again
     # the other tasks; one rate each needs no search
     others = ["vqa2", "visual_entailment"]
     rates = [f"tasks.{task}.rates=[1e-4]" for task in others]

@@ -1,0 +1,219 @@
+"""Whether the generated world, and the way it is used, can tell systems apart.
+
+A comparison on a world of one's own making says something only where this holds:
+
+1. who sees only the text, or only the image, is hardly better than the commonest answer;
+2. the images of a fine-tuning set do not teach what things look like, those of pre-training do;
+3. pre-training goes on until its losses fall no more;
+4. rate and length of every fine-tuning are chosen on validation data, for each system and task;
+5. a system that is pre-trained on true pairs beats one that is not pre-trained, on every task, beyond doubt.
+
+The first two are measured on the world, the others on what a study has left.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mmf_muvla.cli import parse_options
+from mmf_muvla.corpus.files import publish_file
+from mmf_muvla.errors import InputError
+from mmf_muvla.report.history import read_history
+from mmf_muvla.report.score_page import markdown_table
+from mmf_muvla.report.scores import TASKS
+from mmf_muvla.studies.records import RECORDS, Record, Records
+from mmf_muvla.toyworld.blind import BlindScore, blind_scores
+from mmf_muvla.toyworld.config import ToyWorldConfig
+from mmf_muvla.toyworld.detector import Detection, detect
+from mmf_muvla.toyworld.probe import Regions, probe
+from mmf_muvla.toyworld.scenes import Scene
+from mmf_muvla.toyworld.tasks import Tasks, make_tasks
+from mmf_muvla.toyworld.world import pretraining_scenes
+
+_OPTIONS = {"results": "", "work": "outputs/studies", "out": "", "lower": "base", "upper": "aligned_vlp"}
+_MOST_BLIND, _LEAST_PROBE, _LEAST_ERRORS = 0.03, 0.15, 3.0
+_TITLES = {task.name: task.title for task in TASKS}
+_LOSSES = ("mlm", "mrc", "mrfr", "p_mrtc", "itm")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One of the conditions, measured.
+
+    Attributes:
+        title: what should hold.
+        header, rows: the measurements, as text.
+        holds: for each row whether it does; ``None`` where a row is only for information.
+    """
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    holds: Sequence[bool | None]
+
+
+def conditions_command(arguments: Sequence[str]) -> None:
+    """``results=FOLDER [work=FOLDER] [out=FOLDER]``: measure the conditions, write ``world.md`` and ``world.json``.
+
+    Raises:
+        InputError: an option cannot be used, or the study has not run.
+    """
+    options = parse_options(arguments, _OPTIONS)
+    results = Path(options["results"])
+    if not (results / RECORDS).is_file():
+        raise InputError(
+            f"results={options['results']}", f"has no {RECORDS}", "Run projects/muvla/studies/conditions.yaml first"
+        )
+    records = Records(results / RECORDS).all()
+    config = ToyWorldConfig()
+    tasks = make_tasks(config, lambda name: random.Random(f"{config.seed}/{name}"))
+    conditions = [
+        blindness(blind_scores(tasks, _detections(config, tasks.scenes["regions_tasks"], "regions_tasks"))),
+        teaching(config, tasks),
+        flatness(Path(options["work"]), options["upper"]),
+        searching(records),
+        telling_apart(records, options["lower"], options["upper"]),
+    ]
+    out = Path(options["out"] or results)
+    out.mkdir(parents=True, exist_ok=True)
+    text = as_markdown(conditions)
+    for name, content in (("world.md", text), ("world.json", json.dumps([asdict(it) for it in conditions], indent=1))):
+        with publish_file(out / name) as temporary:
+            temporary.write_text(content + "\n", encoding="utf-8")
+    Console().print(text, markup=False, highlight=False)
+
+
+def as_markdown(conditions: Sequence[Condition]) -> str:
+    """The conditions as a page."""
+    parts = ["# Can this world tell systems apart?"]
+    for number, condition in enumerate(conditions, 1):
+        marks = ["" if it is None else "yes" if it else "**no**" for it in condition.holds]
+        rows = [(*row, mark) for row, mark in zip(condition.rows, marks, strict=True)]
+        parts += ["", f"## {number}. {condition.title}", "", *markdown_table([*condition.header, "holds"], rows)]
+    return "\n".join(parts)
+
+
+# ---- the world ------------------------------------------------------------------------------------------
+
+
+def _detections(config: ToyWorldConfig, scenes: list[Scene], folder: str) -> dict[str, Detection]:
+    """What the world's detector sees in the scenes of one of its folders."""
+    return {it.scene.image_id: it for it in detect(scenes, f"{config.seed}/detector/{folder}", config.detector)}
+
+
+def blindness(scores: Sequence[BlindScore]) -> Condition:
+    """Who sees one side only is within three points of the commonest answer."""
+    return Condition(
+        "Text alone and image alone are worth at most three points more than the commonest answer",
+        ("task", "sees", "test examples", "accuracy", "commonest answer", "more"),
+        [
+            (
+                _TITLES[it.task],
+                it.sees,
+                f"{it.count:,}",
+                f"{it.best:.1%}",
+                f"{it.commonest:.1%}",
+                f"{100 * (it.best - it.commonest):+.1f}",
+            )
+            for it in scores
+        ],
+        [it.best - it.commonest <= _MOST_BLIND for it in scores],
+    )
+
+
+def teaching(config: ToyWorldConfig, tasks: Tasks) -> Condition:
+    """A linear probe learns at least 15 points less from a fine-tuning set than from all pre-training images."""
+    seen = {name: _detections(config, scenes, name) for name, scenes in tasks.scenes.items()}
+
+    def of_split(folder: str, image_ids: set[str]) -> Regions:
+        return Regions.of([it for image_id, it in seen[folder].items() if image_id in image_ids])
+
+    images = {split: {it.image_id for it in tasks.questions[split]} for split in tasks.questions}
+    choose, test = of_split("regions_tasks", images["val"]), of_split("regions_tasks", images["test"])
+    used = {
+        "VQA 2.0": of_split("regions_tasks", images["train"]),
+        "SNLI-VE": of_split("regions_tasks", {it.image_id for it in tasks.entailments["train"]}),
+        "RefCOCO+": of_split("regions_tasks", {it.image_id for it in tasks.expressions["train"]}),
+        "NLVR2": of_split("regions_nlvr2", {f"{it.pair}-img{n}" for it in tasks.comparisons["train"] for n in (0, 1)}),
+    }
+    everything = Regions.of(list(_detections(config, pretraining_scenes(config), "regions").values()))
+    many = probe(everything, choose, test)
+    rows, holds = [], []
+    for name, regions in used.items():
+        for label, accuracy in probe(regions, choose, test).items():
+            difference = many[label] - accuracy
+            rows.append(
+                (
+                    name,
+                    label,
+                    f"{len(regions.objects):,}: {accuracy:.1%}",
+                    f"{len(everything.objects):,}: {many[label]:.1%}",
+                    f"{100 * difference:.1f}",
+                )
+            )
+            holds.append(difference >= _LEAST_PROBE)
+    title = "A linear probe of regions learns at least 15 points less from a fine-tuning set than from pre-training"
+    return Condition(title, ("set", "label", "its regions", "all regions of pre-training", "less"), rows, holds)
+
+
+# ---- what a study has left --------------------------------------------------------------------------------
+
+
+def flatness(work: Path, system: str) -> Condition:
+    """How much of a loss's whole fall the last quarter of pre-training still brings, on held-out samples."""
+    folders = sorted(path.parent for path in work.glob(f"pretrain/{system}-*/history.jsonl"))
+    rows, holds = [], []
+    for folder in folders:
+        for loss in _LOSSES:
+            updates, values = read_history(folder).curve(loss, "val")
+            if len(values) < 4:
+                continue
+            three_quarters = values[next(i for i, it in enumerate(updates) if it >= 0.75 * updates[-1])]
+            last = (three_quarters - values[-1]) / (values[0] - values[-1])
+            curve = ", ".join(f"{value:.3g}" for value in values)
+            rows.append((folder.name.rpartition("-")[0], loss, f"{updates[0]} to {updates[-1]}", curve, f"{last:.0%}"))
+            holds.append(last <= 0.1)
+    title = "Pre-training goes on until its losses fall no more (at most a tenth of the fall in the last quarter)"
+    return Condition(title, ("run", "loss", "updates", "on held-out samples", "last quarter"), rows, holds)
+
+
+def searching(records: Sequence[Record]) -> Condition:
+    """How many rates were tried for each system and task."""
+    rows, holds = [], []
+    searches = [it for it in records if it.kind == "search"]
+    for system, task in sorted({(it.system, it.task) for it in searches}):
+        tried = sorted((it.rate, it.score) for it in searches if (it.system, it.task) == (system, task))
+        scores = ", ".join(f"{rate:g}: {score:.1f}" for rate, score in tried)
+        rows.append((system, _TITLES[task], scores, f"{max(tried, key=lambda it: it[1])[0]:g}"))
+        holds.append(len(tried) > 1)
+    title = "Rates are chosen on validation data, and lengths too: the state at a run's best validation counts"
+    return Condition(title, ("system", "task", "rate: validation score", "chosen"), rows, holds)
+
+
+def telling_apart(records: Sequence[Record], lower: str, upper: str) -> Condition:
+    """The upper bound beats the lower one on every task by more than three standard errors of the difference."""
+    rows, holds = [], []
+    for task in TASKS:
+        scores: dict[str, dict[int, float]] = {lower: {}, upper: {}}
+        for it in records:
+            if it.kind == "finetune" and it.task == task.name and it.system in scores:
+                scores[it.system][it.seed] = it.score
+        pairs = [(scores[lower][seed], scores[upper][seed]) for seed in scores[lower] if seed in scores[upper]]
+        if len(pairs) < 2:
+            continue
+        differences = [high - low for low, high in pairs]
+        error = statistics.stdev(differences) / len(differences) ** 0.5
+        gain = statistics.fmean(differences)
+        means: list[Any] = [f"{statistics.fmean(column):.1f}" for column in zip(*pairs, strict=True)]
+        rows.append((task.title, str(len(pairs)), *means, f"{gain:+.1f} ± {error:.1f}", f"{gain / error:.1f}"))
+        holds.append(gain > _LEAST_ERRORS * error)
+    title = f"{upper} beats {lower} on every task by more than three standard errors"
+    return Condition(title, ("task", "seeds", lower, upper, "difference", "standard errors"), rows, holds)

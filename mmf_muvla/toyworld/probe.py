@@ -1,0 +1,70 @@
+"""How much a set of images teaches about what things look like: linear classifiers of single regions.
+
+A ridge regression from a region's feature to its object's category, colour or size, trained on the images of one set
+and tested on others. Where few images teach nearly as much as many, pre-training on many has little to give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmf_muvla.toyworld.detector import Detection
+from mmf_muvla.toyworld.scenes import SceneObject
+from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, SIZES
+
+LABELS = {"category": tuple(CATEGORIES), "colour": COLOURS, "size": (None, *SIZES)}
+"""What is told of a region, and its values."""
+
+_PENALTIES = (30.0, 100.0, 300.0, 1000.0, 3000.0)
+
+Floats = NDArray[np.float32]
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Features of regions [n, d], and the objects that they show."""
+
+    features: Floats
+    objects: Sequence[SceneObject]
+
+    @classmethod
+    def of(cls, detections: Sequence[Detection]) -> Regions:
+        """All regions of some images."""
+        return cls(
+            np.concatenate([it.features for it in detections]), [r.truth for it in detections for r in it.regions]
+        )
+
+    def truth(self, label: str) -> Numbers:
+        """The number of each object's value of a label."""
+        return np.array([LABELS[label].index(getattr(it, label)) for it in self.objects])
+
+
+def probe(train: Regions, choose: Regions, test: Regions) -> dict[str, float]:
+    """Accuracy on ``test`` of a linear classifier of each label.
+
+    Args:
+        train: what it is fitted on.
+        choose: what its penalty is chosen on.
+        test: what is reported.
+    """
+    mean = train.features.mean(axis=0)
+    centred = train.features - mean
+    eigenvalues, vectors = np.linalg.eigh(centred.T @ centred)
+    found = {}
+    for label, values in LABELS.items():
+        targets = np.eye(len(values), dtype=np.float32)[train.truth(label)]
+        base = targets.mean(axis=0)
+        projected = vectors.T @ (centred.T @ (targets - base))
+        fits = [vectors @ (projected / (eigenvalues[:, None] + penalty)) for penalty in _PENALTIES]
+
+        def accuracy(weights: Floats, on: Regions, label: str = label, base: Floats = base) -> float:
+            guesses = ((on.features - mean) @ weights + base).argmax(axis=1)
+            return float((guesses == on.truth(label)).mean())
+
+        found[label] = accuracy(max(fits, key=lambda weights: accuracy(weights, choose)), test)
+    return found

@@ -1,0 +1,24 @@
+#!/usr/bin/env python3
+"""Measure whether the toy world, and the way the studies use it, can tell systems apart.
+
+    python tools/run_study.py config=projects/muvla/studies/conditions.yaml seeds=[10,11,12] num_workers=2
+    python tools/check_world.py results=outputs/studies/results/conditions
+
+results   folder of that study's results
+work      folder of the studies' jobs, for the curves of the pre-trainings (outputs/studies)
+out       where world.md and world.json are written (the folder of the results)
+lower     the system without pre-training (base)
+upper     the one with true pairs (aligned_vlp)
+"""
+
+import sys
+
+from mmf_muvla.corpus.commands import run_command
+from mmf_muvla.errors import MuvlaError
+from mmf_muvla.studies.conditions import conditions_command
+
+if __name__ == "__main__":
+    try:
+        sys.exit(run_command(conditions_command, __doc__))
+    except MuvlaError as error:
+        sys.exit(f"error: {error}")
