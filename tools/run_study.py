@@ -13,6 +13,7 @@ systems      only these: systems=[base,muvla_cc]; and with tasks=[nlvr2] only th
 work         folder of all jobs, with every configuration, history and log (outputs/studies)
 out          folder of the results: runs.jsonl, table.md, table.csv, plot.svg, plot.png, index.html
              (WORK/results/NAME). What stands in runs.jsonl is not run again, also where its folder is gone
+records      records of other studies that count here, too: records=[docs/results/main/runs.jsonl]
 dry_run      true: print the commands and run nothing
 report_only  true: run nothing, and write tables, plot and page of what is finished so far
 key=value    any key of the study's file: tasks.vqa2.rates=[2e-4]

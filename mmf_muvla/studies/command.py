@@ -21,6 +21,7 @@ from mmf_muvla.studies.summary import summarize
 
 _OPTIONS = {
     "config": "", "seeds": "[0]", "num_workers": "1", "memory_gb": "", "work": "outputs/studies", "out": "",
+    "records": "",
     "systems": "", "tasks": "", "dry_run": "false", "report_only": "false",
 }  # fmt: skip
 
@@ -49,7 +50,7 @@ def study_command(arguments: Sequence[str], tools: Path) -> None:
     study = replace(study, tasks={name: study.tasks[name] for name in _chosen("tasks", options["tasks"], study.tasks)})
     out = Path(options["out"] or Path(options["work"]) / "results" / study.name)
     jobs = Jobs(study, Path(options["work"]).absolute(), tools, tuple(run_arguments))
-    records = Records(out / RECORDS)
+    records = Records(out / RECORDS, map(Path, as_list(options["records"])))
     console = Console()
     runner = Runner(records, _num_workers(options, study), console)
     searches = [job for name in names for job in _searches(study, jobs, name)]

@@ -87,32 +87,28 @@ class Records:
 
     Args:
         path: the file; it is made with the first record.
+        others: files of other studies, whose records of the same jobs count too, and are taken over.
 
     Raises:
-        InputError: a line of the file is damaged.
+        InputError: a line of a file is damaged, or there is no such other file.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, others: Iterable[Path] = ()):
         self.path = path
-        self._found: dict[str, Record] = {}
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        lines = text.split("\n")
-        for number, line in enumerate(lines, 1):
-            if not line:
-                continue
-            try:
-                record = Record(**json.loads(line))
-            except (ValueError, TypeError) as error:
-                if number == len(lines):
-                    continue  # the last line without its end: a process was killed while it wrote; see add()
-                raise InputError(f"{path}, line {number}", f"is no record ({error})", "Remove the line") from error
-            self._found[record.digest] = record
+        self._found = _read(path)
+        self._elsewhere: dict[str, Record] = {}
+        for other in others:
+            if not other.is_file():
+                raise InputError(str(other), "no such file", "Name the runs.jsonl of a study")
+            self._elsewhere |= _read(other)
 
     def __len__(self) -> int:
         return len(self._found)
 
     def get(self, job: Job) -> Record | None:
         """The record of a job, if it has run."""
+        if job.digest not in self._found and job.digest in self._elsewhere:
+            self.add(self._elsewhere[job.digest])
         return self._found.get(job.digest)
 
     def all(self) -> list[Record]:
@@ -132,6 +128,23 @@ class Records:
             file.write((json.dumps(dataclasses.asdict(record)) + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
+
+
+def _read(path: Path) -> dict[str, Record]:
+    """The records of a file by digest; none where there is no file."""
+    found = {}
+    lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        try:
+            record = Record(**json.loads(line))
+        except (ValueError, TypeError) as error:
+            if number == len(lines):
+                continue  # the last line without its end: a process was killed while it wrote; see Records.add()
+            raise InputError(f"{path}, line {number}", f"is no record ({error})", "Remove the line") from error
+        found[record.digest] = record
+    return found
 
 
 def _drop_half_a_line(file: Any) -> None:

@@ -29,6 +29,21 @@ def test_records_are_there_again_and_a_half_written_line_is_not(tmp_path: Path) 
     assert RECORD.score == 62.5
 
 
+def test_what_another_study_has_on_record_counts_and_is_taken_over(jobs: Jobs, tmp_path: Path) -> None:
+    job, unknown = jobs.finetuning("one", "nlvr2", 3, 1e-4), jobs.finetuning("one", "nlvr2", 4, 1e-4)
+    other = tmp_path / "other" / "runs.jsonl"
+    Records(other).add(replace(RECORD, digest=job.digest))
+    Records(other).add(RECORD)
+    records = Records(tmp_path / "runs.jsonl", [other])
+    assert len(records) == 0  # what this study does not ask for stays where it is
+    assert records.get(unknown) is None
+    found = records.get(job)
+    assert found is not None and found.score == 62.5
+    assert [it.digest for it in Records(tmp_path / "runs.jsonl").all()] == [job.digest]
+    with pytest.raises(InputError, match="no such file"):
+        Records(tmp_path / "runs.jsonl", [tmp_path / "nothing.jsonl"])
+
+
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     path = tmp_path / "runs.jsonl"
     path.write_text('{"digest": 1}\n{"x"\n', encoding="utf-8")
