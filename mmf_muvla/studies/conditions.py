@@ -39,7 +39,7 @@ from mmf_muvla.toyworld.tasks import Tasks, make_tasks
 from mmf_muvla.toyworld.world import pretraining_scenes
 
 _OPTIONS = {"results": "", "work": "outputs/studies", "out": "", "lower": "base", "upper": "aligned_vlp"}
-_MOST_BLIND, _LEAST_PROBE, _LEAST_ERRORS = 0.03, 0.15, 3.0
+_MOST_BLIND, _LEAST_PROBE, _MOST_LAST, _LEAST_ERRORS = 0.03, 0.15, 0.1, 3.0
 _TITLES = {task.name: task.title for task in TASKS}
 _LOSSES = ("mlm", "mrc", "mrfr", "p_mrtc", "itm")
 
@@ -168,21 +168,23 @@ def teaching(config: ToyWorldConfig, tasks: Tasks) -> Condition:
 
 
 def flatness(work: Path, system: str) -> Condition:
-    """How much of a loss's whole fall the last quarter of pre-training still brings, on held-out samples."""
+    """How much of a loss's whole fall, from the first line of the log, the last quarter of pre-training still brings."""
     folders = sorted(path.parent for path in work.glob(f"pretrain/{system}-*/history.jsonl"))
     rows, holds = [], []
     for folder in folders:
         for loss in _LOSSES:
-            updates, values = read_history(folder).curve(loss, "val")
-            if len(values) < 4:
+            history = read_history(folder)
+            updates, values = history.curve(loss, "val")
+            start = history.curve(loss)[1][:1]
+            if len(values) < 4 or not start:
                 continue
             three_quarters = values[next(i for i, it in enumerate(updates) if it >= 0.75 * updates[-1])]
-            last = (three_quarters - values[-1]) / (values[0] - values[-1])
-            curve = ", ".join(f"{value:.3g}" for value in values)
-            rows.append((folder.name.rpartition("-")[0], loss, f"{updates[0]} to {updates[-1]}", curve, f"{last:.0%}"))
-            holds.append(last <= 0.1)
+            last = (three_quarters - values[-1]) / (start[0] - values[-1])
+            curve = ", ".join(f"{update}: {value:.3g}" for update, value in zip(updates, values, strict=True))
+            rows.append((folder.name.rpartition("-")[0], loss, f"{start[0]:.3g}", curve, f"{last:.0%}"))
+            holds.append(last <= _MOST_LAST)
     title = "Pre-training goes on until its losses fall no more (at most a tenth of the fall in the last quarter)"
-    return Condition(title, ("run", "loss", "updates", "on held-out samples", "last quarter"), rows, holds)
+    return Condition(title, ("run", "loss", "at the start", "on held-out samples", "last quarter"), rows, holds)
 
 
 def searching(records: Sequence[Record]) -> Condition:
