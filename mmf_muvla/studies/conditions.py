@@ -168,7 +168,7 @@ def teaching(config: ToyWorldConfig, tasks: Tasks) -> Condition:
 
 
 def flatness(work: Path, system: str) -> Condition:
-    """How much of a loss's whole fall, from the first line of the log, the last quarter of pre-training still brings."""
+    """How much of a loss's whole fall (from the log's first line) the last quarter of pre-training still brings."""
     folders = sorted(path.parent for path in work.glob(f"pretrain/{system}-*/history.jsonl"))
     rows, holds = [], []
     for folder in folders:

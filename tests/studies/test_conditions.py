@@ -38,16 +38,18 @@ def test_three_points_are_the_limit_of_the_blind() -> None:
 def test_a_loss_is_flat_when_its_last_quarter_brings_a_tenth_at_most(tmp_path: Path) -> None:
     folder = tmp_path / "pretrain" / "upper-7-abcdef12"
     folder.mkdir(parents=True)
-    curves = {"mlm": (9.0, 4.0, 2.0, 1.5), "mrc": (5.0, 4.0, 3.0, 2.0)}  # the last quarter brings 1/15 and 1/3
-    lines = [
+    curves = {"mlm": (9.0, 4.0, 2.0, 1.5), "mrc": (5.0, 4.0, 3.0, 2.0)}
+    # from 11.5 and 7 on, the last quarter brings 0.5 of 10 and 1 of 5
+    lines: list[dict[str, object]] = [{"split": "train", "update": 20, "mlm": 11.5, "mrc": 7.0}]
+    lines += [
         {"split": "val", "update": 100 * (i + 1), **{name: values[i] for name, values in curves.items()}}
         for i in range(4)
     ]
     (folder / "history.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
     condition = flatness(tmp_path, "upper")
     assert [(row[0], row[1], row[-1]) for row in condition.rows] == [
-        ("upper-7", "mlm", "7%"),
-        ("upper-7", "mrc", "33%"),
+        ("upper-7", "mlm", "5%"),
+        ("upper-7", "mrc", "20%"),
     ]
     assert list(condition.holds) == [True, False]
 
