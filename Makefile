@@ -30,7 +30,7 @@ TEST_WORKERS ?= 2
 # Small tensors: one thread a process is faster than many on few cores.
 test: export OMP_NUM_THREADS ?= 1
 test: install
-	$(BIN)/pytest -q -n $(TEST_WORKERS) --dist loadfile
+	$(BIN)/pytest -q -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,0 +1,53 @@
+"""The results that the project stands behind: tables are those of the kept runs, and the README's are among them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mmf_muvla.studies.command import study_command
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = sorted(path.parent for path in ROOT.glob("docs/results/*/runs.jsonl"))
+
+
+def test_there_are_results() -> None:
+    assert RESULTS
+
+
+@pytest.mark.parametrize("folder", RESULTS, ids=lambda folder: folder.name)
+def test_tables_are_those_of_the_runs_with_the_configurations_of_today(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever changes a configuration that a result was made with has to make the result anew."""
+    monkeypatch.chdir(ROOT)
+    table = (folder / "table.md").read_text(encoding="utf-8")
+    found = re.search(r"^`python tools/run_study\.py (.*)`$", table, re.MULTILINE)
+    assert found, "the table does not say by which command it was made"
+    out = tmp_path / folder.name
+    out.mkdir()
+    shutil.copy(folder / "runs.jsonl", out)
+    arguments = [it for it in shlex.split(found[1]) if not it.startswith(("out=", "work="))]
+    study_command([*arguments, f"out={out}", f"work={tmp_path / 'work'}", "report_only=true"], ROOT / "tools")
+    for name in ("table.md", "table.csv"):
+        made, kept = ((it / name).read_text(encoding="utf-8").splitlines() for it in (out, folder))
+        assert [line for line in made if "run_study.py" not in line] == [
+            line for line in kept if "run_study.py" not in line
+        ]
+    assert {"plot.svg", "plot.png", "index.html", "reading.md"} <= {path.name for path in folder.iterdir()}
+
+
+def test_tables_of_the_readme_are_rows_of_the_results() -> None:
+    """A table below ``<!-- rows of FILE -->`` has rows of that file alone."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.findall(r"<!-- rows of (\S+) -->\n((?:\|.*\n)+)", readme)
+    assert found
+    for name, table in found:
+        rows = set((ROOT / name).read_text(encoding="utf-8").splitlines())
+        assert set(table.splitlines()) <= rows, name
+    # no table of scores without its source
+    assert len(re.findall(r"^\|.* ± ", readme, re.MULTILINE)) == sum(table.count("\n") - 2 for _, table in found)
