@@ -14,12 +14,10 @@ The first two are measured on the world, the others on what a study has left.
 from __future__ import annotations
 
 import json
-import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -30,13 +28,13 @@ from mmf_muvla.report.history import read_history
 from mmf_muvla.report.score_page import markdown_table
 from mmf_muvla.report.scores import TASKS
 from mmf_muvla.studies.records import RECORDS, Record, Records
+from mmf_muvla.studies.summary import Estimate
 from mmf_muvla.toyworld.blind import BlindScore, blind_scores
 from mmf_muvla.toyworld.config import ToyWorldConfig
-from mmf_muvla.toyworld.detector import Detection, detect
+from mmf_muvla.toyworld.detector import Detection
 from mmf_muvla.toyworld.probe import Regions, probe
-from mmf_muvla.toyworld.scenes import Scene
 from mmf_muvla.toyworld.tasks import Tasks, make_tasks
-from mmf_muvla.toyworld.world import pretraining_scenes
+from mmf_muvla.toyworld.world import detections_in, pretraining_scenes, stream_of
 
 _OPTIONS = {"results": "", "work": "outputs/studies", "out": "", "lower": "base", "upper": "aligned_vlp"}
 _MOST_BLIND, _LEAST_PROBE, _MOST_LAST, _LEAST_ERRORS = 0.03, 0.15, 0.1, 3.0
@@ -74,10 +72,11 @@ def conditions_command(arguments: Sequence[str]) -> None:
         )
     records = Records(results / RECORDS).all()
     config = ToyWorldConfig()
-    tasks = make_tasks(config, lambda name: random.Random(f"{config.seed}/{name}"))
+    tasks = make_tasks(config, stream_of(config))
+    seen = {name: _by_image(detections_in(config, name, scenes)) for name, scenes in tasks.scenes.items()}
     conditions = [
-        blindness(blind_scores(tasks, _detections(config, tasks.scenes["regions_tasks"], "regions_tasks"))),
-        teaching(config, tasks),
+        blindness(blind_scores(tasks, seen["regions_tasks"])),
+        teaching(tasks, seen, detections_in(config, "regions", pretraining_scenes(config))),
         flatness(Path(options["work"]), options["upper"]),
         searching(records),
         telling_apart(records, options["lower"], options["upper"]),
@@ -104,9 +103,8 @@ def as_markdown(conditions: Sequence[Condition]) -> str:
 # ---- the world ------------------------------------------------------------------------------------------
 
 
-def _detections(config: ToyWorldConfig, scenes: list[Scene], folder: str) -> dict[str, Detection]:
-    """What the world's detector sees in the scenes of one of its folders."""
-    return {it.scene.image_id: it for it in detect(scenes, f"{config.seed}/detector/{folder}", config.detector)}
+def _by_image(detections: Sequence[Detection]) -> dict[str, Detection]:
+    return {it.scene.image_id: it for it in detections}
 
 
 def blindness(scores: Sequence[BlindScore]) -> Condition:
@@ -129,9 +127,14 @@ def blindness(scores: Sequence[BlindScore]) -> Condition:
     )
 
 
-def teaching(config: ToyWorldConfig, tasks: Tasks) -> Condition:
-    """A linear probe learns at least 15 points less from a fine-tuning set than from all pre-training images."""
-    seen = {name: _detections(config, scenes, name) for name, scenes in tasks.scenes.items()}
+def teaching(tasks: Tasks, seen: Mapping[str, Mapping[str, Detection]], pretraining: Sequence[Detection]) -> Condition:
+    """A linear probe learns at least 15 points less from a fine-tuning set than from all pre-training images.
+
+    Args:
+        tasks: the tasks.
+        seen: detections of their images, by folder of regions and image id.
+        pretraining: detections of the pre-training images.
+    """
 
     def of_split(folder: str, image_ids: set[str]) -> Regions:
         return Regions.of([it for image_id, it in seen[folder].items() if image_id in image_ids])
@@ -144,7 +147,7 @@ def teaching(config: ToyWorldConfig, tasks: Tasks) -> Condition:
         "RefCOCO+": of_split("regions_tasks", {it.image_id for it in tasks.expressions["train"]}),
         "NLVR2": of_split("regions_nlvr2", {f"{it.pair}-img{n}" for it in tasks.comparisons["train"] for n in (0, 1)}),
     }
-    everything = Regions.of(list(_detections(config, pretraining_scenes(config), "regions").values()))
+    everything = Regions.of(pretraining)
     many = probe(everything, choose, test)
     rows, holds = [], []
     for name, regions in used.items():
@@ -172,8 +175,8 @@ def flatness(work: Path, system: str) -> Condition:
     folders = sorted(path.parent for path in work.glob(f"pretrain/{system}-*/history.jsonl"))
     rows, holds = [], []
     for folder in folders:
+        history = read_history(folder)
         for loss in _LOSSES:
-            history = read_history(folder)
             updates, values = history.curve(loss, "val")
             start = history.curve(loss)[1][:1]
             if len(values) < 4 or not start:
@@ -211,11 +214,11 @@ def telling_apart(records: Sequence[Record], lower: str, upper: str) -> Conditio
         pairs = [(scores[lower][seed], scores[upper][seed]) for seed in scores[lower] if seed in scores[upper]]
         if len(pairs) < 2:
             continue
-        differences = [high - low for low, high in pairs]
-        error = statistics.stdev(differences) / len(differences) ** 0.5
-        gain = statistics.fmean(differences)
-        means: list[Any] = [f"{statistics.fmean(column):.1f}" for column in zip(*pairs, strict=True)]
-        rows.append((task.title, str(len(pairs)), *means, f"{gain:+.1f} ± {error:.1f}", f"{gain / error:.1f}"))
-        holds.append(gain > _LEAST_ERRORS * error)
+        gain = Estimate.of([high - low for low, high in pairs])
+        assert gain is not None and gain.error is not None  # there are two seeds or more
+        means = [f"{statistics.fmean(column):.1f}" for column in zip(*pairs, strict=True)]
+        difference = f"{gain.mean:+.1f} ± {gain.error:.1f}"
+        rows.append((task.title, str(len(pairs)), *means, difference, f"{gain.mean / gain.error:.1f}"))
+        holds.append(gain.mean > _LEAST_ERRORS * gain.error)
     title = f"{upper} beats {lower} on every task by more than three standard errors"
     return Condition(title, ("task", "seeds", lower, upper, "difference", "standard errors"), rows, holds)

@@ -26,11 +26,6 @@ Data = tuple[Sequence[str], Sequence[str]]
 """Texts and labels."""
 
 
-def sampling_error(accuracy: float, count: int) -> float:
-    """Two standard errors of an accuracy on ``count`` examples."""
-    return float(2 * np.sqrt(accuracy * (1 - accuracy) / count))
-
-
 def majority(train: Sequence[str], test: Sequence[str]) -> float:
     """How often the commonest training label is right."""
     answer = Counter(train).most_common(1)[0][0]

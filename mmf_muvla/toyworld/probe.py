@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,10 +62,11 @@ def probe(train: Regions, choose: Regions, test: Regions) -> dict[str, float]:
         base = targets.mean(axis=0)
         projected = vectors.T @ (centred.T @ (targets - base))
         fits = [vectors @ (projected / (eigenvalues[:, None] + penalty)) for penalty in _PENALTIES]
-
-        def accuracy(weights: Floats, on: Regions, label: str = label, base: Floats = base) -> float:
-            guesses = ((on.features - mean) @ weights + base).argmax(axis=1)
-            return float((guesses == on.truth(label)).mean())
-
-        found[label] = accuracy(max(fits, key=lambda weights: accuracy(weights, choose)), test)
+        chosen = max(fits, key=partial(_accuracy, choose, label, mean, base))
+        found[label] = _accuracy(test, label, mean, base, chosen)
     return found
+
+
+def _accuracy(regions: Regions, label: str, mean: Floats, base: Floats, weights: Floats) -> float:
+    guesses = ((regions.features - mean) @ weights + base).argmax(axis=1)
+    return float((guesses == regions.truth(label)).mean())

@@ -17,10 +17,10 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.toyworld.books import book_corpus
 from mmf_muvla.toyworld.captions import caption_corpus, distinct_captions
 from mmf_muvla.toyworld.config import ToyWorldConfig
-from mmf_muvla.toyworld.detector import detect
+from mmf_muvla.toyworld.detector import Detection, detect
 from mmf_muvla.toyworld.pictures import draw_scene
 from mmf_muvla.toyworld.scenes import Scene, generate_scenes
-from mmf_muvla.toyworld.tasks import make_tasks, write_tasks
+from mmf_muvla.toyworld.tasks import Stream, make_tasks, write_tasks
 from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, SIZES
 from mmf_muvla.toyworld.writers import write_json_lines, write_lines, write_vinvl_folder
 
@@ -77,20 +77,27 @@ def _manifest_of(out: Path) -> dict[str, Any] | None:
     return manifest
 
 
+def stream_of(config: ToyWorldConfig) -> Stream:
+    """A source of chance of its own for every part of the world, so that no part depends on another's size."""
+    return lambda name: random.Random(f"{config.seed}/{name}")
+
+
+def detections_in(config: ToyWorldConfig, folder: str, scenes: list[Scene]) -> list[Detection]:
+    """What the world's detector sees in the scenes of one of its folders of regions."""
+    return detect(scenes, f"{config.seed}/detector/{folder}", config.detector)
+
+
 def pretraining_scenes(config: ToyWorldConfig) -> list[Scene]:
     """The scenes of ``regions/``, the image-only corpus."""
     return _ordinary_scenes(config, "regions", config.scenes)
 
 
 def _ordinary_scenes(config: ToyWorldConfig, name: str, count: int) -> list[Scene]:
-    return list(_scenes(random.Random(f"{config.seed}/scenes/{name}"), config, count, _FIRST_IDS[name]))
+    return list(_scenes(stream_of(config)(f"scenes/{name}"), config, count, _FIRST_IDS[name]))
 
 
 def _write_world(folder: Path, config: ToyWorldConfig) -> dict[str, Any]:
-    def stream(name: str) -> random.Random:
-        """A source of chance of its own for every part, so that no part depends on another's size."""
-        return random.Random(f"{config.seed}/{name}")
-
+    stream = stream_of(config)
     images = {
         "regions": pretraining_scenes(config),
         "regions_heldout": _ordinary_scenes(config, "regions_heldout", config.heldout_scenes),
@@ -101,8 +108,7 @@ def _write_world(folder: Path, config: ToyWorldConfig) -> dict[str, Any]:
 
     region_counts = {}
     for name, scenes in images.items():
-        detections = detect(scenes, f"{config.seed}/detector/{name}", config.detector)
-        region_counts[name] = write_vinvl_folder(folder / name, detections)
+        region_counts[name] = write_vinvl_folder(folder / name, detections_in(config, name, scenes))
 
     captions = caption_corpus(stream("captions"), _endless_scenes(stream("scenes/captions"), config), config.captions)
     write_lines(folder / "captions.txt", captions)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mmf_muvla.datasets.restricted_npy import load_object_array
+from mmf_muvla.toyworld.blind import overlap
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[2]
@@ -159,10 +160,3 @@ CHECKS: dict[str, Callable[[Path, Path, dict[str, float]], None]] = {
 
 def examples_of(world: Path, task: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (world / f"few_{task}.jsonl").read_text().splitlines()]
-
-
-def overlap(a: tuple[float, ...], b: list[float]) -> float:
-    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    area = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
-    return width * height / (sum(area) - width * height)

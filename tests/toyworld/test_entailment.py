@@ -9,12 +9,12 @@ from collections import Counter, defaultdict
 import pytest
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.toyworld.blind import image_accuracies, sampling_error, shown, text_accuracies
+from mmf_muvla.toyworld.blind import image_accuracies, shown, text_accuracies
 from mmf_muvla.toyworld.entailment import KINDS, LABELS, hypothesise, judge_all
 from mmf_muvla.toyworld.scenes import Scene, SceneObject
 from mmf_muvla.toyworld.tasks import Tasks
 from mmf_muvla.toyworld.vocabulary import COLOURS
-from tests.toyworld.baselines import categories_in
+from tests.toyworld.baselines import categories_in, sampling_error
 
 SIZES = {"train": 2700, "val": 594, "test": 1197}  # whole nines of 2700, 600 and 1200
 CHANCE = 1 / 3

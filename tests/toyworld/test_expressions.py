@@ -15,14 +15,13 @@ from mmf_muvla.toyworld.blind import (
     grounding_image_accuracies,
     grounding_text_accuracy,
     overlap,
-    sampling_error,
 )
 from mmf_muvla.toyworld.detector import Detection, DetectorConfig, detect
 from mmf_muvla.toyworld.expressions import KINDS, Expression, describe, refer
 from mmf_muvla.toyworld.scenes import Box, Scene, SceneObject, is_near, is_on
 from mmf_muvla.toyworld.tasks import Tasks
 from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS
-from tests.toyworld.baselines import categories_in
+from tests.toyworld.baselines import categories_in, sampling_error
 
 SIZES = {"train": 1200, "val": 500, "test": 1000}
 

@@ -9,11 +9,12 @@ from collections import Counter, defaultdict
 import pytest
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.toyworld.blind import image_accuracies, majority, sampling_error, shown, text_accuracies
+from mmf_muvla.toyworld.blind import image_accuracies, majority, shown, text_accuracies
 from mmf_muvla.toyworld.questions import KIND_SHARES, Question, all_answers, annotator_answers, ask
 from mmf_muvla.toyworld.scenes import Scene, generate_scenes
 from mmf_muvla.toyworld.tasks import Tasks
 from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, synonym_words
+from tests.toyworld.baselines import sampling_error
 
 CATEGORY_OF = {word: name for name, c in CATEGORIES.items() for n in c.nouns for word in (n.singular, n.plural)}
 
