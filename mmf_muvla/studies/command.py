@@ -68,6 +68,7 @@ def study_command(arguments: Sequence[str], tools: Path) -> None:
     made_by = records.of(
         _once([*everything, *pretrainings, *(it for name in names for it in _searches(study, jobs, name))])
     )
+    records.take_over(made_by)
     command = shlex.join(["python", "tools/run_study.py", *(it for it in arguments if it != "report_only=true")])
     write_results(out, study, summarize(study, finished), made_by, command)
     console.print((out / "table.md").read_text(encoding="utf-8"), markup=False, highlight=False)

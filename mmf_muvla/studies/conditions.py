@@ -49,13 +49,13 @@ class Condition:
     Attributes:
         title: what should hold.
         header, rows: the measurements, as text.
-        holds: for each row whether it does; ``None`` where a row is only for information.
+        holds: for each row whether it does.
     """
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
-    holds: Sequence[bool | None]
+    holds: Sequence[bool]
 
 
 def conditions_command(arguments: Sequence[str]) -> None:
@@ -94,7 +94,7 @@ def as_markdown(conditions: Sequence[Condition]) -> str:
     """The conditions as a page."""
     parts = ["# Can this world tell systems apart?"]
     for number, condition in enumerate(conditions, 1):
-        marks = ["" if it is None else "yes" if it else "**no**" for it in condition.holds]
+        marks = ["yes" if it else "**no**" for it in condition.holds]
         rows = [(*row, mark) for row, mark in zip(condition.rows, marks, strict=True)]
         parts += ["", f"## {number}. {condition.title}", "", *markdown_table([*condition.header, "holds"], rows)]
     return "\n".join(parts)

@@ -98,11 +98,11 @@ def as_csv(study: Study, lines: Sequence[Line]) -> str:
 def plot(study: Study, lines: Sequence[Line], png: Path) -> str:
     """The study's plot, written as a PNG file and returned as an ``<svg>`` element.
 
-    Systems with an ``x`` are points on curves, one for each task and a thick one for Meta-Ave; others are horizontal
-    lines there. Without any ``x``, every column has a panel of bars.
+    Every column has a panel. Systems with an ``x`` are points of a curve there, and others horizontal lines; without
+    any ``x``, a system is a row: a faint dot for each seed, a stroke at the mean, and its standard error.
     """
     figure = (
-        _curves(study, lines) if any(system.x is not None for system in study.systems.values()) else _bars(study, lines)
+        _curves(study, lines) if any(system.x is not None for system in study.systems.values()) else _dots(study, lines)
     )
     figure.tight_layout()
     with publish_file(png) as temporary:
@@ -119,6 +119,8 @@ def _curves(study: Study, lines: Sequence[Line]) -> Any:
         drawn = [(line, line.scores[column]) for line in points]
         known = [(_x(study, line), cell) for line, cell in drawn if cell is not None]
         colour = COLOURS[1] if column == META else COLOURS[0]
+        for x, scores in known:
+            axis.plot([x] * scores.seeds, scores.values, "o", color=colour, alpha=0.3, markersize=3, markeredgewidth=0)
         axis.errorbar(
             [x for x, _ in known], [cell.mean for _, cell in known], yerr=[cell.error or 0 for _, cell in known],
             color=colour, linewidth=1.6, marker="o", markersize=4, capsize=2, elinewidth=1,
@@ -135,27 +137,22 @@ def _curves(study: Study, lines: Sequence[Line]) -> Any:
     return figure
 
 
-def _bars(study: Study, lines: Sequence[Line]) -> Any:
+def _dots(study: Study, lines: Sequence[Line]) -> Any:
     columns = (META, *study.tasks)
     figure, axes = figure_with(len(columns), 1.2 + 1.9 * len(columns), 0.8 + 0.28 * len(lines))
     places = list(range(len(lines)))[::-1]
     for axis, column in zip(axes, columns, strict=True):
-        cells = [line.scores[column] for line in lines]
-        known = [
-            (place, line, cell) for place, line, cell in zip(places, lines, cells, strict=True) if cell is not None
-        ]
-        axis.barh(
-            [place for place, _, _ in known], [cell.mean for _, _, cell in known],
-            xerr=[cell.error or 0 for _, _, cell in known], height=0.62, error_kw={"elinewidth": 1, "capsize": 2},
-            color=[COLOURS[1] if line.system == study.reference else COLOURS[0] for _, line, _ in known],
-        )  # fmt: skip
-        if known:
-            ends = [cell.mean + sign * (cell.error or 0) for _, _, cell in known for sign in (-1, 1)]
-            low, high = min(ends), max(ends)
-            room = max(1.0, 0.35 * (high - low))
-            axis.set_xlim(max(0.0, low - room), min(100.0, high + room))
+        for place, line in zip(places, lines, strict=True):
+            if (cell := line.scores[column]) is None:
+                continue
+            colour = COLOURS[1] if line.system == study.reference else COLOURS[0]
+            of_seeds = {"color": colour, "alpha": 0.3, "markersize": 3.5, "markeredgewidth": 0}
+            axis.plot(cell.values, [place] * cell.seeds, "o", **of_seeds)
+            of_mean = {"color": colour, "markersize": 11, "markeredgewidth": 1.8, "capsize": 2, "elinewidth": 1}
+            axis.errorbar(cell.mean, place, xerr=cell.error or 0, fmt="|", **of_mean)
+        axis.set_ylim(-0.6, len(lines) - 0.4)
+        axis.margins(x=0.12)
         axis.set_yticks(places, [line.label for line in lines] if axis is axes[0] else [""] * len(lines))
-        axis.grid(axis="y", visible=False)
         axis.set_title(_TITLES[column], fontsize=10, loc="left", color=INK)
     return figure
 

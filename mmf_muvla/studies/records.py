@@ -87,7 +87,7 @@ class Records:
 
     Args:
         path: the file; it is made with the first record.
-        others: files of other studies, whose records of the same jobs count too, and are taken over.
+        others: files of other studies, whose records of the same jobs count too.
 
     Raises:
         InputError: a line of a file is damaged, or there is no such other file.
@@ -107,9 +107,7 @@ class Records:
 
     def get(self, job: Job) -> Record | None:
         """The record of a job, if it has run."""
-        if job.digest not in self._found and job.digest in self._elsewhere:
-            self.add(self._elsewhere[job.digest])
-        return self._found.get(job.digest)
+        return self._found.get(job.digest) or self._elsewhere.get(job.digest)
 
     def all(self) -> list[Record]:
         """Every record."""
@@ -118,6 +116,12 @@ class Records:
     def of(self, jobs: Iterable[Job]) -> list[Record]:
         """The records of the jobs that have run."""
         return [record for record in map(self.get, jobs) if record is not None]
+
+    def take_over(self, records: Iterable[Record]) -> None:
+        """Keep those that are on record in another study only."""
+        for record in records:
+            if record.digest not in self._found:
+                self.add(record)
 
     def add(self, record: Record) -> None:
         """Keep a record; it is on disk when this returns."""

@@ -24,13 +24,18 @@ class Estimate:
         mean: in per cent, or in points for a difference.
         error: its standard error; ``None`` of a single seed.
         interval: the confidence interval (95 %, Student's t); ``None`` of a single seed.
-        seeds: how many.
+        values: of each seed.
     """
 
     mean: float
     error: float | None
     interval: tuple[float, float] | None
-    seeds: int
+    values: tuple[float, ...]
+
+    @property
+    def seeds(self) -> int:
+        """How many there are."""
+        return len(self.values)
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Estimate | None:
@@ -39,10 +44,10 @@ class Estimate:
             return None
         mean = statistics.fmean(values)
         if len(values) == 1:
-            return cls(mean, None, None, 1)
+            return cls(mean, None, None, tuple(values))
         error = statistics.stdev(values) / math.sqrt(len(values))
         reach = float(student.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
-        return cls(mean, error, (mean - reach, mean + reach), len(values))
+        return cls(mean, error, (mean - reach, mean + reach), tuple(values))
 
 
 @dataclass(frozen=True)

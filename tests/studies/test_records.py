@@ -35,10 +35,12 @@ def test_what_another_study_has_on_record_counts_and_is_taken_over(jobs: Jobs, t
     Records(other).add(replace(RECORD, digest=job.digest))
     Records(other).add(RECORD)
     records = Records(tmp_path / "runs.jsonl", [other])
-    assert len(records) == 0  # what this study does not ask for stays where it is
     assert records.get(unknown) is None
     found = records.get(job)
     assert found is not None and found.score == 62.5
+    assert len(records) == 0 and not (tmp_path / "runs.jsonl").exists()  # who reads does not write
+    records.take_over([found])
+    records.take_over([found])
     assert [it.digest for it in Records(tmp_path / "runs.jsonl").all()] == [job.digest]
     with pytest.raises(InputError, match="no such file"):
         Records(tmp_path / "runs.jsonl", [tmp_path / "nothing.jsonl"])

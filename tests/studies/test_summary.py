@@ -46,7 +46,7 @@ def test_estimates_by_hand() -> None:
     assert estimate.error == pytest.approx(2 / 3**0.5)
     assert estimate.interval[1] - 52 == pytest.approx(4.302653 * 2 / 3**0.5, rel=1e-5)  # t of 97.5 % with 2 degrees
     single = Estimate.of([50.0])
-    assert single == Estimate(50.0, None, None, 1)
+    assert single == Estimate(50.0, None, None, (50.0,))
     assert Estimate.of([]) is None
 
 
@@ -67,8 +67,8 @@ def test_lines_pair_seeds_and_average_tasks(two_tasks: Study, records: list[Reco
     _assert_same(base.differences["nlvr2"], [-5, -6, -4])
     _assert_same(base.differences[META], [55 - 62.5, 58 - 65, 58 - 66])
     # one task of one seed: a score, a difference, and no Meta-Ave
-    assert late.scores["nlvr2"] == Estimate(pytest.approx(51.0), None, None, 1)
-    assert late.differences["nlvr2"] == Estimate(pytest.approx(-4.0), None, None, 1)
+    assert late.scores["nlvr2"] == Estimate(pytest.approx(51.0), None, None, (pytest.approx(51.0),))
+    assert late.differences["nlvr2"] == Estimate(pytest.approx(-4.0), None, None, (pytest.approx(-4.0),))
     assert late.scores["refcoco_plus"] is None and late.scores[META] is None
 
 
