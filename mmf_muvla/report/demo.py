@@ -22,7 +22,6 @@ from mmf_muvla.report.scenes import scene_example
 LOSSES = {"mlm": "MLM", "mrc": "MRC", "mrfr": "MRFR", "p_mrtc": "p-MRTC", "itm": "ITM"}
 EXAMPLES = 10
 TASKS = {"visual_entailment": "hypotheses", "refcoco_plus": "referring expressions"}
-METRICS = {task.name: task.metric for task in scores.TASKS}
 STARTS = {"base": "from BERT (Base)", "muvla": "from μ-VLA"}
 
 
@@ -50,7 +49,10 @@ def write_report(out: Path, seconds: Mapping[str, float], seed: int) -> dict[str
         seed=seed,
     )
     accuracy = {
-        task: {start: round(read_results(out / f"{task}_{start}")["test"][METRICS[task]], 4) for start in STARTS}
+        task: {
+            start: round(read_results(out / f"{task}_{start}")["test"][scores.TASK_NAMED[task].metric], 4)
+            for start in STARTS
+        }
         for task in TASKS
     }
     summary = {
@@ -88,7 +90,10 @@ def render_page(
     histories = {task: {start: read_history(out / f"{task}_{start}") for start in STARTS} for task in TASKS}
     fine_tuning = small_multiples(
         {
-            name: {STARTS[start]: history.curve(METRICS[task], "val") for start, history in histories[task].items()}
+            name: {
+                STARTS[start]: history.curve(scores.TASK_NAMED[task].metric, "val")
+                for start, history in histories[task].items()
+            }
             for task, name in TASKS.items()
         }
     )

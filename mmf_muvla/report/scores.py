@@ -72,7 +72,7 @@ TASKS = (
     ),
     Task("refcoco_plus", "RefCOCO+", "muvla_grounding_accuracy"),
 )
-_TASK_OF = {task.name: task for task in TASKS}
+TASK_NAMED = {task.name: task for task in TASKS}
 
 
 @dataclass(frozen=True)
@@ -170,9 +170,9 @@ def read_run(folder: Path) -> Run | LeftOut:
     """
     config = _read_config(folder / _CONFIG)
     name = _task_name(config)
-    if name not in _TASK_OF:
-        return LeftOut(folder, f"datasets is {name}, not one of {', '.join(_TASK_OF)}")
-    task = _TASK_OF[name]
+    if name not in TASK_NAMED:
+        return LeftOut(folder, f"datasets is {name}, not one of {', '.join(TASK_NAMED)}")
+    task = TASK_NAMED[name]
     if not (folder / _RESULTS).is_file():
         return LeftOut(folder, f"it has not finished (no {_RESULTS})")
     results = read_json(folder / _RESULTS)

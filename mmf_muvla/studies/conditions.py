@@ -26,7 +26,7 @@ from mmf_muvla.corpus.files import publish_file
 from mmf_muvla.errors import InputError
 from mmf_muvla.report.history import read_history
 from mmf_muvla.report.score_page import markdown_table
-from mmf_muvla.report.scores import TASKS
+from mmf_muvla.report.scores import TASK_NAMED, TASKS
 from mmf_muvla.studies.records import RECORDS, Record, Records
 from mmf_muvla.studies.summary import Estimate
 from mmf_muvla.toyworld.blind import BlindScore, blind_scores
@@ -38,7 +38,6 @@ from mmf_muvla.toyworld.world import detections_in, pretraining_scenes, stream_o
 
 _OPTIONS = {"results": "", "work": "outputs/studies", "out": "", "lower": "base", "upper": "aligned_vlp"}
 _MOST_BLIND, _LEAST_PROBE, _MOST_LAST, _LEAST_ERRORS = 0.03, 0.15, 0.1, 3.0
-_TITLES = {task.name: task.title for task in TASKS}
 _LOSSES = ("mlm", "mrc", "mrfr", "p_mrtc", "itm")
 
 
@@ -114,7 +113,7 @@ def blindness(scores: Sequence[BlindScore]) -> Condition:
         ("task", "sees", "test examples", "accuracy", "commonest answer", "more"),
         [
             (
-                _TITLES[it.task],
+                TASK_NAMED[it.task].title,
                 it.sees,
                 f"{it.count:,}",
                 f"{it.best:.1%}",
@@ -197,7 +196,7 @@ def searching(records: Sequence[Record]) -> Condition:
     for system, task in sorted({(it.system, it.task) for it in searches}):
         tried = sorted((it.rate, it.score) for it in searches if (it.system, it.task) == (system, task))
         scores = ", ".join(f"{rate:g}: {score:.1f}" for rate, score in tried)
-        rows.append((system, _TITLES[task], scores, f"{max(tried, key=lambda it: it[1])[0]:g}"))
+        rows.append((system, TASK_NAMED[task].title, scores, f"{max(tried, key=lambda it: it[1])[0]:g}"))
         holds.append(len(tried) > 1)
     title = "Rates are chosen on validation data, and lengths too: the state at a run's best validation counts"
     return Condition(title, ("system", "task", "rate: validation score", "chosen"), rows, holds)

@@ -13,12 +13,12 @@ import jinja2
 from mmf_muvla.corpus.files import publish_file
 from mmf_muvla.report.plots import COLOURS, INK, MUTED, as_svg, figure_with
 from mmf_muvla.report.score_page import MISSING, markdown_table
-from mmf_muvla.report.scores import TASKS
+from mmf_muvla.report.scores import TASK_NAMED
 from mmf_muvla.studies.records import Record
 from mmf_muvla.studies.study import Study
 from mmf_muvla.studies.summary import META, Estimate, Line
 
-_TITLES = {task.name: task.title for task in TASKS} | {META: "Meta-Ave"}
+_TITLES = {name: task.title for name, task in TASK_NAMED.items()} | {META: "Meta-Ave"}
 
 
 def write_results(folder: Path, study: Study, lines: Sequence[Line], records: Sequence[Record], command: str) -> None:

@@ -17,12 +17,11 @@ from typing import Any
 from mmf_muvla.corpus.files import read_json
 from mmf_muvla.errors import InputError, MuvlaError
 from mmf_muvla.report.history import read_history
-from mmf_muvla.report.scores import TASKS
+from mmf_muvla.report.scores import TASK_NAMED
 from mmf_muvla.studies.jobs import Job
 
 RECORDS = "runs.jsonl"
 _NO_LOSSES = ("epoch", "lr", "samples_per_s")
-_TASK_OF = {task.name: task for task in TASKS}
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Record:
     @property
     def score(self) -> float:
         """The task's score, in per cent."""
-        return 100 * self.values[_TASK_OF[self.task].metric]
+        return 100 * self.values[TASK_NAMED[self.task].metric]
 
 
 def record_of(job: Job, seconds: float) -> Record:
@@ -62,7 +61,7 @@ def record_of(job: Job, seconds: float) -> Record:
     values = results.get("val" if job.kind == "search" else "test")
     if job.kind == "pretrain":
         values = _last_losses(job.folder)
-    if not isinstance(values, dict) or (job.task and _TASK_OF[job.task].metric not in values):
+    if not isinstance(values, dict) or (job.task and TASK_NAMED[job.task].metric not in values):
         raise MuvlaError(f"{job.kind} {job.name} has left no result in {job.folder}; its output is in {job.log}")
     numbers = {name: value for name, value in values.items() if isinstance(value, float) and name not in _NO_LOSSES}
     return Record(
