@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ class Jobs:
         self.work = work
         self.tools = tools
         self.run_arguments = run_arguments
+        self._contents = cache(_contents)
 
     def step(self, name: str, parents: tuple[str, ...] = ()) -> Job:
         """The job of a step.
@@ -149,7 +151,7 @@ class Jobs:
         said = [_PLACEHOLDER.sub(lambda found: "{" + by_digest[found.group(1)] + "}", it) for it in arguments]
         # The interpreter's path is no part of what a job is; what its configuration says is.
         contents = [
-            text for argument in arguments if argument.startswith("config=") for text in _contents(argument[7:])
+            text for argument in arguments if argument.startswith("config=") for text in self._contents(argument[7:])
         ]
         digest = digest_of_json([*(Path(part).name for part in program[1:]), *said, *contents])
         folder = self.work / kind / f"{name}-{digest[:8]}"

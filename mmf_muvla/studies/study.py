@@ -43,7 +43,7 @@ class System:
         arguments: further arguments of its pre-training.
         finetune: further arguments of its fine-tunings.
         rates_of: the system whose learning rates it takes; ``None``: its own are searched.
-        x: its place on the x axis of the study's plot; ``None``: the plot has bars.
+        x: its place on the x axis of the study's plot; ``None``: it has none.
         seeds: how many of the seeds asked for it runs with; ``None``: all.
     """
 
