@@ -62,12 +62,11 @@ def study_command(arguments: Sequence[str], tools: Path) -> None:
         runner.run(_finetunings(study, jobs, records, names, seeds), study.name)
 
     everything = _finetunings(study, jobs, records, list(study.systems), seeds)
-    pretrainings = [start for job in everything if (start := jobs.pretraining(job.system, job.seed)) is not None]
+    fine_tunings = [*everything, *searches]
+    pretrainings = [start for job in fine_tunings if (start := jobs.pretraining(job.system, job.seed)) is not None]
     # One run may be that of several systems that differ in name only.
     finished = [replace(record, system=job.system) for job in everything if (record := records.get(job)) is not None]
-    made_by = records.of(
-        _once([*everything, *pretrainings, *(it for name in names for it in _searches(study, jobs, name))])
-    )
+    made_by = records.of(_once([*fine_tunings, *pretrainings]))
     records.take_over(made_by)
     command = shlex.join(["python", "tools/run_study.py", *(it for it in arguments if it != "report_only=true")])
     write_results(out, study, summarize(study, finished), made_by, command)
