@@ -19,6 +19,7 @@ from mmf_muvla.studies.study import Study
 from mmf_muvla.studies.summary import META, Estimate, Line
 
 _TITLES = {name: task.title for name, task in TASK_NAMED.items()} | {META: "Meta-Ave"}
+_OF_SEEDS: dict[str, Any] = {"alpha": 0.3, "markersize": 3.5, "markeredgewidth": 0}
 
 
 def write_results(folder: Path, study: Study, lines: Sequence[Line], records: Sequence[Record], command: str) -> None:
@@ -120,7 +121,7 @@ def _curves(study: Study, lines: Sequence[Line]) -> Any:
         known = [(_x(study, line), cell) for line, cell in drawn if cell is not None]
         colour = COLOURS[1] if column == META else COLOURS[0]
         for x, scores in known:
-            axis.plot([x] * scores.seeds, scores.values, "o", color=colour, alpha=0.3, markersize=3, markeredgewidth=0)
+            axis.plot([x] * scores.seeds, scores.values, "o", color=colour, **_OF_SEEDS)
         axis.errorbar(
             [x for x, _ in known], [cell.mean for _, cell in known], yerr=[cell.error or 0 for _, cell in known],
             color=colour, linewidth=1.6, marker="o", markersize=4, capsize=2, elinewidth=1,
@@ -146,10 +147,11 @@ def _dots(study: Study, lines: Sequence[Line]) -> Any:
             if (cell := line.scores[column]) is None:
                 continue
             colour = COLOURS[1] if line.system == study.reference else COLOURS[0]
-            of_seeds = {"color": colour, "alpha": 0.3, "markersize": 3.5, "markeredgewidth": 0}
-            axis.plot(cell.values, [place] * cell.seeds, "o", **of_seeds)
-            of_mean = {"color": colour, "markersize": 11, "markeredgewidth": 1.8, "capsize": 2, "elinewidth": 1}
-            axis.errorbar(cell.mean, place, xerr=cell.error or 0, fmt="|", **of_mean)
+            axis.plot(cell.values, [place] * cell.seeds, "o", color=colour, **_OF_SEEDS)
+            axis.errorbar(
+                cell.mean, place, xerr=cell.error or 0,
+                fmt="|", color=colour, markersize=11, markeredgewidth=1.8, capsize=2, elinewidth=1,
+            )  # fmt: skip
         axis.set_ylim(-0.6, len(lines) - 0.4)
         axis.margins(x=0.12)
         axis.set_yticks(places, [line.label for line in lines] if axis is axes[0] else [""] * len(lines))

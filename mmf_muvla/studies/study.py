@@ -13,10 +13,9 @@ from yaml import YAMLError
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.paths import find_config
-from mmf_muvla.report.scores import TASKS
+from mmf_muvla.report.scores import TASK_NAMED
 
 TEMPLATE = "_"
-_TASK_NAMES = tuple(task.name for task in TASKS)
 
 
 @dataclass(frozen=True)
@@ -209,7 +208,7 @@ def _check(study: Study, where: str) -> None:
                 f"{where}: systems.{name}.rates_of", f"{system.rates_of} has no rates of its own", "Name one that has"
             )
     for name, task in study.tasks.items():
-        if name not in _TASK_NAMES:
-            raise InputError(f"{where}: tasks.{name}", "no such task", f"The tasks are {', '.join(_TASK_NAMES)}")
+        if name not in TASK_NAMED:
+            raise InputError(f"{where}: tasks.{name}", "no such task", f"The tasks are {', '.join(TASK_NAMED)}")
         if not task.rates:
             raise InputError(f"{where}: tasks.{name}.rates", "is empty", "Give at least one learning rate")

@@ -9,8 +9,7 @@ import pytest
 
 from mmf_muvla.toyworld.books import book_corpus
 from mmf_muvla.toyworld.vocabulary import CATEGORIES, THEMES
-
-CATEGORY_OF = {word: name for name, c in CATEGORIES.items() for n in c.nouns for word in (n.singular, n.plural)}
+from tests.toyworld.baselines import CATEGORY_OF
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,7 @@ from mmf_muvla.toyworld.questions import KIND_SHARES, Question, all_answers, ann
 from mmf_muvla.toyworld.scenes import Scene, generate_scenes
 from mmf_muvla.toyworld.tasks import Tasks
 from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, synonym_words
-from tests.toyworld.baselines import sampling_error
-
-CATEGORY_OF = {word: name for name, c in CATEGORIES.items() for n in c.nouns for word in (n.singular, n.plural)}
+from tests.toyworld.baselines import CATEGORY_OF, sampling_error
 
 
 def make_scenes(seed: int, count: int) -> list[Scene]:
