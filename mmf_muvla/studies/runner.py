@@ -37,6 +37,7 @@ class _Running:
     job: Job
     process: subprocess.Popen[bytes]
     lock: IO[bytes]
+    before: float  # seconds of earlier parts
     start: float
 
 
@@ -158,7 +159,7 @@ class Runner:
     def _start(self, job: Job) -> _Running | None:
         """Start a job; ``None`` where another process has it."""
         job.folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(job.folder.with_name(f"{job.folder.name}.lock"), "wb")  # noqa: SIM115 - open as long as the job runs
+        lock = open(job.folder.with_name(f"{job.folder.name}.lock"), "ab+")  # noqa: SIM115 - open as long as the job runs
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -167,6 +168,8 @@ class Runner:
         if self._is_done(job):
             lock.close()
             return None
+        before = _seconds_before(job, lock)
+        _note(lock, {"seconds": before, "start": time.time()})
         environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads)}
         with open(job.log, "ab") as log:
             log.write((json.dumps(job.command) + "\n").encode())
@@ -180,13 +183,15 @@ class Runner:
                 pass_fds=[lock.fileno()],  # the lock is held until the process itself has ended
                 start_new_session=True,
             )
-        return _Running(job, process, lock, time.perf_counter())
+        return _Running(job, process, lock, before, time.perf_counter())
 
     def _finish(self, it: _Running) -> bool:
         """Put a job that has ended on record; whether it ended well."""
-        seconds = time.perf_counter() - it.start
-        it.lock.close()
+        seconds = it.before + time.perf_counter() - it.start
         job = it.job
+        if it.process.returncode == 0:
+            _note(it.lock, {})  # were it run again, it would count from nought
+        it.lock.close()
         if it.process.returncode != 0:
             self.console.print(f"[red]failed[/red] {job.kind} {job.name}, status {it.process.returncode}: {job.log}")
             return False
@@ -214,6 +219,24 @@ class Runner:
                 os.killpg(it.process.pid, signal.SIGKILL)
                 it.process.wait()
             it.lock.close()
+
+
+def _note(lock: IO[bytes], content: dict[str, float]) -> None:
+    lock.truncate(0)
+    lock.write(json.dumps(content).encode())
+    lock.flush()
+
+
+def _seconds_before(job: Job, lock: IO[bytes]) -> float:
+    """What the parts of a job took that were interrupted: each from its start, as its lock says, to its last output."""
+    lock.seek(0)
+    try:
+        noted = json.loads(lock.read() or b"{}")
+    except ValueError:
+        noted = {}
+    if not noted or not job.log.is_file():
+        return 0.0
+    return float(noted["seconds"] + max(0.0, job.log.stat().st_mtime - noted["start"]))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import pathlib, sys, time
 options = dict(argument.split("=", 1) for argument in sys.argv[1:])
 out = pathlib.Path(options["out"])
 time.sleep(float(options.get("seconds", 0)))
+print("has waited", flush=True)
 with open(out.with_name(out.name + ".runs"), "a") as runs:
     runs.write("run\\n")
 if options.get("fail") and not pathlib.Path(options["fail"]).exists():

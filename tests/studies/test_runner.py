@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import json
 import os
 import pickle
 import signal
@@ -89,6 +90,8 @@ def test_a_job_that_outlived_its_runner_is_waited_for(study: Study, tmp_path: Pa
     _runner(tmp_path).run([slow], "second")
     # The killed runner could not say that the job is done, so it runs once more; but after the first, not beside it.
     assert _runs(slow) == 2 and (slow.folder / "done.json").is_file()
+    # Both parts waited for three seconds, and both count.
+    assert json.loads((slow.folder / "done.json").read_text())["seconds"] > 5
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
