@@ -76,7 +76,7 @@ def conditions_command(arguments: Sequence[str]) -> None:
     conditions = [
         blindness(blind_scores(tasks, seen["regions_tasks"])),
         teaching(tasks, seen, detections_in(config, "regions", pretraining_scenes(config))),
-        flatness(Path(options["work"]), options["upper"]),
+        flatness(records, Path(options["work"]), options["upper"]),
         searching(records),
         telling_apart(records, options["lower"], options["upper"]),
     ]
@@ -86,7 +86,7 @@ def conditions_command(arguments: Sequence[str]) -> None:
     for name, content in (("world.md", text), ("world.json", json.dumps([asdict(it) for it in conditions], indent=1))):
         with publish_file(out / name) as temporary:
             temporary.write_text(content + "\n", encoding="utf-8")
-    Console().print(text, markup=False, highlight=False)
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def as_markdown(conditions: Sequence[Condition]) -> str:
@@ -169,12 +169,28 @@ def teaching(tasks: Tasks, seen: Mapping[str, Mapping[str, Detection]], pretrain
 # ---- what a study has left --------------------------------------------------------------------------------
 
 
-def flatness(work: Path, system: str) -> Condition:
-    """How much of a loss's whole fall (from the log's first line) the last quarter of pre-training still brings."""
-    folders = sorted(path.parent for path in work.glob(f"pretrain/{system}-*/history.jsonl"))
+def flatness(records: Sequence[Record], work: Path, system: str) -> Condition:
+    """How much of a loss's whole fall (from the log's first line) the last quarter of pre-training still brings.
+
+    Args:
+        records: of the study; pre-trainings of the system are looked at.
+        work: where the study has run: curves are read from the folders of its pre-trainings.
+        system: name of the system.
+
+    Raises:
+        InputError: such a folder is not there.
+    """
     rows, holds = [], []
-    for folder in folders:
-        history = read_history(folder)
+    for record in sorted(records, key=lambda it: it.seed):
+        if (record.kind, record.system) != ("pretrain", system):
+            continue
+        found = list(work.glob(f"pretrain/*-{record.digest[:8]}/history.jsonl"))
+        if not found:
+            raise InputError(
+                f"work={work}", f"does not hold the pre-training of {system}, seed {record.seed}",
+                "Name the folder that the study ran in",
+            )  # fmt: skip
+        history = read_history(found[0].parent)
         for loss in _LOSSES:
             updates, values = history.curve(loss, "val")
             start = history.curve(loss)[1][:1]
@@ -183,7 +199,7 @@ def flatness(work: Path, system: str) -> Condition:
             three_quarters = values[next(i for i, it in enumerate(updates) if it >= 0.75 * updates[-1])]
             last = (three_quarters - values[-1]) / (start[0] - values[-1])
             curve = ", ".join(f"{update}: {value:.3g}" for update, value in zip(updates, values, strict=True))
-            rows.append((folder.name.rpartition("-")[0], loss, f"{start[0]:.3g}", curve, f"{last:.0%}"))
+            rows.append((f"{system}-{record.seed}", loss, f"{start[0]:.3g}", curve, f"{last:.1%}"))
             holds.append(last <= _MOST_LAST)
     title = "Pre-training goes on until its losses fall no more (at most a tenth of the fall in the last quarter)"
     return Condition(title, ("run", "loss", "at the start", "on held-out samples", "last quarter"), rows, holds)

@@ -66,8 +66,8 @@ def as_markdown(study: Study, lines: Sequence[Line], records: Sequence[Record], 
     titles = [_TITLES[name] for name in (*study.tasks, META)]
     reference = study.systems[study.reference].label
     parts = [f"# {study.title}", ""]
-    parts += [f"The paper: {claim}" for claim in study.claims]
-    parts += ["", f"`{command}`", "", f"{_time(records)}.", ""]
+    parts += [*(f"The paper: {claim}" for claim in study.claims), ""] if study.claims else []
+    parts += [f"`{command}`", "", f"{_time(records)}.", ""]
     parts += ["Test scores in per cent: mean ± standard error over seeds (number of seeds).", ""]
     parts += markdown_table(["system", *titles], [(line.label, *_texts(study, line.scores, False)) for line in lines])
     compared = [(line.label, *_texts(study, line.differences, True)) for line in lines if line.differences]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,8 @@ def test_three_points_are_the_limit_of_the_blind() -> None:
 
 
 def test_a_loss_is_flat_when_its_last_quarter_brings_a_tenth_at_most(tmp_path: Path) -> None:
-    folder = tmp_path / "pretrain" / "upper-7-abcdef12"
+    run = replace(record("pretrain", "upper", 7, 0), digest="abcdef1234")
+    folder = tmp_path / "pretrain" / "some_config-7-abcdef12"
     folder.mkdir(parents=True)
     curves = {"mlm": (9.0, 4.0, 2.0, 1.5), "mrc": (5.0, 4.0, 3.0, 2.0)}
     # from 11.5 and 7 on, the last quarter brings 0.5 of 10 and 1 of 5
@@ -46,12 +48,15 @@ def test_a_loss_is_flat_when_its_last_quarter_brings_a_tenth_at_most(tmp_path: P
         for i in range(4)
     ]
     (folder / "history.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
-    condition = flatness(tmp_path, "upper")
+    others = [record("pretrain", "lower", 7, 0), record("finetune", "upper", 7, 0)]
+    condition = flatness([*others, run], tmp_path, "upper")
     assert [(row[0], row[1], row[-1]) for row in condition.rows] == [
-        ("upper-7", "mlm", "5%"),
-        ("upper-7", "mrc", "20%"),
+        ("upper-7", "mlm", "5.0%"),
+        ("upper-7", "mrc", "20.0%"),
     ]
     assert list(condition.holds) == [True, False]
+    with pytest.raises(InputError, match="does not hold the pre-training of upper, seed 8"):
+        flatness([run, replace(run, seed=8, digest="0123456789")], tmp_path, "upper")
 
 
 def test_one_rate_is_no_search() -> None:
