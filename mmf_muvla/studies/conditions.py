@@ -27,7 +27,7 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.report.history import read_history
 from mmf_muvla.report.score_page import markdown_table
 from mmf_muvla.report.scores import TASK_NAMED, TASKS
-from mmf_muvla.studies.records import RECORDS, Record, Records
+from mmf_muvla.studies.records import RECORDS, Record, Records, pretraining_folder
 from mmf_muvla.studies.summary import Estimate
 from mmf_muvla.toyworld.blind import BlindScore, blind_scores
 from mmf_muvla.toyworld.config import ToyWorldConfig
@@ -184,13 +184,7 @@ def flatness(records: Sequence[Record], work: Path, system: str) -> Condition:
     for record in sorted(records, key=lambda it: it.seed):
         if (record.kind, record.system) != ("pretrain", system):
             continue
-        found = list(work.glob(f"pretrain/*-{record.digest[:8]}/history.jsonl"))
-        if not found:
-            raise InputError(
-                f"work={work}", f"does not hold the pre-training of {system}, seed {record.seed}",
-                "Name the folder that the study ran in",
-            )  # fmt: skip
-        history = read_history(found[0].parent)
+        history = read_history(pretraining_folder(record, work))
         for loss in _LOSSES:
             updates, values = history.curve(loss, "val")
             start = history.curve(loss)[1][:1]

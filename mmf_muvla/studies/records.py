@@ -69,6 +69,22 @@ def record_of(job: Job, seconds: float) -> Record:
     )
 
 
+def pretraining_folder(record: Record, work: Path) -> Path:
+    """Where a pre-training has run.
+
+    Raises:
+        InputError: its folder is not there.
+    """
+    found = sorted(work.glob(f"pretrain/*-{record.digest[:8]}/history.jsonl"))
+    if not found:
+        raise InputError(
+            f"work={work}",
+            f"does not hold the pre-training of {record.system}, seed {record.seed}",
+            "Name the folder that the study ran in",
+        )
+    return found[0].parent
+
+
 def _last_losses(folder: Path) -> dict[str, float] | None:
     """Means over the last tenth of a training's log lines: single ones are noisy."""
     if not (folder / "history.jsonl").is_file():

@@ -113,3 +113,10 @@ def test_every_study_runs_and_makes_only_what_is_new(work: Path) -> None:
         assert (log.with_suffix("") / "muvla_final.safetensors").is_file()
     assert not list((work / "finetune").rglob("*.ckpt")) and not list((work / "finetune").rglob("*.safetensors"))
     assert list((work / "finetune").rglob("history.jsonl")) and list((work / "finetune").rglob("config.yaml"))
+    # tools that look into the pre-trainings of a study
+    (corpus,) = (path for path in (work / "step").glob("a40-*") if path.is_dir())
+    command = [sys.executable, "tools/measure_likeness.py", f"results=[{work}/results/ablation]", f"work={work}"]
+    subprocess.run([*command, f"corpus={corpus}", f"out={work}/likeness"], cwd=ROOT, check=True)
+    measured = json.loads((work / "likeness" / "likeness.json").read_text())
+    assert set(measured) >= {"start", "no_weight", "rp_is", "rt"}
+    assert measured["start"][0]["finds"] > measured["start"][0]["by_chance"]

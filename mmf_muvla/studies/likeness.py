@@ -1,0 +1,203 @@
+"""Whether a pre-training has kept words and regions of one meaning alike, or undone it.
+
+With ``region_init`` (see :mod:`mmf_muvla.models.region_init`) regions start at the words of their tags, and one head of
+the lowest layer looks for like on the other side. Fine-tuning lives on that as much as on what was learned; so it has
+to be known which objectives keep it. Two measurements, on true pairs of image and sentence:
+
+* *nearest word*: the share of regions whose projected feature is nearest, in direction, to the word of its own class;
+* *finds its region*: of the words that name a class of some of the image's regions and not of all, the share whose
+  likeness head looks most, among regions, at one of that class.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+from torch.nn.functional import normalize
+from tqdm import tqdm
+
+from mmf_muvla.cli import as_list, parse_options
+from mmf_muvla.corpus.files import publish_file, write_json
+from mmf_muvla.corpus.store import Corpus
+from mmf_muvla.datasets.tokens import WordPieces
+from mmf_muvla.errors import InputError
+from mmf_muvla.models.embeddings import region_location
+from mmf_muvla.models.encoder import Encoder
+from mmf_muvla.models.loading import load_run
+from mmf_muvla.models.region_init import class_word_embeddings
+from mmf_muvla.models.trunk import Trunk
+from mmf_muvla.report.score_page import MISSING, markdown_table
+from mmf_muvla.studies.records import RECORDS, Records, pretraining_folder
+
+_OPTIONS = {"results": "", "work": "outputs/studies", "corpus": "", "out": "", "num_images": "250"}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A true pair.
+
+    Attributes:
+        image_feature_0: float [n, feature_dim].
+        location: float [n, 5], see :func:`region_location`.
+        class_id: int [n].
+        input_ids: [CLS], the sentence, [SEP]; int [t].
+        named: for every token the class that it names, -1 where none, int [t].
+    """
+
+    image_feature_0: Tensor
+    location: Tensor
+    class_id: Tensor
+    input_ids: Tensor
+    named: Tensor
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How alike a model holds words and regions of one meaning.
+
+    Attributes:
+        nearest: share of regions that lie nearest to the word of their own class.
+        finds: share of the words that find a region of their class; ``None`` where the head is behind other layers.
+        by_chance: what ``finds`` were, did the words look anywhere.
+    """
+
+    nearest: float
+    finds: float | None
+    by_chance: float
+
+
+def likeness_command(arguments: Sequence[str]) -> None:
+    """``results=[FOLDER,…] corpus=FOLDER [work=FOLDER] [out=FOLDER] [num_images=250]``: measure, and write a table.
+
+    Raises:
+        InputError: an option cannot be used, or a pre-training is not there.
+    """
+    options = parse_options(arguments, _OPTIONS)
+    folders = [Path(it) for it in as_list(options["results"])]
+    for folder in folders or [Path()]:
+        if not (folder / RECORDS).is_file():
+            raise InputError(f"results={options['results']}", f"has no {RECORDS}", "Name folders of studies' results")
+    runs = {}
+    for folder in folders:
+        for record in Records(folder / RECORDS).all():
+            if record.kind == "pretrain":
+                runs[record.digest] = record
+    corpus = Corpus(options["corpus"])
+    measured: dict[str, list[Likeness]] = {}
+    words: dict[str, WordPieces] = {}
+    for record in tqdm(runs.values(), desc="models", unit="model", disable=None):
+        model = load_run(pretraining_folder(record, Path(options["work"])))
+        encoder, name = model.encoder, str(model.config.trunk.pretrained)
+        words.setdefault(name, WordPieces(name))
+        pairs = true_pairs(corpus, words[name], int(options["num_images"]))
+        measured.setdefault(record.system, []).append(
+            measure_likeness(encoder, class_word_embeddings(encoder.embeddings, corpus, words[name]), pairs)
+        )
+    out = Path(options["out"] or folders[0])
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "likeness.json", {system: [asdict(it) for it in found] for system, found in measured.items()})
+    text = as_markdown(measured)
+    with publish_file(out / "likeness.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def true_pairs(corpus: Corpus, words: WordPieces, num_images: int) -> list[Pair]:
+    """Images evenly spread over a corpus, each with its first sentence.
+
+    Args:
+        corpus: a corpus of images and their own sentences.
+        words: the tokenizer.
+        num_images: how many, at most.
+    """
+    class_of = {}
+    for number, name in enumerate(corpus.object_names):
+        tokens = words.tag(name)
+        if len(tokens) == 1:  # of a longer name no single token means the class
+            class_of[int(tokens[0])] = number
+    chosen = np.unique(np.linspace(0, len(corpus) - 1, min(num_images, len(corpus))).astype(int))
+    pairs = []
+    for item in map(corpus.__getitem__, map(int, chosen)):
+        regions = item.regions
+        ids = words(corpus.sentence(int(item.sentence_ids[0])).text, 60)[0]
+        input_ids = torch.tensor([words.vocabulary.cls_id, *ids, words.vocabulary.sep_id])
+        bbox = torch.from_numpy(np.array(regions.bbox, np.float32))
+        size = torch.tensor([[regions.width, regions.height]], dtype=torch.float32)
+        pairs.append(
+            Pair(
+                image_feature_0=torch.from_numpy(np.array(regions.image_feature_0, np.float32)),
+                location=region_location(bbox[None], size)[0],
+                class_id=torch.from_numpy(np.array(regions.class_id, np.int64)),
+                input_ids=input_ids,
+                named=torch.tensor([class_of.get(int(token), -1) for token in input_ids]),
+            )
+        )
+    return pairs
+
+
+@torch.no_grad()
+def measure_likeness(encoder: Encoder, class_words: Tensor, pairs: Sequence[Pair]) -> Likeness:
+    """Measure a model.
+
+    Args:
+        encoder: the model's encoder, in evaluation mode.
+        class_words: its word embedding of every class, float [classes, hidden].
+        pairs: what to measure on.
+
+    Raises:
+        InputError: no word of the sentences names a region.
+    """
+    embeddings, trunk = encoder.embeddings, encoder.trunk
+    head_size = encoder.config.hidden_size // encoder.config.num_attention_heads
+    first = trunk.first_attentions()[0]
+    centre = class_words.mean(dim=0)
+    directions = normalize(class_words - centre, dim=1)
+    nearest: list[Tensor] = []
+    finds: list[bool] = []
+    chances: list[float] = []
+    for pair in pairs:
+        projected = embeddings.project_features(pair.image_feature_0)
+        likeliest = (normalize(projected - centre, dim=1) @ directions.T).argmax(dim=1)
+        nearest.append(likeliest == pair.class_id)
+        texts = embeddings.embed_text(pair.input_ids[None])[0]
+        regions = embeddings.embed_regions(projected[None], pair.location[None])[0]
+        query, key = (
+            (states @ weight.T + bias)[:, :head_size]
+            for states, (weight, bias) in ((texts, first.query), (regions, first.key))
+        )
+        looked_at = pair.class_id[(query @ key.T).argmax(dim=1)]
+        for token, named in enumerate(pair.named.tolist()):
+            share = float((pair.class_id == named).float().mean())
+            if named >= 0 and 0 < share < 1:
+                finds.append(int(looked_at[token]) == named)
+                chances.append(share)
+    if not finds:
+        raise InputError("corpus", "no word of its sentences names a region of the image", "Name one of true captions")
+    # The co-attention of two streams comes after layers of each; what goes into it is not looked at here.
+    found = statistics.fmean(finds) if isinstance(trunk, Trunk) else None
+    return Likeness(float(torch.cat(nearest).float().mean()), found, statistics.fmean(chances))
+
+
+def as_markdown(measured: dict[str, list[Likeness]]) -> str:
+    """A table of systems: means over their seeds, in per cent."""
+    rows = []
+    for name, models in measured.items():
+        found = [it.finds for it in models if it.finds is not None]
+        rows.append(
+            (
+                name,
+                str(len(models)),
+                f"{statistics.fmean(it.nearest for it in models):.0%}",
+                f"{statistics.fmean(found):.0%}" if found else MISSING,
+                f"{statistics.fmean(it.by_chance for it in models):.0%}",
+            )
+        )
+    header = ("pre-training", "seeds", "nearest word", "finds its region", "by chance")
+    return "\n".join(["# Are words and regions of one meaning still alike?", "", *markdown_table(header, rows)]) + "\n"
