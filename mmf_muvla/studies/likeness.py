@@ -92,13 +92,15 @@ def likeness_command(arguments: Sequence[str]) -> None:
     corpus = Corpus(options["corpus"])
     measured: dict[str, list[Likeness]] = {}
     words: dict[str, WordPieces] = {}
+    pairs: dict[str, list[Pair]] = {}
     for record in tqdm(runs.values(), desc="models", unit="model", disable=None):
         model = load_run(pretraining_folder(record, Path(options["work"])))
         encoder, name = model.encoder, str(model.config.trunk.pretrained)
-        words.setdefault(name, WordPieces(name))
-        pairs = true_pairs(corpus, words[name], int(options["num_images"]))
+        if name not in words:
+            words[name] = WordPieces(name)
+            pairs[name] = true_pairs(corpus, words[name], int(options["num_images"]))
         measured.setdefault(record.system, []).append(
-            measure_likeness(encoder, class_word_embeddings(encoder.embeddings, corpus, words[name]), pairs)
+            measure_likeness(encoder, class_word_embeddings(encoder.embeddings, corpus, words[name]), pairs[name])
         )
     out = Path(options["out"] or folders[0])
     out.mkdir(parents=True, exist_ok=True)
