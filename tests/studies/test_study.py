@@ -84,7 +84,7 @@ def test_a_missing_file_and_a_missing_include_are_named(tmp_path: Path) -> None:
 STUDIES = ("main", "joint_vs_round_robin", "alignment_ratio", "ablation", "num_retrieved", "text_source")
 
 
-OWN_STUDIES = ("conditions", "pretraining_length")
+OWN_STUDIES = ("conditions", "pretraining_schedule")
 
 
 @pytest.mark.parametrize("name", [*STUDIES, *OWN_STUDIES])
