@@ -29,7 +29,7 @@ def write_results(folder: Path, study: Study, lines: Sequence[Line], records: Se
         folder: where to write.
         study: the study.
         lines: its numbers.
-        records: of all its runs, for rates and times.
+        records: of all its runs, for their times.
         command: what made them.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def write_results(folder: Path, study: Study, lines: Sequence[Line], records: Se
         rows=[(line.label, *_texts(study, line.scores, False)) for line in lines],
         differences=[(line.label, *_texts(study, line.differences, True)) for line in lines if line.differences],
         reference=study.systems[study.reference].label,
-        rates=_rates(study, records),
+        rates=_rates(study, lines),
         time=_time(records),
         reading=reading.read_text(encoding="utf-8").split("\n\n") if reading.is_file() else [],
     )
@@ -79,7 +79,7 @@ def as_markdown(study: Study, lines: Sequence[Line], records: Sequence[Record], 
         "Learning rates of the fine-tunings: of several, the best on validation data, with a seed outside the tables.",
         "",
     ]
-    parts += markdown_table(["system", *(_TITLES[name] for name in study.tasks)], _rates(study, records))
+    parts += markdown_table(["system", *(_TITLES[name] for name in study.tasks)], _rates(study, lines))
     return "\n".join(parts) + "\n"
 
 
@@ -186,13 +186,11 @@ def _numbers(cell: Estimate | None) -> list[str]:
     return [*("" if value is None else f"{value:.4f}" for value in (cell.mean, cell.error, low, high)), str(cell.seeds)]
 
 
-def _rates(study: Study, records: Sequence[Record]) -> list[tuple[str, ...]]:
+def _rates(study: Study, lines: Sequence[Line]) -> list[tuple[str, ...]]:
     """For each system the learning rate that its fine-tunings had, task by task."""
-    found = {(record.system, record.task): record.rate for record in records if record.kind == "finetune"}
     return [
-        (system.label, *(f"{found[name, task]:g}" if (name, task) in found else MISSING for task in study.tasks))
-        for name, system in study.systems.items()
-        if any(name == known for known, _ in found)
+        (line.label, *(f"{line.rates[task]:g}" if task in line.rates else MISSING for task in study.tasks))
+        for line in lines
     ]
 
 

@@ -59,12 +59,14 @@ class Line:
         scores: column (a task, or ``meta_ave``) -> mean test score in per cent.
         differences: column -> mean of the differences to the reference, seed by seed, in points. Systems that share a
             seed share the fine-tuning's data order and initial head, so this says more than two means.
+        rates: task -> learning rate of the fine-tunings.
     """
 
     system: str
     label: str
     scores: dict[str, Estimate | None]
     differences: dict[str, Estimate | None]
+    rates: dict[str, float]
 
 
 def summarize(study: Study, records: Sequence[Record]) -> list[Line]:
@@ -89,6 +91,7 @@ def summarize(study: Study, records: Sequence[Record]) -> list[Line]:
             study.systems[name].label,
             {column: Estimate.of(list(scores.values())) for column, scores in columns.items()},
             {} if name == study.reference else _differences(columns, reference),
+            {it.task: it.rate for it in records if it.system == name},
         )
         for name, columns in of_system.items()
         if any(columns.values())

@@ -78,6 +78,7 @@ def test_tables_say_it(two_tasks: Study, records: list[Record]) -> None:
     assert "| Base | 52.0 ± 1.2 (3) | 62.0 ± 1.2 (3) | 57.0 ± 1.0 (3) |" in text
     assert "| Base | -5.0 [-7.5, -2.5] |" in text
     assert "| Late | 51.0 (1) | – | – |" in text
+    assert [line for line in text.splitlines() if line.startswith("| Late |")][-1] == "| Late | 0.0001 | – |"
     assert "13 fine-tunings (0.2 h)" in text and "Ours wins." in text
     csv_lines = as_csv(two_tasks, lines).splitlines()
     assert len(csv_lines) == 1 + 3 * 3
