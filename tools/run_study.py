@@ -33,3 +33,5 @@ if __name__ == "__main__":
         sys.exit(run_command(partial(study_command, tools=Path(__file__).parent.absolute()), __doc__))
     except MuvlaError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt as stop:
+        sys.exit(f"stopped by {str(stop) or 'the keyboard'}; what is finished is kept, and the same command goes on")
