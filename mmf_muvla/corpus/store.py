@@ -157,6 +157,10 @@ class Corpus:
             link_similarity=self._link_similarities[batch][row].reshape(shape).copy(),
         )
 
+    def spread(self, num_images: int) -> list[int]:
+        """At most so many images, evenly spread over the corpus, by their numbers."""
+        return np.unique(np.linspace(0, len(self) - 1, min(num_images, len(self))).astype(int)).tolist()
+
     def sentence_ids(self, index: int) -> np.ndarray:
         """An image's sentences alone, best first, int64 [K]: as in its item, without reading its regions.
 

@@ -101,7 +101,7 @@ class MuVLA(BaseModel):
             set_regions_apart(embeddings, class_words)
             start_a_head_at_likeness(
                 self.encoder.trunk.first_attentions(),
-                self.encoder.config.hidden_size // self.encoder.config.num_attention_heads,
+                self.encoder.config.head_size,
                 embeddings,
                 class_words,
                 float(options["sharpness"]),

@@ -50,6 +50,11 @@ class TrunkConfig:
                 "Choose a number of heads that divides the hidden size",
             )
 
+    @property
+    def head_size(self) -> int:
+        """Numbers of an attention head."""
+        return self.hidden_size // self.num_attention_heads
+
     @classmethod
     def from_checkpoint(cls, name: str, **overrides: Any) -> TrunkConfig:
         """Read the shape from a BERT checkpoint's own ``config.json``.

@@ -117,11 +117,10 @@ def _separation(update: int, well: NDArray[np.float64], badly: NDArray[np.float6
 
 def _retrieved_pairs(corpus: Corpus, num_images: int) -> tuple[list[tuple[str, str]], list[set[str]]]:
     """(image id, sentence) of the chosen images, and the kinds that each sentence speaks of."""
-    chosen = np.unique(np.linspace(0, len(corpus) - 1, min(num_images, len(corpus))).astype(int))
     pairs = [
         (corpus.image_ids[index], corpus.sentence(sentence).text)
-        for index in chosen
-        for sentence in corpus.sentence_ids(int(index))
+        for index in corpus.spread(num_images)
+        for sentence in corpus.sentence_ids(index)
     ]
     return pairs, [kinds_said(text) for _, text in pairs]
 

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from mmf_muvla.cli import as_list, parse_options
 from mmf_muvla.corpus.files import publish_file, write_json
 from mmf_muvla.corpus.store import Corpus
+from mmf_muvla.datasets.collate import ImageArrays, collate_images
 from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.embeddings import region_location
@@ -81,9 +82,8 @@ def likeness_command(arguments: Sequence[str]) -> None:
     """
     options = parse_options(arguments, _OPTIONS)
     folders = [Path(it) for it in as_list(options["results"])]
-    for folder in folders or [Path()]:
-        if not (folder / RECORDS).is_file():
-            raise InputError(f"results={options['results']}", f"has no {RECORDS}", "Name folders of studies' results")
+    if not folders or not all((folder / RECORDS).is_file() for folder in folders):
+        raise InputError(f"results={options['results']}", f"has no {RECORDS}", "Name folders of studies' results")
     runs = {}
     for folder in folders:
         for record in Records(folder / RECORDS).all():
@@ -124,19 +124,16 @@ def true_pairs(corpus: Corpus, words: WordPieces, num_images: int) -> list[Pair]
         tokens = words.tag(name)
         if len(tokens) == 1:  # of a longer name no single token means the class
             class_of[int(tokens[0])] = number
-    chosen = np.unique(np.linspace(0, len(corpus) - 1, min(num_images, len(corpus))).astype(int))
     pairs = []
-    for item in map(corpus.__getitem__, map(int, chosen)):
-        regions = item.regions
+    for item in map(corpus.__getitem__, corpus.spread(num_images)):
+        image = collate_images([ImageArrays.of(item.regions)])
         ids = words(corpus.sentence(int(item.sentence_ids[0])).text, 60)[0]
         input_ids = torch.tensor([words.vocabulary.cls_id, *ids, words.vocabulary.sep_id])
-        bbox = torch.from_numpy(np.array(regions.bbox, np.float32))
-        size = torch.tensor([[regions.width, regions.height]], dtype=torch.float32)
         pairs.append(
             Pair(
-                image_feature_0=torch.from_numpy(np.array(regions.image_feature_0, np.float32)),
-                location=region_location(bbox[None], size)[0],
-                class_id=torch.from_numpy(np.array(regions.class_id, np.int64)),
+                image_feature_0=image["image_feature_0"][0].float(),
+                location=region_location(image["bbox"], image["image_size"])[0],
+                class_id=torch.from_numpy(item.regions.class_id.astype(np.int64)),
                 input_ids=input_ids,
                 named=torch.tensor([class_of.get(int(token), -1) for token in input_ids]),
             )
@@ -157,7 +154,7 @@ def measure_likeness(encoder: Encoder, class_words: Tensor, pairs: Sequence[Pair
         InputError: no word of the sentences names a region.
     """
     embeddings, trunk = encoder.embeddings, encoder.trunk
-    head_size = encoder.config.hidden_size // encoder.config.num_attention_heads
+    head_size = encoder.config.head_size
     first = trunk.first_attentions()[0]
     centre = class_words.mean(dim=0)
     directions = normalize(class_words - centre, dim=1)

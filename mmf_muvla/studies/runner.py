@@ -189,12 +189,12 @@ class Runner:
         """Put a job that has ended on record; whether it ended well."""
         seconds = it.before + time.perf_counter() - it.start
         job = it.job
-        if it.process.returncode == 0:
-            _note(it.lock, {})  # were it run again, it would count from nought
-        it.lock.close()
         if it.process.returncode != 0:
+            it.lock.close()
             self.console.print(f"[red]failed[/red] {job.kind} {job.name}, status {it.process.returncode}: {job.log}")
             return False
+        _note(it.lock, {})  # were it run again, it would count from nought
+        it.lock.close()
         if job.kind != "step":
             try:
                 self.records.add(record_of(job, round(seconds, 1)))
@@ -229,11 +229,7 @@ def _note(lock: IO[bytes], content: dict[str, float]) -> None:
 
 def _seconds_before(job: Job, lock: IO[bytes]) -> float:
     """What the parts of a job took that were interrupted: each from its start, as its lock says, to its last output."""
-    lock.seek(0)
-    try:
-        noted = json.loads(lock.read() or b"{}")
-    except ValueError:
-        noted = {}
+    noted = read_json(Path(lock.name))
     if not noted or not job.log.is_file():
         return 0.0
     return float(noted["seconds"] + max(0.0, job.log.stat().st_mtime - noted["start"]))

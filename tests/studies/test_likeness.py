@@ -55,8 +55,8 @@ def test_a_started_model_is_alike_and_another_is_not(corpus: Corpus, words: Word
     before = measure_likeness(encoder, class_words, pairs)
     start_regions_at_their_words(encoder.embeddings, corpus, words, max_regions=1000, ridge=1e-4)
     set_regions_apart(encoder.embeddings, class_words)
-    head_size = encoder.config.hidden_size // encoder.config.num_attention_heads
-    start_a_head_at_likeness(encoder.trunk.first_attentions(), head_size, encoder.embeddings, class_words, 16.0)
+    attentions = encoder.trunk.first_attentions()
+    start_a_head_at_likeness(attentions, encoder.config.head_size, encoder.embeddings, class_words, 16.0)
     after = measure_likeness(encoder, class_words, pairs)
     assert after.nearest > 0.98 and after.finds is not None and after.finds > 0.98
     assert before.nearest < 0.5 and before.finds is not None and before.finds < 0.8
