@@ -7,13 +7,15 @@ What two systems or studies have in common (a corpus, a pre-training) is made on
 and goes on when it is started again; what is finished is not repeated.
 
 seeds        the seeds of the comparison
-num_workers  jobs at the same time, each with its share of the cores
+num_workers  jobs at the same time, each with its share of cores and GPUs: with 4 GPUs, num_workers=1 gives a job all of
+             them, num_workers=4 one
 memory_gb    no more jobs at the same time than fit (the study says what one may take)
 systems      only these: systems=[base,muvla_cc]; and with tasks=[nlvr2] only these tasks
 work         folder of all jobs, with every configuration, history and log (outputs/studies)
 out          folder of the results: runs.jsonl, table.md, table.csv, plot.svg, plot.png, index.html
              (WORK/results/NAME). What stands in runs.jsonl is not run again, also where its folder is gone
 records      records of other studies that count here, too: records=[docs/results/main/runs.jsonl]
+setting      other data: setting=projects/muvla/studies/paper.yaml instead of the generated world
 dry_run      true: print the commands and run nothing
 report_only  true: run nothing, and write tables, plot and page of what is finished so far
 key=value    any key of the study's file: tasks.vqa2.rates=[2e-4]

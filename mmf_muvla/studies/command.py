@@ -15,7 +15,7 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.studies.jobs import Job, Jobs
 from mmf_muvla.studies.pages import write_results
 from mmf_muvla.studies.records import RECORDS, Records
-from mmf_muvla.studies.runner import Runner
+from mmf_muvla.studies.runner import Runner, visible_gpus
 from mmf_muvla.studies.study import Study, read_study
 from mmf_muvla.studies.summary import summarize
 
@@ -52,7 +52,7 @@ def study_command(arguments: Sequence[str], tools: Path) -> None:
     jobs = Jobs(study, Path(options["work"]).absolute(), tools, tuple(run_arguments))
     records = Records(out / RECORDS, map(Path, as_list(options["records"])))
     console = Console()
-    runner = Runner(records, _num_workers(options, study), console)
+    runner = Runner(records, _num_workers(options, study), console, visible_gpus())
     searches = [job for name in names for job in _searches(study, jobs, name)]
     if options["dry_run"] == "true":
         _show_plan(console, study, jobs, runner, searches, names, seeds)

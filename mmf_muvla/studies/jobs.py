@@ -24,6 +24,7 @@ from mmf_muvla.studies.study import Study
 
 WEIGHTS = "muvla_final.safetensors"
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_DATASET = "{dataset}"
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,18 @@ class Jobs:
             return None
         arguments = [
             f"config={plan.pretrain}", "env.save_dir={out}", f"training.seed={seed}", "checkpoint.resume=True",
-            *self.study.pretrain, *plan.arguments, *self.run_arguments,
+            *self._of_dataset(plan.pretrain, (*self.study.pretrain, *plan.arguments)), *self.run_arguments,
         ]  # fmt: skip
         job = self._job("pretrain", f"{_stem(plan.pretrain)}-{seed}", _mmf_run(), arguments, self._finder(system))
         return replace(job, system=system, seed=seed)
+
+    def _of_dataset(self, config: str, arguments: Iterable[str]) -> list[str]:
+        """The arguments with the configuration's data set in place of ``{dataset}``."""
+        arguments = list(arguments)
+        dataset = _dataset(self._contents(config))
+        if dataset is None and any(_DATASET in argument for argument in arguments):
+            raise InputError(config, "names no data set", "Write datasets: NAME in it, or in what it includes")
+        return [argument.replace(_DATASET, dataset or "") for argument in arguments]
 
     def search(self, system: str, task: str, rate: float) -> Job:
         """A fine-tuning that is validated only, to choose a learning rate by."""
@@ -176,6 +185,13 @@ def _contents(config: str) -> list[Any]:
     content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     inner = [_contents(str(path.parent / name)) for name in content.get("includes", [])]
     return [content, *inner]
+
+
+def _dataset(contents: list[Any]) -> str | None:
+    """The data set that a configuration names itself, or by what it includes: of several, the last."""
+    content, *included = contents
+    named = (content.get("datasets"), *(_dataset(it) for it in reversed(included)))
+    return next((name for name in named if name is not None), None)
 
 
 def _with_file(argument: str) -> str:

@@ -10,12 +10,13 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -37,6 +38,7 @@ class _Running:
     job: Job
     process: subprocess.Popen[bytes]
     lock: IO[bytes]
+    place: int  # which of the jobs at the same time it is
     before: float  # seconds of earlier parts
     start: float
 
@@ -51,12 +53,15 @@ class Runner:
         records: where the results of runs are kept.
         num_workers: jobs at the same time.
         console: where progress is shown.
+        gpus: the GPUs, as ``CUDA_VISIBLE_DEVICES`` names them. Jobs at the same time share them, and have one at least;
+            a single job at a time has all of them.
     """
 
-    def __init__(self, records: Records, num_workers: int, console: Console | None = None):
+    def __init__(self, records: Records, num_workers: int, console: Console | None = None, gpus: Sequence[str] = ()):
         self.records = records
         self.num_workers = num_workers
         self.console = console or Console()
+        self.gpus = gpus
         self._threads = max(1, (os.cpu_count() or 1) // num_workers)
 
     def missing(self, wanted: Iterable[Job]) -> list[Job]:
@@ -146,7 +151,7 @@ class Runner:
                 broken.add(job.digest)
             elif len(running) >= self.num_workers or any(need.digest in in_the_way for need in job.needs):
                 still.append(job)
-            elif (started := self._start(job)) is None:
+            elif (started := self._start(job, self._free_place(running))) is None:
                 # Another runner, or a job that has outlived one, is at it.
                 if self._is_done(job):
                     finished()
@@ -156,7 +161,18 @@ class Runner:
                 running.append(started)
         return still
 
-    def _start(self, job: Job) -> _Running | None:
+    def _free_place(self, running: Iterable[_Running]) -> int:
+        return min({*range(self.num_workers)} - {it.place for it in running})
+
+    def _environment(self, place: int) -> dict[str, str]:
+        """A job's share of the cores and GPUs."""
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads)}
+        if self.gpus:
+            share = self.gpus[place :: self.num_workers] or [self.gpus[place % len(self.gpus)]]
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(share)
+        return environment
+
+    def _start(self, job: Job, place: int) -> _Running | None:
         """Start a job; ``None`` where another process has it."""
         job.folder.parent.mkdir(parents=True, exist_ok=True)
         lock = open(job.folder.with_name(f"{job.folder.name}.lock"), "ab+")  # noqa: SIM115 - open as long as the job runs
@@ -170,7 +186,6 @@ class Runner:
             return None
         before = _seconds_before(job, lock)
         _note(lock, {"seconds": before, "start": time.time()})
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads)}
         with open(job.log, "ab") as log:
             log.write((json.dumps(job.command) + "\n").encode())
             log.flush()
@@ -179,11 +194,11 @@ class Runner:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment,
+                env=self._environment(place),
                 pass_fds=[lock.fileno()],  # the lock is held until the process itself has ended
                 start_new_session=True,
             )
-        return _Running(job, process, lock, before, time.perf_counter())
+        return _Running(job, process, lock, place, before, time.perf_counter())
 
     def _finish(self, it: _Running) -> bool:
         """Put a job that has ended on record; whether it ended well."""
@@ -219,6 +234,14 @@ class Runner:
                 os.killpg(it.process.pid, signal.SIGKILL)
                 it.process.wait()
             it.lock.close()
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name for name in named.split(",") if name.strip() not in ("", "-1")]
+    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def _note(lock: IO[bytes], content: dict[str, float]) -> None:

@@ -76,7 +76,7 @@ class Study:
     """A study.
 
     Attributes:
-        name: the name of its file.
+        name: the name of its file, and of its setting, if that is not the usual one.
         title: stands over the table.
         claims: what the paper says, each a sentence.
         reference: the system that the others are compared with.
@@ -109,19 +109,29 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     """Read a study's file.
 
     Args:
-        path: a file; ``includes`` in it lists files beside it that it goes on from, and ``like`` in a step or a system
-            names another one that it is like, but for what it says itself.
-        overrides: ``key.key=value``.
+        path: a file; ``includes`` in it lists files beside it that it goes on from, ``setting`` is one that it can do
+            without when another is given instead, and ``like`` in a step or a system names another one that it is like,
+            but for what it says itself.
+        overrides: ``key.key=value``; ``setting=FILE`` takes the study to other data.
 
     Raises:
         InputError: the file cannot be read, a key is unknown or missing, or a name stands for nothing.
     """
     path = find_config(str(path))
+    where = str(path)
     content = _read(path)
+    usual = content.get("setting")
     for override in overrides:
         content = OmegaConf.merge(content, OmegaConf.from_dotlist([override]))
+    setting = content.pop("setting", None)
+    if setting != usual and usual is None:
+        raise InputError(f"setting={setting}", f"{path.name} has none that could be another", "Leave it out")
+    if setting is not None:
+        beside = path.parent / setting
+        content = OmegaConf.merge(_read(beside if beside.is_file() else find_config(setting)), content)
+    name = path.stem if setting == usual else f"{path.stem}-{Path(setting).stem}"
     values: dict[str, Any] = OmegaConf.to_container(content, resolve=True)  # type: ignore[assignment]
-    where = str(path)
+    values.pop("prefix", None)
     for group in ("steps", "systems"):
         values[group] = _with_likes(values.get(group) or {}, f"{where}: {group}")
     parts = {
@@ -134,7 +144,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
             name: _part(TaskPlan, value, f"{where}: tasks.{name}") for name, value in values.pop("tasks", {}).items()
         },
     }
-    study = _build(Study, {"name": path.stem, **values, **parts}, where)
+    study = _build(Study, {"name": name, **values, **parts}, where)
     _check(study, where)
     return study
 

@@ -57,11 +57,18 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(
-    name: str, dataset: str, corpus: Path, save_dir: Path, updates: int, *overrides: str, launcher: tuple[str, ...] = ()
+    name: str,
+    dataset: str,
+    corpus: Path,
+    save_dir: Path,
+    updates: int,
+    *overrides: str,
+    launcher: tuple[str, ...] = (),
+    folder: str = "baselines",
 ) -> list[dict[str, Any]]:
     """Pre-train so many updates; the lines of the history."""
     arguments = [
-        *launcher, str(BIN / "mmf_run"), f"config=projects/muvla/baselines/{name}.yaml", *SMALL,
+        *launcher, str(BIN / "mmf_run"), f"config=projects/muvla/{folder}/{name}.yaml", *SMALL,
         f"dataset_config.{dataset}.corpus={corpus}", f"dataset_config.{dataset}.held_out_fraction=0.1",
         f"env.save_dir={save_dir}", f"training.max_updates={updates}", *overrides,
     ]  # fmt: skip
@@ -91,6 +98,18 @@ def test_every_system_runs_and_learns_its_losses(name: str, corpus: Path, tmp_pa
     assert losses(validation) == set().union(*turns)
     assert ("muvla_itm_accuracy" in validation) == ("itm" in losses(validation))
     assert OmegaConf.load(tmp_path / "save" / "config.yaml").system == name
+
+
+@pytest.mark.parametrize(
+    ("name", "turns"), [("joint", [{"mlm", "mrc", "mrfr"}]), ("round_robin", [{"mlm"}, {"mrc", "mrfr"}])]
+)
+def test_pre_trainings_of_the_studies_run_too(name: str, turns: list[set[str]], corpus: Path, tmp_path: Path) -> None:
+    lines = run(name, "muvla_cc", corpus, tmp_path / "save", updates=2, folder="studies")
+    assert [losses(line) for line in lines if line["split"] == "train"] == [turns[0], turns[-1]]
+    small = composed(f"../studies/toyworld_{name}")
+    assert small.system == name
+    views = composed(f"../studies/{name}").dataset_config.muvla_cc
+    assert {key: small.dataset_config.muvla_toyworld[key] for key in views} == views
 
 
 def test_a_system_of_the_toy_world_runs(corpus: Path, tmp_path: Path) -> None:

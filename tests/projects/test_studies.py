@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -36,18 +37,19 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("studies")
 
 
-def _run(study: str, work: Path, *options: str) -> Path:
+def _run(study: str, work: Path, *options: str, run_arguments: Sequence[str] = (), name: str | None = None) -> Path:
     """Run a study; its folder of results."""
     arguments = "[" + ",".join(f"'{argument}'" for argument in TINY_WORLD) + "]"
     command = [
         sys.executable, "tools/run_study.py", f"config=projects/muvla/studies/{study}.yaml", f"work={work}",
         "num_workers=2", f"steps.world.arguments={arguments}", "steps.bert.arguments=['words={world}/words.txt',"
         "num_hidden_layers=1,'out={out}']", *options, "--", *SHORT_RUNS,
+        *run_arguments,
     ]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     logs = "".join(path.read_text()[-1500:] for path in work.glob("*/*.log")) if done.returncode else ""
     assert done.returncode == 0, done.stdout + done.stderr + logs
-    return work / "results" / study
+    return work / "results" / (name or study)
 
 
 def _kinds(results: Path) -> list[tuple[str, str, str]]:
@@ -91,6 +93,31 @@ def test_the_main_study_searches_rates_and_compares(work: Path) -> None:
     rates = [f"tasks.{task}.rates=[1e-4]" for task in others]
     _run("main", work, "systems=[base]", "tasks=[vqa2,visual_entailment]", *rates)
     assert {task for kind, _, task in _kinds(results) if kind == "finetune"} == {"nlvr2", *others}
+
+
+def test_a_study_runs_in_the_setting_of_the_paper(work: Path) -> None:
+    """The paper's configurations of pre-training and fine-tuning, with small data and a small BERT in their place."""
+    annotations = [
+        f"'dataset_config.refcoco_plus.{part}.{split}={place}'"
+        for split in ("train", "val", "test")
+        for part, place in (("annotations", f"{{world}}/refcoco_plus/{split}.jsonl"), ("features", "{regions}"))
+    ]
+    corpus = ["config=projects/muvla/corpus/toyworld.yaml", "regions={world}/regions", "sentences={world}/books.txt"]
+    results = _run(
+        "main", work, "setting=projects/muvla/studies/paper.yaml", "systems=[muvla_bc]", "tasks=[refcoco_plus]",
+        "steps.world.command=make_toyworld.py", "steps.regions.command=import_regions.py",
+        "steps.regions.arguments=['source={world}/regions_tasks','out={out}']",
+        f"steps.bc.arguments=[{','.join(repr(it) for it in (*corpus, 'out={out}'))}]",
+        f"tasks.refcoco_plus.arguments=[{','.join(annotations)}]",
+        "steps.bert.command=make_small_bert.py",
+        "systems.muvla_bc.arguments=['dataset_config.{dataset}.held_out_fraction=0.1']",
+        run_arguments=["model_config.muvla.trunk.pretrained={bert}", "training.max_epochs=null"],
+        name="main-paper",
+    )  # fmt: skip
+    assert _kinds(results) == [("finetune", "muvla_bc", "refcoco_plus"), ("pretrain", "muvla_bc", "")]
+    assert "μ-VLA BC" in (results / "table.md").read_text()
+    (record,) = (json.loads(it) for it in (results / "runs.jsonl").read_text().splitlines() if '"finetune"' in it)
+    assert record["rate"] == 2e-4, "the published one, without a search"
 
 
 def test_every_study_runs_and_makes_only_what_is_new(work: Path) -> None:

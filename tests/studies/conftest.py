@@ -11,7 +11,7 @@ from mmf_muvla.studies.study import Step, Study, System, TaskPlan
 
 WRITE = '''
 """Waits, counts its runs beside its output, and fails where it is told to."""
-import pathlib, sys, time
+import os, pathlib, sys, time
 options = dict(argument.split("=", 1) for argument in sys.argv[1:])
 out = pathlib.Path(options["out"])
 time.sleep(float(options.get("seconds", 0)))
@@ -22,6 +22,7 @@ if options.get("fail") and not pathlib.Path(options["fail"]).exists():
     sys.exit("told to fail")
 out.mkdir(exist_ok=True)
 (out / "made.txt").write_text(options.get("text", ""))
+(out / "gpus.txt").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "none"))
 '''
 
 

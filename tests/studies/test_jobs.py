@@ -41,6 +41,25 @@ def test_commands_name_the_folders_of_what_they_need(jobs: Jobs, tmp_path: Path)
     assert run.folder.is_relative_to(tmp_path / "work" / "finetune")
 
 
+def test_arguments_name_the_data_set_of_the_pre_training(study: Study, tmp_path: Path, tools: Path) -> None:
+    (tmp_path / "other.yaml").write_text("datasets: first\n", encoding="utf-8")
+    (tmp_path / "inner.yaml").write_text("includes: [other.yaml]\ndatasets: inner\n", encoding="utf-8")
+    asks = replace(study, pretrain=("dataset_config.{dataset}.corpus={corpus}",))
+    with pytest.raises(InputError, match=r"pretrain.yaml.*names no data set"):
+        Jobs(asks, tmp_path / "work", tools).pretraining("one", 0)
+    for text, dataset in (
+        ("datasets: own\n", "own"),
+        ("includes: [inner.yaml]\n", "inner"),
+        ("includes: [other.yaml, inner.yaml]\n", "inner"),
+        ("includes: [inner.yaml, other.yaml]\n", "first"),
+    ):
+        (tmp_path / "pretrain.yaml").write_text(text, encoding="utf-8")
+        jobs = Jobs(asks, tmp_path / "work", tools)
+        job = jobs.pretraining("one", 0)
+        assert job is not None
+        assert job.command[-1] == f"dataset_config.{dataset}.corpus={jobs.step('corpus_one').folder}"
+
+
 def test_a_search_never_sees_the_test_split_and_has_a_seed_of_its_own(jobs: Jobs, study: Study) -> None:
     search = jobs.search("one", "nlvr2", 2e-4)
     assert {"run_type=train_val", f"training.seed={study.search_seed}"} <= set(search.command)

@@ -20,7 +20,7 @@ from rich.console import Console
 from mmf_muvla.errors import MuvlaError
 from mmf_muvla.studies.jobs import Job, Jobs
 from mmf_muvla.studies.records import Records
-from mmf_muvla.studies.runner import Runner
+from mmf_muvla.studies.runner import Runner, visible_gpus
 from mmf_muvla.studies.study import Step, Study
 
 
@@ -61,6 +61,44 @@ def test_needs_run_first_and_nothing_runs_twice(jobs: Jobs, tmp_path: Path) -> N
         _runner(tmp_path).run(wanted, "test")
     assert [_runs(jobs.step(name)) for name in ("world", "corpus_one", "corpus_two")] == [1, 1, 1]
     assert (jobs.step("corpus_two").folder / "made.txt").read_text() == "two"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "num_workers", "shares"),
+    [
+        ("0123", 1, {"0,1,2,3"}),
+        ("0123", 2, {"0,2", "1,3"}),
+        ("0123", 4, {"0", "1", "2", "3"}),
+        ("0", 2, {"0"}),
+        ("", 2, {"none"}),
+    ],
+)
+def test_jobs_at_the_same_time_share_the_gpus(
+    study: Study,
+    tmp_path: Path,
+    tools: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    gpus: str,
+    num_workers: int,
+    shares: set[str],
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    steps = {f"step_{number}": Step("write.py", ("out={out}", f"text={number}", "seconds=0.3")) for number in range(4)}
+    jobs = _jobs_with(study, tmp_path, tools, **steps)
+    wanted = [jobs.step(name) for name in steps]
+    Runner(Records(tmp_path / "runs.jsonl"), num_workers, Console(file=io.StringIO()), list(gpus)).run(wanted, "test")
+    assert {(job.folder / "gpus.txt").read_text() for job in wanted} == shares
+
+
+def test_gpus_are_those_that_the_environment_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-abc")
+    assert visible_gpus() == ["2", "GPU-abc"]
+    for nothing in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nothing)
+        assert visible_gpus() == []
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert visible_gpus() == ["0", "1"]
 
 
 def test_after_a_failure_the_rest_is_done_and_a_new_start_goes_on(study: Study, tmp_path: Path, tools: Path) -> None:

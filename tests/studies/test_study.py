@@ -8,6 +8,7 @@ import pytest
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.paths import resource_path
+from mmf_muvla.studies.jobs import Jobs
 from mmf_muvla.studies.study import Step, read_study
 
 SMALL = """
@@ -53,6 +54,23 @@ def test_included_files_come_first_and_the_command_line_last(tmp_path: Path) -> 
     assert study.tasks["nlvr2"].rates == (0.001, 0.002)
 
 
+def test_a_study_can_be_taken_to_another_setting(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    here = _write(tmp_path, SMALL + "prefix: small_\n", "here.yaml")
+    text = SMALL.replace("[1.0e-4]", "[3.0e-4]") + "prefix: ''\n"
+    there = _write(tmp_path / "elsewhere", text, "there.yaml")
+    study = 'setting: here.yaml\nsystems: {c: {pretrain: "${prefix}c.yaml", corpus: world}}\n'
+    path = _write(tmp_path, study, "mine.yaml")
+    usual = read_study(path)
+    assert (usual.name, usual.systems["c"].pretrain, usual.tasks["nlvr2"].rates) == ("mine", "small_c.yaml", (1e-4,))
+    other = read_study(path, [f"setting={there}"])
+    assert (other.name, other.systems["c"].pretrain, other.tasks["nlvr2"].rates) == ("mine-there", "c.yaml", (3e-4,))
+    with pytest.raises(InputError, match=r"here.yaml has none that could be another"):
+        read_study(here, [f"setting={there}"])
+    with pytest.raises(InputError, match="no such file"):
+        read_study(path, ["setting=nowhere.yaml"])
+
+
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
@@ -95,6 +113,26 @@ def test_every_study_of_the_project_can_be_read(name: str) -> None:
     for system in study.systems.values():
         if system.pretrain is not None:
             assert Path(resource_path(system.pretrain)).is_file()
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_of_the_paper_has_the_setting_of_the_paper_too(name: str, tmp_path: Path) -> None:
+    file = f"projects/muvla/studies/{name}.yaml"
+    here, there = read_study(file), read_study(file, ["setting=projects/muvla/studies/paper.yaml"])
+    assert there.name == f"{name}-paper"
+    assert list(here.systems) == list(there.systems) and list(here.tasks) == list(there.tasks)
+    assert {step for step in here.steps if here.steps[step].command == "build_corpus.py"} == set(there.steps)
+    jobs = Jobs(there, tmp_path, tmp_path)
+    for system, plan in there.systems.items():
+        job = jobs.pretraining(system, 0)
+        if job is not None:
+            small = here.systems[system].pretrain
+            assert small is not None and plan.pretrain == small.replace("toyworld_", "")
+            assert "toyworld" not in " ".join(job.command)
+            (corpus,) = job.needs
+            assert [it for it in job.command if it.endswith(f".corpus={corpus.folder}")]
+        for task in there.tasks:
+            assert "toyworld" not in " ".join(jobs.finetuning(system, task, 0, 1e-4).command)
 
 
 def test_the_main_study_has_all_nine_systems() -> None:
