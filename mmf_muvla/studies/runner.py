@@ -204,21 +204,22 @@ class Runner:
         """Put a job that has ended on record; whether it ended well."""
         seconds = it.before + time.perf_counter() - it.start
         job = it.job
-        if it.process.returncode != 0:
-            it.lock.close()
-            self.console.print(f"[red]failed[/red] {job.kind} {job.name}, status {it.process.returncode}: {job.log}")
-            return False
-        _note(it.lock, {})  # were it run again, it would count from nought
-        it.lock.close()
-        if job.kind != "step":
-            try:
-                self.records.add(record_of(job, round(seconds, 1)))
-            except MuvlaError as error:
-                self.console.print(f"[red]failed[/red] {error}")
+        with it.lock:  # until it is marked as done: another runner would start it
+            if it.process.returncode != 0:
+                self.console.print(
+                    f"[red]failed[/red] {job.kind} {job.name}, status {it.process.returncode}: {job.log}"
+                )
                 return False
-            _remove(job.folder, (*_REMOVED_AFTERWARDS, *(() if job.kind == "pretrain" else (WEIGHTS,))))
-        job.folder.mkdir(exist_ok=True)
-        write_json(job.folder / _DONE, {"command": list(job.command), "seconds": round(seconds, 1)})
+            _note(it.lock, {})  # were it run again, it would count from nought
+            if job.kind != "step":
+                try:
+                    self.records.add(record_of(job, round(seconds, 1)))
+                except MuvlaError as error:
+                    self.console.print(f"[red]failed[/red] {error}")
+                    return False
+                _remove(job.folder, (*_REMOVED_AFTERWARDS, *(() if job.kind == "pretrain" else (WEIGHTS,))))
+            job.folder.mkdir(exist_ok=True)
+            write_json(job.folder / _DONE, {"command": list(job.command), "seconds": round(seconds, 1)})
         if not self.console.is_terminal:
             self.console.print(f"{job.kind} {job.name}: {seconds:.0f} s", highlight=False)
         return True

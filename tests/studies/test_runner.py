@@ -145,6 +145,24 @@ def test_a_stopped_runner_ends_its_jobs(number: int, study: Study, tmp_path: Pat
     assert _runs(slow) == 0
 
 
+def test_a_job_is_locked_until_it_is_marked_as_done(
+    jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = jobs.step("world")
+    marked = []
+
+    def mark(path: Path, content: dict[str, object]) -> None:
+        with open(job.folder.with_name(f"{job.folder.name}.lock"), "rb") as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        marked.append(path.name)
+
+    monkeypatch.setattr("mmf_muvla.studies.runner.write_json", mark)
+    _runner(tmp_path).run([job], "test")
+    assert marked == ["done.json"]
+    with open(job.folder.with_name(f"{job.folder.name}.lock"), "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def test_what_another_study_has_run_is_put_on_record(jobs: Jobs, tmp_path: Path) -> None:
     run = jobs.finetuning("base", "nlvr2", 0, 1e-4)
     run.folder.mkdir(parents=True)
