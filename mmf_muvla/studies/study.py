@@ -186,7 +186,7 @@ def _with_likes(group: Mapping[str, Any], where: str) -> dict[str, Any]:
 
     for name in group:
         fill(name, ())
-    return {name: entry for name, entry in filled.items() if not name.startswith(TEMPLATE)}
+    return {name: filled[name] for name in group if not name.startswith(TEMPLATE)}
 
 
 def _part(kind: type[PartT], value: Any, where: str) -> PartT:

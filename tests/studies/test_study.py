@@ -46,6 +46,11 @@ def test_what_is_like_another_says_only_what_differs(tmp_path: Path) -> None:
     )
 
 
+def test_systems_stay_in_the_order_of_the_file(tmp_path: Path) -> None:
+    text = SMALL + "  z: {like: b}\n  y: {like: x}\n  x: {label: X}\n"
+    assert list(read_study(_write(tmp_path, text)).systems) == ["a", "b", "z", "y", "x"]
+
+
 def test_included_files_come_first_and_the_command_line_last(tmp_path: Path) -> None:
     _write(tmp_path, SMALL, "base.yaml")
     path = _write(tmp_path, "includes: [base.yaml]\ntitle: Mine\nsystems: {c: {label: C}}\n")
