@@ -63,6 +63,7 @@ STUDIES = {
     "text_source": (["captions", "other_captions"], 2),
     "joint_vs_round_robin": (["joint", "round_robin"], 2),
     "alignment_ratio": (["r40"], 1),
+    "alignment_ratio_matching": (["r40"], 1),
     "num_retrieved": (["k1"], 1),
     "ablation": (["all", "start", "no_weight", "rp_is", "rt"], 4),
     "conditions": (["base"], 0),

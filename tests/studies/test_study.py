@@ -107,7 +107,7 @@ def test_a_missing_file_and_a_missing_include_are_named(tmp_path: Path) -> None:
 STUDIES = ("main", "joint_vs_round_robin", "alignment_ratio", "ablation", "num_retrieved", "text_source")
 
 
-OWN_STUDIES = ("conditions", "pretraining_schedule")
+OWN_STUDIES = ("alignment_ratio_matching", "conditions", "pretraining_schedule")
 
 
 @pytest.mark.parametrize("name", [*STUDIES, *OWN_STUDIES])
