@@ -92,6 +92,11 @@ class ProgressRecord:
 class _Bar(tqdm):
     record: ProgressRecord | None = None
 
+    @classmethod
+    def get_lock(cls) -> Any:
+        """The lock of all bars. A subclass that is the first to ask would get one of its own."""
+        return tqdm.get_lock()
+
     def update(self, n: float | None = 1) -> bool | None:
         shown = super().update(n)
         if self.record:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,17 @@ import pytest
 
 from mmf_muvla.corpus import progress
 from mmf_muvla.corpus.progress import PROGRESS_FILE, ProgressRecord, progress_bar
+
+
+def test_bars_have_the_lock_of_all_bars_even_if_they_are_the_first() -> None:
+    """Whoever sets the lock of ``tqdm``, in a child of a fork for one, sets theirs."""
+    script = (
+        "import threading; from tqdm import tqdm; from mmf_muvla.corpus.progress import progress_bar\n"
+        "progress_bar(1, 'first', 'step').close()\n"
+        "lock = threading.RLock(); tqdm.set_lock(lock)\n"
+        "bar = progress_bar(1, 'second', 'step'); assert bar.get_lock() is lock and bar._lock is lock; bar.close()"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 @pytest.fixture
