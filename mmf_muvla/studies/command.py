@@ -52,12 +52,13 @@ def study_command(arguments: Sequence[str], tools: Path) -> None:
     jobs = Jobs(study, Path(options["work"]).absolute(), tools, tuple(run_arguments))
     records = Records(out / RECORDS, map(Path, as_list(options["records"])))
     console = Console()
-    runner = Runner(records, _num_workers(options, study), console, visible_gpus())
+    starts_jobs = options["dry_run"] != "true" and options["report_only"] != "true"
+    runner = Runner(records, _num_workers(options, study), console, visible_gpus() if starts_jobs else ())
     searches = [job for name in names for job in _searches(study, jobs, name)]
     if options["dry_run"] == "true":
         _show_plan(console, study, jobs, runner, searches, names, seeds)
         return
-    if options["report_only"] != "true":
+    if starts_jobs:
         runner.run(searches, "learning rates")
         runner.run(_finetunings(study, jobs, records, names, seeds), study.name)
 
