@@ -109,9 +109,9 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     """Read a study's file.
 
     Args:
-        path: a file; ``includes`` in it lists files beside it that it goes on from, ``setting`` is one that it can do
-            without when another is given instead, and ``like`` in a step or a system names another one that it is like,
-            but for what it says itself.
+        path: a file; ``includes`` in it lists files beside it that it goes on from, ``setting`` names one that another
+            may stand in for, and ``like`` in a step or a system names another one that it is like, but for what it
+            says itself.
         overrides: ``key.key=value``; ``setting=FILE`` takes the study to other data.
 
     Raises:
@@ -124,12 +124,14 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     for override in overrides:
         content = OmegaConf.merge(content, OmegaConf.from_dotlist([override]))
     setting = content.pop("setting", None)
-    if setting != usual and usual is None:
-        raise InputError(f"setting={setting}", f"{path.name} has none that could be another", "Leave it out")
+    name = path.stem
+    if setting != usual:
+        if usual is None:
+            raise InputError(f"setting={setting}", f"{path.name} has none that could be another", "Leave it out")
+        name = f"{path.stem}-{Path(setting).stem}"
     if setting is not None:
         beside = path.parent / setting
         content = OmegaConf.merge(_read(beside if beside.is_file() else find_config(setting)), content)
-    name = path.stem if setting == usual else f"{path.stem}-{Path(setting).stem}"
     values: dict[str, Any] = OmegaConf.to_container(content, resolve=True)  # type: ignore[assignment]
     values.pop("prefix", None)
     for group in ("steps", "systems"):
