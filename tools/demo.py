@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> None:
         ],
     )  # fmt: skip
     for regions in (task_regions, heldout_regions):
-        steps.run(regions.name, [*tool("import_regions.py"), f"source={world / regions.name}", f"out={regions}"])
+        steps.run(regions.name, [*tool("import_regions.py"), f"regions={world / regions.name}", f"out={regions}"])
     steps.run(
         "pretrain",
         mmf_run(

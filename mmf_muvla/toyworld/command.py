@@ -8,13 +8,23 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmf_muvla.cli import parse_options
-from mmf_muvla.errors import InputError
-from mmf_muvla.toyworld.config import ToyWorldConfig
-from mmf_muvla.toyworld.detector import DetectorConfig
+from mmf_muvla.options.kinds import Flag, Name
+from mmf_muvla.options.reading import read_options
+from mmf_muvla.toyworld.config import ToyWorldConfig, WorldOptions
 from mmf_muvla.toyworld.world import generate
 
-_TRUTHS = {"true": True, "false": False}
+
+@dataclasses.dataclass(frozen=True)
+class MakeOptions(WorldOptions):
+    """The options of the command: those of the world, and
+
+    Attributes:
+        out: the folder of the world.
+        overwrite: replace a world with other settings.
+    """
+
+    out: Name = "data/toyworld"
+    overwrite: Flag = False
 
 
 def make_toyworld(arguments: Sequence[str]) -> None:
@@ -24,44 +34,11 @@ def make_toyworld(arguments: Sequence[str]) -> None:
         InputError: an option cannot be used, or the output folder is something else.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    defaults = {"out": "data/toyworld", "overwrite": "false", **_flat(dataclasses.asdict(ToyWorldConfig()))}
-    options = parse_options(arguments, defaults)
-    if options["overwrite"] not in _TRUTHS:
-        raise InputError(f"overwrite={options['overwrite']}", "neither true nor false", "Write true or false")
+    options = read_options(MakeOptions, arguments)
+    settings = {entry.name: getattr(options, entry.name) for entry in dataclasses.fields(WorldOptions)}
     start = time.perf_counter()
-    manifest = generate(options["out"], config_from_options(options), _TRUTHS[options["overwrite"]])
-    print(_summary(options["out"], manifest, time.perf_counter() - start))
-
-
-def config_from_options(options: Mapping[str, str]) -> ToyWorldConfig:
-    """Read the settings out of ``{"scenes": "2400", "detector.missed": "0.05", …}``.
-
-    Raises:
-        InputError: a value is not a number of its option's kind, or not a usable one.
-    """
-    detector = DetectorConfig(
-        **{f.name: _number(f"detector.{f.name}", options, f.default) for f in dataclasses.fields(DetectorConfig)}
-    )
-    fields = [f for f in dataclasses.fields(ToyWorldConfig) if f.name != "detector"]
-    world = {f.name: _number(f.name, options, f.default) for f in fields}
-    return ToyWorldConfig(**world, detector=detector)
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as ``{"detector.missed": "0.05"}``."""
-    flat: dict[str, str] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: str(value)}
-    return flat
-
-
-def _number(name: str, options: Mapping[str, str], default: Any) -> Any:
-    kind = type(default)
-    try:
-        return kind(options[name])
-    except ValueError:
-        what = "a whole number" if kind is int else "a number"
-        raise InputError(f"{name}={options[name]}", f"is not {what}", f"The default is {default}") from None
+    manifest = generate(options.out, ToyWorldConfig(**settings), options.overwrite)
+    print(_summary(options.out, manifest, time.perf_counter() - start))
 
 
 def _summary(out: str, manifest: Mapping[str, Any], seconds: float) -> str:

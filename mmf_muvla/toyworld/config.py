@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Annotated
+
+from pydantic import Field
 
 from mmf_muvla.errors import InputError
+from mmf_muvla.options.checking import check
+from mmf_muvla.options.kinds import Options, Share, Whole
 from mmf_muvla.toyworld.comparisons import PAIRS_PER_SET
 from mmf_muvla.toyworld.detector import DetectorConfig
 from mmf_muvla.toyworld.entailment import EXAMPLES_PER_ROUND
@@ -13,20 +17,17 @@ from mmf_muvla.toyworld.scenes import MAX_OBJECTS
 
 SPLITS = ("train", "val", "test")
 
-_LEAST_NUMBERS = {
-    ("task", "scenes"): 1,
-    ("vqa", "questions"): 1,
-    ("entailment", "examples"): EXAMPLES_PER_ROUND,
-    ("refcoco", "expressions"): MAX_OBJECTS,
-    ("nlvr2", "sentences"): 2,
-    ("nlvr2", "examples"): PAIRS_PER_SET * 2,
-}
-"""What every split has a number of, with the least that can be made."""
+Things = Annotated[Whole, Field(ge=1, le=900_000)]
+Examples = Annotated[Whole, Field(ge=EXAMPLES_PER_ROUND, le=900_000)]
+Expressions = Annotated[Whole, Field(ge=MAX_OBJECTS, le=900_000)]
+Sentences = Annotated[Whole, Field(ge=2, le=900_000, multiple_of=2)]
+Comparisons = Annotated[Whole, Field(ge=2 * PAIRS_PER_SET, le=900_000)]
+Chance = Annotated[Whole, Field(ge=0, le=2**31 - 1)]
 
 
 @dataclass(frozen=True)
-class ToyWorldConfig:
-    """Settings of a world. Equal settings make equal bytes.
+class WorldOptions(Options):
+    """The options of a world.
 
     Attributes:
         seed: of everything but the detector's network, which is always the same.
@@ -54,36 +55,45 @@ class ToyWorldConfig:
         detector: how good the simulated detector is.
     """
 
-    seed: int = 0
-    scenes: int = 6000
-    true_captions: int = 2
-    captions: int = 6000
-    books: int = 6000
-    heldout_scenes: int = 300
-    heldout_captions: int = 2
-    task_train_scenes: int = 240
-    task_val_scenes: int = 150
-    task_test_scenes: int = 280
-    vqa_train_questions: int = 1800
-    vqa_val_questions: int = 700
-    vqa_test_questions: int = 1300
-    entailment_train_examples: int = 2700
-    entailment_val_examples: int = 600
-    entailment_test_examples: int = 1200
-    refcoco_train_expressions: int = 1200
-    refcoco_val_expressions: int = 500
-    refcoco_test_expressions: int = 1000
-    nlvr2_train_examples: int = 2160
-    nlvr2_val_examples: int = 600
-    nlvr2_test_examples: int = 1200
-    nlvr2_train_sentences: int = 18
-    nlvr2_val_sentences: int = 6
-    nlvr2_test_sentences: int = 6
-    pictures: int = 60
-    colour_habit: float = 0.5
-    crowd_probability: float = 0.4
-    stray_probability: float = 0.75
+    seed: Chance = 0
+    scenes: Things = 6000
+    true_captions: Things = 2
+    captions: Things = 6000
+    books: Things = 6000
+    heldout_scenes: Things = 300
+    heldout_captions: Things = 2
+    task_train_scenes: Things = 240
+    task_val_scenes: Things = 150
+    task_test_scenes: Things = 280
+    vqa_train_questions: Things = 1800
+    vqa_val_questions: Things = 700
+    vqa_test_questions: Things = 1300
+    entailment_train_examples: Examples = 2700
+    entailment_val_examples: Examples = 600
+    entailment_test_examples: Examples = 1200
+    refcoco_train_expressions: Expressions = 1200
+    refcoco_val_expressions: Expressions = 500
+    refcoco_test_expressions: Expressions = 1000
+    nlvr2_train_examples: Comparisons = 2160
+    nlvr2_val_examples: Comparisons = 600
+    nlvr2_test_examples: Comparisons = 1200
+    nlvr2_train_sentences: Sentences = 18
+    nlvr2_val_sentences: Sentences = 6
+    nlvr2_test_sentences: Sentences = 6
+    pictures: Chance = 60
+    colour_habit: Share = 0.5
+    crowd_probability: Share = 0.4
+    stray_probability: Share = 0.75
     detector: DetectorConfig = field(default_factory=DetectorConfig)
+
+
+@dataclass(frozen=True)
+class ToyWorldConfig(WorldOptions):
+    """Settings of a world, checked. Equal settings make equal bytes.
+
+    Raises:
+        InputError: one of them cannot be used.
+    """
 
     def of_split(self, task: str, things: str, split: str) -> int:
         """The number of a task's things in one split: ``("vqa", "questions", "val")``."""
@@ -96,30 +106,9 @@ class ToyWorldConfig:
         return min(1.0, 2 * self.crowd_probability)
 
     def __post_init__(self) -> None:
-        for name in ("scenes", "true_captions", "captions", "books", "heldout_scenes", "heldout_captions"):
-            _check(name, getattr(self, name), 1, 900_000)
-        for name in ("seed", "pictures"):
-            _check(name, getattr(self, name), 0, 2**31 - 1)
-        for (task, things), least in _LEAST_NUMBERS.items():
-            for split in SPLITS:
-                _check(f"{task}_{split}_{things}", self.of_split(task, things, split), least, 900_000)
+        check(WorldOptions, asdict(self), lambda _: "")
         for split in SPLITS:
-            if (sentences := self.of_split("nlvr2", "sentences", split)) % 2:
-                raise InputError(f"nlvr2_{split}_sentences={sentences}", "not an even number", "Give an even number")
-            if (examples := self.of_split("nlvr2", "examples", split)) < PAIRS_PER_SET * sentences:
+            sentences, examples = (self.of_split("nlvr2", things, split) for things in ("sentences", "examples"))
+            if examples < PAIRS_PER_SET * sentences:
                 remedy = f"Give {PAIRS_PER_SET * sentences} or more, or a smaller nlvr2_{split}_sentences"
                 raise InputError(f"nlvr2_{split}_examples={examples}", "less than one set of pairs has", remedy)
-        for name in ("colour_habit", "crowd_probability", "stray_probability"):
-            _check(name, getattr(self, name), 0.0, 1.0)
-        for name in ("missed", "doubled", "misnamed", "attributes"):
-            _check(f"detector.{name}", getattr(self.detector, name), 0.0, 1.0)
-        for name in ("box_jitter", "surroundings", "viewpoint", "feature_noise"):
-            _check(f"detector.{name}", getattr(self.detector, name), 0.0, 100.0)
-
-
-def _check(name: str, value: Any, least: float, most: float) -> None:
-    """Raise InputError unless ``value`` is a number of the limits' type between them."""
-    kinds = (int,) if isinstance(least, int) else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
-        what = "a whole number" if isinstance(least, int) else "a number"
-        raise InputError(f"{name}={value}", "not a usable value", f"Give {what} from {least} to {most}")

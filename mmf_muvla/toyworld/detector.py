@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from mmf_muvla.options.kinds import Number, Options, Share
 from mmf_muvla.toyworld.scenes import Box, Scene, SceneObject
 from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, SIZE_WORDS, THEMES
 
@@ -33,10 +36,11 @@ _BLOCK = 2048
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
+Strength = Annotated[Number, Field(ge=0, le=100)]
 
 
 @dataclass(frozen=True)
-class DetectorConfig:
+class DetectorConfig(Options):
     """How good the detector is. Probabilities are per object.
 
     Attributes:
@@ -51,14 +55,14 @@ class DetectorConfig:
         feature_noise: standard deviation of the noise that joins before the last rectifier.
     """
 
-    missed: float = 0.05
-    doubled: float = 0.06
-    misnamed: float = 0.10
-    attributes: float = 0.125
-    box_jitter: float = 0.03
-    surroundings: float = 0.7
-    viewpoint: float = 2.3
-    feature_noise: float = 0.4
+    missed: Share = 0.05
+    doubled: Share = 0.06
+    misnamed: Share = 0.10
+    attributes: Share = 0.125
+    box_jitter: Strength = 0.03
+    surroundings: Strength = 0.7
+    viewpoint: Strength = 2.3
+    feature_noise: Strength = 0.4
 
 
 @dataclass(frozen=True)

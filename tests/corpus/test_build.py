@@ -322,7 +322,7 @@ def test_tools_say_what_is_wrong_without_a_trace(
 ) -> None:
     for tool, arguments, message in (
         ("build_corpus.py", ["config=absent.yaml"], "error: config=absent.yaml: no such file"),
-        ("import_regions.py", ["source=absent", f"out={tmp_path / 'o'}"], "error: absent: no such folder"),
+        ("import_regions.py", ["regions=absent", f"out={tmp_path / 'o'}"], "error: absent: no such folder"),
         ("show_retrieval.py", ["corpus=absent"], "error: absent: is not a whole corpus"),
     ):
         output = run_tool(repository, offline_environment, tool, *arguments)
@@ -336,7 +336,7 @@ def test_tools_say_what_is_wrong_without_a_trace(
 
 def test_import_of_regions_alone(world: Any, built_corpus: Path, tmp_path: Path, capsys: Any) -> None:
     out = tmp_path / "deep" / "store"
-    arguments = [f"source={world.folder / 'regions'}", f"out={out}", "region_options.feature_dim=8"]
+    arguments = [f"regions={world.folder / 'regions'}", f"out={out}", "region_options.feature_dim=8"]
     import_command(arguments)
     assert "images 60" in capsys.readouterr().out
     assert RegionStore(out).content == RegionStore(built_corpus / "regions.lmdb").content
@@ -344,11 +344,11 @@ def test_import_of_regions_alone(world: Any, built_corpus: Path, tmp_path: Path,
 
 
 def test_retrieval_can_be_looked_at(built_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    show_command([f"corpus={built_corpus}", "n=4"])
+    show_command([f"corpus={built_corpus}", "num_images=4"])
     output = capsys.readouterr().out
     assert output.count("image 50") == 4
     assert output.count("A red ") >= 12
-    show_command([f"corpus={built_corpus}", "n=4"])
+    show_command([f"corpus={built_corpus}", "num_images=4"])
     assert capsys.readouterr().out == output
-    show_command([f"corpus={built_corpus}", "n=4", "seed=1"])
+    show_command([f"corpus={built_corpus}", "num_images=4", "seed=1"])
     assert capsys.readouterr().out != output

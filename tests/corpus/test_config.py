@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from mmf_muvla.corpus.config import BuildConfig, ImportConfig, as_paths, load_config
+from mmf_muvla.corpus.config import BuildConfig, ImportConfig, ShowConfig, as_paths, load_config
 from mmf_muvla.errors import InputError
 
 NEEDED = ["out=o", "regions=r", "sentences=s"]
@@ -109,10 +109,16 @@ def test_paths() -> None:
 
 
 def test_import_has_options_of_its_own() -> None:
-    config = load_config(ImportConfig, ["source=a", "out=b", "region_options.max_regions=36"])
-    assert (config.source, config.region_options.max_regions) == ("a", 36)
+    config = load_config(ImportConfig, ["regions=a", "out=b", "region_options.max_regions=36"])
+    assert (config.regions, config.region_options.max_regions) == ("a", 36)
     with pytest.raises(InputError, match="unknown key 'retrieval'"):
-        load_config(ImportConfig, ["source=a", "out=b", "retrieval.k=3"])
+        load_config(ImportConfig, ["regions=a", "out=b", "retrieval.k=3"])
+
+
+def test_words_of_former_days_are_understood(caplog: pytest.LogCaptureFixture) -> None:
+    assert load_config(ImportConfig, ["source=[a,b]", "out=o"]).regions == ["a", "b"]
+    assert load_config(ShowConfig, ["corpus=c", "n=3"]).num_images == 3
+    assert caplog.messages == ["source= is called regions= today", "n= is called num_images= today"]
 
 
 @pytest.mark.parametrize(

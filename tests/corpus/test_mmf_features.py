@@ -195,7 +195,7 @@ def test_changes_of_a_folder_are_noticed(tmp_path: Path, labels: Path) -> None:
 def test_the_command(tmp_path: Path, labels: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_mmf_folder(tmp_path / "mmf", [MmfImage("a"), MmfImage("b", info={"num_boxes": 9})])
     import_command(
-        [f"source={folder}", f"out={tmp_path / 'out' / 'store'}", f"region_options.label_map={labels}",
+        [f"regions={folder}", f"out={tmp_path / 'out' / 'store'}", f"region_options.label_map={labels}",
          f"region_options.feature_dim={FEATURE_DIM}", "max_skipped_fraction=0.5", "num_workers=1"]
     )  # fmt: skip
     assert "images 1, regions 3, skipped 1" in capsys.readouterr().out

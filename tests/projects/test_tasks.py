@@ -58,7 +58,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "nlvr2_train_sentences=6",
     )  # fmt: skip
     for name in ("tasks", "nlvr2"):
-        call(sys.executable, "tools/import_regions.py", f"source={folder}/regions_{name}", f"out={folder}/store_{name}")
+        call(
+            sys.executable, "tools/import_regions.py", f"regions={folder}/regions_{name}", f"out={folder}/store_{name}"
+        )
     for task in METRICS:
         if task == "vqa2":
             # The first entry describes the file.

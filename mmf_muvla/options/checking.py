@@ -1,0 +1,221 @@
+"""Puts configurations to the test, and says of the first mistake where it stands, what is wrong, and what would do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from mmf_muvla.errors import InputError
+from mmf_muvla.options.schema import Key, entries, general, keys_of
+
+T = TypeVar("T")
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
+_RANGES = ("greater_than_equal", "greater_than", "less_than_equal", "less_than", "finite_number")
+
+
+def check(
+    schema: type[T], content: Mapping[str, Any], source: Callable[[str], str], prefix: str = "", missing: str = ""
+) -> T:
+    """The options of a configuration, each of its kind and in its range.
+
+    Args:
+        schema: a dataclass that derives from :class:`~mmf_muvla.options.kinds.Options`.
+        content: plain Python.
+        source: says where the value of a key comes from: a file, the command line.
+        prefix: what stands before the keys of this schema, with a period at the end.
+        missing: what to say of a key that is not there; empty: ``KEY not given``.
+
+    Raises:
+        InputError: a key is unknown or missing, or its value cannot be used.
+    """
+    try:
+        adapter: TypeAdapter[T] = _adapter(schema)  # type: ignore[arg-type]
+        checked = adapter.validate_python(content)
+        return checked
+    except ValidationError as error:
+        raise explain(schema, error.errors(include_url=False), source, prefix, missing) from None
+
+
+@cache
+def _adapter(schema: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(schema)
+
+
+def explain(
+    schema: type, mistakes: Sequence[ErrorDetails], source: Callable[[str], str], prefix: str = "", missing: str = ""
+) -> InputError:
+    """The first of pydantic's findings as an error; unknown keys first, as they explain others."""
+    known = keys_of(schema)
+    mistake = next((it for it in mistakes if it["type"] in _UNKNOWN), mistakes[0])
+    name = _name(mistake["loc"], known, mistake["type"] in _UNKNOWN)
+    where = source(prefix + name)
+    if mistake["type"] in _UNKNOWN:
+        return unknown_key(where, prefix + name, [prefix + key for key in known])
+    if mistake["type"] == "missing":
+        absent = [_name(it["loc"], known, True) for it in mistakes if it["type"] == "missing"]
+        problem = missing or f"{', '.join(prefix + it for it in absent)} not given"
+        return InputError(where, problem, f"Add {prefix}{absent[0]}=… to the command or the file")
+    key = known.get(general(name), Key(name))
+    value = mistake["input"]
+    if mistake["type"] in ("dataclass_type", "dataclass_exact_type"):
+        return not_a_group(where, prefix + name, value, [prefix + it for it in known])
+    problem, remedy = _complaint(mistake, key)
+    at = f"{prefix}{name}={shown(value)}"
+    return InputError(f"{where}: {at}" if where else at, problem, remedy)
+
+
+def shown(value: Any) -> str:
+    """A value as it is written on a command line, cut where it is long."""
+    text = "null" if value is None else str(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
+
+
+def _complaint(mistake: ErrorDetails, key: Key) -> tuple[str, str]:
+    """What is wrong with a value, and what would do."""
+    kind, context = mistake["type"], mistake.get("ctx", {})
+    if kind == "misfit":
+        return context["problem"], context["remedy"]
+    if kind == "literal_error":
+        choices = context["expected"].replace(" or ", ", ").replace("'", "")
+        near = difflib.get_close_matches(str(mistake["input"]), choices.split(", "), n=1)
+        return "unknown value", f"Use one of {choices}" + (f"; did you mean {near[0]}?" if near else "")
+    if kind in _RANGES:
+        return _range(key), f"Give {_wanted(key)}"
+    if kind.startswith("int"):
+        return "is not a whole number", f"Give {_wanted(key)}"
+    if kind.startswith("float"):
+        return "is not a number", f"Give {_wanted(key)}"
+    if kind.startswith("bool"):
+        return "is neither true nor false", "Write true or false"
+    if kind == "multiple_of":
+        of = context["multiple_of"]
+        return ("not an even number", "Give an even number") if of == 2 else (f"not a multiple of {of}", "Give one")
+    if kind == "string_too_short":
+        return "is empty", "Name something, or leave the option out"
+    if kind.startswith("string"):
+        return "is not a text", "Write a text; put it into quotes where YAML takes it for something else"
+    if kind.startswith(("list", "tuple")):
+        return "is not a list", "Write a list: [a,b]"
+    if kind.startswith(("dict", "mapping")):
+        return "is not a group of keys and values", "Write {key: value}"
+    return mistake["msg"], "Correct the value"
+
+
+def _range(key: Key) -> str:
+    low, high = key.bounds
+    if low is not None and high is not None and not key.above and high < 2**53:
+        return f"must be between {low:g} and {high:g}"
+    if low is not None:
+        return f"must be more than {low:g}" if key.above else f"must be at least {low:g}"
+    return "must be a number, and a finite one"
+
+
+def _wanted(key: Key) -> str:
+    what = "a whole number" if key.whole else "a number"
+    low, high = key.bounds
+    if low is None:
+        return what
+    first, last = (bound if key.whole or bound is None else float(bound) for bound in (low, high))
+    if key.above:
+        return f"{what} above {first}" + (f", up to {last}" if last is not None else "")
+    return f"{what} from {first}" + (f" to {last}" if last is not None and last < 2**53 else "")
+
+
+def _name(loc: tuple[int | str, ...], known: Mapping[str, Key], whole: bool) -> str:
+    """Where pydantic found something, as a dotted name; without what it adds where a value may be of several kinds."""
+    name = ""
+    for part in loc:
+        longer = f"{name}[{part}]" if isinstance(part, int) else f"{name}.{part}" if name else str(part)
+        parent = known.get(general(name))
+        if general(longer) not in known and not (whole and (parent is None or parent.is_group)):
+            break
+        name = longer
+    return name
+
+
+def check_keys(
+    content: Mapping[str, Any], known: Mapping[str, Key], where: str, is_known: Callable[[str], bool] = lambda _: False
+) -> None:
+    """Refuse keys that are unknown, and values where there should be groups.
+
+    Args:
+        content: plain Python.
+        known: all keys, see :func:`~mmf_muvla.options.schema.keys_of`.
+        where: the file, or the command line.
+        is_known: of a key that is none of them whether it is known all the same.
+
+    Raises:
+        InputError: the first of them.
+    """
+    for name, value in entries(content):
+        check_key(name, value, known, where, is_known)
+
+
+def check_key(
+    name: str, value: Any, known: Mapping[str, Key], where: str, is_known: Callable[[str], bool] = lambda _: False
+) -> None:
+    """As :func:`check_keys`, of one key."""
+    key = known.get(general(name))
+    if key is None:
+        if not is_known(name) and not _stands_below_anything(name, known):
+            raise unknown_key(where, name, known)
+    elif key.is_group and not isinstance(value, Mapping) and not (value is None and key.may_be_null):
+        raise not_a_group(where, name, value, known)
+
+
+def _stands_below_anything(name: str, known: Mapping[str, Key]) -> bool:
+    """Whether a key that encloses it lets anything stand below, or is no group and will be found wrong as a value."""
+    parts = general(name).replace("[]", ".[]").split(".")
+    for count in range(1, len(parts)):
+        key = known.get(".".join(parts[:count]).replace(".[]", "[]"))
+        if key is not None and not key.is_group and f"{key.name}[]" not in known:
+            return True
+    return False
+
+
+def unknown_key(where: str, name: str, known: Collection[str]) -> InputError:
+    """The error of a key that does not exist, with the nearest right ones."""
+    return InputError(where, f"unknown key '{name}'", suggest(name, known))
+
+
+def not_a_group(where: str, name: str, value: Any, known: Collection[str]) -> InputError:
+    """The error of a value where further keys belong."""
+    below = [key for key in known if key.startswith(f"{general(name)}.") or key.startswith(f"{name}.")]
+    return InputError(
+        where, f"'{name}' is a group of options, not a value ({shown(value)})", f"Set one of {', '.join(below[:12])}"
+    )
+
+
+def suggest(name: str, known: Collection[str]) -> str:
+    """The nearest right keys, as a question; where none is near, those there are at the top."""
+    last = name.rpartition(".")[2]
+    # A key that was put into the wrong group is a near match as well.
+    near = [key for key in known if key.rpartition(".")[2] == last][:3]
+    near += [key for key in difflib.get_close_matches(name, known, n=3) if key not in near]
+    if near:
+        return f"Did you mean {' or '.join(near)}?"
+    return f"Known keys: {', '.join(key for key in known if '.' not in key and '[' not in key)}"
+
+
+def check_name(where: str, option: str, name: str, known: Collection[str]) -> None:
+    """Refuse the name of something that there is not.
+
+    Raises:
+        InputError: with the nearest right name.
+    """
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        raise InputError(
+            f"{where}: {option}={shown(name)}", "there is none of that name", f"{hint}There are {_some(known)}"
+        )
+
+
+def _some(known: Collection[str]) -> str:
+    listed = sorted(known)
+    return ", ".join(listed[:20]) + (f" and {len(listed) - 20} more" if len(listed) > 20 else "")
