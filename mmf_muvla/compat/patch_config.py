@@ -6,12 +6,19 @@ import inspect
 import os
 import sys
 import warnings
+from ast import literal_eval
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import yaml
+
+from mmf_muvla.compat.patch_options import written_options
 from mmf_muvla.compat.registration import patches
 from mmf_muvla.errors import InputError
+from mmf_muvla.options.checking import not_a_group, unknown_key
+from mmf_muvla.options.schema import entries
 from mmf_muvla.paths import resource_path
 
 _OWN_DEFAULTS = str(Path(__file__).with_name("defaults.yaml"))
@@ -70,13 +77,17 @@ def missing_options(module: ModuleType) -> None:
     Symptom: ``ConfigAttributeError: Missing key config``: since omegaconf 2.1 a missing key is an error, not None.
     Can go when MMF reads them with ``get``.
     """
+    from omegaconf import OmegaConf
+
     build_opt_list = module.Configuration._build_opt_list
 
     def build_opt_list_with_none(self: Any, opts: list[str] | None) -> Any:
-        options = build_opt_list(self, opts or [])
+        options = build_opt_list(self, [f"{key}={value}" for key, value in written_options(opts)])
         for name in ("config", "model", "dataset", "datasets"):
             if name not in options:
                 options[name] = None
+            elif OmegaConf.is_list(options[name]):  # MMF wants "a,b"
+                options[name] = ",".join(map(str, options[name]))
         return options
 
     module.Configuration._build_opt_list = build_opt_list_with_none
@@ -162,31 +173,72 @@ def override_values(module: ModuleType) -> None:
     """configuration.py:376 (``opt.split("=")``) and 431; main decodes the same way.
 
     Symptom: a value that contains ``=`` ends in ``ValueError: too many values to unpack``, and ``true``, ``false`` and
-    ``null`` stay strings: ``checkpoint.resume=true`` does nothing, ``training.tensorboard=false`` switches it on.
-    Can go when MMF splits once and reads values as YAML does.
+    ``null`` stay strings: ``checkpoint.resume=true`` does nothing, ``training.tensorboard=false`` switches it on;
+    so does ``[a,b]``; and ``group=null`` is passed over. Can go when MMF splits once and reads values as YAML does.
     """
-    words = {"true": True, "false": False, "null": None}
-    owner: Any = module if hasattr(module, "_decode_value") else module.Configuration
-    decode_value = owner._decode_value
+    in_class = hasattr(module.Configuration, "_merge_with_dotlist")  # rc10; main has functions
+    owner: Any = module.Configuration if in_class else module
+    merge = owner._merge_with_dotlist
+    owner._decode_value = (lambda self, value: decoded(value)) if in_class else decoded
 
-    def decode_yaml_words(*arguments: Any) -> Any:  # (value) in main, (self, value) in rc10
-        value = arguments[-1]
-        return words[value] if isinstance(value, str) and value in words else decode_value(*arguments)
+    def merge_options(*arguments: Any, **kwargs: Any) -> Any:  # (config, opts) in main, (self, config, opts) in rc10
+        *first, config, options = arguments[: 3 if in_class else 2]
+        if kwargs.get("skip_missing"):  # main looks for options of its defaults first
+            return merge(*arguments, **kwargs)
+        written = written_options(options)
+        for key, value in written:
+            _merge_option(lambda config, option: merge(*first, config, [option], **kwargs), config, key, value, written)
+        return config
 
-    owner._decode_value = decode_yaml_words
+    owner._merge_with_dotlist = merge_options
 
-    if hasattr(module.Configuration, "_merge_with_dotlist"):
-        merge = module.Configuration._merge_with_dotlist
 
-        def merge_split_options(self: Any, config: Any, opts: list[str] | None) -> Any:
-            if opts and "=" in opts[0]:
-                for opt in opts:
-                    if "=" not in opt:
-                        raise InputError(f"option '{opt}'", "has no value", "Write it as name=value")
-                opts = [part for opt in opts for part in opt.split("=", maxsplit=1)]
-            return merge(self, config, opts)
+def decoded(text: Any) -> Any:
+    """A value of MMF's command line, as Python and YAML have it."""
+    if not isinstance(text, str):
+        return text
+    words = {"true": True, "false": False, "null": None, "None": None}
+    if text in words:
+        return words[text]
+    try:
+        return literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        pass
+    if text[:1] + text[-1:] in ("[]", "{}"):
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError:
+            pass
+    return text
 
-        module.Configuration._merge_with_dotlist = merge_split_options
+
+def _merge_option(
+    merge: Callable[[Any, str], Any], config: Any, key: str, text: str, written: Sequence[tuple[str, str]]
+) -> None:
+    """One option of the command line. MMF leaves a group as it is, whatever it is to be."""
+    from omegaconf import DictConfig, OmegaConf, open_dict
+
+    value = decoded(text)
+    if key in ("dataset", "datasets") and isinstance(value, list):  # MMF wants "a,b"
+        text = ",".join(map(str, value))
+    try:
+        present = OmegaConf.select(config, key)
+    except Exception:
+        present = None
+    if isinstance(present, DictConfig):
+        if value is not None and not isinstance(value, dict):
+            raise not_a_group("command line", key, value, [name for name, _ in entries(OmegaConf.to_container(config))])
+        OmegaConf.update(config, key, value, merge=value is not None, force_add=True)
+        return
+    try:
+        merge(config, f"{key}={text}")
+    except AttributeError:
+        if "muvla" not in (config.get("model"), dict(written).get("model")):
+            known = [name for name, _ in entries(OmegaConf.to_container(config))]
+            raise unknown_key("command line", key, known) from None
+        # It is known: all that was written has been checked.
+        with open_dict(config):
+            OmegaConf.update(config, key, value, force_add=True)
 
 
 @patches(_CONFIGURATION)

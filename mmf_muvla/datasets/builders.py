@@ -18,6 +18,8 @@ from mmf_muvla.datasets.pretraining import PretrainingDataset
 from mmf_muvla.datasets.refcoco_plus import RefCOCOPlusDataset
 from mmf_muvla.datasets.visual_entailment import VisualEntailmentDataset
 from mmf_muvla.datasets.vqa2 import VQA2Dataset
+from mmf_muvla.options.data import VQA2, Pretraining, Task
+from mmf_muvla.options.kinds import Options
 from mmf_muvla.paths import resource_path
 
 
@@ -42,6 +44,8 @@ class Builder(BaseDatasetBuilder):
 
 class PretrainingBuilder(Builder):
     """Builder of a pre-training corpus."""
+
+    options_schema = Pretraining
 
     def load(self, config: Any, dataset_type: str = "train", *args: Any, **kwargs: Any) -> Dataset[Any]:
         seed = registry.get("config").training.seed
@@ -74,6 +78,7 @@ class ToyWorldBuilder(PretrainingBuilder):
 class TaskBuilder(Builder):
     """Builder of a task; a split without annotations is no split."""
 
+    options_schema: ClassVar[type[Options]] = Task
     dataset_class: ClassVar[type[TaskDataset[Any]]]
 
     def load(self, config: Any, dataset_type: str = "train", *args: Any, **kwargs: Any) -> Dataset[Any] | None:
@@ -90,6 +95,7 @@ class VQA2Builder(TaskBuilder):
     """VQA 2.0 in MMF's stock annotation format."""
 
     name = "vqa2"
+    options_schema = VQA2
     dataset_class = VQA2Dataset
 
 

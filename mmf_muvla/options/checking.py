@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -34,16 +34,19 @@ def check(
         InputError: a key is unknown or missing, or its value cannot be used.
     """
     try:
-        adapter: TypeAdapter[T] = _adapter(schema)  # type: ignore[arg-type]
-        checked = adapter.validate_python(content)
-        return checked
+        return adapter_of(schema).validate_python(content)
     except ValidationError as error:
         raise explain(schema, error.errors(include_url=False), source, prefix, missing) from None
 
 
+def adapter_of(schema: Any) -> TypeAdapter[Any]:
+    """Pydantic's validator of a schema, made once."""
+    return _adapter_of(schema)
+
+
 @cache
-def _adapter(schema: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(schema)
+def _adapter_of(schema: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(cast(type, schema))
 
 
 def explain(
@@ -120,10 +123,10 @@ def _wanted(key: Key) -> str:
     low, high = key.bounds
     if low is None:
         return what
-    first, last = (bound if key.whole or bound is None else float(bound) for bound in (low, high))
-    if key.above:
-        return f"{what} above {first}" + (f", up to {last}" if last is not None else "")
-    return f"{what} from {first}" + (f" to {last}" if last is not None and last < 2**53 else "")
+    if high is None or high >= 2**53:
+        return f"{what} above {low:g}" if key.above else f"{what} from {low:g}"
+    first, last = (bound if key.whole else float(bound) for bound in (low, high))
+    return f"{what} above {first}, up to {last}" if key.above else f"{what} from {first} to {last}"
 
 
 def _name(loc: tuple[int | str, ...], known: Mapping[str, Key], whole: bool) -> str:
@@ -169,12 +172,12 @@ def check_key(
 
 
 def _stands_below_anything(name: str, known: Mapping[str, Key]) -> bool:
-    """Whether a key that encloses it lets anything stand below, or is no group and will be found wrong as a value."""
+    """Whether the nearest key around it lets anything stand below, or is no group: then its value is what is wrong."""
     parts = general(name).replace("[]", ".[]").split(".")
-    for count in range(1, len(parts)):
+    for count in range(len(parts) - 1, 0, -1):
         key = known.get(".".join(parts[:count]).replace(".[]", "[]"))
-        if key is not None and not key.is_group and f"{key.name}[]" not in known:
-            return True
+        if key is not None:
+            return not key.is_group and f"{key.name}[]" not in known
     return False
 
 
@@ -193,16 +196,18 @@ def not_a_group(where: str, name: str, value: Any, known: Collection[str]) -> In
 
 def suggest(name: str, known: Collection[str]) -> str:
     """The nearest right keys, as a question; where none is near, those there are at the top."""
-    last = name.rpartition(".")[2]
+    group, _, last = name.rpartition(".")
     # A key that was put into the wrong group is a near match as well.
     near = [key for key in known if key.rpartition(".")[2] == last][:3]
-    near += [key for key in difflib.get_close_matches(name, known, n=3) if key not in near]
+    beside = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == general(group)}
+    near += [f"{group}.{key}" if group else key for key in difflib.get_close_matches(last, beside, n=1)]
+    near = near or difflib.get_close_matches(name, known, n=3)
     if near:
         return f"Did you mean {' or '.join(near)}?"
     return f"Known keys: {', '.join(key for key in known if '.' not in key and '[' not in key)}"
 
 
-def check_name(where: str, option: str, name: str, known: Collection[str]) -> None:
+def check_name(where: str, option: str, name: str, known: Collection[str], kind: str) -> None:
     """Refuse the name of something that there is not.
 
     Raises:
@@ -212,7 +217,7 @@ def check_name(where: str, option: str, name: str, known: Collection[str]) -> No
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"Did you mean {near[0]}? " if near else ""
         raise InputError(
-            f"{where}: {option}={shown(name)}", "there is none of that name", f"{hint}There are {_some(known)}"
+            f"{where}: {option}={shown(name)}", f"there is no such {kind}", f"{hint}There are {_some(known)}"
         )
 
 

@@ -63,7 +63,7 @@ def misfit(problem: str, remedy: str) -> PydanticCustomError:
     return PydanticCustomError("misfit", "{problem}", {"problem": problem, "remedy": remedy})
 
 
-def _kind(accepts: Callable[[Any], Any], problem: str, remedy: str) -> PlainValidator:
+def kind(accepts: Callable[[Any], Any], problem: str, remedy: str) -> PlainValidator:
     """A kind of its own: ``accepts`` gives the value as it is used, or raises ValueError or TypeError."""
 
     def validate(value: Any) -> Any:
@@ -119,12 +119,12 @@ def _column(value: Any) -> Any:
 
 NO_COLUMN = ("is no column", "Give a number from 0 for a tsv, a name for jsonl and parquet")
 
-Column = Annotated[Any, _kind(_column, *NO_COLUMN)]
-Paths = Annotated[Any, _kind(_paths, "is neither a path nor a list of paths", "Give at least one path")]
-Workers = Annotated[Any, _kind(_workers, "is no number of processes", "Give a whole number from 1, or auto")]
+Column = Annotated[Any, kind(_column, *NO_COLUMN)]
+Paths = Annotated[Any, kind(_paths, "is neither a path nor a list of paths", "Give at least one path")]
+Workers = Annotated[Any, kind(_workers, "is no number of processes", "Give a whole number from 1, or auto")]
 Names = Annotated[
-    list[str], _kind(names, "is no list of names", "Write them in brackets, with commas between them: [a,b]")
+    list[str], kind(names, "is no list of names", "Write them in brackets, with commas between them: [a,b]")
 ]
 WholeNumbers = Annotated[
-    list[int], _kind(_whole_numbers, "is no list of whole numbers", "Write them in brackets: [0,1,2]")
+    list[int], kind(_whole_numbers, "is no list of whole numbers", "Write them in brackets: [0,1,2]")
 ]

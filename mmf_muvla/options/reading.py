@@ -33,7 +33,7 @@ def read_options(schema: type[T], arguments: Sequence[str], former: Mapping[str,
     Raises:
         InputError: the file does not exist or is not YAML, a key is unknown or missing, or a value does not fit.
     """
-    known = keys_of(schema)  # type: ignore[arg-type]
+    known = keys_of(schema)
     path, overrides = _split_arguments(arguments, "config" not in known)
     overrides = [_renamed(override, former or {}) for override in overrides]
     layers: list[tuple[str, DictConfig]] = [(str(path), read_yaml(path))] if path else []
@@ -46,7 +46,8 @@ def read_options(schema: type[T], arguments: Sequence[str], former: Mapping[str,
         raise InputError(str(path), str(error).splitlines()[0], "Correct the value") from error
     where = str(path) if path else COMMAND_LINE
     content = _plain(merged, where, resolve=True)
-    return check(schema, content, source_of(where, [override.partition("=")[0] for override in overrides]))
+    checked: T = check(schema, content, source_of(where, [override.partition("=")[0] for override in overrides]))
+    return checked
 
 
 def source_of(where: str, overridden: Sequence[str]) -> Callable[[str], str]:

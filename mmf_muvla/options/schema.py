@@ -6,7 +6,7 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any
@@ -43,9 +43,13 @@ def general(name: str) -> str:
     return _INDEX.sub("[]", name)
 
 
-@cache
 def keys_of(schema: Any) -> Mapping[str, Key]:
     """All keys of a schema by name, groups before what they contain."""
+    return _keys_of(schema)
+
+
+@cache
+def _keys_of(schema: Hashable) -> Mapping[str, Key]:
     return {key.name: key for key in _keys(schema, "")}
 
 

@@ -52,7 +52,7 @@ def test_install_is_done_once() -> None:
 
 def test_module_run_as_script_refuses_an_absent_config_by_name(run: Run) -> None:
     result = run("-m", "mmf_cli.run", "config=projects/muvla/typo.yaml")
-    assert result.returncode == 1
+    assert result.returncode == 2
     last_line = result.stderr.strip().splitlines()[-1]
-    assert "InputError: config=projects/muvla/typo.yaml: no such file" in last_line
+    assert "error: config=projects/muvla/typo.yaml: no such file" in last_line and "Traceback" not in result.stderr
     assert "Give the path of a YAML file" in last_line

@@ -197,7 +197,7 @@ def test_bf16_and_what_saves_memory_and_time_run_and_learn(corpus: Path, tmp_pat
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("training.precision=fp8", "training.precision=fp8: unknown. Choose one of fp32, bf16, fp16, auto"),
+        ("training.precision=fp8", "training.precision=fp8: unknown value. Use one of fp32, bf16, fp16, auto"),
         ("dataset_config.muvla_cc.corpus=/no/such/corpus", "/no/such/corpus: is not a whole corpus"),
         ("training.batch_size=5000", "the data set has"),
         ("training.early_stop.criteria=muvla_cc/accuracy", "the validation gives no such value"),

@@ -1,0 +1,101 @@
+"""``dataset_config.NAME``. What each option means says ``configs/datasets/NAME/defaults.yaml``.
+
+A data set that somebody else registers with MMF brings its own schema as the attribute ``options_schema`` of its
+builder: a dataclass that derives from :class:`~mmf_muvla.options.kinds.Options`. Without one its options are not
+checked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, get_args
+
+from mmf_muvla.options.kinds import Count, Flag, Name, Options, Share, kind, names
+
+Objective = Literal[
+    "region_tag",
+    "region_phrase",
+    "image_sentence",
+    "text_only",
+    "region_only",
+    "masked_pair",
+    "masked_text",
+    "masked_regions",
+]
+
+
+def _objectives(value: Any) -> list[str]:
+    chosen = names(value)
+    if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(get_args(Objective)):
+        raise ValueError
+    return chosen
+
+
+Objectives = Annotated[
+    Any, kind(_objectives, "is not a choice of views", f"Choose at least one of {', '.join(get_args(Objective))}")
+]
+
+
+@dataclass
+class Masking(Options):
+    """``masking``."""
+
+    token_rate: Share = 0.15
+    region_rate: Share = 0.15
+    itm_token_rate: Share | None = None
+    phrase_rate: Share = 0.15
+    at_least_one: Flag = True
+    whole_tags: Flag = True
+    mask_token_share: Share = 0.8
+    random_token_share: Share = 0.1
+    hide_region_share: Share = 0.9
+
+
+@dataclass
+class Pretraining(Options):
+    """``muvla_cc``, ``muvla_bookcorpus``, ``muvla_toyworld``."""
+
+    corpus: Name = "data/corpus"
+    tokenizer: Name = "bert-base-uncased"
+    objectives: Objectives = field(default_factory=lambda: ["region_tag", "region_phrase", "image_sentence"])
+    schedule: Literal["joint", "alternate"] = "joint"
+    tag_positions: Literal["box", "bert"] = "box"
+    max_text_tokens: Count = 60
+    max_tag_tokens: Count = 120
+    held_out_fraction: Share = 0.001
+    masking: Masking = field(default_factory=Masking)
+
+
+@dataclass
+class Splits(Options):
+    """A file or folder for each split; ``null``: there is none."""
+
+    train: Name | None = None
+    val: Name | None = None
+    test: Name | None = None
+
+
+@dataclass
+class Task(Options):
+    """``nlvr2``, ``visual_entailment``, ``refcoco_plus``."""
+
+    annotations: Splits = field(default_factory=Splits)
+    features: Splits = field(default_factory=Splits)
+    tokenizer: Name = "bert-base-uncased"
+    feature_dim: Count | None = None
+    max_text_tokens: Count = 60
+    missing_images: Literal["error", "skip"] = "error"
+
+
+@dataclass
+class VQA2(Task):
+    """``vqa2``."""
+
+    answers: Name = "data/vqa2/answers_vqa.txt"
+
+
+DATASETS: dict[str, type[Options]] = {
+    **{name: Pretraining for name in ("muvla_cc", "muvla_bookcorpus", "muvla_toyworld")},
+    **{name: Task for name in ("nlvr2", "visual_entailment", "refcoco_plus")},
+    "vqa2": VQA2,
+}

@@ -1,0 +1,107 @@
+"""``model_config.muvla``. What each option means says ``configs/models/muvla/defaults.yaml``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from mmf_muvla.options.kinds import Count, CountOrNone, Flag, Name, Number, Options, Share
+
+
+@dataclass
+class Trunk(Options):
+    """``trunk``: the encoder."""
+
+    pretrained: Name = "bert-base-uncased"
+    random_init: Flag = False
+    feature_dim: Count = 2048
+    num_hidden_layers: Count | None = None
+    hidden_size: Count | None = None
+    num_attention_heads: Count | None = None
+    intermediate_size: Count | None = None
+    hidden_dropout_prob: Share | None = None
+    attention_probs_dropout_prob: Share | None = None
+    vocab_size: Count | None = None
+    max_position_embeddings: Count | None = None
+    type_vocab_size: Annotated[int, Field(ge=2)] | None = None
+    layer_norm_eps: Annotated[Number, Field(gt=0)] | None = None
+    streams: Literal[1, 2] = 1
+    region_layers: Count | None = None
+    co_layers: Count | None = None
+    activation_checkpointing: Flag = False
+    compile: Flag = False
+
+
+@dataclass
+class RegionInit(Options):
+    """``region_init``: how the projection of region features starts."""
+
+    corpus: Name
+    max_regions: Count
+    ridge: Annotated[Number, Field(ge=0)]
+    sharpness: Annotated[Number, Field(ge=0)] | None = None
+
+
+@dataclass
+class Curriculum(Options):
+    """``curriculum``."""
+
+    warmup_epochs: CountOrNone = 1
+
+
+@dataclass
+class Loss(Options):
+    """An entry of ``losses``."""
+
+    type: Name
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class PretrainingLoss(Options):
+    """``params`` of the losses of the pre-training."""
+
+    weight: Annotated[Number, Field(ge=0)] = 1.0
+
+
+@dataclass
+class TaskLoss(Options):
+    """``params`` of the losses of the tasks: there are none."""
+
+
+LOSSES: dict[str, type[Options]] = {
+    **{f"muvla_{name}": PretrainingLoss for name in ("mlm", "mrc", "mrc_kl", "mrfr", "p_mrtc", "itm")},
+    **{f"muvla_{name}": TaskLoss for name in ("answer_bce", "cross_entropy", "grounding")},
+}
+
+
+@dataclass
+class Muvla(Options):
+    """``model_config.muvla``."""
+
+    task: Literal["pretraining", "classification", "image_pair", "grounding"] = "pretraining"
+    trunk: Trunk = field(default_factory=Trunk)
+    region_init: RegionInit | None = None
+    itm_pooling: Literal["cls", "mean"] = "cls"
+    num_object_classes: Count | None = None
+    num_labels: Count | None = None
+    classifier_dropout: Share = 0.1
+    classifier_pooling: Literal["cls", "mean"] = "cls"
+    curriculum: Curriculum = field(default_factory=Curriculum)
+    losses: list[Loss] = field(default_factory=list)
+    # MMF writes it there.
+    model: Name | None = None
+
+
+def with_types(losses: Any) -> Any:
+    """Losses that are names alone, as groups."""
+    return [{"type": it} if isinstance(it, str) else it for it in losses] if isinstance(losses, list) else losses
+
+
+def of_type(known: Mapping[str, type[Options]], part: Any) -> type[Options] | None:
+    """The schema of the options of an optimizer, a scheduler or a loss; ``None`` where it is not known."""
+    name = part.get("type") if isinstance(part, Mapping) else None
+    return known.get(name) if isinstance(name, str) else None
