@@ -14,11 +14,7 @@ upper     the one with true pairs (aligned_vlp)
 import sys
 
 from mmf_muvla.corpus.commands import run_command
-from mmf_muvla.errors import MuvlaError
 from mmf_muvla.studies.conditions import conditions_command
 
 if __name__ == "__main__":
-    try:
-        sys.exit(run_command(conditions_command, __doc__))
-    except MuvlaError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(run_command(conditions_command, __doc__))

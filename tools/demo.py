@@ -15,13 +15,29 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from mmf_muvla.cli import parse_options
-from mmf_muvla.errors import InputError, MuvlaError
+from pydantic import Field
+
+from mmf_muvla.corpus.commands import run_command
+from mmf_muvla.errors import MuvlaError
+from mmf_muvla.options.kinds import Flag, Name, Options, Whole
+from mmf_muvla.options.reading import read_options
 from mmf_muvla.paths import resource_path
 
-OPTIONS = {"out": "outputs/demo", "seed": "0", "fast": "false"}
+
+@dataclass
+class DemoOptions(Options):
+    """Where everything goes, what it starts from, and whether it is tiny."""
+
+    out: Name = "outputs/demo"
+    seed: Annotated[Whole, Field(ge=0, le=2**31 - 2)] = 0
+    fast: Flag = False
+
+
 FAST_WORLD = [
     "scenes=120", "captions=300", "books=50", "heldout_scenes=20", "pictures=60",
     *(f"task_{split}_scenes=60" for split in ("train", "val", "test")),
@@ -61,10 +77,9 @@ class Steps:
         print(f"[{name}] done in {self.seconds[name]:.0f} s", flush=True)
 
 
-def main(arguments: list[str]) -> None:
-    options = parse_options(arguments, OPTIONS)
-    out, seed = Path(options["out"]), int(options["seed"])
-    fast = options["fast"] == "true"
+def main(arguments: Sequence[str]) -> None:
+    options = read_options(DemoOptions, arguments)
+    out, seed, fast = Path(options.out), options.seed, options.fast
     world_options = FAST_WORLD if fast else []
     tools = Path(__file__).parent
     world, corpus, bert = out / "toyworld", out / "corpus", out / "bert"
@@ -118,7 +133,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (InputError, MuvlaError) as error:
-        sys.exit(f"error: {error}")
+    sys.exit(run_command(main, __doc__, needs_arguments=False))

@@ -10,14 +10,8 @@ overwrite=true. Equal settings make equal files.
 
 import sys
 
-from mmf_muvla.errors import InputError
+from mmf_muvla.corpus.commands import run_command
 from mmf_muvla.toyworld.command import make_toyworld
 
 if __name__ == "__main__":
-    if any(argument in ("-h", "--help", "help") for argument in sys.argv[1:]):
-        print(__doc__)
-        sys.exit(0)
-    try:
-        make_toyworld(sys.argv[1:])
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(run_command(make_toyworld, __doc__, needs_arguments=False))

@@ -27,13 +27,7 @@ from functools import partial
 from pathlib import Path
 
 from mmf_muvla.corpus.commands import run_command
-from mmf_muvla.errors import MuvlaError
 from mmf_muvla.studies.command import study_command
 
 if __name__ == "__main__":
-    try:
-        sys.exit(run_command(partial(study_command, tools=Path(__file__).parent.absolute()), __doc__))
-    except MuvlaError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt as stop:
-        sys.exit(f"stopped by {str(stop) or 'the keyboard'}; what is finished is kept, and the same command goes on")
+    sys.exit(run_command(partial(study_command, tools=Path(__file__).parent.absolute()), __doc__))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -15,8 +15,9 @@ from mmf_muvla.annotations.refcoco_plus import convert_refcoco_plus
 from mmf_muvla.annotations.snli_ve import convert_snli_ve
 from mmf_muvla.annotations.vqa2 import build_vocabulary, convert_vqa2
 from mmf_muvla.annotations.vqa_answers import MIN_OCCURRENCES
-from mmf_muvla.cli import parse_options
 from mmf_muvla.errors import InputError
+from mmf_muvla.options import kinds
+from mmf_muvla.options.reading import read_options
 
 VOCABULARY_FILE = "answers_vqa.txt"
 
@@ -25,17 +26,29 @@ _VQA2_SUBSETS = {"train2014": "train", "val2014": "val", "test2015": "test", "te
 _NLVR2_FILES = {"train.json": "train", "dev.json": "val", "test1.json": "test", "test2.json": "test2"}
 _SNLI_VE_FILES = {"snli_ve_train.jsonl": "train", "snli_ve_dev.jsonl": "val", "snli_ve_test.jsonl": "test"}
 _REFCOCO_FILES = ("refs(unc).p", "instances.json")
-_DEFAULTS = {
-    "task": "",
-    "source": "",
-    "out": "",
-    "image_ids": "",
-    "unknown_images": "keep",
-    "unlabelled": "",
-    "on_bad_record": "error",
-    "image_key": "{name}",
-    "min_occurrences": str(MIN_OCCURRENCES),
-}
+
+
+@dataclass
+class ConvertOptions(kinds.Options):
+    """The options of the command.
+
+    Attributes:
+        task: the benchmark.
+        source: the folder with the published files.
+        out: the folder of the converted ones.
+        image_ids: a region store, or a text file with a key a line.
+        unknown_images, unlabelled, on_bad_record, image_key, min_occurrences: as in :class:`Options`.
+    """
+
+    task: kinds.Text | None = None
+    source: kinds.Text | None = None
+    out: kinds.Text | None = None
+    image_ids: kinds.Name | None = None
+    unknown_images: kinds.Text = "keep"
+    unlabelled: kinds.Text | None = None
+    on_bad_record: kinds.Text = "error"
+    image_key: kinds.Text = "{name}"
+    min_occurrences: kinds.Count = MIN_OCCURRENCES
 
 
 def convert_command(arguments: Sequence[str]) -> None:
@@ -44,17 +57,18 @@ def convert_command(arguments: Sequence[str]) -> None:
     Raises:
         InputError: an option or a file cannot be used.
     """
-    values = parse_options(arguments, _DEFAULTS)
+    values = read_options(ConvertOptions, arguments)
     for name in ("task", "source", "out"):
-        if not values[name]:
+        if not getattr(values, name):
             raise InputError(f"{name}=", "is not given", f"Add {name}=… to the command")
-    if values["task"] not in _TASKS:
-        raise InputError(f"task={values['task']}", "unknown task", f"Use one of {', '.join(_TASKS)}")
-    source = Path(values["source"]).expanduser()
+    assert values.task is not None and values.source is not None and values.out is not None
+    if values.task not in _TASKS:
+        raise InputError(f"task={values.task}", "unknown task", f"Use one of {', '.join(_TASKS)}")
+    source = Path(values.source).expanduser()
     if not source.is_dir():
         raise InputError(f"source={source}", "no such folder", "Name the folder with the published files")
-    out = Path(values["out"]).expanduser()
-    Console().print(_table(str(out), _TASKS[values["task"]](source, out, _options(values))))
+    out = Path(values.out).expanduser()
+    Console().print(_table(str(out), _TASKS[values.task](source, out, _options(values))))
 
 
 def _convert_vqa2(source: Path, out: Path, options: Options) -> Mapping[str, Counts]:
@@ -122,18 +136,18 @@ def _require(found: Collection[object], source: Path, names: Sequence[str]) -> N
         raise InputError(f"source={source}", f"has {missing}", "Put the published files there")
 
 
-def _options(values: Mapping[str, str]) -> Options:
+def _options(values: ConvertOptions) -> Options:
     return Options(
-        image_ids=_read_image_ids(values["image_ids"]),
-        unknown_images=values["unknown_images"],
-        unlabelled=values["unlabelled"] or None,
-        on_bad_record=values["on_bad_record"],
-        image_key=values["image_key"],
-        min_occurrences=_whole_number(values["min_occurrences"]),
+        image_ids=_read_image_ids(values.image_ids),
+        unknown_images=values.unknown_images,
+        unlabelled=values.unlabelled or None,
+        on_bad_record=values.on_bad_record,
+        image_key=values.image_key,
+        min_occurrences=values.min_occurrences,
     )
 
 
-def _read_image_ids(path: str) -> frozenset[str] | None:
+def _read_image_ids(path: str | None) -> frozenset[str] | None:
     """The keys of a region store, or the lines of a text file."""
     if not path:
         return None
@@ -143,12 +157,6 @@ def _read_image_ids(path: str) -> frozenset[str] | None:
     from mmf_muvla.corpus.region_store import RegionStore
 
     return frozenset(RegionStore(Path(path).expanduser()).ids)
-
-
-def _whole_number(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"min_occurrences={text}", "is not a whole number from 1", f"The default is {MIN_OCCURRENCES}")
-    return int(text)
 
 
 def _table(title: str, counts: Mapping[str, Counts]) -> Table:

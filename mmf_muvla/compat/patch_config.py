@@ -187,7 +187,7 @@ def override_values(module: ModuleType) -> None:
             return merge(*arguments, **kwargs)
         written = written_options(options)
         for key, value in written:
-            _merge_option(lambda config, option: merge(*first, config, [option], **kwargs), config, key, value, written)
+            _merge_option(lambda config, option: merge(*first, config, option, **kwargs), config, key, value, written)
         return config
 
     owner._merge_with_dotlist = merge_options
@@ -213,7 +213,7 @@ def decoded(text: Any) -> Any:
 
 
 def _merge_option(
-    merge: Callable[[Any, str], Any], config: Any, key: str, text: str, written: Sequence[tuple[str, str]]
+    merge: Callable[[Any, list[str]], Any], config: Any, key: str, text: str, written: Sequence[tuple[str, str]]
 ) -> None:
     """One option of the command line. MMF leaves a group as it is, whatever it is to be."""
     from omegaconf import DictConfig, OmegaConf, open_dict
@@ -231,7 +231,7 @@ def _merge_option(
         OmegaConf.update(config, key, value, merge=value is not None, force_add=True)
         return
     try:
-        merge(config, f"{key}={text}")
+        merge(config, [key, text])
     except AttributeError:
         if "muvla" not in (config.get("model"), dict(written).get("model")):
             known = [name for name, _ in entries(OmegaConf.to_container(config))]

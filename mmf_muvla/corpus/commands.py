@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,17 +13,23 @@ import numpy as np
 from mmf_muvla.corpus.config import BuildConfig, ImportConfig, ShowConfig, as_paths, load_config
 from mmf_muvla.corpus.regions import import_regions
 from mmf_muvla.corpus.workers import count_workers
-from mmf_muvla.errors import InputError
+from mmf_muvla.errors import InputError, MuvlaError
 
 
-def run_command(command: Callable[[Sequence[str]], None], usage: str) -> int:
+def run_command(command: Callable[[Sequence[str]], None], usage: str, needs_arguments: bool = True) -> int:
     """Run a command with this process's arguments; an error in the input is a message, not a trace.
 
+    Args:
+        command: takes the arguments.
+        usage: what ``--help`` says.
+        needs_arguments: whether to say it as well where there are no arguments.
+
     Returns:
-        The exit status: 0, or 2 after an error in the input.
+        The exit status: 0; 2 after an error in the input; 1 where something else failed; 130 or 143 where a signal
+        stopped it.
     """
     arguments = sys.argv[1:]
-    if not arguments or any(argument in ("-h", "--help", "help") for argument in arguments):
+    if any(argument in ("-h", "--help", "help") for argument in arguments) or (needs_arguments and not arguments):
         print(usage)
         return 0 if arguments else 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
@@ -31,9 +38,13 @@ def run_command(command: Callable[[Sequence[str]], None], usage: str) -> int:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         command(arguments)
-    except InputError as error:
+    except MuvlaError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, InputError) else 1
+    except KeyboardInterrupt as stop:
+        print("stopped; what is finished is kept, and the same command goes on", file=sys.stderr)
+        number = stop.args[0] if stop.args and isinstance(stop.args[0], int) else signal.SIGINT
+        return 128 + number
     return 0
 
 

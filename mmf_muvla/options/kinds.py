@@ -50,9 +50,9 @@ Flag = Annotated[bool, Strict(), BeforeValidator(_flag)]
 Text = Annotated[str, Strict(), BeforeValidator(_text)]
 
 # One of these is at least one.
-Count = Annotated[Whole, Field(ge=1, le=2**53)]
+Count = Annotated[Whole, Field(ge=1)]
 # None of these is fine as well.
-CountOrNone = Annotated[Whole, Field(ge=0, le=2**53)]
+CountOrNone = Annotated[Whole, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Seed = Annotated[Whole, Field(ge=0, le=2**32)]
 Name = Annotated[Text, Field(min_length=1)]

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.options.checking import check, check_keys
-from mmf_muvla.options.schema import keys_of
+from mmf_muvla.options.schema import Key, keys_of
 from mmf_muvla.paths import find_config
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ def read_options(schema: type[T], arguments: Sequence[str], former: Mapping[str,
     path, overrides = _split_arguments(arguments, "config" not in known)
     overrides = [_renamed(override, former or {}) for override in overrides]
     layers: list[tuple[str, DictConfig]] = [(str(path), read_yaml(path))] if path else []
-    layers += [(COMMAND_LINE, read_override(override)) for override in overrides]
+    layers += [(COMMAND_LINE, _override_of(known, override)) for override in overrides]
     for where, layer in layers:
         check_keys(_plain(layer, where), known, where)
     try:
@@ -90,6 +90,21 @@ def _renamed(override: str, former: Mapping[str, str]) -> str:
         return override
     _log.warning("%s= is called %s= today", key, former[key])
     return f"{former[key]}={value}"
+
+
+def _override_of(known: Mapping[str, Key], override: str) -> DictConfig:
+    """One ``key=value``. What YAML takes for something else (``007``, ``{name}``) is a text where one is wanted."""
+    name, _, text = override.partition("=")
+    key = known.get(name)
+    if key is not None and key.is_names:
+        return OmegaConf.create({name: text})
+    content = read_override(override)
+    if key is not None and key.is_text:
+        value = OmegaConf.select(content, name)
+        is_number = isinstance(value, bool | int | float)
+        if is_number or (isinstance(value, DictConfig) and all(it is None for it in value.values())):
+            OmegaConf.update(content, name, text)
+    return content
 
 
 def read_override(argument: str) -> DictConfig:

@@ -27,6 +27,7 @@ class Key:
         may_be_null: whether there need be nothing.
         bounds: lowest and highest value, ``None`` where there is none; with whether the bound itself is one.
         whole: whether it is a whole number.
+        is_text, is_names: whether it is a text, or a list of names.
     """
 
     name: str
@@ -36,6 +37,8 @@ class Key:
     bounds: tuple[float | None, float | None] = (None, None)
     above: bool = False
     whole: bool = False
+    is_text: bool = False
+    is_names: bool = False
 
 
 def general(name: str) -> str:
@@ -72,7 +75,7 @@ def _keys_at(name: str, hint: Any) -> Iterator[Key]:
     else:
         is_open = origin is dict or kind is dict
         low, high, above = _bounds(metadata)
-        yield Key(name, False, is_open, may_be_null, (low, high), above, whole=kind is int)
+        yield Key(name, False, is_open, may_be_null, (low, high), above, kind is int, kind is str, kind == list[str])
 
 
 def _unwrapped(hint: Any) -> tuple[Any, list[Any], bool]:

@@ -17,13 +17,14 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from mmf_muvla.cli import parse_options
 from mmf_muvla.corpus.files import publish_file, write_json
 from mmf_muvla.corpus.store import Corpus
 from mmf_muvla.datasets.json_lines import read_json_lines
 from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.loading import load_run
+from mmf_muvla.options.kinds import Count, Name, Options, Share
+from mmf_muvla.options.reading import read_options
 from mmf_muvla.report.matching import match_logits
 from mmf_muvla.report.plots import small_multiples
 from mmf_muvla.toyworld.mentions import kinds_said
@@ -49,18 +50,34 @@ class Separation:
     num_badly: int
 
 
+@dataclass
+class AlignmentOptions(Options):
+    """The options of the command.
+
+    Attributes:
+        run: the folder of the run.
+        world: the folder of the toy world.
+        out: where the result goes; ``None``: ``alignment`` in the run.
+        num_images, badly: see :func:`watch_alignment`.
+    """
+
+    run: Name
+    world: Name = "data/toyworld"
+    out: Name | None = None
+    num_images: Count = 500
+    badly: Share = 0.5
+
+
 def alignment_command(arguments: Sequence[str]) -> None:
     """``run=FOLDER world=FOLDER [out=FOLDER] [num_images=500] [badly=0.5]``: measure every checkpoint of a run.
 
     Raises:
         InputError: the run, its corpus or the world cannot be read, or they do not belong together.
     """
-    options = parse_options(
-        arguments, {"run": "", "world": "data/toyworld", "out": "", "num_images": "500", "badly": "0.5"}
-    )
-    run = Path(options["run"])
-    measured = watch_alignment(run, Path(options["world"]), int(options["num_images"]), float(options["badly"]))
-    out = Path(options["out"] or run / "alignment")
+    options = read_options(AlignmentOptions, arguments)
+    run = Path(options.run)
+    measured = watch_alignment(run, Path(options.world), options.num_images, options.badly)
+    out = Path(options.out or run / "alignment")
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "alignment.json", [asdict(separation) for separation in measured])
     with publish_file(out / "alignment.svg") as temporary:

@@ -9,6 +9,7 @@ import logging
 import re
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mmf_muvla.cli import parse_options
 from mmf_muvla.corpus.files import publish_file, write_json
 from mmf_muvla.corpus.sentence_files import clean_sentence
 from mmf_muvla.corpus.store import Corpus, CorpusItem, Sentence
 from mmf_muvla.errors import InputError
+from mmf_muvla.options.kinds import CountOrNone, Name, Options, Seed
+from mmf_muvla.options.reading import read_options
 from mmf_muvla.report import plots
 from mmf_muvla.report.corpus_captions import KnownCaptions, known_captions
 from mmf_muvla.report.corpus_quality import measure_corpus
@@ -29,12 +31,32 @@ from mmf_muvla.report.corpus_sample import sample_images
 
 PICTURE_SIDE = 400
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-_OPTIONS = {"corpus": "", "out": "", "captions": "", "images": "", "num_images": "300", "seed": "0"}
 # In a pattern: {image_id}, or {image_id:012} for ids that files have with leading zeros.
 _PLACEHOLDER = re.compile(r"\{image_id(?::0(\d{1,3}))?\}")
 _DECILES = (("10 %", 1), ("median", 5), ("90 %", 9))
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass
+class InspectOptions(Options):
+    """The options of the command.
+
+    Attributes:
+        corpus: the folder of the corpus.
+        out: where the page goes; ``None``: ``report`` in the corpus.
+        captions: a file with true captions.
+        images: a folder with pictures, or a pattern of their names.
+        num_images: how many images can be browsed.
+        seed: chooses them.
+    """
+
+    corpus: Name
+    out: Name | None = None
+    captions: Name | None = None
+    images: Name | None = None
+    num_images: CountOrNone = 300
+    seed: Seed = 0
 
 
 def inspect_command(arguments: Sequence[str]) -> None:
@@ -44,16 +66,13 @@ def inspect_command(arguments: Sequence[str]) -> None:
     Raises:
         InputError: an option cannot be used, there is no whole corpus, or the captions are damaged.
     """
-    options = parse_options(arguments, _OPTIONS)
-    if not options["corpus"]:
-        raise InputError("corpus", "is missing", "Name the folder of a corpus: corpus=FOLDER")
-    num_images, seed = (_whole_number(name, options[name]) for name in ("num_images", "seed"))
-    pictures = Pictures(options["images"]) if options["images"] else None
-    corpus = Corpus(options["corpus"])
-    out = Path(options["out"] or corpus.path / "report")
-    captions = known_captions(corpus, options["captions"], seed) if options["captions"] else None
-    quality = measure_corpus(corpus, captions, seed)
-    write_report(corpus, quality, captions, pictures, num_images, out)
+    options = read_options(InspectOptions, arguments)
+    pictures = Pictures(options.images) if options.images else None
+    corpus = Corpus(options.corpus)
+    out = Path(options.out or corpus.path / "report")
+    captions = known_captions(corpus, options.captions, options.seed) if options.captions else None
+    quality = measure_corpus(corpus, captions, options.seed)
+    write_report(corpus, quality, captions, pictures, options.num_images, out)
     print_quality(quality, Console())
     print(f"{out / 'quality.json'}\n{out / 'corpus.html'}")
 
@@ -559,9 +578,3 @@ def _themed(svg: str) -> str:
     for colour, name in names.items():
         svg = svg.replace(colour, f"var(--{name})")
     return svg
-
-
-def _whole_number(name: str, value: str) -> int:
-    if not re.fullmatch(r"\d{1,9}", value):
-        raise InputError(f"{name}={value}", "is not a whole number from 0", f"The default is {_OPTIONS[name]}")
-    return int(value)

@@ -6,6 +6,7 @@ import csv
 import io
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,29 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mmf_muvla.cli import parse_options
 from mmf_muvla.corpus.files import publish_file
-from mmf_muvla.errors import InputError
+from mmf_muvla.options.kinds import Name, Names, Options
+from mmf_muvla.options.reading import read_options
 from mmf_muvla.report.scores import TASKS, Cell, LeftOut, Row, Run, collect_runs, score_rows
 
 META = "Meta-Ave"
 MISSING = "–"
 _WIDTH_OF_FILES = 160
-_OPTIONS = {"runs": "", "out": "", "systems": ""}
+
+
+@dataclass
+class ScoreOptions(Options):
+    """The options of the command.
+
+    Attributes:
+        runs: the folder of the runs.
+        out: where the table goes; ``None``: the folder of the runs.
+        systems: the systems to show.
+    """
+
+    runs: Name
+    out: Name | None = None
+    systems: Names = field(default_factory=list)
 
 
 def score_command(arguments: Sequence[str]) -> None:
@@ -32,14 +47,12 @@ def score_command(arguments: Sequence[str]) -> None:
     Raises:
         InputError: an option or a run cannot be used.
     """
-    options = parse_options(arguments, _OPTIONS)
-    if not options["runs"]:
-        raise InputError("runs", "is missing", "Name the folder of the runs: runs=FOLDER")
-    folder = Path(options["runs"])
+    options = read_options(ScoreOptions, arguments)
+    folder = Path(options.runs)
     runs, left_out = collect_runs(folder)
-    rows = score_rows(runs, [name for name in options["systems"].split(",") if name])
+    rows = score_rows(runs, options.systems)
     shown = [run for row in rows for run in runs if run.system == row.system]
-    out = Path(options["out"] or folder)
+    out = Path(options.out or folder)
     out.mkdir(parents=True, exist_ok=True)
     pages = {
         "scores.md": as_markdown(rows, shown, left_out, folder),

@@ -4,26 +4,54 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
-import yaml
+from pydantic import Field
 from rich.console import Console
 
-from mmf_muvla.cli import as_list
 from mmf_muvla.errors import InputError
+from mmf_muvla.options.checking import unknown_key
+from mmf_muvla.options.kinds import Flag, Name, Names, Number, Options, Whole, WholeNumbers
+from mmf_muvla.options.reading import COMMAND_LINE, read_options
+from mmf_muvla.options.schema import keys_of
 from mmf_muvla.studies.jobs import Job, Jobs
 from mmf_muvla.studies.pages import write_results
 from mmf_muvla.studies.records import RECORDS, Records
 from mmf_muvla.studies.runner import Runner, visible_gpus
-from mmf_muvla.studies.study import Study, read_study
+from mmf_muvla.studies.study import STUDY_KEYS, Study, read_study
 from mmf_muvla.studies.summary import summarize
 
-_OPTIONS = {
-    "config": "", "seeds": "[0]", "num_workers": "1", "memory_gb": "", "work": "outputs/studies", "out": "",
-    "records": "",
-    "systems": "", "tasks": "", "dry_run": "false", "report_only": "false",
-}  # fmt: skip
+
+@dataclass
+class StudyOptions(Options):
+    """The options of the command, beside those of the study's file.
+
+    Attributes:
+        config: the study's file.
+        seeds: the seeds of the comparison.
+        num_workers: jobs at the same time.
+        memory_gb: no more jobs at the same time than fit.
+        work: the folder of all jobs.
+        out: the folder of the results; ``None``: one in ``work``.
+        records: records of other studies that count here, too.
+        systems, tasks: only these; empty: all.
+        dry_run: print the commands and run nothing.
+        report_only: run nothing, and write the results.
+    """
+
+    config: Name
+    seeds: WholeNumbers = field(default_factory=lambda: [0])
+    num_workers: Annotated[Whole, Field(ge=1, le=4096)] = 1
+    memory_gb: Annotated[Number, Field(gt=0)] | None = None
+    work: Name = "outputs/studies"
+    out: Name | None = None
+    records: Names = field(default_factory=list)
+    systems: Names = field(default_factory=list)
+    tasks: Names = field(default_factory=list)
+    dry_run: Flag = False
+    report_only: Flag = False
 
 
 def study_command(arguments: Sequence[str], tools: Path) -> None:
@@ -38,24 +66,22 @@ def study_command(arguments: Sequence[str], tools: Path) -> None:
         MuvlaError: some jobs failed.
     """
     options, overrides, run_arguments = _split(arguments)
-    if not options["config"]:
-        raise InputError("config", "is missing", "Name a study: config=projects/muvla/studies/main.yaml")
-    study = read_study(options["config"], overrides)
-    seeds = _whole_numbers("seeds", options["seeds"])
+    study = read_study(options.config, overrides)
+    seeds = options.seeds
     if study.search_seed in seeds:
         raise InputError(
-            f"seeds={options['seeds']}", f"{study.search_seed} is the seed that rates are searched with", "Leave it out"
+            f"seeds={seeds}", f"{study.search_seed} is the seed that rates are searched with", "Leave it out"
         )
-    names = _chosen("systems", options["systems"], study.systems)
-    study = replace(study, tasks={name: study.tasks[name] for name in _chosen("tasks", options["tasks"], study.tasks)})
-    out = Path(options["out"] or Path(options["work"]) / "results" / study.name)
-    jobs = Jobs(study, Path(options["work"]).absolute(), tools, tuple(run_arguments))
-    records = Records(out / RECORDS, map(Path, as_list(options["records"])))
+    names = _chosen("systems", options.systems, study.systems)
+    study = replace(study, tasks={name: study.tasks[name] for name in _chosen("tasks", options.tasks, study.tasks)})
+    out = Path(options.out or Path(options.work) / "results" / study.name)
+    jobs = Jobs(study, Path(options.work).absolute(), tools, tuple(run_arguments))
+    records = Records(out / RECORDS, map(Path, options.records))
     console = Console()
-    starts_jobs = options["dry_run"] != "true" and options["report_only"] != "true"
+    starts_jobs = not (options.dry_run or options.report_only)
     runner = Runner(records, _num_workers(options, study), console, visible_gpus() if starts_jobs else ())
     searches = [job for name in names for job in _searches(study, jobs, name)]
-    if options["dry_run"] == "true":
+    if options.dry_run:
         _show_plan(console, study, jobs, runner, searches, names, seeds)
         return
     if starts_jobs:
@@ -138,57 +164,42 @@ def _show_plan(
     console.print(f"{len(missing)} jobs")
 
 
-def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str], list[str]]:
+def _split(arguments: Sequence[str]) -> tuple[StudyOptions, list[str], list[str]]:
     """The command's own options, overrides of the study's file, and (after ``--``) arguments of every ``mmf_run``."""
     arguments = list(arguments)
     run_arguments: list[str] = []
     if "--" in arguments:
         cut = arguments.index("--")
         arguments, run_arguments = arguments[:cut], arguments[cut + 1 :]
-    options, overrides = dict(_OPTIONS), []
+    own, of_study = keys_of(StudyOptions), STUDY_KEYS
+    options: list[str] = []
+    overrides: list[str] = []
     for argument in arguments:
-        key, equals, value = argument.partition("=")
+        key, equals, _ = argument.partition("=")
         if not equals:
-            raise InputError(argument, "is not of the form key=value", f"The keys are {', '.join(_OPTIONS)}")
-        if key in options:
-            options[key] = value
-        else:
-            overrides.append(argument)
-    return options, overrides, run_arguments
+            raise InputError(argument, "is not of the form key=value", f"The keys are {', '.join(own)}")
+        if key not in own and key.partition(".")[0] not in of_study:
+            raise unknown_key(COMMAND_LINE, key, [*own, *of_study])
+        (options if key in own else overrides).append(argument)
+    return read_options(StudyOptions, options), overrides, run_arguments
 
 
-def _chosen(option: str, text: str, known: Iterable[str]) -> list[str]:
-    """``[a,b]`` as names that are known; all of them where nothing is said."""
+def _chosen(option: str, names: Sequence[str], known: Iterable[str]) -> list[str]:
+    """The names, where they are known; all of them where nothing is said."""
     known = list(known)
-    names = as_list(text)
     for name in names:
         if name not in known:
             raise InputError(f"{option}={name}", "there is none of that name", f"There are {', '.join(known)}")
-    return names or known
+    return list(names) or known
 
 
-def _whole_numbers(option: str, text: str) -> list[int]:
-    try:
-        values = yaml.safe_load(text if text.startswith("[") else f"[{text}]")
-    except yaml.YAMLError:
-        values = None
-    if not isinstance(values, list) or not values or not all(type(it) is int and it >= 0 for it in values):
-        raise InputError(f"{option}={text}", "is no list of whole numbers", f"Write {option}=[0,1,2]")
-    return list(dict.fromkeys(values))
-
-
-def _num_workers(options: dict[str, str], study: Study) -> int:
-    (workers,) = _whole_numbers("num_workers", options["num_workers"])
-    if workers < 1:
-        raise InputError("num_workers=0", "nothing would run", "Give at least 1")
-    if options["memory_gb"]:
-        try:
-            memory = float(options["memory_gb"])
-        except ValueError:
-            raise InputError(f"memory_gb={options['memory_gb']}", "is no number", "Give gigabytes") from None
-        if memory < study.memory_per_job_gb:
-            raise InputError(
-                f"memory_gb={memory:g}", f"one job may take {study.memory_per_job_gb:g}", "Give more, or run elsewhere"
-            )
-        workers = min(workers, int(memory // study.memory_per_job_gb))
-    return workers
+def _num_workers(options: StudyOptions, study: Study) -> int:
+    if options.memory_gb is None:
+        return options.num_workers
+    if options.memory_gb < study.memory_per_job_gb:
+        raise InputError(
+            f"memory_gb={options.memory_gb:g}",
+            f"one job may take {study.memory_per_job_gb:g}",
+            "Give more, or run elsewhere",
+        )
+    return min(options.num_workers, int(options.memory_gb // study.memory_per_job_gb))

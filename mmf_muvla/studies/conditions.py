@@ -21,9 +21,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mmf_muvla.cli import parse_options
 from mmf_muvla.corpus.files import publish_file
 from mmf_muvla.errors import InputError
+from mmf_muvla.options.kinds import Name, Options
+from mmf_muvla.options.reading import read_options
 from mmf_muvla.report.history import read_history
 from mmf_muvla.report.score_page import markdown_table
 from mmf_muvla.report.scores import TASK_NAMED, TASKS
@@ -36,9 +37,26 @@ from mmf_muvla.toyworld.probe import Regions, probe
 from mmf_muvla.toyworld.tasks import Tasks, make_tasks
 from mmf_muvla.toyworld.world import detections_in, pretraining_scenes, stream_of
 
-_OPTIONS = {"results": "", "work": "outputs/studies", "out": "", "lower": "base", "upper": "aligned_vlp"}
 _MOST_BLIND, _LEAST_PROBE, _MOST_LAST, _LEAST_ERRORS = 0.03, 0.15, 0.1, 3.0
 _LOSSES = ("mlm", "mrc", "mrfr", "p_mrtc", "itm")
+
+
+@dataclass
+class ConditionsOptions(Options):
+    """The options of the command.
+
+    Attributes:
+        results: the folder of the study's results.
+        work: the folder of the studies' jobs.
+        out: where the measurements go; ``None``: the folder of the results.
+        lower, upper: the systems without pre-training and with true pairs.
+    """
+
+    results: Name
+    work: Name = "outputs/studies"
+    out: Name | None = None
+    lower: Name = "base"
+    upper: Name = "aligned_vlp"
 
 
 @dataclass(frozen=True)
@@ -63,11 +81,11 @@ def conditions_command(arguments: Sequence[str]) -> None:
     Raises:
         InputError: an option cannot be used, or the study has not run.
     """
-    options = parse_options(arguments, _OPTIONS)
-    results = Path(options["results"])
+    options = read_options(ConditionsOptions, arguments)
+    results = Path(options.results)
     if not (results / RECORDS).is_file():
         raise InputError(
-            f"results={options['results']}", f"has no {RECORDS}", "Run projects/muvla/studies/conditions.yaml first"
+            f"results={options.results}", f"has no {RECORDS}", "Run projects/muvla/studies/conditions.yaml first"
         )
     records = Records(results / RECORDS).all()
     config = ToyWorldConfig()
@@ -76,11 +94,11 @@ def conditions_command(arguments: Sequence[str]) -> None:
     conditions = [
         blindness(blind_scores(tasks, seen["regions_tasks"])),
         teaching(tasks, seen, detections_in(config, "regions", pretraining_scenes(config))),
-        flatness(records, Path(options["work"]), options["upper"]),
+        flatness(records, Path(options.work), options.upper),
         searching(records),
-        telling_apart(records, options["lower"], options["upper"]),
+        telling_apart(records, options.lower, options.upper),
     ]
-    out = Path(options["out"] or results)
+    out = Path(options.out or results)
     out.mkdir(parents=True, exist_ok=True)
     text = as_markdown(conditions)
     for name, content in (("world.md", text), ("world.json", json.dumps([asdict(it) for it in conditions], indent=1))):

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm import tqdm
 
-from mmf_muvla.cli import as_list, parse_options
+from mmf_muvla.cli import as_list
 from mmf_muvla.corpus.files import publish_file, write_json
 from mmf_muvla.corpus.store import Corpus
 from mmf_muvla.datasets.collate import ImageArrays, collate_images
@@ -34,10 +34,29 @@ from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.loading import load_run
 from mmf_muvla.models.region_init import class_word_embeddings
 from mmf_muvla.models.trunk import Trunk
+from mmf_muvla.options.kinds import Count, Name, Options, Paths
+from mmf_muvla.options.reading import read_options
 from mmf_muvla.report.score_page import MISSING, markdown_table
 from mmf_muvla.studies.records import RECORDS, Records, pretraining_folder
 
-_OPTIONS = {"results": "", "work": "outputs/studies", "corpus": "", "out": "", "num_images": "250"}
+
+@dataclass
+class LikenessOptions(Options):
+    """The options of the command.
+
+    Attributes:
+        results: folders of studies' results.
+        corpus: a corpus of images and their own sentences.
+        work: the folder of the studies' jobs.
+        out: where the result goes; ``None``: the first folder of results.
+        num_images: how many images to look at.
+    """
+
+    results: Paths
+    corpus: Name | None = None
+    work: Name = "outputs/studies"
+    out: Name | None = None
+    num_images: Count = 250
 
 
 @dataclass(frozen=True)
@@ -80,29 +99,31 @@ def likeness_command(arguments: Sequence[str]) -> None:
     Raises:
         InputError: an option cannot be used, or a pre-training is not there.
     """
-    options = parse_options(arguments, _OPTIONS)
-    folders = [Path(it) for it in as_list(options["results"])]
-    if not folders or not all((folder / RECORDS).is_file() for folder in folders):
-        raise InputError(f"results={options['results']}", f"has no {RECORDS}", "Name folders of studies' results")
+    options = read_options(LikenessOptions, arguments)
+    folders = [Path(it) for it in as_list(options.results)]
+    if not all((folder / RECORDS).is_file() for folder in folders):
+        raise InputError(f"results={options.results}", f"has no {RECORDS}", "Name folders of studies' results")
     runs = {}
     for folder in folders:
         for record in Records(folder / RECORDS).all():
             if record.kind == "pretrain":
                 runs[record.digest] = record
-    corpus = Corpus(options["corpus"])
+    if options.corpus is None:
+        raise InputError("corpus", "is not given", "Name a corpus of images and their own sentences: corpus=FOLDER")
+    corpus = Corpus(options.corpus)
     measured: dict[str, list[Likeness]] = {}
     words: dict[str, WordPieces] = {}
     pairs: dict[str, list[Pair]] = {}
     for record in tqdm(runs.values(), desc="models", unit="model", disable=None):
-        model = load_run(pretraining_folder(record, Path(options["work"])))
+        model = load_run(pretraining_folder(record, Path(options.work)))
         encoder, name = model.encoder, str(model.config.trunk.pretrained)
         if name not in words:
             words[name] = WordPieces(name)
-            pairs[name] = true_pairs(corpus, words[name], int(options["num_images"]))
+            pairs[name] = true_pairs(corpus, words[name], options.num_images)
         measured.setdefault(record.system, []).append(
             measure_likeness(encoder, class_word_embeddings(encoder.embeddings, corpus, words[name]), pairs[name])
         )
-    out = Path(options["out"] or folders[0])
+    out = Path(options.out or folders[0])
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "likeness.json", {system: [asdict(it) for it in found] for system, found in measured.items()})
     text = as_markdown(measured)

@@ -113,7 +113,7 @@ class Runner:
                     progress.update(bar, description=f"{title}: {names}" if names else title)
                     time.sleep(_POLL_SECONDS)
                     if received:
-                        raise KeyboardInterrupt(f"signal {received[0]}")
+                        raise KeyboardInterrupt(received[0])
             except BaseException:
                 self._stop(running)
                 raise

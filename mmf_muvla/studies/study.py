@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from pydantic import Field
 
 from mmf_muvla.errors import InputError
+from mmf_muvla.options.checking import check
+from mmf_muvla.options.kinds import Count, Name, Number, Options, Seed, Text
+from mmf_muvla.options.reading import read_override, read_yaml
+from mmf_muvla.options.schema import keys_of
 from mmf_muvla.paths import find_config
 from mmf_muvla.report.scores import TASK_NAMED
 
 TEMPLATE = "_"
+Arguments = tuple[Text, ...]
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Options):
     """Something that is prepared once: a world, a corpus, a checkpoint.
 
     Attributes:
@@ -27,12 +32,12 @@ class Step:
         arguments: of the command. ``{NAME}`` is the output folder of another step, ``{out}`` this one's own.
     """
 
-    command: str
-    arguments: tuple[str, ...] = ()
+    command: Name
+    arguments: Arguments = ()
 
 
 @dataclass(frozen=True)
-class System:
+class System(Options):
     """A system of the comparison.
 
     Attributes:
@@ -46,18 +51,18 @@ class System:
         seeds: how many of the seeds asked for it runs with; ``None``: all.
     """
 
-    label: str
-    pretrain: str | None = None
-    corpus: str | None = None
-    arguments: tuple[str, ...] = ()
-    finetune: tuple[str, ...] = ()
-    rates_of: str | None = None
-    x: float | None = None
-    seeds: int | None = None
+    label: Text
+    pretrain: Name | None = None
+    corpus: Name | None = None
+    arguments: Arguments = ()
+    finetune: Arguments = ()
+    rates_of: Name | None = None
+    x: Number | None = None
+    seeds: Count | None = None
 
 
 @dataclass(frozen=True)
-class TaskPlan:
+class TaskPlan(Options):
     """How a task is fine-tuned.
 
     Attributes:
@@ -66,13 +71,13 @@ class TaskPlan:
         rates: learning rates to choose from, by the score on the validation split.
     """
 
-    config: str
-    rates: tuple[float, ...]
-    arguments: tuple[str, ...] = ()
+    config: Name
+    rates: tuple[Annotated[Number, Field(ge=0)], ...]
+    arguments: Arguments = ()
 
 
 @dataclass(frozen=True)
-class Study:
+class Study(Options):
     """A study.
 
     Attributes:
@@ -88,20 +93,22 @@ class Study:
         memory_per_job_gb: what a run may take, for the memory budget.
     """
 
-    name: str
-    title: str
-    reference: str
-    steps: Mapping[str, Step]
-    systems: Mapping[str, System]
-    tasks: Mapping[str, TaskPlan]
-    claims: tuple[str, ...] = ()
-    x_label: str = ""
-    search_seed: int = 1000
-    pretrain: tuple[str, ...] = ()
-    finetune: tuple[str, ...] = ()
-    memory_per_job_gb: float = 3.0
+    name: Name
+    title: Text
+    reference: Name
+    steps: dict[str, Step]
+    systems: dict[str, System]
+    tasks: dict[str, TaskPlan]
+    claims: tuple[Text, ...] = ()
+    x_label: Text = ""
+    search_seed: Seed = 1000
+    pretrain: Arguments = ()
+    finetune: Arguments = ()
+    memory_per_job_gb: Annotated[Number, Field(gt=0)] = 3.0
 
 
+# What may stand in a study's file, or before an equals sign on the command line.
+STUDY_KEYS = (*keys_of(Study), "setting", "prefix", "includes")
 PartT = TypeVar("PartT", Step, System, TaskPlan)
 
 
@@ -122,7 +129,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     content = _read(path)
     usual = content.get("setting")
     for override in overrides:
-        content = OmegaConf.merge(content, OmegaConf.from_dotlist([override]))
+        content = OmegaConf.merge(content, read_override(override))
     setting = content.pop("setting", None)
     name = path.stem
     if setting != usual:
@@ -132,7 +139,13 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     if setting is not None:
         beside = path.parent / setting
         content = OmegaConf.merge(_read(beside if beside.is_file() else find_config(setting)), content)
-    values: dict[str, Any] = OmegaConf.to_container(content, resolve=True)  # type: ignore[assignment]
+    try:
+        values: dict[str, Any] = OmegaConf.to_container(content, resolve=True)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        raise InputError(where, str(error).splitlines()[0], "Correct what stands in ${…}") from error
+    for group in ("steps", "systems", "tasks"):
+        if not isinstance(values.get(group) or {}, dict):
+            raise InputError(f"{where}: {group}={values[group]}", "is no group", "Write names, each with its keys")
     values.pop("prefix", None)
     for group in ("steps", "systems"):
         values[group] = _with_likes(values.get(group) or {}, f"{where}: {group}")
@@ -143,7 +156,8 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
             for name, value in values.pop("systems").items()
         },
         "tasks": {
-            name: _part(TaskPlan, value, f"{where}: tasks.{name}") for name, value in values.pop("tasks", {}).items()
+            name: _part(TaskPlan, value, f"{where}: tasks.{name}")
+            for name, value in (values.pop("tasks", None) or {}).items()
         },
     }
     study = _build(Study, {"name": name, **values, **parts}, where)
@@ -152,12 +166,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
 
 
 def _read(path: Path) -> Any:
-    try:
-        content = OmegaConf.load(path)
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
-        raise InputError(str(path), f"cannot be read ({str(error).splitlines()[0]})", "Correct the file") from error
-    if not isinstance(content, DictConfig):
-        raise InputError(str(path), "does not hold keys and values", "Write key: value lines")
+    content = read_yaml(path)
     includes = content.pop("includes", [])
     for name in includes:
         if not (path.parent / name).is_file():
@@ -198,15 +207,12 @@ def _part(kind: type[PartT], value: Any, where: str) -> PartT:
 
 
 def _build(kind: Any, values: Mapping[str, Any], where: str) -> Any:
-    known = [entry.name for entry in fields(kind)]
-    for key in values:
-        if key not in known:
-            raise InputError(where, f"unknown key '{key}'", f"The keys are {', '.join(known)}")
-    # Lists become tuples, so that a study is a value like any other.
-    try:
-        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
-    except TypeError as error:
-        raise InputError(where, f"is not complete ({error})", "Add what is missing") from error
+    absent = [name for name in _needed(kind) if name not in values]
+    return check(kind, values, lambda _: where, missing=f"is not complete ({', '.join(absent)} is not given)")
+
+
+def _needed(kind: Any) -> list[str]:
+    return [it.name for it in fields(kind) if it.default is MISSING and it.default_factory is MISSING]
 
 
 def _check(study: Study, where: str) -> None:
