@@ -96,10 +96,10 @@ def _override_of(known: Mapping[str, Key], override: str) -> DictConfig:
     """One ``key=value``. What YAML takes for something else (``007``, ``{name}``) is a text where one is wanted."""
     name, _, text = override.partition("=")
     key = known.get(name)
-    if key is not None and key.is_names:
+    if key is not None and key.kind == list[str]:
         return OmegaConf.create({name: text})
     content = read_override(override)
-    if key is not None and key.is_text:
+    if key is not None and key.kind is str:
         value = OmegaConf.select(content, name)
         is_number = isinstance(value, bool | int | float)
         if is_number or (isinstance(value, DictConfig) and all(it is None for it in value.values())):

@@ -10,11 +10,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.options.checking import check, check_name, shown, suggest, unknown_key
-from mmf_muvla.options.kinds import Name, Number, Options, Text, Whole, names
+from mmf_muvla.options.kinds import Name, Number, Options, Text, Whole, kind, names
 from mmf_muvla.options.model import LOSSES, Muvla, of_type, with_types
 from mmf_muvla.options.schema import Key, entries, general, keys_of
 from mmf_muvla.options.training import (
@@ -30,7 +30,10 @@ from mmf_muvla.options.training import (
 )
 
 MODEL = "muvla"
+# These stay as they were given.
+_KEPT = ("includes", "dataset", "datasets")
 Source = Callable[[str], str]
+DatasetNames = Annotated[Any, kind(names, "is no name of a data set", "Give a name: datasets=vqa2")]
 
 
 @dataclass
@@ -40,8 +43,8 @@ class Run(Options):
     system: Text | None = None
     config: Text | None = None
     model: Name = MODEL
-    datasets: Any = None
-    dataset: Any = None
+    datasets: DatasetNames = None
+    dataset: DatasetNames = None
     run_type: RunType = "train_inference"
     training: Training = field(default_factory=Training)
     optimizer: Part = field(default_factory=Part)
@@ -152,7 +155,7 @@ def check_run(
             changes |= {f"{place}.{name}": value for name, value in _changes(part, asdict(checked)).items()}
     _check_names(run, content, source, registered)
     _check_together(run, content, source)
-    return {name: value for name, value in changes.items() if not name.endswith(".losses") and name != "includes"}
+    return {name: value for name, value in changes.items() if not name.endswith(".losses") and name not in _KEPT}
 
 
 def _without(content: Mapping[str, Any], drop: Callable[[str], bool], prefix: str = "") -> dict[str, Any]:

@@ -26,8 +26,7 @@ class Key:
         is_open: whether anything may stand below it.
         may_be_null: whether there need be nothing.
         bounds: lowest and highest value, ``None`` where there is none; with whether the bound itself is one.
-        whole: whether it is a whole number.
-        is_text, is_names: whether it is a text, or a list of names.
+        kind: the type, without its constraints.
     """
 
     name: str
@@ -36,9 +35,12 @@ class Key:
     may_be_null: bool = False
     bounds: tuple[float | None, float | None] = (None, None)
     above: bool = False
-    whole: bool = False
-    is_text: bool = False
-    is_names: bool = False
+    kind: Any = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is a whole number."""
+        return self.kind is int
 
 
 def general(name: str) -> str:
@@ -75,7 +77,7 @@ def _keys_at(name: str, hint: Any) -> Iterator[Key]:
     else:
         is_open = origin is dict or kind is dict
         low, high, above = _bounds(metadata)
-        yield Key(name, False, is_open, may_be_null, (low, high), above, kind is int, kind is str, kind == list[str])
+        yield Key(name, False, is_open, may_be_null, (low, high), above, kind)
 
 
 def _unwrapped(hint: Any) -> tuple[Any, list[Any], bool]:

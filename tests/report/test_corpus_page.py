@@ -107,7 +107,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "problem"),
         [
-            ([], "corpus: is missing"),
+            ([], "corpus not given"),
             (["corpus=nowhere"], "is not a whole corpus"),
             (["corpus=nowhere", "num_images=-1"], "num_images=-1: is not a whole number"),
             (["corpus=nowhere", "seed=x"], "seed=x: is not a whole number"),
