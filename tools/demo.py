@@ -23,6 +23,8 @@ from typing import Annotated
 from pydantic import Field
 
 from mmf_muvla.corpus.commands import run_command
+from mmf_muvla.corpus.files import refuse_foreign
+from mmf_muvla.corpus.outputs import check_outputs, foreign_in_marked, output_folder, publish_output
 from mmf_muvla.errors import MuvlaError
 from mmf_muvla.options.kinds import Flag, Name, Options, Whole
 from mmf_muvla.options.reading import read_options
@@ -48,6 +50,11 @@ FAST_WORLD = [
 ]  # fmt: skip
 TASKS = ("visual_entailment", "refcoco_plus")
 SPLITS = ("train", "val", "test")
+REGIONS = ("regions_tasks", "regions_heldout")
+STARTS = ("base", "muvla")
+STEPS = (
+    *("toyworld", "bert", "corpus", *REGIONS, "pretrain"), *(f"{task}_{start}" for task in TASKS for start in STARTS),
+)  # fmt: skip
 # A smaller world and shorter runs than the configurations' own: the demo is to end in minutes.
 FAST_TRAINING = ["training.max_updates=6", "training.log_interval=2", "training.evaluation_interval=3"]
 
@@ -62,14 +69,14 @@ class Steps:
     def __init__(self, log_dir: Path):
         self.log_dir = log_dir
         self.seconds: dict[str, float] = {}
-        log_dir.mkdir(parents=True, exist_ok=True)
 
     def run(self, name: str, command: list[str]) -> None:
         """Run one command; its standard output goes to ``NAME.log``, its progress bars to the terminal."""
         log = self.log_dir / f"{name}.log"
         print(f"\n[{name}] {shlex.join(command)}", flush=True)
         start = time.perf_counter()
-        with open(log, "w", encoding="utf-8") as file:
+        # It stands there when the step has ended, well or not.
+        with publish_output(log) as unfinished, open(unfinished, "w", encoding="utf-8") as file:
             status = subprocess.run(command, stdout=file, check=False).returncode
         if status:
             raise MuvlaError(f"the step '{name}' ended with status {status}; its output is in {log}")
@@ -77,13 +84,35 @@ class Steps:
         print(f"[{name}] done in {self.seconds[name]:.0f} s", flush=True)
 
 
+def check_demo(out: Path) -> None:
+    """Refuse a folder in which the demo would write over what no demo has made.
+
+    Raises:
+        InputError: it would.
+    """
+    # Loaded when the options are known to be right.
+    from mmf_muvla.corpus.region_outputs import check_import
+    from mmf_muvla.corpus.store import refuse_foreign_corpus
+    from mmf_muvla.report.demo import FILES
+    from mmf_muvla.toyworld.world import foreign_in_world
+
+    check_outputs(out, FILES)
+    check_outputs(out / "logs", (f"{name}.log" for name in STEPS))
+    refuse_foreign(out / "toyworld", foreign_in_world)
+    refuse_foreign(out / "bert", foreign_in_marked)
+    refuse_foreign_corpus(out / "corpus")
+    for name in REGIONS:
+        check_import(out / name, out / f"{name}.skipped.jsonl", [])
+
+
 def main(arguments: Sequence[str]) -> None:
     options = read_options(DemoOptions, arguments)
-    out, seed, fast = Path(options.out), options.seed, options.fast
+    out, seed, fast = output_folder("out", options.out), options.seed, options.fast
     world_options = FAST_WORLD if fast else []
     tools = Path(__file__).parent
     world, corpus, bert = out / "toyworld", out / "corpus", out / "bert"
-    task_regions, heldout_regions = out / "regions_tasks", out / "regions_heldout"
+    task_regions, heldout_regions = (out / name for name in REGIONS)
+    check_demo(out)
     steps = Steps(out / "logs")
 
     def tool(name: str) -> list[str]:

@@ -11,10 +11,11 @@ from rich.table import Table
 
 from mmf_muvla.annotations.nlvr2 import convert_nlvr2
 from mmf_muvla.annotations.published import Counts, Options
-from mmf_muvla.annotations.refcoco_plus import convert_refcoco_plus
+from mmf_muvla.annotations.refcoco_plus import SPLITS, convert_refcoco_plus
 from mmf_muvla.annotations.snli_ve import convert_snli_ve
 from mmf_muvla.annotations.vqa2 import build_vocabulary, convert_vqa2
 from mmf_muvla.annotations.vqa_answers import MIN_OCCURRENCES
+from mmf_muvla.corpus.outputs import check_outputs, output_folder
 from mmf_muvla.errors import InputError
 from mmf_muvla.options import kinds
 from mmf_muvla.options.reading import read_options
@@ -67,7 +68,9 @@ def convert_command(arguments: Sequence[str]) -> None:
     source = Path(values.source).expanduser()
     if not source.is_dir():
         raise InputError(f"source={source}", "no such folder", "Name the folder with the published files")
-    out = Path(values.out).expanduser()
+    if values.image_ids:
+        output_folder("out", values.out, [Path(values.image_ids).expanduser()])
+    out = output_folder("out", values.out, [source], may_be_inside=True)
     Console().print(_table(str(out), _TASKS[values.task](source, out, _options(values))))
 
 
@@ -78,6 +81,7 @@ def _convert_vqa2(source: Path, out: Path, options: Options) -> Mapping[str, Cou
     }
     found = {split: pair for split, pair in files.items() if pair[0].is_file()}
     _require(found, source, [questions.name for questions, _ in files.values()])
+    check_outputs(out, (VOCABULARY_FILE, *(f"imdb_{split}.npy" for split in found)))
     annotated = [annotations for _, annotations in found.values() if annotations is not None]
     vocabulary: list[str] = []
     if annotated:
@@ -107,6 +111,7 @@ def _convert_refcoco_plus(source: Path, out: Path, options: Options) -> Mapping[
     refs, instances = (source / name for name in _REFCOCO_FILES)
     for path in (refs, instances):
         _require([path] if path.is_file() else [], source, [path.name])
+    check_outputs(out, (f"{split}.jsonl" for split in SPLITS))
     return convert_refcoco_plus(refs, instances, out, options)
 
 
@@ -119,6 +124,7 @@ def _convert_each(
 ) -> Mapping[str, Counts]:
     found = {split: source / name for name, split in names.items() if (source / name).is_file()}
     _require(found, source, list(names))
+    check_outputs(out, (f"{split}.jsonl" for split in found))
     return {split: convert(path, out / f"{split}.jsonl", options) for split, path in found.items()}
 
 

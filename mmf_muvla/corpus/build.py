@@ -14,13 +14,14 @@ from mmf_muvla.corpus.config import BuildConfig, RetrievalOptions, as_paths
 from mmf_muvla.corpus.embed import embed_sentences
 from mmf_muvla.corpus.files import alone, fingerprint
 from mmf_muvla.corpus.link import LINKS_FILE, link_regions
+from mmf_muvla.corpus.outputs import output_folder, refuse_beneath_file, refuse_inputs
 from mmf_muvla.corpus.pack import pack_corpus
 from mmf_muvla.corpus.phrases import PHRASES_FILE, find_phrases
 from mmf_muvla.corpus.regions import import_regions, region_fingerprints
 from mmf_muvla.corpus.retrieve import SCORE_FILE, SENTENCE_FILE, USED_FILE, retrieve_sentences
 from mmf_muvla.corpus.sentences import OWNERS_FILE, SENTENCES_FILE, SKIPPED_FILE, import_sentences
 from mmf_muvla.corpus.stages import Pipeline, Stage, StageState, Work, read_manifest
-from mmf_muvla.corpus.store import CORPUS_FILE, PAIRS_FILE, REGIONS_FOLDER
+from mmf_muvla.corpus.store import CORPUS_FILE, PAIRS_FILE, REGIONS_FOLDER, refuse_foreign_corpus
 from mmf_muvla.corpus.workers import count_workers
 from mmf_muvla.errors import InputError
 from mmf_muvla.pretrained import resolve_pretrained
@@ -28,6 +29,7 @@ from mmf_muvla.pretrained import resolve_pretrained
 # Inside the folder of the corpus; what the stages leave there is needed to build on, not to train.
 _BUILD_FOLDER = "build"
 _STORE = "store"
+_CORPUS_FILES = (CORPUS_FILE, REGIONS_FOLDER, SENTENCES_FILE, PAIRS_FILE)
 
 
 def make_pipeline(config: BuildConfig) -> Pipeline:
@@ -193,9 +195,19 @@ def build_corpus(config: BuildConfig) -> None:
     """Run what has to be run, and print a table of all stages.
 
     Raises:
-        InputError: an input or an option cannot be used, or another process is building the same corpus.
+        InputError: an input or an option cannot be used, another process is building the same corpus, or something
+            would be replaced that is no part of one.
     """
+    inputs = [*as_paths(config.regions, "regions"), *as_paths(config.sentences, "sentences")]
+    out = output_folder("out", config.out, inputs)
+    refuse_beneath_file(out / _BUILD_FOLDER / ".lock", str(out / _BUILD_FOLDER))
+    refuse_inputs((out / name for name in (_BUILD_FOLDER, *_CORPUS_FILES)), inputs)
     pipeline = make_pipeline(config)
+    for stage in pipeline.stages:
+        if not pipeline.state(stage).done:
+            pipeline.check(stage)
+    if not pipeline.state(pipeline.stages[-1]).done:
+        refuse_foreign_corpus(out)
     rows = []
     lock = pipeline.folder / ".lock"
     lock.parent.mkdir(parents=True, exist_ok=True)

@@ -6,11 +6,12 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from mmf_muvla.corpus.config import BuildConfig, ImportConfig, ShowConfig, as_paths, load_config
+from mmf_muvla.corpus.outputs import output_folder
+from mmf_muvla.corpus.region_outputs import counts_path
 from mmf_muvla.corpus.regions import import_regions
 from mmf_muvla.corpus.workers import count_workers
 from mmf_muvla.errors import InputError, MuvlaError
@@ -71,11 +72,11 @@ def import_command(arguments: Sequence[str]) -> None:
         InputError: an option or an input cannot be used.
     """
     config = load_config(ImportConfig, arguments)
-    out = Path(config.out).expanduser()
-    out.parent.mkdir(parents=True, exist_ok=True)
+    sources = as_paths(config.regions, "regions")
+    out = output_folder("out", config.out, sources)
     skipped = out.with_name(f"{out.name}.skipped.jsonl")
     counts = import_regions(
-        as_paths(config.regions, "regions"),
+        sources,
         config.region_options,
         config.on_bad_record,
         config.max_skipped_fraction,
@@ -86,7 +87,7 @@ def import_command(arguments: Sequence[str]) -> None:
     if not counts["skipped"]:
         skipped.unlink(missing_ok=True)
     # It says that the import is finished; here nobody asks, and another one is to be done again.
-    out.with_name(f"{out.name}.counts.json").unlink()
+    counts_path(out).unlink()
     print(f"{out}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
 
 

@@ -1,4 +1,8 @@
-"""Files that are either whole or absent, and fingerprints that tell whether a file has changed."""
+"""Files that are either whole or absent, and fingerprints that tell whether a file has changed.
+
+A folder replaces another one only where everything in that is known to be of this project's making; who publishes a
+folder says how to tell. A file that a user has named is published with :mod:`mmf_muvla.corpus.outputs`.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,10 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,14 +24,59 @@ from mmf_muvla.errors import InputError
 _WHOLE_FILE_BYTES = 256 * 2**20
 _SAMPLE_BYTES = 2**16
 _SAMPLES = 64
+# In the names of what is unfinished or about to be removed: such files are removed, so nobody else's must look like it.
+_TEMPORARY, _REPLACED = "muvla-tmp", "muvla-old"
+
+# Says what in a folder is not of this project's making: the first such thing, the folder itself where it carries no
+# mark of this project, or None.
+ForeignIn = Callable[[Path], Path | None]
+
+
+def everything_in(folder: Path) -> Path | None:
+    """Nothing in a folder is known to be of this project's making."""
+    return folder
+
+
+def refuse_foreign(path: Path, foreign_in: ForeignIn) -> None:
+    """Refuse to replace a folder that is not of this project's making, or not all of it.
+
+    Args:
+        path: the folder; that it is not there, or empty, is well.
+        foreign_in: what in it is somebody else's.
+
+    Raises:
+        InputError: it is somebody else's, or no folder.
+    """
+    remedy = "Name another folder, or move it away"
+    if path.is_symlink():
+        raise InputError(str(path), "is a symbolic link and would be replaced", "Name the folder that it leads to")
+    if not path.is_dir():
+        if path.exists():
+            raise InputError(str(path), "is a file, and a folder is to be written", remedy)
+        return
+    found = foreign_in(path) if any(path.iterdir()) else None
+    if found == path:
+        raise InputError(str(path), "is there already, and is none that this command has made", remedy)
+    if found is not None:
+        raise InputError(
+            str(path), f"would be replaced, but {found} was not made with it, or has been changed since", remedy
+        )
 
 
 @contextmanager
 def publish_file(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write to; the file appears under ``path`` at the end, whole, or not at all."""
+    """Give a temporary name to write to; the file appears under ``path`` at the end, whole, or not at all.
+
+    A file that is already there is replaced. So ``path`` is in a folder of this project's own; where a user has named
+    it, :func:`~mmf_muvla.corpus.outputs.publish_output` is right.
+    """
     temporary = _temporary_name(path)
+    temporary.touch()
+    mode = _permissions(temporary)
+    temporary.unlink()
     try:
         yield temporary
+        _permit(temporary, mode)
         _sync(temporary)
         os.replace(temporary, path)
         _sync(path.parent)
@@ -34,27 +85,43 @@ def publish_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def publish_folder(path: Path) -> Iterator[Path]:
+def publish_folder(path: Path, foreign_in: ForeignIn = everything_in) -> Iterator[Path]:
     """Give a temporary folder to fill; it becomes ``path`` at the end, whole, or not at all.
 
-    A folder that is already there is replaced. Between the two renames that this takes there is no folder under
-    ``path``: who reads it sees the old one, none, or the new one, never a mixture.
+    A folder that is already there is replaced, if it is empty or nothing in it is foreign. Between the two renames that
+    this takes there is no folder under ``path``: who reads it sees the old one, none, or the new one, never a mixture.
+
+    Args:
+        path: the folder.
+        foreign_in: what in an older folder is somebody else's.
+
+    Raises:
+        InputError: ``path`` is somebody else's; before any work is done, or when it has become so meanwhile.
     """
+    refuse_foreign(path, foreign_in)
     temporary = _temporary_name(path)
     temporary.mkdir()
     try:
         yield temporary
-        put_folder_in_place(temporary, path)
+        put_folder_in_place(temporary, path, foreign_in)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def put_folder_in_place(folder: Path, path: Path) -> None:
-    """Rename a finished folder to ``path``, of which an older one is replaced; on disk when this returns."""
+def put_folder_in_place(folder: Path, path: Path, foreign_in: ForeignIn = everything_in) -> None:
+    """Rename a finished folder to ``path``, of which an older one is replaced; on disk when this returns.
+
+    Raises:
+        InputError: ``path`` is somebody else's; see :func:`refuse_foreign`.
+    """
+    refuse_foreign(path, foreign_in)
+    mode = _permissions(folder) & 0o666
     for file in folder.rglob("*"):
+        if file.is_file():
+            _permit(file, mode)
         _sync(file)
     _sync(folder)
-    replaced = path.with_name(f"{path.name}.old-{os.getpid()}")
+    replaced = path.with_name(f"{path.name}.{_REPLACED}-{os.getpid()}")
     if path.exists():
         os.rename(path, replaced)
     os.rename(folder, path)
@@ -62,19 +129,36 @@ def put_folder_in_place(folder: Path, path: Path) -> None:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
+def remove_later(folder: Path) -> None:
+    """Rename a folder, so that nobody takes it for what it was, and remove it; if killed, when somebody writes it."""
+    doomed = folder.with_name(f"{folder.name}.{_REPLACED}-{os.getpid()}")
+    os.rename(folder, doomed)
+    shutil.rmtree(doomed)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file is one that a process has not finished, or had not when it was killed."""
+    return f".{_TEMPORARY}-" in path.name
+
+
 def remove_temporary_files(folder: Path) -> None:
     """Remove what a killed process was writing inside a folder that nobody else writes to."""
-    for path in folder.glob("*.tmp-*"):
+    for path in folder.glob(f"*.{_TEMPORARY}-*"):
         _remove(path)
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove what killed processes left behind while they were writing ``path``."""
-    for kind in ("tmp", "old"):
-        for leftover in path.parent.glob(f"{path.name}.{kind}-*"):
-            process = leftover.name.rpartition("-")[2]
-            if process.isdigit() and not _is_running(int(process)):
-                _remove(leftover)
+def remove_leftovers(path: Path, of_living: bool = False) -> None:
+    """Remove what killed processes left behind while they were writing ``path``.
+
+    Args:
+        path: what they were writing.
+        of_living: also what belongs to a process that is running, as where nobody else may write ``path``.
+    """
+    leftover_of = re.compile(re.escape(path.name) + rf"\.(?:{_TEMPORARY}|{_REPLACED})-(\d{{1,9}})")
+    for leftover in path.parent.iterdir():
+        found = leftover_of.fullmatch(leftover.name)
+        if found and (of_living or not _is_running(int(found[1]))):
+            _remove(leftover)
 
 
 @contextmanager
@@ -99,7 +183,12 @@ def alone(path: Path, refusal: InputError) -> Iterator[None]:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as JSON in the order given, by atomic rename."""
     with publish_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(as_json(value), encoding="utf-8")
+
+
+def as_json(value: Any) -> str:
+    """``value`` as JSON in the order given."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -144,8 +233,18 @@ def _temporary_name(path: Path) -> Path:
     return path.with_name(f"{path.name}.tmp-{os.getpid()}")
 
 
+def _permissions(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def _permit(path: Path, mode: int) -> None:
+    """Give a file the permissions of any new file: some libraries make files that only their owner can read."""
+    if _permissions(path) != mode:
+        path.chmod(mode)
+
+
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
 
@@ -66,6 +67,18 @@ class LmdbFile:
             except lmdb.Error as error:
                 raise InputError(str(self.path), f"cannot be read as {self._kind} ({error})", self._remedy) from error
         return _environments[self._identity]
+
+
+def opened(path: Path) -> AbstractContextManager[lmdb.Environment]:
+    """An LMDB for a short look: closed afterwards, unless others in this process read it.
+
+    Raises:
+        OSError: there is no such file.
+        lmdb.Error: it cannot be read as an LMDB.
+    """
+    # One that is open must not be opened again, nor be closed under its reader.
+    known = _environments.get(_identity(path))
+    return nullcontext(known) if known else open_whole(path)
 
 
 def _identity(path: Path) -> tuple[int, int]:

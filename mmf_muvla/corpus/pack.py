@@ -13,6 +13,7 @@ import pyarrow as pa
 from mmf_muvla.corpus.arrow import TableWriter, read_batches
 from mmf_muvla.corpus.files import publish_file, publish_folder
 from mmf_muvla.corpus.region_store import RegionStore
+from mmf_muvla.corpus.region_writer import foreign_in_store
 from mmf_muvla.corpus.store import (
     BUILD_KEY,
     CORPUS_FILE,
@@ -21,6 +22,7 @@ from mmf_muvla.corpus.store import (
     REGIONS_FOLDER,
     SENTENCES_FILE,
     SENTENCES_SCHEMA,
+    refuse_foreign_corpus,
     write_meta,
 )
 
@@ -47,6 +49,9 @@ def pack_corpus(
 
     Returns:
         The counts that ``corpus.json`` has.
+
+    Raises:
+        InputError: what would be replaced is no corpus's.
     """
     regions = RegionStore(store)
     sentences = np.load(retrieved, allow_pickle=False, mmap_mode="r")
@@ -62,9 +67,10 @@ def pack_corpus(
         "links": 0,
         "skipped": num_skipped,
     }
+    refuse_foreign_corpus(target)
     target.mkdir(parents=True, exist_ok=True)
     (target / CORPUS_FILE).unlink(missing_ok=True)
-    with publish_folder(target / REGIONS_FOLDER) as folder:
+    with publish_folder(target / REGIONS_FOLDER, foreign_in_store) as folder:
         _link_or_copy(store / "data.mdb", folder / "data.mdb")
     with (
         publish_file(target / SENTENCES_FILE) as file,

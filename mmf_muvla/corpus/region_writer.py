@@ -13,7 +13,8 @@ from typing import Any
 
 import lmdb
 
-from mmf_muvla.corpus.files import digest_of_json, publish_folder, put_folder_in_place
+from mmf_muvla.corpus.files import digest_of_json, publish_folder, put_folder_in_place, refuse_foreign
+from mmf_muvla.corpus.lmdb_files import opened
 from mmf_muvla.corpus.region_records import (
     FORMAT,
     META_KEY,
@@ -24,7 +25,6 @@ from mmf_muvla.corpus.region_records import (
     encode_block,
     encode_regions,
     id_problem,
-    open_whole,
 )
 from mmf_muvla.errors import InputError
 
@@ -32,6 +32,9 @@ _BYTES_PER_BLOCK = 16 * 2**20
 _IMAGES_PER_BLOCK = 4096
 _FIRST_MAP_SIZE = 2**30
 _DIGEST_BYTES = 16
+# A lock comes there when another program opens the store.
+_STORE_FILES = ("data.mdb", "lock.mdb")
+_STATE_KEYS = {"names", "counts", "digest", "map_size", "progress"}
 
 
 class RegionStoreWriter:
@@ -42,7 +45,7 @@ class RegionStoreWriter:
     finished file is the same, byte for byte, however often that happened. Only one process may write to a path.
 
     Args:
-        path: the folder to write; a store that is already there is replaced.
+        path: the folder to write; a store that is already there is replaced, anything else is not.
         object_names: the detector's class names.
         attribute_names: its attribute names, empty where it has none.
         feature_dim: numbers per region feature.
@@ -52,6 +55,9 @@ class RegionStoreWriter:
         progress: inside the ``with`` statement, what the last :meth:`commit` was given; ``None`` before the first.
         finished: inside the ``with`` statement, whether a killed process had written everything, so that leaving the
             statement is all that is left to do.
+
+    Raises:
+        InputError: on entering the ``with`` statement, or leaving it: something else than a store is there.
     """
 
     def __init__(
@@ -84,7 +90,7 @@ class RegionStoreWriter:
         if self._resume:
             self._continue()
         else:
-            self._publication = publish_folder(self._path)
+            self._publication = publish_folder(self._path, foreign_in_store)
             self._folder = self._publication.__enter__()
         self._environment = self._open()
         return self
@@ -199,7 +205,7 @@ class RegionStoreWriter:
         if self._publication:
             self._publication.__exit__(kind, error, trace)
         elif error is None:
-            put_folder_in_place(self._folder, self._path)
+            put_folder_in_place(self._folder, self._path, foreign_in_store)
 
     def _open(self) -> lmdb.Environment:
         # Pages are zeroed, so that equal stores are equal files. A store that is to be resumed is synchronised before a
@@ -214,6 +220,8 @@ class RegionStoreWriter:
         self._environment = self._open()
 
     def _continue(self) -> None:
+        for path in (self._path, self._folder):
+            refuse_foreign(path, foreign_in_store)
         state, meta = _read_notes(self._folder)
         if meta and meta["names"] == self._names_digest():
             self.finished = True
@@ -285,10 +293,34 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.partial")
 
 
+def foreign_in_store(folder: Path) -> Path | None:
+    """What in a folder is no part of a region store, whole or unfinished; the folder, if there is no store in it."""
+    for path in sorted(folder.iterdir()):
+        if path.name not in _STORE_FILES or path.is_symlink() or not path.is_file():
+            return path
+    if not (folder / "data.mdb").is_file():
+        return folder
+    state, meta = _read_notes(folder)
+    is_whole = isinstance(meta, dict) and meta.get("format") == FORMAT["format"]
+    is_ours = is_whole or (isinstance(state, dict) and state.keys() >= _STATE_KEYS)
+    return None if is_ours or _is_empty(folder) else folder
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether there is no record in an LMDB, as before the first commit."""
+    if not (folder / "data.mdb").stat().st_size:
+        return True
+    try:
+        with opened(folder) as environment:
+            return environment.stat()["entries"] == 0
+    except (lmdb.Error, OSError):
+        return False
+
+
 def _read_notes(folder: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """What the last commit noted, and what the very last one did; ``None`` where they are not there."""
     try:
-        with open_whole(folder) as environment, environment.begin() as transaction:
+        with opened(folder) as environment, environment.begin() as transaction:
             state, meta = (json.loads(transaction.get(key) or b"null") for key in (PROGRESS_KEY, META_KEY))
     except (lmdb.Error, OSError, ValueError):
         return None, None

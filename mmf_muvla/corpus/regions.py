@@ -21,6 +21,7 @@ from mmf_muvla.corpus.files import alone, digest_of_json, fingerprint, read_json
 from mmf_muvla.corpus.label_map import read_label_map
 from mmf_muvla.corpus.problems import BadRecord, SkipLog
 from mmf_muvla.corpus.progress import ProgressRecord, progress_bar
+from mmf_muvla.corpus.region_outputs import check_import, counts_path, work_path
 from mmf_muvla.corpus.region_records import EncodedRegions, Regions, encode_regions
 from mmf_muvla.corpus.region_sources import open_regions
 from mmf_muvla.corpus.region_writer import RegionStoreWriter, partial_path
@@ -64,14 +65,15 @@ def import_regions(
         Counts: images, regions, skipped (images), boxes_mended (images), boxes_clipped, regions_dropped.
 
     Raises:
-        InputError: a source cannot be read, an image is bad under ``on_bad_record=error``, too many are, or all.
+        InputError: a source cannot be read, an image is bad under ``on_bad_record=error``, too many are, or all; or
+            what would be written over is a source, or somebody else's.
     """
+    check_import(store, skipped, [*sources, *([_label_file(options)] if options.label_map else [])])
     opened = _open_all(sources, options)
     prints = [source.fingerprint() for source in opened]
     label_map = fingerprint(_label_file(options)) if options.label_map else None
     made_from = digest_of_json([_VERSION, prints, {**asdict(options), "label_map": label_map}])
-    counts_file = store.with_name(f"{store.name}.counts.json")
-    work = store.with_name(f"{store.name}.work")
+    counts_file, work = counts_path(store), work_path(store)
     work.mkdir(parents=True, exist_ok=True)
     refusal = InputError(str(work), "another process is importing here", "Wait for it, or name another store")
     with alone(work, refusal):

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -23,8 +21,12 @@ from typing import Any
 
 from mmf_muvla.corpus.files import (
     digest_of_json,
+    is_temporary,
     put_folder_in_place,
     read_json,
+    refuse_foreign,
+    remove_later,
+    remove_leftovers,
     remove_temporary_files,
     write_json,
 )
@@ -36,6 +38,8 @@ logger = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 # In a working folder: what the stage is being made from.
 _MADE_FROM = "made_from.json"
+# Of the files that stages write on their way.
+_SUFFIXES = (".arrow", ".digests", ".faiss", ".json", ".jsonl", ".mdb", ".npy", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -145,9 +149,9 @@ class Pipeline:
         counts = stage.run(Work(folder, progress, self._num_workers))
         seconds = round(progress.seconds(), 3)
         (folder / PROGRESS_FILE).unlink(missing_ok=True)
-        (folder / _MADE_FROM).unlink()
         forget_steps(folder)
-        written = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        own = (folder / _MADE_FROM, folder / MANIFEST)
+        written = [path for path in sorted(folder.rglob("*")) if path.is_file() and path not in own]
         outputs = {f"{stage.name}/{path.relative_to(folder)}": _size(path) for path in written}
         outputs |= {str(path): _size(self.folder / path) for path in stage.outputs_elsewhere}
         manifest = {
@@ -160,9 +164,20 @@ class Pipeline:
             "outputs": outputs,
         }
         write_json(folder / MANIFEST, manifest)
-        put_folder_in_place(folder, self.folder / stage.name)
+        # Now the manifest says whose folder this is.
+        (folder / _MADE_FROM).unlink()
+        put_folder_in_place(folder, self.folder / stage.name, foreign_in_stage)
         logger.info("Stage %s took %.1f s: %s", stage.name, seconds, counts)
         return StageState(True, "", counts, seconds)
+
+    def check(self, stage: Stage) -> None:
+        """Refuse to run a stage whose folders are somebody else's, or hold what is.
+
+        Raises:
+            InputError: one is, or does.
+        """
+        refuse_foreign(self.folder / stage.name, foreign_in_stage)
+        refuse_foreign(self._work_path(stage), _foreign_in_work)
 
     def _work_path(self, stage: Stage) -> Path:
         return self.folder / f"{stage.name}.work"
@@ -171,12 +186,12 @@ class Pipeline:
         """The folder to work in: a killed run's where that was making the same, else a new one."""
         folder = self._work_path(stage)
         if folder.exists() and read_json(folder / _MADE_FROM) != self._wanted[stage.name]:
-            # Renamed first: a folder of which half is removed must not be taken for one that can be continued.
-            doomed = folder.with_name(f"{folder.name}.old-{os.getpid()}")
-            os.rename(folder, doomed)
-        for leftover in self.folder.glob(f"{stage.name}.*old-*"):
-            shutil.rmtree(leftover)
+            refuse_foreign(folder, _unmarked)
+            # A folder of which half is removed must not be taken for one that can be continued.
+            remove_later(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        for path in (folder, self.folder / stage.name):
+            remove_leftovers(path, of_living=True)
         remove_temporary_files(folder)
         if not (folder / _MADE_FROM).exists():
             write_json(folder / _MADE_FROM, self._wanted[stage.name])
@@ -192,6 +207,44 @@ class Pipeline:
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a stage, or ``None`` where the stage has not been finished."""
     return read_json(folder / MANIFEST)
+
+
+def foreign_in_stage(folder: Path) -> Path | None:
+    """What in a folder is no output of the stage that its manifest speaks of; the folder, if it has no manifest."""
+    manifest = read_manifest(folder) or {}
+    outputs = manifest.get("outputs")
+    if manifest.get("stage") != folder.name or not isinstance(outputs, dict):
+        return folder
+    files = {folder / MANIFEST, *(folder.parent / name for name in outputs)}
+    return _first_beside(folder, files)
+
+
+def _foreign_in_work(folder: Path) -> Path | None:
+    """What in a stage's working folder is of no kind that stages write; the folder, if it is no stage's."""
+    unmarked = _unmarked(folder)
+    if unmarked is None:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.suffix not in _SUFFIXES and not is_temporary(path):
+                return path
+    return unmarked
+
+
+def _unmarked(folder: Path) -> Path | None:
+    """A working folder, unless it is a stage's.
+
+    A stage that is killed before it begins has hardly a file, and one that is killed at its end a manifest.
+    """
+    is_ours = any((folder / name).is_file() for name in (_MADE_FROM, MANIFEST))
+    return None if is_ours or all(map(is_temporary, folder.iterdir())) else folder
+
+
+def _first_beside(folder: Path, files: set[Path]) -> Path | None:
+    """The first path in a folder, at any depth, that is none of these files and not on the way to one."""
+    folders = {above for file in files for above in file.parents}
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or path not in (folders if path.is_dir() else files):
+            return path
+    return None
 
 
 def _first_difference(before: Any, now: Any, name: str = "") -> str:

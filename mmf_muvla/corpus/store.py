@@ -23,8 +23,10 @@ import numpy as np
 import pyarrow as pa
 
 from mmf_muvla.corpus.arrow import MappedTable
-from mmf_muvla.corpus.files import write_json
+from mmf_muvla.corpus.files import read_json, refuse_foreign, write_json
+from mmf_muvla.corpus.outputs import refuse_file
 from mmf_muvla.corpus.region_store import Regions, RegionStore, RegionStoreWriter
+from mmf_muvla.corpus.region_writer import foreign_in_store
 from mmf_muvla.errors import InputError
 
 __all__ = ["Corpus", "CorpusItem", "RegionStore", "RegionStoreWriter", "Regions", "Sentence"]
@@ -193,6 +195,28 @@ class Corpus:
                 raise InputError(str(self.path / name), "is of another build than corpus.json", _REBUILD)
         if self.regions.content != meta["regions_content"]:
             raise InputError(str(self.path / REGIONS_FOLDER), "is of another build than corpus.json", _REBUILD)
+
+
+def refuse_foreign_corpus(folder: Path) -> None:
+    """Refuse to write a corpus over files that are no corpus's.
+
+    Raises:
+        InputError: the folder has such a file.
+    """
+    meta, tables = folder / CORPUS_FILE, (folder / SENTENCES_FILE, folder / PAIRS_FILE)
+    refuse_file(meta, (read_json(meta) or {}).get("format") == FORMAT["format"])
+    for table in tables:
+        refuse_file(table, table.is_file() and _build_of(table) is not None)
+    refuse_foreign(folder / REGIONS_FOLDER, foreign_in_store)
+
+
+def _build_of(table: Path) -> str | None:
+    """The build that a table belongs to; ``None`` where the file is no table of a corpus."""
+    try:
+        with pa.memory_map(str(table)) as file, pa.ipc.open_file(file) as reader:
+            return (reader.schema.metadata or {}).get(BUILD_KEY.encode(), b"").decode() or None
+    except (pa.ArrowInvalid, OSError, UnicodeDecodeError):
+        return None
 
 
 def write_meta(folder: Path, k: int, counts: dict[str, int], build: str) -> None:

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import save_file
 
 from mmf_muvla.cli import as_list
-from mmf_muvla.corpus.files import publish_folder, write_json
+from mmf_muvla.corpus.files import publish_folder, refuse_foreign, write_json
+from mmf_muvla.corpus.outputs import foreign_in_marked, mark_folder, output_folder
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.trunk import checkpoint_file, read_checkpoint
 from mmf_muvla.options.kinds import Count, Name, Options, Paths
@@ -62,19 +63,20 @@ def make_small_bert(pretrained: str, texts: Iterable[str], num_hidden_layers: in
         pretrained: BERT checkpoint (folder, hub name or ``package:…``) with a WordPiece ``vocab.txt``.
         texts: what the vocabulary has to cover.
         num_hidden_layers: layers to keep, from the bottom.
-        out: folder to write, in the format of Hugging Face; replaced where it is there.
+        out: folder to write, in the format of Hugging Face; one that this function has made is replaced.
 
     Returns:
         ``vocab_size`` and ``num_hidden_layers`` of the checkpoint written.
 
     Raises:
-        InputError: the checkpoint has no ``vocab.txt``, has fewer layers, or ``out`` is no folder.
+        InputError: the checkpoint has no ``vocab.txt``, has fewer layers; or ``out`` is something else
+            already, or what is read.
     """
     from transformers import AutoTokenizer
 
-    out = Path(out)
-    if out.exists() and not (out.is_dir() and (out / "config.json").is_file()):
-        raise InputError(str(out), "exists and is no BERT checkpoint", "Name another folder, or move this one away")
+    resolved = Path(resolve_pretrained(pretrained))
+    out = output_folder("out", out, [resolved] if resolved.is_dir() else [])
+    refuse_foreign(out, foreign_in_marked)
     config_file, vocabulary_file = (checkpoint_file(pretrained, name) for name in ("config.json", "vocab.txt"))
     if config_file is None or vocabulary_file is None:
         raise InputError(
@@ -87,7 +89,7 @@ def make_small_bert(pretrained: str, texts: Iterable[str], num_hidden_layers: in
             f"the checkpoint has {config['num_hidden_layers']} layers",
             "Ask for at least one and at most so many",
         )
-    tokenizer = AutoTokenizer.from_pretrained(resolve_pretrained(pretrained))
+    tokenizer = AutoTokenizer.from_pretrained(str(resolved))
     kept = _pieces(tokenizer, texts)
     pieces = Path(vocabulary_file).read_text(encoding="utf-8").removesuffix("\n").split("\n")
     numbers = torch.tensor([number for number, piece in enumerate(pieces) if piece in kept or _is_character(piece)])
@@ -100,12 +102,13 @@ def make_small_bert(pretrained: str, texts: Iterable[str], num_hidden_layers: in
     }
     config |= {"vocab_size": len(numbers), "num_hidden_layers": num_hidden_layers}
     lowercase = bool(getattr(tokenizer, "do_lower_case", True))
-    with publish_folder(out) as folder:
+    with publish_folder(out, foreign_in_marked) as folder:
         (folder / "vocab.txt").write_text("".join(pieces[n] + "\n" for n in numbers.tolist()), encoding="utf-8")
         write_json(folder / "config.json", config)
         write_json(folder / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "do_lower_case": lowercase})
         AutoTokenizer.from_pretrained(folder).save_pretrained(folder)  # tokenizer.json, which is quicker to load
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")
+        mark_folder(folder)
     return {"vocab_size": len(numbers), "num_hidden_layers": num_hidden_layers}
 
 

@@ -17,7 +17,8 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from mmf_muvla.corpus.files import publish_file, write_json
+from mmf_muvla.corpus.files import as_json
+from mmf_muvla.corpus.outputs import check_outputs, output_folder, write_output
 from mmf_muvla.corpus.store import Corpus
 from mmf_muvla.datasets.json_lines import read_json_lines
 from mmf_muvla.datasets.tokens import WordPieces
@@ -29,6 +30,8 @@ from mmf_muvla.report.matching import match_logits
 from mmf_muvla.report.plots import small_multiples
 from mmf_muvla.toyworld.mentions import kinds_said
 from mmf_muvla.trainers.separation import aligned_share, area_under_roc
+
+_FILES = ("alignment.json", "alignment.svg")
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,13 @@ def alignment_command(arguments: Sequence[str]) -> None:
         InputError: the run, its corpus or the world cannot be read, or they do not belong together.
     """
     options = read_options(AlignmentOptions, arguments)
-    run = Path(options.run)
-    measured = watch_alignment(run, Path(options.world), options.num_images, options.badly)
-    out = Path(options.out or run / "alignment")
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "alignment.json", [asdict(separation) for separation in measured])
-    with publish_file(out / "alignment.svg") as temporary:
-        temporary.write_text(_plot(measured), encoding="utf-8")
+    run, world = Path(options.run), Path(options.world)
+    out = output_folder("out", options.out or run / "alignment", [run, world], may_be_inside=True)
+    check_outputs(out, _FILES)
+    measured = watch_alignment(run, world, options.num_images, options.badly)
+    texts = (as_json([asdict(separation) for separation in measured]), _plot(measured))
+    for name, text in zip(_FILES, texts, strict=True):
+        write_output(out / name, text)
     Console().print(_table(measured))
     print(f"{out}/alignment.svg")
 

@@ -18,7 +18,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mmf_muvla.corpus.files import publish_file, write_json
+from mmf_muvla.corpus.files import as_json
+from mmf_muvla.corpus.outputs import check_outputs, output_folder, write_output
 from mmf_muvla.corpus.sentence_files import clean_sentence
 from mmf_muvla.corpus.store import Corpus, CorpusItem, Sentence
 from mmf_muvla.errors import InputError
@@ -30,6 +31,7 @@ from mmf_muvla.report.corpus_quality import measure_corpus
 from mmf_muvla.report.corpus_sample import sample_images
 
 PICTURE_SIDE = 400
+_FILES = ("quality.json", "corpus.html")
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 # In a pattern: {image_id}, or {image_id:012} for ids that files have with leading zeros.
 _PLACEHOLDER = re.compile(r"\{image_id(?::0(\d{1,3}))?\}")
@@ -68,8 +70,11 @@ def inspect_command(arguments: Sequence[str]) -> None:
     """
     options = read_options(InspectOptions, arguments)
     pictures = Pictures(options.images) if options.images else None
-    corpus = Corpus(options.corpus)
-    out = Path(options.out or corpus.path / "report")
+    folder = Path(options.corpus)
+    inputs = [folder, *(Path(name) for name in (options.captions, options.images) if name)]
+    out = output_folder("out", options.out or folder / "report", inputs, may_be_inside=True)
+    check_outputs(out, _FILES)
+    corpus = Corpus(folder)
     captions = known_captions(corpus, options.captions, options.seed) if options.captions else None
     quality = measure_corpus(corpus, captions, options.seed)
     write_report(corpus, quality, captions, pictures, options.num_images, out)
@@ -104,9 +109,8 @@ def write_report(
         found = sum(image["picture"] is not None for image in images)
         _log.log(logging.INFO if found else logging.WARNING, "%d of %d images have a picture", found, len(images))
     page = render_page(quality, images, links_to_pictures=pictures is not None and pictures.is_link)
-    write_json(out / "quality.json", quality)
-    with publish_file(out / "corpus.html") as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    for name, text in zip(_FILES, (as_json(quality), page), strict=True):
+        write_output(out / name, text)
 
 
 def choose_images(num_images: int, captions: KnownCaptions | None, wanted: int, seed: int) -> list[int]:

@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from mmf_muvla.corpus.files import publish_file, write_json
+from mmf_muvla.corpus.files import as_json
+from mmf_muvla.corpus.outputs import write_output
 from mmf_muvla.corpus.store import Corpus, RegionStore
 from mmf_muvla.report import scores
 from mmf_muvla.report.history import RunHistory, read_history, read_results
@@ -21,6 +22,7 @@ from mmf_muvla.report.scenes import scene_example
 
 LOSSES = {"mlm": "MLM", "mrc": "MRC", "mrfr": "MRFR", "p_mrtc": "p-MRTC", "itm": "ITM"}
 EXAMPLES = 10
+FILES = ("summary.json", "report.html")
 TASKS = {"visual_entailment": "hypotheses", "refcoco_plus": "referring expressions"}
 STARTS = {"base": "from BERT (Base)", "muvla": "from μ-VLA"}
 
@@ -65,9 +67,9 @@ def write_report(out: Path, seconds: Mapping[str, float], seed: int) -> dict[str
         "itm_pairs": matching.pairs,
         "accuracy": accuracy,
     }
-    write_json(out / "summary.json", summary)
-    with publish_file(out / "report.html") as temporary:
-        temporary.write_text(render_page(summary, matching, pretraining, corpus, out), encoding="utf-8")
+    texts = (as_json(summary), render_page(summary, matching, pretraining, corpus, out))
+    for name, text in zip(FILES, texts, strict=True):
+        write_output(out / name, text)
     print_summary(summary, out)
     return summary
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mmf_muvla.corpus.files import publish_file
+from mmf_muvla.corpus.outputs import check_outputs, output_folder, write_output
 from mmf_muvla.options.kinds import Name, Names, Options
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.report.scores import TASKS, Cell, LeftOut, Row, Run, collect_runs, score_rows
@@ -23,6 +23,7 @@ from mmf_muvla.report.scores import TASKS, Cell, LeftOut, Row, Run, collect_runs
 META = "Meta-Ave"
 MISSING = "–"
 _WIDTH_OF_FILES = 160
+_FILES = ("scores.md", "scores.csv", "scores.html")
 
 
 @dataclass
@@ -45,25 +46,24 @@ def score_command(arguments: Sequence[str]) -> None:
     and ``scores.html``.
 
     Raises:
-        InputError: an option or a run cannot be used.
+        InputError: an option or a run cannot be used, or somebody else's file would be replaced.
     """
     options = read_options(ScoreOptions, arguments)
     folder = Path(options.runs)
+    out = output_folder("out", options.out) if options.out else folder
+    check_outputs(out, _FILES)
     runs, left_out = collect_runs(folder)
     rows = score_rows(runs, options.systems)
     shown = [run for row in rows for run in runs if run.system == row.system]
-    out = Path(options.out or folder)
-    out.mkdir(parents=True, exist_ok=True)
-    pages = {
-        "scores.md": as_markdown(rows, shown, left_out, folder),
-        "scores.csv": as_csv(rows),
-        "scores.html": as_page(rows, shown, left_out, folder),
-    }
+    pages = (
+        as_markdown(rows, shown, left_out, folder),
+        as_csv(rows),
+        as_page(rows, shown, left_out, folder),
+    )
     # Where nobody says how wide it is, in a file for one, nothing need be broken.
     print_table(rows, left_out, folder, Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES))
-    for name, text in pages.items():
-        with publish_file(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="")
+    for name, text in zip(_FILES, pages, strict=True):
+        write_output(out / name, text)
         print(out / name)
 
 

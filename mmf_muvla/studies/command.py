@@ -11,13 +11,14 @@ from typing import Annotated
 from pydantic import Field
 from rich.console import Console
 
+from mmf_muvla.corpus.outputs import check_outputs, output_folder
 from mmf_muvla.errors import InputError
 from mmf_muvla.options.checking import unknown_key
 from mmf_muvla.options.kinds import Flag, Name, Names, Number, Options, Whole, WholeNumbers
 from mmf_muvla.options.reading import COMMAND_LINE, read_options
 from mmf_muvla.options.schema import keys_of
 from mmf_muvla.studies.jobs import Job, Jobs
-from mmf_muvla.studies.pages import write_results
+from mmf_muvla.studies.pages import FILES, write_results
 from mmf_muvla.studies.records import RECORDS, Records
 from mmf_muvla.studies.runner import Runner, visible_gpus
 from mmf_muvla.studies.study import STUDY_KEYS, Study, read_study
@@ -74,8 +75,11 @@ def study_command(arguments: Sequence[str], tools: Path) -> None:
         )
     names = _chosen("systems", options.systems, study.systems)
     study = replace(study, tasks={name: study.tasks[name] for name in _chosen("tasks", options.tasks, study.tasks)})
-    out = Path(options.out or Path(options.work) / "results" / study.name)
-    jobs = Jobs(study, Path(options.work).absolute(), tools, tuple(run_arguments))
+    work = output_folder("work", options.work)
+    out = output_folder("out", options.out or work / "results" / study.name)
+    if not options.dry_run:
+        check_outputs(out, FILES)
+    jobs = Jobs(study, work.absolute(), tools, tuple(run_arguments))
     records = Records(out / RECORDS, map(Path, options.records))
     console = Console()
     starts_jobs = not (options.dry_run or options.report_only)

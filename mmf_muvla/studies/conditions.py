@@ -21,7 +21,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mmf_muvla.corpus.files import publish_file
+from mmf_muvla.corpus.outputs import check_outputs, output_folder, write_output
 from mmf_muvla.errors import InputError
 from mmf_muvla.options.kinds import Name, Options
 from mmf_muvla.options.reading import read_options
@@ -37,6 +37,7 @@ from mmf_muvla.toyworld.probe import Regions, probe
 from mmf_muvla.toyworld.tasks import Tasks, make_tasks
 from mmf_muvla.toyworld.world import detections_in, pretraining_scenes, stream_of
 
+_FILES = ("world.md", "world.json")
 _MOST_BLIND, _LEAST_PROBE, _MOST_LAST, _LEAST_ERRORS = 0.03, 0.15, 0.1, 3.0
 _LOSSES = ("mlm", "mrc", "mrfr", "p_mrtc", "itm")
 
@@ -87,6 +88,8 @@ def conditions_command(arguments: Sequence[str]) -> None:
         raise InputError(
             f"results={options.results}", f"has no {RECORDS}", "Run projects/muvla/studies/conditions.yaml first"
         )
+    out = output_folder("out", options.out) if options.out else results
+    check_outputs(out, _FILES)
     records = Records(results / RECORDS).all()
     config = ToyWorldConfig()
     tasks = make_tasks(config, stream_of(config))
@@ -98,12 +101,10 @@ def conditions_command(arguments: Sequence[str]) -> None:
         searching(records),
         telling_apart(records, options.lower, options.upper),
     ]
-    out = Path(options.out or results)
-    out.mkdir(parents=True, exist_ok=True)
     text = as_markdown(conditions)
-    for name, content in (("world.md", text), ("world.json", json.dumps([asdict(it) for it in conditions], indent=1))):
-        with publish_file(out / name) as temporary:
-            temporary.write_text(content + "\n", encoding="utf-8")
+    numbers = json.dumps([asdict(it) for it in conditions], indent=1)
+    for name, content in zip(_FILES, (text, numbers), strict=True):
+        write_output(out / name, content + "\n")
     Console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 

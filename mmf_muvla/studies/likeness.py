@@ -24,7 +24,8 @@ from torch.nn.functional import normalize
 from tqdm import tqdm
 
 from mmf_muvla.cli import as_list
-from mmf_muvla.corpus.files import publish_file, write_json
+from mmf_muvla.corpus.files import as_json
+from mmf_muvla.corpus.outputs import check_outputs, output_folder, write_output
 from mmf_muvla.corpus.store import Corpus
 from mmf_muvla.datasets.collate import ImageArrays, collate_images
 from mmf_muvla.datasets.tokens import WordPieces
@@ -38,6 +39,8 @@ from mmf_muvla.options.kinds import Count, Name, Options, Paths
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.report.score_page import MISSING, markdown_table
 from mmf_muvla.studies.records import RECORDS, Records, pretraining_folder
+
+_FILES = ("likeness.json", "likeness.md")
 
 
 @dataclass
@@ -103,6 +106,9 @@ def likeness_command(arguments: Sequence[str]) -> None:
     folders = [Path(it) for it in as_list(options.results)]
     if not all((folder / RECORDS).is_file() for folder in folders):
         raise InputError(f"results={options.results}", f"has no {RECORDS}", "Name folders of studies' results")
+    inputs = [Path(options.corpus)] if options.corpus else []
+    out = output_folder("out", options.out, inputs) if options.out else folders[0]
+    check_outputs(out, _FILES)
     runs = {}
     for folder in folders:
         for record in Records(folder / RECORDS).all():
@@ -123,12 +129,10 @@ def likeness_command(arguments: Sequence[str]) -> None:
         measured.setdefault(record.system, []).append(
             measure_likeness(encoder, class_word_embeddings(encoder.embeddings, corpus, words[name]), pairs[name])
         )
-    out = Path(options.out or folders[0])
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "likeness.json", {system: [asdict(it) for it in found] for system, found in measured.items()})
     text = as_markdown(measured)
-    with publish_file(out / "likeness.md") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    numbers = {system: [asdict(it) for it in found] for system, found in measured.items()}
+    for name, content in zip(_FILES, (as_json(numbers), text), strict=True):
+        write_output(out / name, content)
     Console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 

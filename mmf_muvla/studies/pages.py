@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from mmf_muvla.corpus.files import publish_file
+from mmf_muvla.corpus.outputs import publish_output, write_output
 from mmf_muvla.report.plots import COLOURS, INK, MUTED, as_svg, figure_with
 from mmf_muvla.report.score_page import MISSING, markdown_table
 from mmf_muvla.report.scores import TASK_NAMED
@@ -18,6 +18,7 @@ from mmf_muvla.studies.records import Record
 from mmf_muvla.studies.study import Study
 from mmf_muvla.studies.summary import META, Estimate, Line
 
+FILES = ("table.md", "table.csv", "plot.svg", "plot.png", "index.html")
 _TITLES = {name: task.title for name, task in TASK_NAMED.items()} | {META: "Meta-Ave"}
 _OF_SEEDS: dict[str, Any] = {"alpha": 0.3, "markersize": 3.5, "markeredgewidth": 0}
 
@@ -32,7 +33,6 @@ def write_results(folder: Path, study: Study, lines: Sequence[Line], records: Se
         records: of all its runs, for their times.
         command: what made them.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     svg = plot(study, lines, folder / "plot.png")
     reading = folder / "reading.md"
     environment = jinja2.Environment(
@@ -57,8 +57,7 @@ def write_results(folder: Path, study: Study, lines: Sequence[Line], records: Se
         "index.html": page,
     }
     for name, text in files.items():
-        with publish_file(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="")
+        write_output(folder / name, text)
 
 
 def as_markdown(study: Study, lines: Sequence[Line], records: Sequence[Record], command: str) -> str:
@@ -106,7 +105,7 @@ def plot(study: Study, lines: Sequence[Line], png: Path) -> str:
         _curves(study, lines) if any(system.x is not None for system in study.systems.values()) else _dots(study, lines)
     )
     figure.tight_layout()
-    with publish_file(png) as temporary:
+    with publish_output(png) as temporary:
         figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight", metadata={"Software": None})
     return as_svg(figure)
 

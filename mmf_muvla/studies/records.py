@@ -21,6 +21,7 @@ from mmf_muvla.report.scores import TASK_NAMED
 from mmf_muvla.studies.jobs import Job
 
 RECORDS = "runs.jsonl"
+_BEGINNING = '{"digest": "'  # of every line
 _NO_LOSSES = ("epoch", "lr", "samples_per_s")
 
 
@@ -101,11 +102,11 @@ class Records:
     """The records of a study.
 
     Args:
-        path: the file; it is made with the first record.
+        path: the file; it is made with the first record, and later ones are appended.
         others: files of other studies, whose records of the same jobs count too.
 
     Raises:
-        InputError: a line of a file is damaged, or there is no such other file.
+        InputError: a line of a file is damaged or no record, or there is no such other file.
     """
 
     def __init__(self, path: Path, others: Iterable[Path] = ()):
@@ -143,7 +144,7 @@ class Records:
         self._found[record.digest] = record
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "ab+") as file:
-            _drop_half_a_line(file)
+            _end_last_line(file)
             file.write((json.dumps(dataclasses.asdict(record)) + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
@@ -152,23 +153,38 @@ class Records:
 def _read(path: Path) -> dict[str, Record]:
     """The records of a file by digest; none where there is no file."""
     found = {}
-    lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            str(path), f"is no file of records ({error})", "Name another folder, or move it away"
+        ) from error
     for number, line in enumerate(lines, 1):
         if not line:
             continue
         try:
             record = Record(**json.loads(line))
         except (ValueError, TypeError) as error:
-            if number == len(lines):
-                continue  # the last line without its end: a process was killed while it wrote; see Records.add()
+            if number == len(lines) and _is_half_a_record(line):
+                continue  # a process was killed while it wrote; see Records.add()
             raise InputError(f"{path}, line {number}", f"is no record ({error})", "Remove the line") from error
         found[record.digest] = record
     return found
 
 
-def _drop_half_a_line(file: Any) -> None:
-    """Cut off what follows the last newline of a file that is open for appending."""
+def _is_half_a_record(line: str) -> bool:
+    return line[: len(_BEGINNING)] == _BEGINNING[: len(line)]
+
+
+def _end_last_line(file: Any) -> None:
+    """End the last line of a file that is open for appending, or cut it off if it is half a record."""
     file.seek(0)
     content = file.read()
-    file.truncate(content.rfind(b"\n") + 1)
+    begin = content.rfind(b"\n") + 1
+    try:
+        json.loads(content[begin:] or b"{}")
+    except ValueError:
+        file.truncate(begin)
+    else:
+        file.write(b"\n" if content[begin:] else b"")
     file.seek(0, os.SEEK_END)

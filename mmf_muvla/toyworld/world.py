@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mmf_muvla.corpus.files import publish_folder
+from mmf_muvla.corpus.files import publish_folder, read_json
+from mmf_muvla.corpus.outputs import output_folder
 from mmf_muvla.corpus.progress import progress_bar
 from mmf_muvla.errors import InputError
 from mmf_muvla.toyworld.books import book_corpus
@@ -47,34 +48,43 @@ def generate(out: str | Path, config: ToyWorldConfig | None = None, overwrite: b
 
     Raises:
         InputError: ``out`` exists and is something else than a toy world, or is one with other settings and
-            ``overwrite`` is false; or the settings ask for more of a task than the scenes offer.
+            ``overwrite`` is false, or with something in it that was not made with it; or the settings ask for more of
+            a task than the scenes offer.
     """
-    out = Path(out)
+    out = output_folder("out", out)
     config = config or ToyWorldConfig()
     present = _manifest_of(out)
     if present is not None:
-        if present["version"] == _VERSION and present["config"] == dataclasses.asdict(config):
+        if present.get("version") == _VERSION and present.get("config") == dataclasses.asdict(config):
             logger.info("%s is up to date", out)
             return present
         if not overwrite:
             problem = "a toy world with other settings is there"
             raise InputError(str(out), problem, "Name another folder, or give overwrite=true")
-    with publish_folder(out) as unfinished:
+    with publish_folder(out, foreign_in_world) as unfinished:
         return _write_world(unfinished, config)
 
 
 def _manifest_of(out: Path) -> dict[str, Any] | None:
     """The manifest of the toy world at ``out``; None where there is nothing, or an empty folder."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if not out.exists() or not any(out.iterdir()):
         return None
-    remedy = "Name another folder, or move this one away"
-    try:
-        manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise InputError(str(out), "exists and is not a toy world", remedy) from None
-    if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
-        raise InputError(str(out), "exists and is not a toy world", remedy)
+    manifest = read_json(out / "manifest.json") or {}
+    if manifest.get("format") != _FORMAT:
+        raise InputError(str(out), "exists and is not a toy world", "Name another folder, or move this one away")
     return manifest
+
+
+def foreign_in_world(folder: Path) -> Path | None:
+    """What in a folder was not made with a toy world, or has another size since; the folder, if it is no toy world."""
+    manifest = read_json(folder / "manifest.json") or {}
+    sizes = manifest.get("bytes")
+    if manifest.get("format") != _FORMAT or not isinstance(sizes, dict):
+        return folder
+    for path in sorted(folder.iterdir()):
+        if path.name != "manifest.json" and (path.is_symlink() or _size(path) != sizes.get(path.name)):
+            return path
+    return None
 
 
 def stream_of(config: ToyWorldConfig) -> Stream:

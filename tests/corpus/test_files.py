@@ -34,7 +34,7 @@ def test_folder_replaces_the_old_one_as_a_whole(tmp_path: Path) -> None:
     target = tmp_path / "stage"
     target.mkdir()
     (target / "old").touch()
-    with publish_folder(target) as temporary:
+    with publish_folder(target, lambda folder: None) as temporary:
         (temporary / "new").touch()
         assert os.listdir(target) == ["old"]
     assert os.listdir(target) == ["new"]
@@ -53,11 +53,11 @@ def test_failure_leaves_the_old_folder(tmp_path: Path) -> None:
 
 def test_leftovers_of_dead_processes_are_removed_and_of_living_ones_are_not(tmp_path: Path) -> None:
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    (tmp_path / f"stage.tmp-{dead.stdout.strip()}").mkdir()
-    (tmp_path / f"stage.tmp-{os.getppid()}").mkdir()
+    (tmp_path / f"stage.muvla-tmp-{dead.stdout.strip()}").mkdir()
+    (tmp_path / f"stage.muvla-tmp-{os.getppid()}").mkdir()
     with publish_folder(tmp_path / "stage"):
         pass
-    assert sorted(os.listdir(tmp_path)) == sorted(["stage", f"stage.tmp-{os.getppid()}"])
+    assert sorted(os.listdir(tmp_path)) == sorted(["stage", f"stage.muvla-tmp-{os.getppid()}"])
 
 
 def test_fingerprint_knows_content_not_time(tmp_path: Path) -> None:

@@ -165,10 +165,10 @@ def test_stopped_stage_of_other_parameters_begins_anew(tmp_path: Path) -> None:
 def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
     folder = tmp_path / "build" / "first.work"
     recorder = Recorder(tmp_path / "build")
-    (tmp_path / "build" / "second.work.old-1").mkdir(parents=True)
+    (tmp_path / "build" / "second.work.muvla-old-1").mkdir(parents=True)
     folder.mkdir()
     wanted = {"after": {}, "inputs": {"file": "a"}, "parameters": {"p": 1}, "version": 1}
     (folder / "made_from.json").write_text(json.dumps(wanted))
-    (folder / "part-000000.txt.tmp-1").write_text("half")
+    (folder / "part-000000.txt.muvla-tmp-1").write_text("half")
     assert recorder.build() == ["first", "second"]
     assert sorted(path.name for path in (tmp_path / "build").iterdir()) == ["first", "second"]

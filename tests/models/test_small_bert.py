@@ -72,7 +72,7 @@ def test_too_many_layers_and_strange_folders_are_refused(tmp_path: Path) -> None
         make_small_bert(LARGE, TEXTS, 7, tmp_path / "out")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")
-    with pytest.raises(InputError, match="is no BERT checkpoint"):
+    with pytest.raises(InputError, match="is none that this command has made"):
         make_small_bert(LARGE, TEXTS, 1, tmp_path / "mine")
     with pytest.raises(InputError, match=r"no such file"):
         small_bert_command([f"words={tmp_path / 'none.txt'}", f"out={tmp_path / 'out'}"])
