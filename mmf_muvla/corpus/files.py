@@ -230,7 +230,7 @@ def _temporary_name(path: Path) -> Path:
     """A name beside ``path``, under which there is nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path)
-    return path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    return path.with_name(f"{path.name}.{_TEMPORARY}-{os.getpid()}")
 
 
 def _permissions(path: Path) -> int:

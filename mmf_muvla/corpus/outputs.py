@@ -20,6 +20,7 @@ from mmf_muvla.errors import InputError
 MARK = ".mmf-muvla.json"
 _MADE_BY = {"made_by": "mmf-muvla"}
 _ANOTHER = "Name another folder"
+_MOVE = f"{_ANOTHER}, or move it away"
 
 
 def output_folder(option: str, value: str | Path, inputs: Iterable[Path] = (), may_be_inside: bool = False) -> Path:
@@ -65,7 +66,7 @@ def refuse_beneath_file(path: Path, where: str) -> None:
     """
     above = next((it for it in path.parents if os.path.lexists(it)), None)
     if above is not None and not above.is_dir():
-        raise InputError(where, f"{above} is no folder, so that nothing can be written into it", _ANOTHER)
+        raise InputError(where, f"{above} is no folder, so that nothing can be written into it", _MOVE)
 
 
 def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
@@ -96,10 +97,10 @@ def refuse_file(path: Path, is_ours: bool) -> None:
         return
     if path.is_symlink() or not path.is_file():
         kind = "a symbolic link" if path.is_symlink() else "a folder"
-        raise InputError(str(path), f"is {kind}, and a file is to be written", f"{_ANOTHER}, or move it away")
+        raise InputError(str(path), f"is {kind}, and a file is to be written", _MOVE)
     if not is_ours:
         problem = "would be replaced, but was not made with this command, or has been changed since"
-        raise InputError(str(path), problem, f"{_ANOTHER}, or move it away")
+        raise InputError(str(path), problem, _MOVE)
 
 
 def check_outputs(folder: Path, names: Iterable[str]) -> None:
@@ -130,6 +131,16 @@ def write_output(path: Path, text: str) -> None:
     """Write a text as :func:`publish_output` does, line ends as they are."""
     with publish_output(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def sign_folder(folder: Path) -> None:
+    """Mark a folder in which files are still to be written, and that may be removed with them."""
+    write_json(folder / MARK, {**_MADE_BY, "files": {}})
+
+
+def is_signed(folder: Path) -> bool:
+    """Whether a folder has a mark of this project."""
+    return (read_json(folder / MARK) or {}).get("made_by") == _MADE_BY["made_by"]
 
 
 def mark_folder(folder: Path) -> None:
@@ -167,16 +178,15 @@ def _mark(path: Path, content: dict[str, Any]) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)  # several commands may write into one folder
         known = _read_mark(path.parent)
-        known[path.name] = [content, *(it for it in known.get(path.name, ()) if it != content)][:2]
+        known[path.name] = [content, *([fingerprint(path)] if path.is_file() else [])]
         write_json(path.parent / MARK, {**_MADE_BY, "files": dict(sorted(known.items()))})
     finally:
         os.close(handle)
 
 
 def _read_mark(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """File -> what it may hold, the last two versions; nothing where there is no mark."""
-    mark = read_json(folder / MARK) or {}
-    files = mark.get("files")
-    if mark.get("made_by") != _MADE_BY["made_by"] or not isinstance(files, dict):
+    """File -> what it may hold: what was written last, or was to be; nothing where there is no mark."""
+    files = (read_json(folder / MARK) or {}).get("files")
+    if not is_signed(folder) or not isinstance(files, dict):
         return {}
     return {name: found for name, found in files.items() if isinstance(found, list)}

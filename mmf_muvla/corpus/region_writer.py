@@ -13,8 +13,15 @@ from typing import Any
 
 import lmdb
 
-from mmf_muvla.corpus.files import digest_of_json, publish_folder, put_folder_in_place, refuse_foreign
+from mmf_muvla.corpus.files import (
+    digest_of_json,
+    is_temporary,
+    publish_folder,
+    put_folder_in_place,
+    refuse_foreign,
+)
 from mmf_muvla.corpus.lmdb_files import opened
+from mmf_muvla.corpus.outputs import MARK, is_signed, sign_folder
 from mmf_muvla.corpus.region_records import (
     FORMAT,
     META_KEY,
@@ -33,7 +40,7 @@ _IMAGES_PER_BLOCK = 4096
 _FIRST_MAP_SIZE = 2**30
 _DIGEST_BYTES = 16
 # A lock comes there when another program opens the store.
-_STORE_FILES = ("data.mdb", "lock.mdb")
+_STORE_FILES = ("data.mdb", "lock.mdb", MARK)
 _STATE_KEYS = {"names", "counts", "digest", "map_size", "progress"}
 
 
@@ -205,6 +212,7 @@ class RegionStoreWriter:
         if self._publication:
             self._publication.__exit__(kind, error, trace)
         elif error is None:
+            (self._folder / MARK).unlink(missing_ok=True)
             put_folder_in_place(self._folder, self._path, foreign_in_store)
 
     def _open(self) -> lmdb.Environment:
@@ -233,6 +241,7 @@ class RegionStoreWriter:
         else:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder.mkdir(parents=True)
+            sign_folder(self._folder)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -296,25 +305,14 @@ def partial_path(path: Path) -> Path:
 def foreign_in_store(folder: Path) -> Path | None:
     """What in a folder is no part of a region store, whole or unfinished; the folder, if there is no store in it."""
     for path in sorted(folder.iterdir()):
-        if path.name not in _STORE_FILES or path.is_symlink() or not path.is_file():
+        if not is_temporary(path) and (path.name not in _STORE_FILES or path.is_symlink() or not path.is_file()):
             return path
-    if not (folder / "data.mdb").is_file():
-        return folder
+    if is_signed(folder):
+        return None  # unfinished; a power failure may have left nothing that can be read
     state, meta = _read_notes(folder)
     is_whole = isinstance(meta, dict) and meta.get("format") == FORMAT["format"]
-    is_ours = is_whole or (isinstance(state, dict) and state.keys() >= _STATE_KEYS)
-    return None if is_ours or _is_empty(folder) else folder
-
-
-def _is_empty(folder: Path) -> bool:
-    """Whether there is no record in an LMDB, as before the first commit."""
-    if not (folder / "data.mdb").stat().st_size:
-        return True
-    try:
-        with opened(folder) as environment:
-            return environment.stat()["entries"] == 0
-    except (lmdb.Error, OSError):
-        return False
+    is_begun = isinstance(state, dict) and state.keys() >= _STATE_KEYS
+    return None if is_whole or is_begun else folder
 
 
 def _read_notes(folder: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:

@@ -167,7 +167,11 @@ def _read(path: Path) -> dict[str, Record]:
         except (ValueError, TypeError) as error:
             if number == len(lines) and _is_half_a_record(line):
                 continue  # a process was killed while it wrote; see Records.add()
-            raise InputError(f"{path}, line {number}", f"is no record ({error})", "Remove the line") from error
+            raise InputError(
+                f"{path}, line {number}",
+                f"is no record ({error})",
+                "Remove the line, or, if it is another kind of file, move it away",
+            ) from error
         found[record.digest] = record
     return found
 

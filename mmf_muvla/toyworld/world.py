@@ -71,7 +71,7 @@ def _manifest_of(out: Path) -> dict[str, Any] | None:
         return None
     manifest = read_json(out / "manifest.json") or {}
     if manifest.get("format") != _FORMAT:
-        raise InputError(str(out), "exists and is not a toy world", "Name another folder, or move this one away")
+        raise InputError(str(out), "exists and is not a toy world", "Name another folder, or move it away")
     return manifest
 
 

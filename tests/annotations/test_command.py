@@ -51,7 +51,7 @@ def test_vqa2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     convert_command(
         ["task=vqa2", f"source={tmp_path}", f"out={tmp_path / 'out'}", f"image_ids={ids}", "min_occurrences=4"]
     )
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == [
         "answers_vqa.txt",
         "imdb_test.npy",
         "imdb_train.npy",
@@ -70,11 +70,11 @@ def test_nlvr2_and_visual_entailment(tmp_path: Path, capsys: pytest.CaptureFixtu
     line = {"sentence": "Two dogs.", "identifier": "test1-1-0-0", "label": "True"}
     (tmp_path / "test1.json").write_text(json.dumps(line) + "\n")
     convert_command(["task=nlvr2", f"source={tmp_path}", f"out={tmp_path / 'nlvr2'}"])
-    assert [path.name for path in (tmp_path / "nlvr2").iterdir()] == ["test.jsonl"]
+    assert [path.name for path in (tmp_path / "nlvr2").glob("[!.]*")] == ["test.jsonl"]
     line = {"sentence2": "Two dogs.", "pairID": "1.jpg#0r1e", "Flikr30kID": "1.jpg", "gold_label": "neutral"}
     (tmp_path / "snli_ve_dev.jsonl").write_text(json.dumps(line) + "\n")
     convert_command(["task=visual_entailment", f"source={tmp_path}", f"out={tmp_path / 've'}"])
-    assert [path.name for path in (tmp_path / "ve").iterdir()] == ["val.jsonl"]
+    assert [path.name for path in (tmp_path / "ve").glob("[!.]*")] == ["val.jsonl"]
     assert rows(capsys.readouterr().out)["neutral"] == ["1"]
 
 

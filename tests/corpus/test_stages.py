@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from mmf_muvla.corpus.parts import remove_notes, run_parts
 from mmf_muvla.corpus.stages import MANIFEST, Pipeline, Stage, Work
+from mmf_muvla.errors import InputError
 
 
 class Recorder:
@@ -98,8 +100,32 @@ def test_lost_or_cut_outputs_are_made_again(recorder: Recorder) -> None:
 
 def test_broken_manifest_counts_as_none(recorder: Recorder) -> None:
     recorder.build()
-    (recorder.folder / "first" / MANIFEST).write_text("{")
+    first = recorder.folder / "first"
+    (first / MANIFEST).write_text("{")
+    with pytest.raises(InputError, match="build/first: is there already.*move it away"):
+        recorder.build()  # nothing says whose folder it is
+    first.rename(first.with_name("moved"))
     assert recorder.build() == ["first"]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "mine/thesis.tex"])
+def test_what_somebody_put_into_a_stage_is_never_lost(recorder: Recorder, name: str) -> None:
+    recorder.build()
+    file = recorder.folder / "first" / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("mine")
+    with pytest.raises(InputError, match="build/first: would be replaced, but .* was not made with it"):
+        recorder.build(first={"parameters": {"p": 2}})
+    assert file.read_text() == "mine"
+
+
+def test_a_working_folder_of_somebody_else_is_never_lost(recorder: Recorder) -> None:
+    for name in ("first.work", "first.old-stuff", "first.work.old-20231105"):
+        (recorder.folder / name).mkdir(parents=True)
+        (recorder.folder / name / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"first\.work: is there already"):
+        recorder.build()
+    assert all((recorder.folder / name / "notes.txt").exists() for name in os.listdir(recorder.folder))
 
 
 def stopping_stage(parameters: dict[str, Any], parts: list[int], stop_at: int) -> Stage:

@@ -96,7 +96,7 @@ class TestCommand:
         assert [image["captions"] for image in page.data["images"] if image["id"] == "1002"] == [["A bird"]]
         assert [image["id"] for image in page.data["images"] if image["picture"]] == ["1002"]
         assert "corpus.html" in capsys.readouterr().out
-        assert sorted(file.name for file in (folder / "report").iterdir()) == ["corpus.html", "quality.json"]
+        assert sorted(file.name for file in (folder / "report").glob("[!.]*")) == ["corpus.html", "quality.json"]
 
     def test_other_folder_without_captions(self, tmp_path: Path) -> None:
         folder = write_small_corpus(tmp_path / "small")

@@ -339,8 +339,9 @@ def test_a_folder_that_is_no_toy_world_is_never_touched(tmp_path, content):
 
 def test_a_file_in_the_way_is_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match="not a toy world"):
+    with pytest.raises(InputError, match="file: is a file"):
         generate(tmp_path / "file", TINY, overwrite=True)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path):
