@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mmf_muvla.corpus.outputs import check_outputs
 from mmf_muvla.studies.command import study_command
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,6 +40,14 @@ def test_tables_are_those_of_the_runs_with_the_configurations_of_today(
             line for line in kept if "run_study.py" not in line
         ]
     assert {"plot.svg", "plot.png", "index.html", "reading.md"} <= {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("folder", RESULTS, ids=lambda folder: folder.name)
+def test_results_can_be_made_anew_in_their_place(folder: Path) -> None:
+    """Nobody has changed them by hand: what is not as a command has written it, no command replaces."""
+    files = [path.name for path in folder.glob("[!.]*") if path.name not in ("runs.jsonl", "reading.md")]
+    assert files
+    check_outputs(folder, files)
 
 
 def test_tables_of_the_readme_are_rows_of_the_results() -> None:

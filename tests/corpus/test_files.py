@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from mmf_muvla.corpus import files
 from mmf_muvla.corpus.files import fingerprint, publish_file, publish_folder
+from mmf_muvla.errors import InputError
 
 
 def test_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
@@ -58,6 +60,49 @@ def test_leftovers_of_dead_processes_are_removed_and_of_living_ones_are_not(tmp_
     with publish_folder(tmp_path / "stage"):
         pass
     assert sorted(os.listdir(tmp_path)) == sorted(["stage", f"stage.muvla-tmp-{os.getppid()}"])
+
+
+@pytest.mark.parametrize("name", ["stage.old-20231105", "stage.tmp-1", "stage.muvla-old-notes", "x.muvla-tmp-999999"])
+def test_what_only_looks_like_a_leftover_is_kept(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    with publish_folder(tmp_path / "stage"):
+        pass
+    assert sorted(os.listdir(tmp_path)) == sorted([name, "stage"])
+
+
+def test_a_folder_that_says_nothing_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "stage").mkdir()
+    with publish_folder(tmp_path / "stage") as temporary:  # an empty one is
+        (temporary / "made").touch()
+    with pytest.raises(InputError, match="stage: is there already"), publish_folder(tmp_path / "stage"):
+        raise AssertionError("work was done")
+    assert os.listdir(tmp_path / "stage") == ["made"]
+
+
+def test_what_came_into_the_way_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="stage: is there already"), publish_folder(tmp_path / "stage") as temporary:
+        (temporary / "made").touch()
+        (tmp_path / "stage").mkdir()
+        (tmp_path / "stage" / "notes.txt").touch()
+    assert os.listdir(tmp_path) == ["stage"]
+    assert os.listdir(tmp_path / "stage") == ["notes.txt"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_files_have_the_permissions_of_any_new_file(umask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        with publish_file(tmp_path / "weights") as temporary:
+            os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
+        with publish_folder(tmp_path / "folder") as temporary:
+            (temporary / "deep").mkdir()
+            for name in ("weights", "deep/weights"):
+                os.close(os.open(temporary / name, os.O_CREAT | os.O_WRONLY, 0o600))
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 3
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {mode}
 
 
 def test_fingerprint_knows_content_not_time(tmp_path: Path) -> None:

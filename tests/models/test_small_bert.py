@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -77,3 +80,27 @@ def test_too_many_layers_and_strange_folders_are_refused(tmp_path: Path) -> None
     with pytest.raises(InputError, match=r"no such file"):
         small_bert_command([f"words={tmp_path / 'none.txt'}", f"out={tmp_path / 'out'}"])
     assert not (tmp_path / "out").exists()
+
+
+def test_only_what_it_has_made_is_replaced(small: Path, tmp_path: Path) -> None:
+    out = tmp_path / "small"
+    shutil.copytree(small, out)
+    made = make_small_bert(LARGE, TEXTS, 1, out)
+    assert made["num_hidden_layers"] == json.loads((out / "config.json").read_text())["num_hidden_layers"] == 1
+    assert {stat.S_IMODE(path.stat().st_mode) for path in out.iterdir()} == {0o666 & ~_umask()}
+    with pytest.raises(InputError, match="is .*small, which is read"):
+        make_small_bert(str(out), TEXTS, 1, out)
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="notes.txt was not made with it"):
+        make_small_bert(LARGE, TEXTS, 2, out)
+    (out / "notes.txt").unlink()
+    (out / "vocab.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"vocab.txt .* has been changed since"):
+        make_small_bert(LARGE, TEXTS, 2, out)
+    assert (out / "vocab.txt").read_text() == "mine"
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask

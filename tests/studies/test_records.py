@@ -53,6 +53,23 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
         Records(path)
 
 
+@pytest.mark.parametrize("content", [b'{"my": 1}', b"notes without an end", b"\xff\xfe", b'{"digest": "d2"}\nnotes'])
+def test_a_file_of_somebody_else_is_not_cut(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"runs\.jsonl.*move it away"):
+        Records(path).add(RECORD)
+    assert path.read_bytes() == content
+
+
+def test_a_record_whose_line_has_no_end_is_not_lost(tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    Records(path).add(RECORD)
+    path.write_text(path.read_text().removesuffix("\n"))
+    Records(path).add(replace(RECORD, digest="d2"))
+    assert [it.digest for it in Records(path).all()] == ["d1", "d2"]
+
+
 def test_a_run_is_put_on_record_with_the_scores_of_its_split(jobs: Jobs) -> None:
     job = jobs.finetuning("one", "nlvr2", 3, 1e-4)
     with pytest.raises(MuvlaError, match="has left no result"):
