@@ -112,7 +112,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("protocol", [0, 2])
 def test_the_files(protocol: int, tmp_path: Path) -> None:
     counts = convert_refcoco_plus(*write(tmp_path, REFS, INSTANCES, protocol), tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["testA.jsonl", "train.jsonl", "val.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == ["testA.jsonl", "train.jsonl", "val.jsonl"]
     train = read(tmp_path / "out" / "train.jsonl")
     assert train[0] == {
         "sent_id": 0,
@@ -150,7 +150,7 @@ def test_images_by_number_and_unknown_ones(files: tuple[Path, Path], tmp_path: P
     options = Options(image_ids={"581857"}, unknown_images="skip", image_key="{image_id}")
     counts = convert_refcoco_plus(*files, tmp_path / "out", options)
     assert {line["image_id"] for line in read(tmp_path / "out" / "train.jsonl")} == {"581857"}
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["train.jsonl"]
+    assert [path.name for path in (tmp_path / "out").glob("[!.]*")] == ["train.jsonl"]
     assert list(counts) == ["train"]
     counts = convert_refcoco_plus(*files, tmp_path / "out", Options(image_ids=()))
     assert [(count.written, count.unknown_images) for count in counts.values()] == [(4, 4), (1, 1), (1, 1)]

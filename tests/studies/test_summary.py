@@ -88,7 +88,7 @@ def test_tables_say_it(two_tasks: Study, records: list[Record]) -> None:
 def test_results_are_a_table_a_plot_and_a_page(two_tasks: Study, records: list[Record], tmp_path: Path) -> None:
     (tmp_path / "reading.md").write_text("It holds here.\n\nBut <not> everywhere.\n", encoding="utf-8")
     write_results(tmp_path, two_tasks, summarize(two_tasks, records), records, "python …")
-    assert {path.name for path in tmp_path.iterdir()} == {
+    assert {path.name for path in tmp_path.glob("[!.]*")} == {
         "index.html", "plot.png", "plot.svg", "reading.md", "table.csv", "table.md"
     }  # fmt: skip
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
