@@ -122,7 +122,8 @@ def main(arguments: Sequence[str]) -> None:
         return [
             sys.executable, "-m", "mmf_cli.run", f"config={resource_path(config)}",
             f"env.save_dir={save_dir}", f"training.seed={seed + 1}", "training.precision=auto",
-            f"model_config.muvla.trunk.pretrained={bert}", *overrides, *(FAST_TRAINING if fast else ()),
+            f"model_config.muvla.trunk.pretrained={bert}", "training.start_over=True", *overrides,
+            *(FAST_TRAINING if fast else ()),
         ]  # fmt: skip
 
     steps.run("toyworld", [*tool("make_toyworld.py"), f"out={world}", f"seed={seed}", "overwrite=true", *world_options])

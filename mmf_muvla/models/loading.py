@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.muvla import MuVLA
@@ -22,21 +24,42 @@ def load_run(folder: str | Path, weights: str = "muvla_final.safetensors") -> Mu
         The model, in evaluation mode, on the CPU. ``model.heads(model.encoder, batch)`` predicts.
 
     Raises:
-        InputError: the folder has no configuration or no such weights.
+        InputError: the folder has no configuration of such a model or no such weights, or one of the two is damaged.
     """
     folder = Path(folder)
-    config_path = folder / "config.yaml"
-    if not config_path.is_file():
-        raise InputError(str(config_path), "no such file", "Give the save_dir of a run of this project")
     defaults = OmegaConf.load(MuVLA.config_path()).model_config.muvla  # for options younger than the run
-    options = OmegaConf.merge(defaults, OmegaConf.load(config_path).model_config.muvla)
+    options = OmegaConf.merge(defaults, _model_options(folder / "config.yaml"))
     options.region_init = None  # only a start, and its corpus may be gone
     model = MuVLA(options)
     model.build()
     # A tied matrix stands once in a safetensors file, so some names may be absent; sharing fills them in.
     state = read_checkpoint_file(folder / weights)["model"]
-    absent = model.load_state_dict(state, strict=False).missing_keys
+    try:
+        absent = model.load_state_dict(state, strict=False).missing_keys
+    except RuntimeError as error:
+        raise InputError(
+            str(folder / weights), f"is not of the model in {folder}/config.yaml ({error})", "Use the run's own weights"
+        ) from error
     untied = [name for name in absent if not name.endswith("decoder.weight")]
     if untied:
         raise InputError(str(folder / weights), f"it lacks {untied[0]}", "Use the weights that this run wrote")
     return model.eval()
+
+
+def _model_options(path: Path) -> DictConfig:
+    """``model_config.muvla`` of a run."""
+    if not path.is_file():
+        raise InputError(str(path), "no such file", "Give the save_dir of a run of this project")
+    try:
+        config = OmegaConf.load(path)
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        raise InputError(
+            str(path), f"cannot be read ({str(error).partition(chr(10))[0]})", "Use the folder of another run"
+        ) from error
+    options = config.get("model_config", {}).get("muvla") if isinstance(config, DictConfig) else None
+    if not isinstance(options, DictConfig):
+        raise InputError(str(path), "has no model_config.muvla", "Give the save_dir of a run of the model muvla")
+    # Runs write what they have had, resolved; whatever asks for values of this process is not theirs.
+    if "${" in OmegaConf.to_yaml(options):
+        raise InputError(str(path), "refers to other values (${…}), as no run writes it", "Use the folder of a run")
+    return options

@@ -22,6 +22,7 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.models.dropout import Dropout
 from mmf_muvla.models.linear import ROWS_TOGETHER, Linear, feed_forward
 from mmf_muvla.models.ragged_attention import ragged_attention
+from mmf_muvla.models.weight_files import read_safetensors, read_torch_file
 from mmf_muvla.pretrained import resolve_pretrained
 
 INITIALIZER_RANGE = 0.02  # BERT's
@@ -283,14 +284,12 @@ def read_checkpoint(name: str) -> dict[str, Tensor]:
     A leading ``bert.`` is removed, old LayerNorm names (gamma, beta) are brought up to date.
 
     Raises:
-        InputError: the checkpoint has no weights file.
+        InputError: the checkpoint has no weights file, or a damaged one.
     """
     if path := checkpoint_file(name, "model.safetensors"):
-        from safetensors.torch import load_file
-
-        tensors: Mapping[str, Tensor] = load_file(path)
+        tensors, _ = read_safetensors(Path(path))
     elif path := checkpoint_file(name, "pytorch_model.bin"):
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        tensors = read_torch_file(Path(path))
     else:
         raise InputError(
             f"pretrained={name}", "there is neither model.safetensors nor pytorch_model.bin", "Name a BERT checkpoint"

@@ -146,7 +146,7 @@ def run_tables(runs: Sequence[Run], folder: Path) -> list[tuple[str, list[str], 
                 f"{run.score:.2f}",
                 *(f"{run.details[metric]:.2f}" if metric in run.details else MISSING for metric in measured),
                 MISSING if run.best_update is None else str(run.best_update),
-                str(run.updates),
+                MISSING if run.updates is None else str(run.updates),
                 _place(run.folder, folder),
             ]
             for run in of_task

@@ -7,6 +7,9 @@ A run is a folder with ``config.yaml`` and ``results.json`` (``env.save_dir`` of
 * *system*: the configuration's top-level key ``system``, where it has one; else ``base`` where the run started from
   BERT alone (no ``checkpoint.resume_file``); else that key of the pre-training whose checkpoint it started from, where
   its ``config.yaml`` is there and has one; else the name of the folder that holds the checkpoint.
+
+What evaluated a run later (``evaluation/`` in a folder, with a ``config.yaml`` of its own) is of that run's system and
+seed. It counts where the run has no test score itself.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import os
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -84,8 +87,10 @@ class Run:
         system, task, seed: what it is.
         score: the task's metric on the test split, in per cent.
         details: the task's further metrics, as far as they were measured, in per cent.
-        updates: how many updates it was trained.
+        updates: how many updates it was trained; of a later evaluation, the update of the weights that were tested,
+            ``None`` where their file does not say it.
         best_update: the update of the best checkpoint, which was tested; ``None`` where no validation is on record.
+        evaluation: whether it is a later evaluation, not the training itself.
     """
 
     folder: Path
@@ -94,8 +99,9 @@ class Run:
     seed: int
     score: float
     details: dict[str, float]
-    updates: int
+    updates: int | None
     best_update: int | None
+    evaluation: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,8 +164,12 @@ def collect_runs(folder: Path) -> tuple[list[Run], list[LeftOut]]:
             str(folder), f"has no run in it (a folder with {_CONFIG} and {_RESULTS})", "Name the folder of the runs"
         )
     runs = [run for run in found if isinstance(run, Run)]
+    trained = {_identity(run) for run in runs if not run.evaluation}
+    again = [run for run in runs if run.evaluation and _identity(run) in trained]
+    runs = [run for run in runs if run not in again]
     _refuse_duplicates(runs)
-    return runs, [left_out for left_out in found if isinstance(left_out, LeftOut)]
+    left_out = [it for it in found if isinstance(it, LeftOut)]
+    return runs, [*left_out, *(LeftOut(run.folder, "it tests again a run that has test scores") for run in again)]
 
 
 def read_run(folder: Path) -> Run | LeftOut:
@@ -183,15 +193,21 @@ def read_run(folder: Path) -> Run | LeftOut:
         return LeftOut(folder, f"{_RESULTS} has no test scores")
     if task.metric not in test:
         return LeftOut(folder, f"its test scores have no {task.metric}")
+    evaluation = "train" not in str(OmegaConf.select(config, "run_type", default="train"))
+    updates = results.get("updates_trained", results.get("update"))
+    # What was evaluated says what it is; the configuration of the evaluation only repeats the task.
+    of_run = _evaluated(config) if evaluation else None
+    about, place = of_run or (config, folder)
     return Run(
         folder=folder,
-        system=_system(config, folder),
+        system=_system(about, place),
         task=name,
-        seed=_whole(OmegaConf.select(config, "training.seed"), folder / _CONFIG, "training.seed"),
+        seed=_whole(OmegaConf.select(about, "training.seed"), place / _CONFIG, "training.seed"),
         score=_per_cent(test, task.metric, folder / _RESULTS),
         details={metric: _per_cent(test, metric, folder / _RESULTS) for metric in task.details if metric in test},
-        updates=_whole(results.get("update"), folder / _RESULTS, "update"),
+        updates=None if evaluation and updates is None else _whole(updates, folder / _RESULTS, "update"),
         best_update=_best_update(config, folder),
+        evaluation=evaluation,
     )
 
 
@@ -225,10 +241,14 @@ def _run_folders(folder: Path) -> Iterable[Path]:
             yield Path(place)
 
 
+def _identity(run: Run) -> tuple[str, str, int]:
+    return run.system, run.task, run.seed
+
+
 def _refuse_duplicates(runs: Iterable[Run]) -> None:
     known: dict[tuple[str, str, int], Run] = {}
     for run in runs:
-        other = known.setdefault((run.system, run.task, run.seed), run)
+        other = known.setdefault(_identity(run), run)
         if other is not run:
             raise InputError(
                 str(run.folder),
@@ -287,11 +307,8 @@ def _system(config: Any, folder: Path) -> str:
     checkpoint = OmegaConf.select(config, "checkpoint.resume_file")
     if not checkpoint:
         return BASE
-    place = PurePath(str(checkpoint)).parent
-    # Inside of a run's folder, older checkpoints lie in models/.
-    if place.name == "models":
-        place = place.parent
-    name = _system_of_pretraining(Path(place)) or place.name
+    place = _run_of(str(checkpoint))
+    name = _system_of_pretraining(place) or place.name
     if not name:
         raise InputError(
             str(folder / _CONFIG),
@@ -299,6 +316,27 @@ def _system(config: Any, folder: Path) -> str:
             "Name the system in this file (system: NAME)",
         )
     return name
+
+
+def _run_of(checkpoint: str) -> Path:
+    """The folder of the run that has written a checkpoint: older ones lie in models/ inside of it."""
+    place = Path(checkpoint).parent
+    return place.parent if place.name == "models" else place
+
+
+def _evaluated(config: Any) -> tuple[Any, Path] | None:
+    """Configuration and folder of the run of the same task that an evaluation is of, where it is there."""
+    checkpoint = OmegaConf.select(config, "checkpoint.resume_file")
+    if OmegaConf.select(config, "checkpoint.resume"):  # the checkpoint of the folder itself
+        place = Path(str(OmegaConf.select(config, "env.save_dir")))
+    elif checkpoint:
+        place = _run_of(str(checkpoint))
+    else:
+        return None
+    if not (place / _CONFIG).is_file():
+        return None
+    of_run = _read_config(place / _CONFIG)
+    return (of_run, place) if _task_name(of_run) == _task_name(config) else None
 
 
 def _system_of_pretraining(folder: Path) -> str | None:

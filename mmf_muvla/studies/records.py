@@ -65,9 +65,8 @@ def record_of(job: Job, seconds: float) -> Record:
     if not isinstance(values, dict) or (job.task and TASK_NAMED[job.task].metric not in values):
         raise MuvlaError(f"{job.kind} {job.name} has left no result in {job.folder}; its output is in {job.log}")
     numbers = {name: value for name, value in values.items() if isinstance(value, float) and name not in _NO_LOSSES}
-    return Record(
-        job.digest, job.kind, job.system, job.task, job.seed, job.rate, numbers, int(results.get("update", 0)), seconds
-    )
+    updates = int(results.get("updates_trained", results.get("update", 0)))
+    return Record(job.digest, job.kind, job.system, job.task, job.seed, job.rate, numbers, updates, seconds)
 
 
 def pretraining_folder(record: Record, work: Path) -> Path:

@@ -1,52 +1,116 @@
-"""Checkpoints: written whole or not at all, read without running code."""
+"""Checkpoints: written whole or not at all, of plain values, read without running code."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from omegaconf import Container, OmegaConf
 from torch import Tensor, nn
 
 from mmf_muvla.corpus.files import publish_file
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.load_report import LoadReport
+from mmf_muvla.models.weight_files import CHECKSUM_KEY, checksum, read_safetensors, read_torch_file
+
+_UPDATE_KEY = "update"  # in the metadata of a safetensors file: the update that its weights are of
+# Whoever goes on with a run needs these.
+_RUN_PARTS = {"optimizer": "the optimizer's state", "num_updates": "the number of updates done"}
 
 
 def save_atomically(content: Mapping[str, Any], path: Path) -> None:
-    """``torch.save``: a killed process leaves no half-written checkpoint."""
+    """``torch.save`` of tensors and plain values: a killed process leaves no half-written checkpoint."""
+    # A state dict is left as it is: beside its tensors it knows the versions of their modules.
+    values = {key: value if key == "model" else plain(value) for key, value in content.items()}
     with publish_file(path) as temporary:
-        torch.save(dict(content), temporary)
+        torch.save(values, temporary)
+
+
+def plain(value: Any) -> Any:
+    """The same in Python's own containers and numbers, not OmegaConf's and NumPy's: any version of torch reads them."""
+    if isinstance(value, Container):
+        return OmegaConf.to_container(value, resolve=True)
+    if isinstance(value, Mapping):
+        return {key: plain(part) for key, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(plain(part) for part in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def link_atomically(existing: Path, path: Path) -> None:
-    """Give a written checkpoint a second name, replacing what had it."""
+    """Give a written checkpoint a second name, replacing what had it; a copy where there are no hard links."""
     with publish_file(path) as temporary:
-        os.link(existing, temporary)
+        try:
+            os.link(existing, temporary)
+        except OSError:
+            shutil.copyfile(existing, temporary)
+
+
+def save_weights(model: nn.Module, path: Path, update: int) -> None:
+    """Write weights for other programs too (safetensors), with a checksum and the update that they are of."""
+    from safetensors.torch import save_file
+
+    # A tied matrix stands in the file once, under the first of its names.
+    kept: dict[tuple[int, torch.Size], str] = {}
+    metadata: dict[str, str] = {}
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in sorted(model.state_dict().items()):
+        first = kept.setdefault((tensor.data_ptr(), tensor.shape), name) if tensor.numel() else name
+        if first == name:
+            tensors[name] = tensor.contiguous()
+        else:
+            metadata[name] = first
+    metadata |= {CHECKSUM_KEY: checksum(tensors), _UPDATE_KEY: str(update)}
+    with publish_file(path) as temporary:
+        save_file(tensors, temporary, metadata)
+        # It is written for its owner alone, unlike everything else in the folder.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
 
 
 def read_checkpoint_file(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint of this project or of MMF; a bare state dict becomes ``{"model": …}``.
+    """Read a checkpoint of this project or of MMF, or weights alone, which become ``{"model": …}``.
 
     Raises:
-        InputError: the file is missing, cut short, or holds more than tensors and plain values.
+        InputError: the file is missing, damaged, or holds more than tensors and plain values.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(str(path), "no such checkpoint", "Check checkpoint.resume_file or env.save_dir")
     if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+        tensors, metadata = read_safetensors(path)
+        update = metadata.get(_UPDATE_KEY, "")
+        return {"model": tensors, **({"num_updates": int(update)} if update.isdecimal() else {})}
+    content = read_torch_file(path)
+    content = content if "model" in content else {"model": content}
+    weights = content["model"]
+    if not isinstance(weights, dict) or not any(isinstance(value, Tensor) for value in weights.values()):
+        raise InputError(str(path), "holds no weights", "Use a checkpoint of a model")
+    return content
 
-        return {"model": load_file(path)}
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds: zip, pickle, end of file
+
+def refuse_parts_of_a_run(content: Mapping[str, Any], path: Path, needed: Iterable[str]) -> None:
+    """Check that a checkpoint can be gone on from.
+
+    Args:
+        content: what :func:`read_checkpoint_file` gave.
+        path: the file.
+        needed: of ``optimizer`` and ``num_updates``, what is wanted of it.
+
+    Raises:
+        InputError: it holds no more than weights, or a part that is needed is missing.
+    """
+    missing = [_RUN_PARTS[name] for name in needed if content.get(name) is None]
+    if missing:
         raise InputError(
-            str(path), f"cannot be read as a checkpoint of weights and plain values ({error})", "Use another checkpoint"
-        ) from error
-    return content if "model" in content else {"model": content}
+            str(path),
+            f"is no checkpoint to go on from: it lacks {' and '.join(missing)}",
+            "To start a new run from its weights, add checkpoint.resume_pretrained=True",
+        )
 
 
 def load_matching(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> LoadReport:
@@ -61,6 +125,7 @@ def load_matching(model: nn.Module, tensors: Mapping[str, Tensor], source: str) 
         InputError: nothing of the encoder is in the checkpoint (the fine-tuning would silently start from nothing).
     """
     own = model.state_dict()
+    tensors = {name: value for name, value in tensors.items() if isinstance(value, Tensor)}
     fitting = {name: value for name, value in tensors.items() if name in own and own[name].shape == value.shape}
     report = LoadReport(
         loaded=tuple(fitting),
@@ -72,3 +137,29 @@ def load_matching(model: nn.Module, tensors: Mapping[str, Tensor], source: str) 
         raise InputError(source, f"it holds no encoder that fits this model ({report})", "Use a checkpoint of `muvla`")
     model.load_state_dict(fitting, strict=False)
     return report
+
+
+def tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Every tensor inside of dictionaries, lists and tuples, with where it is."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from tensors_in(part, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple):
+        for number, part in enumerate(value):
+            yield from tensors_in(part, f"{name}.{number}" if name else str(number))
+
+
+def first_not_finite(value: Any) -> str | None:
+    """Where the first tensor is that holds NaN or infinity; ``None`` where there is none.
+
+    The device is asked once, however many tensors there are.
+    """
+    floating = [(name, tensor) for name, tensor in tensors_in(value) if tensor.is_floating_point()]
+    by_device: dict[torch.device, list[Tensor]] = {}
+    for _, tensor in floating:
+        by_device.setdefault(tensor.device, []).append(torch.isfinite(tensor).all())
+    if all(bool(torch.stack(flags).all()) for flags in by_device.values()):
+        return None
+    return next(name for name, tensor in floating if not bool(torch.isfinite(tensor).all()))

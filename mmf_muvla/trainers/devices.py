@@ -1,8 +1,56 @@
-"""What a device is good at."""
+"""Which device a run uses, and what that is good at."""
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import torch
+
+from mmf_muvla.compat.messages import log_message
+from mmf_muvla.errors import InputError
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(config: Any) -> torch.device:
+    """The GPU of this process where ``training.device`` wants one and there is one, else the CPU."""
+    if "cuda" in str(config.training.device) and torch.cuda.is_available():
+        # MMF leaves device_id at 0 for every process that torchrun starts.
+        local_rank = int(os.environ.get("LOCAL_RANK", config.get("device_id", 0)))
+        torch.cuda.set_device(local_rank)
+        return torch.device("cuda", local_rank)
+    return torch.device("cpu")
+
+
+def choose_precision(precision: str, device: torch.device) -> torch.dtype | None:
+    """What matrices are multiplied in on a device.
+
+    Args:
+        precision: ``training.precision``.
+        device: the device.
+
+    Returns:
+        None for float32.
+
+    Raises:
+        InputError: it is unknown, or the device has none of it.
+    """
+    if precision == "auto":
+        precision = "bf16" if multiplies_faster_in_bf16(device) else "fp32"
+        log_message(f"training.precision=auto: {precision}")
+    if precision not in PRECISIONS:
+        raise InputError(f"training.precision={precision}", "unknown", f"Choose one of {', '.join(PRECISIONS)}, auto")
+    if precision == "fp16" and device.type != "cuda":
+        raise InputError("training.precision=fp16", f"not available on {device.type}", "Choose bf16 or fp32")
+    if precision == "bf16" and not multiplies_faster_in_bf16(device):
+        kind = "GPU" if device.type == "cuda" else "processor"
+        log_message(
+            f"training.precision=bf16: this {kind} has no instructions for it and emulates it, which can take "
+            "a hundred times as long as fp32. training.precision=auto takes bf16 only where it is faster",
+            "warning",
+        )
+    return PRECISIONS[precision]
 
 
 def multiplies_faster_in_bf16(device: torch.device) -> bool:

@@ -89,6 +89,15 @@ class RunningMeans:
             self._add(name, value, number)
         self._left_out_without_samples |= {*sums, *output.get("statistics", {})}
 
+    @property
+    def names(self) -> set[str]:
+        """What there are means of, also where no sample so far has what they are computed from."""
+        return {*self._sums, *(["w_itm"] if self._match_probability else [])}
+
+    def is_finite(self) -> bool:
+        """Whether no loss of this process has been NaN or infinite since the last :meth:`collect`."""
+        return "total_loss" not in self._sums or bool(torch.isfinite(self._sums["total_loss"]))
+
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Leave out of ``samples_per_s`` the time of what is done in between."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,32 +19,38 @@ import numpy as np
 import torch
 from mmf.common.batch_collator import BatchCollator
 from mmf.common.registry import registry
-from mmf.common.report import Report
-from mmf.datasets.base_dataset import BaseDataset
-from mmf.modules.metrics import Metrics
 from mmf.utils.build import build_dataset, build_model, build_optimizer
 from mmf.utils.distributed import get_rank, get_world_size, is_master, synchronize
 from omegaconf import OmegaConf, open_dict
-from torch import Tensor, distributed
+from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from mmf_muvla.cli import as_list
 from mmf_muvla.compat.messages import log_message
-from mmf_muvla.corpus.files import publish_file, write_json
+from mmf_muvla.corpus.files import write_json
 from mmf_muvla.datasets.pretraining import PretrainingDataset
 from mmf_muvla.errors import InputError, MuvlaError
 from mmf_muvla.losses.objectives import HEADS, heads_of
-from mmf_muvla.metrics.streamed import StreamedMetric
-from mmf_muvla.trainers.checkpoints import link_atomically, load_matching, read_checkpoint_file, save_atomically
-from mmf_muvla.trainers.devices import multiplies_faster_in_bf16
-from mmf_muvla.trainers.history import History, RunningMeans, gather
+from mmf_muvla.trainers.checkpoints import (
+    first_not_finite,
+    load_matching,
+    plain,
+    read_checkpoint_file,
+    refuse_parts_of_a_run,
+    save_weights,
+)
+from mmf_muvla.trainers.devices import choose_device, choose_precision
+from mmf_muvla.trainers.evaluation import Evaluator
+from mmf_muvla.trainers.history import History, RunningMeans
 from mmf_muvla.trainers.memory import give_free_memory_back
 from mmf_muvla.trainers.progress import UpdateBar
-from mmf_muvla.trainers.sampler import EvaluationBatches, TrainingBatches, batches_per_epoch, in_order_of_items
+from mmf_muvla.trainers.resume import RunIdentity, StepSizes, content_of
+from mmf_muvla.trainers.run_folder import BEST, CURRENT, EVALUATION, PREDICTIONS, RESULTS, RunFolder
+from mmf_muvla.trainers.sampler import TrainingBatches, batches_per_epoch
 
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+# Fewer samples than these say little about which checkpoint is the best one.
+_FEW_HELD_OUT = 32
 
 
 @registry.register_trainer("muvla")
@@ -60,19 +65,44 @@ class MuVLATrainer:
         self.config = config
         self.training = config.training
         self.run_type: str = config.get("run_type", "train_inference")
-        self.save_dir = Path(config.env.save_dir)
+        self.folder = RunFolder(Path(config.env.save_dir), model=str(config.model))
         self.num_updates = 0
         self.best_update = 0
         self.best_value: float | None = None
+        self.last_validation = 0  # the update after which the last one was
+        self.tested: dict[str, Any] = {"update": 0, "weights": None}  # the weights that the model has, for results
+        self._last_checkpoint: Path | None = None
+        self._owns_folder = False
 
     # ------------------------------------------------------------------ set-up
 
     def load(self) -> None:
-        """Build data sets, model, optimizer and schedule, and load the checkpoint; called by MMF."""
+        """Build data sets, model, optimizer and schedule, and load the checkpoint; called by MMF.
+
+        Raises:
+            InputError: an option or an input cannot be used, or the folder is another run's.
+        """
+        # mmf_predict says so by evaluation.predict, whatever run_type is.
+        if "train" in self.run_type and not self.config.evaluation.predict:
+            self._claim_folder()
+        try:
+            self._load()
+        except BaseException:
+            self.folder.release()
+            raise
+
+    def _claim_folder(self) -> None:
+        if is_master():
+            go_on = bool(self.config.checkpoint.resume)
+            self.folder.claim(go_on, start_over=bool(self.training.get("start_over", False)))
+        self._owns_folder = True
+        synchronize()
+
+    def _load(self) -> None:
         self.rank, self.world_size = get_rank(), get_world_size()
-        self.device = self._choose_device()
+        self.device = choose_device(self.config)
         registry.register("current_device", self.device)
-        self.autocast_dtype = self._choose_precision()
+        self.autocast_dtype = choose_precision(self.training.get("precision", "fp32"), self.device)
         self._load_datasets()
         self._load_model()
         self._load_checkpoint()
@@ -82,25 +112,7 @@ class MuVLATrainer:
             )
         else:
             self.parallel_model = self.model
-        self._load_metrics()
-        if is_master():
-            self.save_dir.mkdir(parents=True, exist_ok=True)
-            OmegaConf.save(self.config, self.save_dir / "config.yaml", resolve=True)
-        self.history = History(self.save_dir, enabled=is_master(), tensorboard=bool(self.training.tensorboard))
-
-    def _load_metrics(self) -> None:
-        """Make the metrics: those that are computed batch by batch, and MMF's own, which want all samples at once."""
-        names = as_list(self.config.evaluation.get("metrics", []))
-        for name in names:
-            if isinstance(name, str) and registry.get_metric_class(name) is None:
-                raise InputError(f"evaluation.metrics={name}", "there is no such metric", "Check its name")
-        self.metrics = Metrics(names)
-        every: dict[str, Any] = self.metrics.metrics
-        self.metric_names = set(every)
-        self.streamed = {name: metric for name, metric in every.items() if isinstance(metric, StreamedMetric)}
-        for name in self.streamed:
-            del every[name]
-        self.fields_kept = {field for metric in every.values() for field in metric.required_params}
+        self.evaluator = Evaluator(self.model, self.datasets, self.config, self.device, self.autocast_dtype)
 
     def _has_unused_parameters(self) -> bool:
         """Whether a step may leave heads out: because the option says so, or views or losses are left out."""
@@ -109,27 +121,6 @@ class MuVLATrainer:
             return option
         losses = self.config.model_config[self.config.model].get("losses")
         return dataset.turns > 1 or (heads_of(losses) & dataset.predicts) != HEADS
-
-    def _choose_device(self) -> torch.device:
-        if "cuda" in str(self.training.device) and torch.cuda.is_available():
-            # MMF leaves device_id at 0 for every process that torchrun starts.
-            local_rank = int(os.environ.get("LOCAL_RANK", self.config.get("device_id", 0)))
-            torch.cuda.set_device(local_rank)
-            return torch.device("cuda", local_rank)
-        return torch.device("cpu")
-
-    def _choose_precision(self) -> torch.dtype | None:
-        precision = self.training.get("precision", "fp32")
-        if precision == "auto":
-            precision = "bf16" if multiplies_faster_in_bf16(self.device) else "fp32"
-            self._log(f"training.precision=auto: {precision}")
-        if precision not in PRECISIONS:
-            raise InputError(
-                f"training.precision={precision}", "unknown", f"Choose one of {', '.join(PRECISIONS)}, auto"
-            )
-        if precision == "fp16" and self.device.type != "cuda":
-            raise InputError("training.precision=fp16", f"not available on {self.device.type}", "Choose bf16 or fp32")
-        return PRECISIONS[precision]
 
     def _load_datasets(self) -> None:
         names = as_list(self.config.datasets)
@@ -149,6 +140,7 @@ class MuVLATrainer:
         for split, dataset in self.datasets.items():
             if dataset is not None:
                 self._log(f"{self.dataset_name} {split}: {len(dataset):,} samples")
+        _warn_of_few_held_out(self.datasets["val"], f"dataset_config.{self.dataset_name}.held_out_fraction")
 
     def _load_model(self) -> None:
         options = self.config.model_config[self.config.model]
@@ -159,6 +151,9 @@ class MuVLATrainer:
             f"{self.config.model}: {sum(p.numel() for p in self.model.parameters()):,} parameters on {self.device}"
         )
         self.optimizer = build_optimizer(self.model, self.config)
+        for group in self.optimizer.param_groups:
+            # OmegaConf's lists, as of betas, are for no checkpoint.
+            group.update(plain({name: value for name, value in group.items() if name != "params"}))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.autocast_dtype is torch.float16)
         self.updates_per_epoch, self.total_updates = self._run_length()
         self.scheduler = None
@@ -168,6 +163,7 @@ class MuVLATrainer:
             if self.config.scheduler.type.startswith("muvla_"):
                 params["total_updates"] = self.total_updates
             self.scheduler = scheduler_class(self.optimizer, **params)
+        self.step_sizes = StepSizes(self.optimizer, self.scheduler)
 
     def _run_length(self) -> tuple[float, int]:
         """Updates per epoch, and updates of the whole run: max_updates or max_epochs, whichever comes first."""
@@ -193,55 +189,100 @@ class MuVLATrainer:
 
     def _load_checkpoint(self) -> None:
         options = self.config.checkpoint
-        own = self.save_dir / ("best.ckpt" if options.resume_best else "current.ckpt")
-        if options.resume and own.is_file():
+        own = self.folder.checkpoint(best=bool(options.resume_best)) if options.resume else None
+        if own is not None:
             self._restore(own)
         elif options.resume_file:
             if options.resume_pretrained or options.reset.all:
-                content = read_checkpoint_file(options.resume_file)
-                self._log(f"{options.resume_file}: {load_matching(self.model, content['model'], options.resume_file)}")
+                path = Path(options.resume_file)
+                content = read_checkpoint_file(path)
+                self._log(f"{path}: {load_matching(self.model, content['model'], str(path))}")
+                self._has_weights_of(path, content)
             else:
                 self._restore(Path(options.resume_file))
         elif options.resume:
-            self._log(f"checkpoint.resume: there is no {own} yet; starting from the beginning", "warning")
+            self._log(
+                f"checkpoint.resume: there is no checkpoint in {self.folder.path} yet; starting from the beginning",
+                "warning",
+            )
+        elif not self._owns_folder:
+            self._log(
+                "no checkpoint is given: what is evaluated are the weights that a training starts from", "warning"
+            )
+
+    def _has_weights_of(self, path: Path, content: Mapping[str, Any]) -> None:
+        """Remember, for ``results.json``, which weights the model has."""
+        self.tested = {"update": content.get("num_updates"), "weights": str(path)}
 
     def _restore(self, path: Path) -> None:
-        """Go on from a checkpoint of the same run: weights, optimizer, schedule, counts."""
+        """Load the weights of a checkpoint of the same model; for a training, go on with its run."""
         content = read_checkpoint_file(path)
-        reset = self.config.checkpoint.reset
+        if self._owns_folder:
+            reset = self.config.checkpoint.reset
+            parts = [("optimizer", reset.optimizer or reset.all), ("num_updates", reset.counts or reset.all)]
+            needed = [name for name, is_reset in parts if not is_reset]
+            refuse_parts_of_a_run(content, path, needed)
+            if "num_updates" in needed:
+                self._compare(path, content)
         try:
             self.model.load_state_dict(content["model"])
-            if not reset.optimizer and "optimizer" in content:
-                self.optimizer.load_state_dict(content["optimizer"])
-        except (RuntimeError, ValueError) as error:
+            if self._owns_folder and "optimizer" in needed:
+                self.optimizer.load_state_dict(self.step_sizes.put_into(content["optimizer"]))
+        except (RuntimeError, ValueError, KeyError) as error:
             raise InputError(
                 str(path),
                 f"it was written by a run with another model or optimizer ({error})",
                 "To take only the weights that fit, add checkpoint.resume_pretrained=True",
             ) from error
-        if not reset.counts and "num_updates" in content:
+        self._has_weights_of(path, content)
+        if self._owns_folder:
+            self._go_on(path, content, counts="num_updates" in needed)
+
+    def _go_on(self, path: Path, content: Mapping[str, Any], counts: bool) -> None:
+        """Go on with the run of a checkpoint: its schedule and counts."""
+        if (place := first_not_finite({name: content.get(name) for name in ("model", "optimizer")})) is not None:
+            remedy = "Go on from an older checkpoint, in another folder (checkpoint.resume_file)"
+            raise InputError(str(path), f"{place} is not finite", remedy)
+        if counts:
             self.num_updates = int(content["num_updates"])
             self.best_update = int(content.get("best_update", 0))
             self.best_value = content.get("best_metric_value")
+            self.last_validation = int(content.get("last_validation", self.num_updates))
             if self.scheduler is not None and content.get("scheduler"):
                 self.scheduler.load_state_dict(content["scheduler"])
             if content.get("scaler"):
                 self.scaler.load_state_dict(content["scaler"])
+        self.step_sizes.set_rates(self.optimizer, self.scheduler, self.num_updates)
+        self._last_checkpoint = path
         self._log(f"{path}: going on after update {self.num_updates}")
+
+    def _compare(self, path: Path, content: Mapping[str, Any]) -> None:
+        """Refuse to go on with another run, and log what has changed of this one."""
+        config: Any = OmegaConf.to_container(self.config, resolve=True)
+        this = RunIdentity(config, self._data(), self.world_size, self.total_updates)
+        for line in this.changes_since(content, path):
+            self._log(f"changed since {path}: {line}", "warning")
+        self.step_sizes.refuse_change(content.get("config", {}), config)
+        self._keep_start(path, content.get("config", {}))
+
+    def _keep_start(self, path: Path, before: Mapping[str, Any]) -> None:
+        """Keep in the configuration what the run started from, which is not said again when it is gone on with."""
+        start, said = before.get("checkpoint", {}).get("resume_file"), self.config.checkpoint.resume_file
+        if said not in (start, str(path)):
+            if said:
+                self._log(f"checkpoint.resume_file={said} is not used: the run has started from {start}", "warning")
+            self.config.checkpoint.resume_file = start
+
+    def _data(self) -> dict[str, Any]:
+        if not hasattr(self, "_content"):
+            self._content = {split: content_of(dataset) for split, dataset in self.datasets.items()}
+        return self._content
 
     def _save(self, best: bool = False) -> None:
         """Write ``models/model_N.ckpt``, and make it ``current.ckpt`` (and ``best.ckpt``)."""
         if is_master():
-            path = self.save_dir / "models" / f"model_{self.num_updates}.ckpt"
-            save_atomically(self._state(), path)
-            link_atomically(path, self.save_dir / "current.ckpt")
-            if best:
-                link_atomically(path, self.save_dir / "best.ckpt")
             keep = int(self.config.checkpoint.max_to_keep)
-            if keep >= 0:
-                written = sorted(path.parent.glob("model_*.ckpt"), key=lambda p: int(p.stem.partition("_")[2]))
-                for old in written[: max(0, len(written) - keep)]:
-                    old.unlink()
+            self._last_checkpoint = self.folder.save(self._state(), best, keep)
         synchronize()
 
     def _state(self) -> dict[str, Any]:
@@ -256,38 +297,98 @@ class MuVLATrainer:
             "best_update": self.best_update,
             "best_iteration": self.best_update * self.accumulation,
             "best_metric_value": self.best_value,
+            "last_validation": self.last_validation,
+            "world_size": self.world_size,
+            "data": self._data(),
             "config": OmegaConf.to_container(self.config, resolve=True),
         }
+
+    def _refuse_what_is_not_finite(self, means: RunningMeans) -> None:
+        """Nothing is saved of a run that has come to NaN or infinity. All processes agree on it.
+
+        Raises:
+            MuvlaError: weights, the optimizer's state or a loss are not finite.
+        """
+        place = first_not_finite({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()["state"]})
+        if place is None and not means.is_finite():
+            place = "the loss"
+        finite = torch.tensor(float(place is None), device=self.device)
+        if distributed.is_initialized():
+            distributed.all_reduce(finite, op=distributed.ReduceOp.MIN)
+        if not finite:
+            raise self._not_finite(f"{place or 'the loss of another process'} is not finite")
+
+    def _not_finite(self, problem: str) -> MuvlaError:
+        last = self._last_checkpoint
+        kept = "no checkpoint has been written" if last is None else f"the last good checkpoint is {last}"
+        return MuvlaError(
+            f"update {self.num_updates}: {problem}. Lower the learning rate, use training.precision=bf16 or fp32, or "
+            f"look at the data; {kept}"
+        )
 
     # ---------------------------------------------------------------- training
 
     def train(self) -> None:
         """Run what ``run_type`` asks for: training with validation, then the test."""
-        if "train" not in self.run_type:
+        try:
+            if "train" not in self.run_type:
+                self.evaluator.refuse_what_cannot_be_measured()
+                self.inference()
+                return
+            if not self._owns_folder:  # it is to predict at its end
+                self._claim_folder()
+                self._load_checkpoint()
+            self.evaluator.refuse_what_cannot_be_measured()
+            self._train()
+            self._load_best()
             self.inference()
-            return
+        finally:
+            self.folder.release()
+
+    def _train(self) -> None:
         self._log(
             f"{self.total_updates:,} updates of {self.training.batch_size * self.accumulation} samples, "
             f"{self.updates_per_epoch:,.1f} to an epoch"
         )
+        if is_master():
+            self.folder.begin(self.config)
+            self._data()  # as they are now
+        self.history = History(self.folder.path, enabled=is_master(), tensorboard=bool(self.training.tensorboard))
         self.model.train()
         batches = iter(self._training_loader())
         means = RunningMeans(self.device)
         samples_per_update = int(self.training.batch_size) * self.accumulation
+        if self.num_updates and self._is_time_for("evaluation") and self.last_validation != self.num_updates:
+            self._validate_and_keep_best()  # the process ended between checkpoint and validation
         with UpdateBar(self.total_updates, self.num_updates, samples_per_update, shown=is_master()) as bar:
-            while self.num_updates < self.total_updates:
+            while self.num_updates < self.total_updates and not self._has_stopped_early():
                 self._update(batches, means)
                 bar.update()
-                if self._stop_after_update(means, bar):
-                    break
-        if self.num_updates % self.training.evaluation_interval:
-            self._validate()
+                self._after_update(means, bar)
+        # First saved, then validated: a validation can fail.
+        self._refuse_what_is_not_finite(means)
         self._save()
+        if self.last_validation != self.num_updates:
+            self._validate_and_keep_best()
         self._export()
-        best = self.save_dir / "best.ckpt"
-        if best.is_file() and self.best_update not in (0, self.num_updates):  # 0: it is another run's
-            self.model.load_state_dict(read_checkpoint_file(best)["model"])
-        self.inference()
+        self.tested = {"update": self.num_updates, "weights": CURRENT}
+
+    def _load_best(self) -> None:
+        """Take the weights that validation says are best, for the test."""
+        if self.best_value is None or self.best_update == self.num_updates:
+            return
+        path = self.folder.path / BEST
+        content = read_checkpoint_file(path) if path.is_file() else {}
+        if content.get("num_updates") != self.best_update:
+            found = f"is of update {content['num_updates']}" if content else "is not there"
+            self._log(
+                f"{path} {found}, though update {self.best_update} is the best by validation: what is tested are the "
+                f"weights of update {self.num_updates}",
+                "warning",
+            )
+            return
+        self.model.load_state_dict(content["model"])
+        self.tested = {"update": self.best_update, "weights": BEST}
 
     def _training_loader(self) -> DataLoader[Any]:
         dataset = self.datasets["train"]
@@ -332,7 +433,7 @@ class MuVLATrainer:
             last = number == self.accumulation - 1
             # Gradients of distributed processes are averaged once, with the last batch.
             with self._gradients_averaged(last):
-                output = self._forward(self.parallel_model, batch)
+                output = self.evaluator.forward(self.parallel_model, batch)
                 losses = {name: loss.mean() for name, loss in output["losses"].items()}
                 loss = torch.stack(list(losses.values())).sum()
                 means.add_batch(losses, loss, output, batch)
@@ -351,35 +452,38 @@ class MuVLATrainer:
             return contextlib.nullcontext()
         return self.parallel_model.no_sync()
 
-    def _forward(self, model: torch.nn.Module, batch: Any) -> Mapping[str, Any]:
-        with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
-            return model(batch)
+    def _is_time_for(self, what: str) -> bool:
+        """Whether ``training.WHAT_interval`` says so."""
+        return self.num_updates % int(self.training[f"{what}_interval"]) == 0
 
-    def _stop_after_update(self, means: RunningMeans, bar: UpdateBar) -> bool:
-        """Log, save and validate where it is time to; True where early stopping says so."""
-        if self.num_updates % self.training.log_interval == 0 or self.num_updates == self.total_updates:
+    def _after_update(self, means: RunningMeans, bar: UpdateBar) -> None:
+        """Log, save and validate where it is time to."""
+        if self._is_time_for("log") or self.num_updates == self.total_updates:
             values = means.collect()
             if not math.isfinite(values["total_loss"]):
-                raise MuvlaError(
-                    f"update {self.num_updates}: the loss is {values['total_loss']} ({values}). Lower the learning "
-                    "rate, use training.precision=bf16 or fp32, or look at the data; the last checkpoint is in "
-                    f"{self.save_dir}"
-                )
+                raise self._not_finite(f"the loss is {values['total_loss']} ({values})")
             values["lr"] = self.optimizer.param_groups[0]["lr"]
             self.history.write("train", self.num_updates, self._epoch(), values)
             bar.show_loss(values["total_loss"])
             self._log_values("train", values)
             if self.device.type == "cpu":
                 give_free_memory_back()
-        validated = self.num_updates % self.training.evaluation_interval == 0
-        saved = self.num_updates % self.training.checkpoint_interval == 0
+        validated, saved = self._is_time_for("evaluation"), self._is_time_for("checkpoint")
         if validated or saved:
             with bar.paused(), means.paused():
-                improved = validated and self._validate()
-                if improved or saved:
-                    self._save(best=improved)
+                self._refuse_what_is_not_finite(means)
+                if saved:
+                    self._save()
+                if validated:
+                    self._validate_and_keep_best()
+
+    def _has_stopped_early(self) -> bool:
+        """Whether early stopping says, after the last validation, that this is the end."""
         early_stop = self.training.early_stop
-        return bool(validated and early_stop.enabled and self.num_updates - self.best_update >= early_stop.patience)
+        waited = self.num_updates - self.best_update
+        return bool(
+            early_stop.enabled and self.last_validation == self.num_updates > 0 and waited >= early_stop.patience
+        )
 
     def _epoch(self) -> float:
         return round(self.num_updates / self.updates_per_epoch, 3)
@@ -390,132 +494,60 @@ class MuVLATrainer:
 
     # -------------------------------------------------------------- evaluation
 
-    def _validate(self) -> bool:
-        """Evaluate on the validation split; True where the monitored value is the best so far."""
+    def _validate_and_keep_best(self) -> None:
+        """Evaluate on the validation split; where the monitored value is the best so far, so is the checkpoint."""
+        self.last_validation = self.num_updates
         if self.datasets["val"] is None:
-            return False
-        values = self.evaluate("val")
+            return
+        values = self.evaluator.evaluate("val")
         self.history.write("val", self.num_updates, self._epoch(), values)
         self._log_values("val", values)
-        criterion = self.training.early_stop.criteria.removeprefix("val/").removeprefix(f"{self.dataset_name}/")
-        if criterion not in values and criterion in {"total_loss", *self.metric_names}:
+        criterion = self.evaluator.criterion()
+        value = values.get(criterion, math.nan)
+        if not math.isfinite(value):
             self._log(
                 f"no sample of the val split has what {criterion} is computed from: no checkpoint is best", "warning"
             )
-            return False
-        if criterion not in values:
-            raise InputError(
-                f"training.early_stop.criteria={self.training.early_stop.criteria}",
-                "the validation gives no such value",
-                f"It gives {', '.join(values)}",
-            )
-        value = values[criterion]
+            return
         better = self.best_value is None or (
             value < self.best_value if self.training.early_stop.minimize else value > self.best_value
         )
         if better:
             self.best_value, self.best_update = value, self.num_updates
-        return better
-
-    def _evaluation_loader(self, split: str) -> DataLoader[Any]:
-        dataset = self.datasets[split]
-        batch_size = max(1, self.training.batch_size // self.world_size)
-        return DataLoader(
-            dataset,
-            batch_sampler=EvaluationBatches(len(dataset), batch_size, self.rank, self.world_size),
-            num_workers=self.training.num_workers,
-            collate_fn=BatchCollator(dataset.dataset_name, dataset.dataset_type),
-        )
-
-    @torch.no_grad()
-    def evaluate(self, split: str) -> dict[str, float]:
-        """Losses and metrics on a split.
-
-        Args:
-            split: ``train``, ``val`` or ``test``.
-
-        Returns:
-            Name -> value: every loss, ``total_loss``, and every metric of ``evaluation.metrics``. Where no sample has
-            what a value is computed from, as on hidden test splits, the value is left out.
-        """
-        self.model.eval()
-        means = RunningMeans(self.device)
-        kept: dict[str, list[Tensor]] = {}
-        reduced: dict[str, list[Tensor]] = {name: [] for name in self.streamed}
-        for batch in tqdm(
-            self._evaluation_loader(split), desc=split, leave=False, disable=None if is_master() else True
-        ):
-            batch = batch.to(self.device)
-            output = self._forward(self.model, batch)
-            losses = {name: loss.mean() for name, loss in output["losses"].items()}
-            total = torch.stack(list(losses.values())).sum() if losses else torch.zeros((), device=self.device)
-            means.add_batch(losses, total, output, batch)
-            report = Report(batch, output)
-            for name, metric in self.streamed.items():
-                reduced[name].append(metric.reduce(report).cpu())
-            for name in self.fields_kept & set(report):
-                if isinstance(report[name], Tensor):
-                    kept.setdefault(name, []).append(report[name].cpu())
-        values = means.collect()
-        for name, metric in self.streamed.items():
-            values[name] = float(metric.combine(gather(torch.cat(reduced[name]))))
-        if self.metrics.metrics:
-            fields = [(name, gather(torch.cat(kept[name]))) for name in sorted(kept)]
-            report = Report([("dataset_name", self.dataset_name), ("dataset_type", split), *fields])
-            for name, value in self.metrics(report, report).items():
-                values[name.rpartition("/")[2]] = float(value)
-        self.model.train()
-        return {name: value for name, value in values.items() if not isinstance(value, float) or not math.isnan(value)}
+            self._save(best=True)
 
     def inference(self) -> None:
         """Evaluate on, or predict, the splits that ``run_type`` names; called by MMF for prediction runs."""
         splits = ["val"] if "val" in self.run_type else []
         if any(word in self.run_type for word in ("inference", "test", "predict")):
             splits.append("test")
+        predicts = bool(self.config.evaluation.predict)
+        # A training has its own place; what comes later does not touch that.
+        folder = PREDICTIONS if predicts else "" if self._owns_folder else EVALUATION
+        if is_master() and folder:
+            self.folder.write_config(self.config, folder)
         results = {}
         for split in splits:
             if self.datasets[split] is None:
                 self._log(f"{self.dataset_name} has no {split} split", "warning")
-            elif self.config.evaluation.predict:
-                self._predict(split)
+            elif predicts:
+                self.evaluator.predict(split, self.folder.path / folder)
             else:
-                results[split] = self.evaluate(split)
-                self._log_values(split, results[split])
+                results[split] = self.evaluator.evaluate(split)
+                update = self.tested["update"]
+                tested = "weights of an unknown update" if update is None else f"weights of update {update}"
+                self._log(f"{split}, {tested}: {_shown(results[split])}")
         if results and is_master():
-            write_json(self.save_dir / "results.json", {"update": self.num_updates, **results})
-
-    @torch.no_grad()
-    def _predict(self, split: str) -> None:
-        dataset = self.datasets[split]
-        if type(dataset).format_for_prediction is BaseDataset.format_for_prediction:
-            raise InputError(f"datasets={self.dataset_name}", "it makes no predictions", "Choose a downstream task")
-        self.model.eval()
-        predictions: list[Any] = []
-        for batch in tqdm(
-            self._evaluation_loader(split), desc=f"predict {split}", disable=None if is_master() else True
-        ):
-            batch = batch.to(self.device)
-            predictions.extend(dataset.format_for_prediction(Report(batch, self._forward(self.model, batch))))
-        gathered: list[Any] = [predictions]
-        if distributed.is_initialized():
-            gathered = [None] * self.world_size
-            distributed.all_gather_object(gathered, predictions)
-        if is_master():
-            suffix = getattr(dataset, "prediction_suffix", ".json")
-            path = self.save_dir / "predictions" / f"{self.dataset_name}_{split}{suffix}"
-            getattr(dataset, "write_predictions", write_json)(path, in_order_of_items(gathered))
-            self._log(f"predictions: {path}")
+            trained = {"updates_trained": self.num_updates} if self._owns_folder else {}
+            write_json(self.folder.path / folder / RESULTS, {**self.tested, **trained, **results})
 
     # ------------------------------------------------------------------ output
 
     def _export(self) -> None:
         """Write the final weights, for other programs too (safetensors)."""
         if is_master():
-            from safetensors.torch import save_model
-
-            path = self.save_dir / f"{self.config.model}_final.safetensors"
-            with publish_file(path) as temporary:
-                save_model(self.model, str(temporary))
+            path = self.folder.path / self.folder.weights
+            save_weights(self.model, path, self.num_updates)
             self._log(f"weights: {path}")
         synchronize()
 
@@ -523,12 +555,28 @@ class MuVLATrainer:
         log_message(message, level)
 
     def _log_values(self, split: str, values: Mapping[str, Any]) -> None:
-        shown = ", ".join(f"{name} {_short(value)}" for name, value in values.items())
-        self._log(f"{split} at update {self.num_updates}/{self.total_updates}, epoch {self._epoch()}: {shown}")
+        where = f"update {self.num_updates}/{self.total_updates}, epoch {self._epoch()}"
+        self._log(f"{split} at {where}: {_shown(values)}")
+
+
+def _warn_of_few_held_out(dataset: Any, option: str) -> None:
+    if isinstance(dataset, PretrainingDataset) and len(dataset) < _FEW_HELD_OUT:
+        images = "1 image" if len(dataset) == 1 else f"{len(dataset)} images"
+        enough = min(0.5, _FEW_HELD_OUT / len(dataset.corpus))
+        left = round(enough * len(dataset.corpus))
+        log_message(
+            f"{option}={dataset.config.held_out_fraction} leaves {images} for validation and test, which says little "
+            f"about which checkpoint is the best one; {enough:.2g} would leave about {left}",
+            "warning",
+        )
 
 
 def _dropout_seed(seed: int, update: int, rank: int) -> int:
     return int(np.random.SeedSequence((seed, update, rank)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _shown(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_short(value)}" for name, value in values.items())
 
 
 def _short(value: float | Sequence[float]) -> str:

@@ -79,7 +79,10 @@ def test_the_main_study_searches_rates_and_compares(work: Path) -> None:
     # searched with a seed of its own, and never tested
     searched = [path for path in (work / "search").glob("*") if path.is_dir()]
     assert len(searched) == 2
-    assert all(set(json.loads((path / "results.json").read_text())) == {"update", "val"} for path in searched)
+    assert all(
+        "val" in it and "test" not in it
+        for it in (json.loads((path / "results.json").read_text()) for path in searched)
+    )
     # tables of what is there so far, without another run
     (results / "table.md").unlink()
     _run(

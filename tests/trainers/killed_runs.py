@@ -23,7 +23,7 @@ import torch
 import transformers  # noqa: F401 - loaded once, for all children
 from mmf_cli.run import run
 
-from mmf_muvla.trainers import checkpoints, trainer
+from mmf_muvla.trainers import checkpoints, run_folder, trainer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.forks import fork
@@ -38,7 +38,7 @@ def die() -> None:
 
 def die_at(update: int, place: str) -> None:
     """Make this process kill itself, without warning, at a place of its ``update``-th update."""
-    own_update, own_save, own_link = trainer.MuVLATrainer._update, torch.save, trainer.link_atomically
+    own_update, own_save, own_link = trainer.MuVLATrainer._update, torch.save, run_folder.link_atomically
     current = 0
 
     def _update(self: Any, *arguments: Any) -> None:
@@ -65,7 +65,7 @@ def die_at(update: int, place: str) -> None:
 
     trainer.MuVLATrainer._update = _update
     checkpoints.torch.save = save
-    trainer.link_atomically = link
+    run_folder.link_atomically = link
 
 
 def start(save_dir: Path, workers: int, arguments: list[str], fate: tuple[int, str] | None = None) -> bool:

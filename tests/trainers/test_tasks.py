@@ -141,7 +141,7 @@ def test_predictions_on_a_hidden_split_are_those_of_the_model(trained: Path, tmp
         resume = f"checkpoint.resume_file={learn(trained, task) / weights}"
         run(trained, task, save_dir, resume, "training.batch_size=7", predict=True, annotations=annotations)
         written = save_dir / "predictions" / f"{task}_test{PREDICTIONS[task]}"
-        assert [path.name for path in written.parent.iterdir()] == [written.name]
+        assert {path.name for path in written.parent.iterdir()} == {written.name, "config.yaml"}
         assert predictions_of(task, written) == truths(task)
 
 
@@ -167,7 +167,7 @@ def test_unlabelled_examples_among_others_change_no_value(trained: Path, tmp_pat
         path = str(write_annotations(tmp_path / f"{name}.jsonl", task, some))
         options = ["run_type=val_test", "training.batch_size=6", "training.max_updates=1"]
         run(trained, task, tmp_path / name, *options, annotations={"val": path, "test": path})
-        values.append({k: v for k, v in results(tmp_path / name, "val").items() if k != "samples_per_s"})
+        values.append({k: v for k, v in results(tmp_path / name / "evaluation", "val").items() if k != "samples_per_s"})
     assert values[0] == pytest.approx(values[1], abs=1e-5)
     assert set(values[0]) > {"muvla_entailment_accuracy", "muvla_cross_entropy", "total_loss"}
 
@@ -177,7 +177,7 @@ def test_mmfs_own_metrics_stand_beside_ours(trained: Path, tmp_path: Path) -> No
     options = ["evaluation.metrics=[muvla_nlvr2_accuracy,accuracy]", "run_type=test", "training.batch_size=7"]
     resume = f"checkpoint.resume_file={learn(trained, 'nlvr2') / 'current.ckpt'}"
     run(trained, "nlvr2", tmp_path / "save", resume, *options)
-    values = results(tmp_path / "save")
+    values = results(tmp_path / "save" / "evaluation")
     assert values["accuracy"] == values["muvla_nlvr2_accuracy"] == 1.0
 
 

@@ -1,0 +1,200 @@
+"""Losses, metrics and predictions on the splits of a data set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmf.common.batch_collator import BatchCollator
+from mmf.common.registry import registry
+from mmf.common.report import Report
+from mmf.datasets.base_dataset import BaseDataset
+from mmf.modules.metrics import Metrics
+from mmf.utils.distributed import get_rank, get_world_size, is_master
+from torch import Tensor, distributed
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from mmf_muvla.cli import as_list
+from mmf_muvla.compat.messages import log_message
+from mmf_muvla.corpus.files import write_json
+from mmf_muvla.errors import InputError
+from mmf_muvla.metrics.streamed import StreamedMetric
+from mmf_muvla.trainers.history import RunningMeans, gather
+from mmf_muvla.trainers.sampler import EvaluationBatches, in_order_of_items
+
+
+class Evaluator:
+    """Evaluates a model as it is at that moment.
+
+    Args:
+        model: the model.
+        datasets: split -> data set, None where there is none.
+        config: the whole MMF configuration.
+        device: where the model is.
+        autocast_dtype: what matrices are multiplied in; None: float32.
+
+    Raises:
+        InputError: a metric of the configuration is not known.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        datasets: Mapping[str, Any],
+        config: Any,
+        device: torch.device,
+        autocast_dtype: torch.dtype | None,
+    ):
+        self.model = model
+        self.datasets = datasets
+        self.dataset_name: str = as_list(config.datasets)[0]
+        self.training = config.training
+        self.device = device
+        self.autocast_dtype = autocast_dtype
+        self.rank, self.world_size = get_rank(), get_world_size()
+        self._load_metrics(as_list(config.evaluation.get("metrics", [])))
+
+    def _load_metrics(self, names: Sequence[Any]) -> None:
+        """Make the metrics: those that are computed batch by batch, and MMF's own, which want all samples at once."""
+        for name in names:
+            if isinstance(name, str) and registry.get_metric_class(name) is None:
+                raise InputError(f"evaluation.metrics={name}", "there is no such metric", "Check its name")
+        self.metrics = Metrics(names)
+        every: dict[str, Any] = self.metrics.metrics
+        self.fields_of = {name: tuple(metric.required_params) for name, metric in every.items()}
+        self.streamed = {name: metric for name, metric in every.items() if isinstance(metric, StreamedMetric)}
+        for name in self.streamed:
+            del every[name]
+        self.fields_kept = {field for name in every for field in self.fields_of[name]}
+
+    def forward(self, model: torch.nn.Module, batch: Any) -> Mapping[str, Any]:
+        """A model's output for a batch, in the run's precision."""
+        with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
+            return model(batch)
+
+    def criterion(self) -> str:
+        """What makes a checkpoint the best one, by its name among the values of a validation."""
+        return self.training.early_stop.criteria.removeprefix("val/").removeprefix(f"{self.dataset_name}/")
+
+    @torch.no_grad()
+    def refuse_what_cannot_be_measured(self) -> None:
+        """Look at one small batch, so that a validation does not fail after hours. Nothing random is drawn.
+
+        Raises:
+            InputError: a metric is computed from what neither data set nor model give, or the validation gives no value
+                of the name of ``training.early_stop.criteria``.
+        """
+        split = next((split for split in ("val", "test") if self.datasets[split] is not None), None)
+        if split is None:
+            return
+        dataset = self.datasets[split]
+        loader = DataLoader(
+            dataset,
+            batch_sampler=[[(0, item) for item in range(min(2, len(dataset)))]],
+            collate_fn=BatchCollator(dataset.dataset_name, dataset.dataset_type),
+            generator=torch.Generator(),  # or one would draw from the run's own
+        )
+        self.model.eval()
+        batch = next(iter(loader)).to(self.device)
+        output = self.forward(self.model, batch)
+        means = RunningMeans(self.device)
+        means.add_batch(*self._losses(output), output, batch)
+        self.model.train()
+        report = Report(batch, output)
+        for name, fields in self.fields_of.items():
+            missing = [field for field in fields if field not in (*report, "dataset_name", "dataset_type")]
+            if missing:
+                raise InputError(
+                    f"evaluation.metrics={name}",
+                    f"it is computed from {', '.join(fields)}, and {self.dataset_name} with this model gives no "
+                    f"{', '.join(missing)}",
+                    "Leave it out (evaluation.metrics=[]), or add what it measures to the data set's objectives",
+                )
+        names = sorted(means.names | set(self.fields_of))
+        if self.datasets["val"] is not None and self.criterion() not in names:
+            raise InputError(
+                f"training.early_stop.criteria={self.training.early_stop.criteria}",
+                "the validation gives no such value",
+                f"It gives {', '.join(names)}",
+            )
+
+    def _losses(self, output: Mapping[str, Any]) -> tuple[dict[str, Tensor], Tensor]:
+        """The losses of a batch, and their sum."""
+        losses = {name: loss.mean() for name, loss in output["losses"].items()}
+        total = torch.stack(list(losses.values())).sum() if losses else torch.zeros((), device=self.device)
+        return losses, total
+
+    def _loader(self, split: str) -> DataLoader[Any]:
+        dataset = self.datasets[split]
+        batch_size = max(1, self.training.batch_size // self.world_size)
+        return DataLoader(
+            dataset,
+            batch_sampler=EvaluationBatches(len(dataset), batch_size, self.rank, self.world_size),
+            num_workers=self.training.num_workers,
+            collate_fn=BatchCollator(dataset.dataset_name, dataset.dataset_type),
+        )
+
+    @torch.no_grad()
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Losses and metrics on a split.
+
+        Args:
+            split: ``train``, ``val`` or ``test``.
+
+        Returns:
+            Name -> value: every loss, ``total_loss``, and every metric of ``evaluation.metrics``. Where no sample has
+            what a value is computed from, as on hidden test splits, the value is left out.
+        """
+        self.model.eval()
+        means = RunningMeans(self.device)
+        kept: dict[str, list[Tensor]] = {}
+        reduced: dict[str, list[Tensor]] = {name: [] for name in self.streamed}
+        for batch in tqdm(self._loader(split), desc=split, leave=False, disable=None if is_master() else True):
+            batch = batch.to(self.device)
+            output = self.forward(self.model, batch)
+            means.add_batch(*self._losses(output), output, batch)
+            report = Report(batch, output)
+            for name, metric in self.streamed.items():
+                reduced[name].append(metric.reduce(report).cpu())
+            for name in self.fields_kept & set(report):
+                if isinstance(report[name], Tensor):
+                    kept.setdefault(name, []).append(report[name].cpu())
+        values = means.collect()
+        for name, metric in self.streamed.items():
+            values[name] = float(metric.combine(gather(torch.cat(reduced[name]))))
+        if self.metrics.metrics:
+            fields = [(name, gather(torch.cat(kept[name]))) for name in sorted(kept)]
+            report = Report([("dataset_name", self.dataset_name), ("dataset_type", split), *fields])
+            for name, value in self.metrics(report, report).items():
+                values[name.rpartition("/")[2]] = float(value)
+        self.model.train()
+        return {name: value for name, value in values.items() if not isinstance(value, float) or not math.isnan(value)}
+
+    @torch.no_grad()
+    def predict(self, split: str, folder: Path) -> None:
+        """Write predictions of a split, in the benchmark's format, into a folder.
+
+        Raises:
+            InputError: the data set makes none.
+        """
+        dataset = self.datasets[split]
+        if type(dataset).format_for_prediction is BaseDataset.format_for_prediction:
+            raise InputError(f"datasets={self.dataset_name}", "it makes no predictions", "Choose a downstream task")
+        self.model.eval()
+        predictions: list[Any] = []
+        for batch in tqdm(self._loader(split), desc=f"predict {split}", disable=None if is_master() else True):
+            batch = batch.to(self.device)
+            predictions.extend(dataset.format_for_prediction(Report(batch, self.forward(self.model, batch))))
+        gathered: list[Any] = [predictions]
+        if distributed.is_initialized():
+            gathered = [None] * self.world_size
+            distributed.all_gather_object(gathered, predictions)
+        if is_master():
+            suffix = getattr(dataset, "prediction_suffix", ".json")
+            path = folder / f"{self.dataset_name}_{split}{suffix}"
+            getattr(dataset, "write_predictions", write_json)(path, in_order_of_items(gathered))
+            log_message(f"predictions: {path}")

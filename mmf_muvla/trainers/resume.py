@@ -1,0 +1,311 @@
+"""Going on with a run: what must be the same as before, and what may change.
+
+A run that is gone on with is the same run: its data, their order and masks, the model and the objectives cannot change.
+What only says how to go on from here may: the learning rate, the schedule and its length, precision, logging.
+Everything that has changed is logged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from mmf_muvla.corpus.files import digest_of_json, fingerprint
+from mmf_muvla.corpus.store import PAIRS_FILE, SENTENCES_FILE, Corpus
+from mmf_muvla.datasets.downstream import TaskDataset
+from mmf_muvla.datasets.pretraining import PretrainingDataset
+from mmf_muvla.errors import InputError
+
+# Options by which something else would be trained, as patterns of ``fnmatch``.
+_FIXED = (
+    "model",
+    "datasets",
+    "training.seed",
+    "training.group_by_length",
+    "model_config.*",
+    "dataset_config.*",
+    "optimizer.type",
+    # parts of the optimizer's state depend on these
+    "optimizer.params.amsgrad",
+    "optimizer.params.momentum",
+    "optimizer.params.centered",
+)
+# Of these, options that may change all the same.
+_FREE = ("*dropout*", "*.activation_checkpointing", "*.compile", "*.missing_images")
+# Where something lies, or a start that is behind the run: what lies there is compared instead, as far as it matters.
+_PLACES = (
+    *("dataset_config.*.corpus", "dataset_config.*.annotations.*", "dataset_config.*.features.*"),
+    *("dataset_config.*.answers", "dataset_config.*.tokenizer"),
+    *("model_config.*.trunk.pretrained", "model_config.*.trunk.random_init", "model_config.*.region_init*"),
+)
+_COMPARED = ("model", "datasets", "system", "training", "model_config", "dataset_config", "optimizer", "scheduler")
+_NOT_SAID = ("training.start_over", "training.batch_size", "training.update_frequency", "training.local_rank")
+_IMAGES_LOOKED_AT = 16
+_LONGEST = 200  # of a value in a message, in characters
+_NEW_RUN = "Set it back, or start a new run in another env.save_dir"
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What makes a process go on with the same run.
+
+    Attributes:
+        config: the whole configuration, resolved.
+        data: split -> what :func:`content_of` gives.
+        world_size: the number of processes.
+        total_updates: the length of the run.
+    """
+
+    config: Mapping[str, Any]
+    data: Mapping[str, Any]
+    world_size: int
+    total_updates: int
+
+    def changes_since(self, content: Mapping[str, Any], source: Path) -> list[str]:
+        """Compare with a checkpoint.
+
+        Args:
+            content: the checkpoint's; what it does not have, as one of an older version, is not compared.
+            source: its path.
+
+        Returns:
+            What has changed and may, a line each.
+
+        Raises:
+            InputError: something has changed that may not; both values are named.
+        """
+        changed: list[str] = []
+        if isinstance(content.get("config"), Mapping):
+            changed += refuse_another_run(content["config"], self.config, source)
+        if isinstance(content.get("data"), Mapping):
+            has_best = content.get("best_metric_value") is not None
+            changed += refuse_other_data(content["data"], self.data, source, has_best)
+        if content["num_updates"] > self.total_updates:
+            training = self.config["training"]
+            raise InputError(
+                f"training.max_updates={training.get('max_updates')}, training.max_epochs={training.get('max_epochs')}",
+                f"are {self.total_updates} updates, and {source} has {content['num_updates']} behind it",
+                "Give a longer run, or start a new one in another env.save_dir",
+            )
+        processes = content.get("world_size", self.world_size)
+        if processes != self.world_size:
+            changed.append(f"processes: {processes} -> {self.world_size} (dropout and rounding differ)")
+        return changed
+
+
+def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any], source: Path) -> list[str]:
+    """Compare the configurations of a checkpoint and of the process that goes on with it.
+
+    Args:
+        before: the configuration in the checkpoint.
+        now: that of this process.
+        source: the checkpoint.
+
+    Returns:
+        What has changed and may, a line for each option, for the log.
+
+    Raises:
+        InputError: something has changed that may not; both values are named.
+    """
+    old, new = (dict(_leaves({name: config.get(name) for name in _COMPARED})) for config in (before, now))
+    changed = []
+    for name in sorted({*old, *new}):
+        first, second = old.get(name), new.get(name)
+        if _same(first, second) or _matches(name, _PLACES) or name in _NOT_SAID:
+            continue
+        # An option that one of the two versions of this project did not have is no change of the user's.
+        if name in old and name in new and _matches(name, _FIXED) and not _matches(name, _FREE):
+            if name.endswith((".num_labels", ".num_object_classes")) and None in (first, second):
+                continue
+            raise InputError(f"{name}={_short(second)}", f"the run in {source} has {_short(first)}", _NEW_RUN)
+        changed.append(f"{name}: {_short(first)} -> {_short(second)}")
+    return [*changed, *_changed_batches(before, now, source)]
+
+
+def _changed_batches(before: Mapping[str, Any], now: Mapping[str, Any], source: Path) -> list[str]:
+    """A batch may be accumulated from more or fewer parts; what an update sees stays the same."""
+    (size, parts), (new_size, new_parts) = (
+        (int(config["training"]["batch_size"]), int(config["training"].get("update_frequency", 1)))
+        for config in (before, now)
+    )
+    if (size, parts) == (new_size, new_parts):
+        return []
+    said = f"training.batch_size={new_size}, training.update_frequency={new_parts}"
+    if size * parts != new_size * new_parts:
+        problem = f"the run in {source} has {size} and {parts}: an update would see {new_size * new_parts} samples, "
+        raise InputError(said, f"{problem}not {size * parts}", _NEW_RUN)
+    if now["training"].get("group_by_length"):
+        raise InputError(said, f"the run in {source} has {size} and {parts}, and groups batches by length", _NEW_RUN)
+    return [f"training.batch_size, training.update_frequency: {size}, {parts} -> {new_size}, {new_parts}"]
+
+
+def refuse_other_data(before: Mapping[str, Any], now: Mapping[str, Any], source: Path, has_best: bool) -> list[str]:
+    """Compare what :func:`content_of` gave for the splits of the run and gives now.
+
+    Args:
+        before: split -> content, of the checkpoint.
+        now: the same, of this process.
+        source: the checkpoint.
+        has_best: whether some checkpoint is the best so far, by the validation split of before.
+
+    Returns:
+        What has changed and may, for the log.
+
+    Raises:
+        InputError: the data have changed that the run learns from, or is judged by.
+    """
+    changed = []
+    for split in ("train", "val", "test"):
+        old, new = before.get(split) or {}, now.get(split) or {}
+        differing = [part for part in sorted({*old, *new}) if old.get(part) != new.get(part)]
+        if not differing:
+            continue
+        what = f"the {split} split has other {' and other '.join(differing)} than"
+        values = "; ".join(f"{part}: {old.get(part)} -> {new.get(part)}" for part in differing)
+        if split == "train" or (split == "val" and has_best):
+            problem = f"{what} the run in {source} ({values})"
+            raise InputError(
+                "dataset_config", problem, "Give the same data, or start a new run in another env.save_dir"
+            )
+        changed.append(f"{what} before ({values})")
+    return changed
+
+
+def content_of(dataset: Any) -> dict[str, Any]:
+    """What a split holds, wherever it lies: what identifies its texts, targets and images.
+
+    Large files are known by their size and samples, not by their time of change: copies are the same data.
+    """
+    if dataset is None:
+        return {}
+    content: dict[str, Any] = {"number of samples": len(dataset)}
+    words = getattr(dataset, "words", None)
+    if words is not None:
+        ids, _ = words("The quick brown fox jumps over the lazy dog, 12 times", 64)
+        content["tokenizer"] = digest_of_json([len(words.vocabulary.ordinary_ids), list(map(int, ids))])
+    if isinstance(dataset, PretrainingDataset):
+        return {**content, "corpus": _corpus(dataset.corpus)}
+    if isinstance(dataset, TaskDataset):
+        content["annotations"] = _file(Path(dataset.path))
+        content["image features"] = _images(dataset)
+        if (answers := dataset.config.get("answers")) is not None and Path(answers).is_file():
+            content["answers"] = _file(Path(answers))
+    return content
+
+
+def _corpus(corpus: Corpus) -> str:
+    tables = [_file(corpus.path / name) for name in (PAIRS_FILE, SENTENCES_FILE)]
+    return digest_of_json([corpus.regions.content, corpus.k, *tables])
+
+
+def _file(path: Path) -> str:
+    return digest_of_json({key: value for key, value in fingerprint(path).items() if key != "modified_ns"})
+
+
+def _images(dataset: TaskDataset[Any]) -> str:
+    """A digest of some images: to read all would take longer than to train on a few."""
+    digest = hashlib.blake2b(digest_size=16)
+    for number in np.unique(np.linspace(0, len(dataset) - 1, _IMAGES_LOOKED_AT).astype(int)).tolist():
+        for key in dataset.records[number].images:
+            image = dataset.images.get(key)
+            digest.update(np.ascontiguousarray(image.image_feature).tobytes())
+            digest.update(np.ascontiguousarray(image.bbox).tobytes())
+    return digest.hexdigest()
+
+
+class StepSizes:
+    """What the configuration says of an optimizer's steps; it is to count whatever a checkpoint brings along.
+
+    A scheduler that computes each rate from the last one, and not from the number of updates, goes on by its own state.
+
+    Args:
+        optimizer: as it was made, with its scheduler, before it takes a checkpoint's state.
+        scheduler: the same; None where there is none.
+    """
+
+    def __init__(self, optimizer: Optimizer, scheduler: Any):
+        self._groups = [
+            {name: value for name, value in it.items() if name != "params"} for it in optimizer.param_groups
+        ]
+        self._counts = scheduler is None or isinstance(scheduler, LambdaLR)
+
+    def refuse_change(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        """Compare configurations, where the one of now would not be used.
+
+        Raises:
+            InputError: optimizer or scheduler have changed.
+        """
+        for section in () if self._counts else ("optimizer", "scheduler"):
+            old, new = before.get(section), now.get(section)
+            if not _same(old, new):
+                problem = f"the run has {_short(old)}, and a schedule of this kind goes on from its last rate"
+                raise InputError(f"{section}={_short(new)}", problem, _NEW_RUN)
+
+    def put_into(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """An optimizer's saved state with these step sizes."""
+        if not self._counts:
+            return dict(state)
+        groups = [{**saved, **own} for saved, own in zip(state["param_groups"], self._groups, strict=True)]
+        return {**state, "param_groups": groups}
+
+    def set_rates(self, optimizer: Optimizer, scheduler: Any, update: int) -> None:
+        """Set the learning rates of the update that comes after ``update`` updates, and of those after it."""
+        if not self._counts or scheduler is None:
+            return
+        scheduler.base_lrs = [group["initial_lr"] for group in self._groups]
+        scheduler.last_epoch = update
+        rates = [rate * factor(update) for rate, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)]
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        scheduler._last_lr = rates
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, part in value.items():
+            yield from _leaves(part, f"{name}.{key}" if name else str(key))
+    elif name:
+        yield name, value
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Whether two values mean the same: the command line gives lists as text, and files write 6e-5 as text."""
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(map(_same, first, second))
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return first.keys() == second.keys() and all(_same(first[key], second[key]) for key in first)
+    if isinstance(first, str) != isinstance(second, str):
+        first, second = _read(first), _read(second)
+        return type(first) is not str and type(second) is not str and _same(first, second)
+    return bool(first == second)
+
+
+def _read(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        pass
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -1,0 +1,213 @@
+"""The folder of a run: what stands in it, whose it is, and that nobody else writes to it.
+
+A training owns its folder (``env.save_dir``) from its start to its end, by a lock that ends with the process::
+
+    config.yaml                  the configuration it has run with
+    history.jsonl                every logged number
+    models/model_N.ckpt          the last checkpoints, after N updates
+    current.ckpt, best.ckpt      further names of the newest checkpoint and of the one that validation says is best
+    MODEL_final.safetensors      the weights at its end
+    results.json                 the scores of the weights that were tested, and which these are
+    evaluation/, predictions/    of later runs that evaluate or predict: their config.yaml and what they have found
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import weakref
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from mmf_muvla.compat.messages import log_message
+from mmf_muvla.corpus.files import publish_file, remove_temporary_files
+from mmf_muvla.errors import InputError
+from mmf_muvla.trainers.checkpoints import link_atomically, save_atomically
+
+CONFIG, RESULTS, HISTORY = "config.yaml", "results.json", "history.jsonl"
+CURRENT, BEST, LOCK = "current.ckpt", "best.ckpt", "run.lock"
+# Folders of what a training does not write itself.
+EVALUATION, PREDICTIONS = "evaluation", "predictions"
+# The first line of a configuration that is written here.
+MARK = "# The configuration that a run of mmf_muvla has had.\n"
+_TRAINING = (
+    HISTORY,
+    RESULTS,
+    CURRENT,
+    BEST,
+    "models/model_*.ckpt",
+    "tensorboard/events.out.tfevents.*",
+)
+_LATER = (
+    *(f"{folder}/{name}" for folder in (EVALUATION, PREDICTIONS) for name in (CONFIG, RESULTS)),
+    *(f"{PREDICTIONS}/*_{split}.{kind}" for split in ("val", "test") for kind in ("json", "jsonl", "csv")),
+)
+_FOLDERS = ("models", "tensorboard", EVALUATION, PREDICTIONS)
+
+
+class RunFolder:
+    """A folder of a run, as the process sees it that writes to it.
+
+    Args:
+        path: ``env.save_dir``.
+        model: the model's name.
+    """
+
+    def __init__(self, path: Path, model: str):
+        self.path = path
+        self.weights = f"{model}_final.safetensors"
+        self._to_remove: list[Path] = []
+        self._release: weakref.finalize[Any, Any] | None = None
+
+    # ------------------------------------------------------------------- whose it is
+
+    def claim(self, go_on: bool, start_over: bool) -> None:
+        """Take the folder for a training, for as long as this object lives or until :meth:`release`.
+
+        Args:
+            go_on: whether a training that is in the folder is to be gone on with.
+            start_over: whether it is to be removed.
+
+        Raises:
+            InputError: a training is in the folder and neither is wanted, or both; or another process has it.
+        """
+        if go_on and start_over:
+            raise InputError(
+                "training.start_over=True, checkpoint.resume=True", "contradict each other", "Leave one of the two out"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock()
+        try:
+            self._take_over(go_on, start_over)
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Let others have the folder."""
+        if self._release is not None:
+            self._release()
+
+    def _take_over(self, go_on: bool, start_over: bool) -> None:
+        used = [path for pattern in (*_TRAINING, self.weights) for path in sorted(self.path.glob(pattern))]
+        if (config := self.path / CONFIG).is_file():
+            if not used:
+                _refuse_another_config(config)
+            used.append(config)
+        if start_over:
+            self._to_remove = used
+        elif used and not go_on:
+            names = [path.relative_to(self.path).as_posix() for path in used]
+            raise InputError(
+                f"env.save_dir={self.path}",
+                f"a training is in it already ({', '.join(names[:3])}{', …' if names[3:] else ''})",
+                "Go on with it by checkpoint.resume=True, name another env.save_dir, or remove the training by "
+                "training.start_over=True",
+            )
+
+    def begin(self, config: Any) -> None:
+        """Make the folder this training's: what is to be removed goes only now, when nothing can be wrong any more."""
+        if self._to_remove:
+            self._remove(self._to_remove)
+            self._to_remove = []
+        remove_temporary_files(self.path / "models")
+        self.write_config(config)
+
+    def _lock(self) -> None:
+        handle = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(handle)
+            raise InputError(
+                f"env.save_dir={self.path}",
+                "another run is at work in this folder",
+                "Wait until it has ended, or name another env.save_dir",
+            ) from error
+        except OSError as error:
+            os.close(handle)
+            log_message(f"{self.path}: cannot be locked ({error}); start no other run in it", "warning")
+            return
+        self._release = weakref.finalize(self, os.close, handle)
+        # A worker of a data loader may live on for seconds where this process is killed, and is not to keep the lock.
+        os.register_at_fork(after_in_child=self._release)
+
+    def _remove(self, files: Iterable[Path]) -> None:
+        """Remove a training and what was made of it later. MMF's logs stay, and so does everything that is not ours."""
+        for path in (*files, *(path for pattern in _LATER for path in self.path.glob(pattern))):
+            path.unlink()
+        for name in _FOLDERS:
+            folder = self.path / name
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+    # ------------------------------------------------------------------ what is in it
+
+    def checkpoint(self, best: bool = False) -> Path | None:
+        """The checkpoint to go on from: the newest, or the best one; ``None`` where there is none.
+
+        Raises:
+            InputError: the best one is wanted, and there are only others.
+        """
+        wanted = self.path / (BEST if best else CURRENT)
+        if wanted.is_file():
+            return wanted
+        numbered = self._numbered()
+        if best and (numbered or (self.path / CURRENT).is_file()):
+            raise InputError(
+                str(wanted), "no such checkpoint, though there are others", "Leave checkpoint.resume_best out"
+            )
+        return numbered[-1] if numbered else None
+
+    def save(self, state: Mapping[str, Any], best: bool, keep: int) -> Path:
+        """Write a checkpoint.
+
+        Args:
+            state: its content.
+            best: whether it is the best one so far.
+            keep: how many numbered ones are kept; negative: all.
+
+        Returns:
+            ``models/model_N.ckpt``; ``current.ckpt`` is the same file.
+        """
+        update = int(state["num_updates"])
+        path = self.path / "models" / f"model_{update}.ckpt"
+        save_atomically(state, path)
+        link_atomically(path, self.path / CURRENT)
+        if best:
+            link_atomically(path, self.path / BEST)
+        if keep >= 0:
+            # Later ones than this are of a course that was given up, when somebody went back to an earlier one.
+            written = sorted(self._numbered(), key=lambda path: (_update_of(path) <= update, _update_of(path)))
+            for old in written[: max(0, len(written) - keep)]:
+                old.unlink()
+        return path
+
+    def write_config(self, config: Any, folder: str = "") -> None:
+        """Write ``config.yaml``: the training's, or that of what goes into a folder of its own.
+
+        Raises:
+            InputError: in that folder there is one that is not of a run.
+        """
+        path = self.path / folder / CONFIG
+        if folder and path.is_file():
+            _refuse_another_config(path)
+        with publish_file(path) as temporary:
+            temporary.write_text(MARK + OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
+
+    def _numbered(self) -> list[Path]:
+        found = (self.path / "models").glob("model_*.ckpt")
+        return sorted((path for path in found if path.stem[6:].isdecimal()), key=_update_of)
+
+
+def _refuse_another_config(path: Path) -> None:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        if file.readline() != MARK:
+            raise InputError(str(path), "is not of a run, and would be replaced", "Name another env.save_dir")
+
+
+def _update_of(path: Path) -> int:
+    return int(path.stem.partition("_")[2])
