@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
+from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.trainers.checkpoints import load_matching, read_checkpoint_file, save_atomically
+from mmf_muvla.trainers.checkpoints import (
+    first_not_finite,
+    link_atomically,
+    load_matching,
+    read_checkpoint_file,
+    refuse_parts_of_a_run,
+    save_atomically,
+)
 
 
 class Refuses:
@@ -73,3 +86,70 @@ def test_matching_weights_are_taken_and_the_rest_is_listed() -> None:
 def test_a_checkpoint_of_which_nothing_fits_is_refused() -> None:
     with pytest.raises(InputError, match="holds no encoder that fits"):
         load_matching(Model(3, 5), Model(4, 5).state_dict(), "x.ckpt")
+
+
+def kinds_in(value: Any) -> set[type]:
+    if isinstance(value, dict):
+        return {type(value)}.union(*(kinds_in(part) for pair in value.items() for part in pair))
+    if isinstance(value, list | tuple):
+        return {type(value)}.union(*map(kinds_in, value))
+    return {type(value)}
+
+
+def test_a_checkpoint_holds_tensors_and_plain_values_alone(tmp_path: Path) -> None:
+    """Whatever the configuration's containers are: PyTorch 2.4 reads no others."""
+    parameter = nn.Parameter(torch.ones(3))
+    betas = OmegaConf.create([0.8, 0.9])
+    optimizer = torch.optim.AdamW([parameter], betas=(0.8, 0.9))
+    optimizer.param_groups[0]["betas"] = betas  # as MMF hands them on
+    parameter.sum().backward()
+    optimizer.step()
+    content = {
+        "model": Model(3, 5).state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "config": OmegaConf.create({"a": {"b": [1, "c"]}, "d": "${a.b}"}),
+        "best_metric_value": np.float64(0.5),
+        "nested": (OmegaConf.create({"x": 1}), [np.int64(3)]),
+    }
+    save_atomically(content, tmp_path / "x.ckpt")
+    read = torch.load(tmp_path / "x.ckpt", weights_only=False)
+    plain = {dict, OrderedDict, list, tuple, str, int, float, bool, type(None), torch.Tensor}
+    assert kinds_in(read) <= plain
+    assert read["optimizer"]["param_groups"][0]["betas"] == [0.8, 0.9]
+    assert read["config"]["d"] == [1, "c"] and read["nested"] == ({"x": 1}, [3])
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV])
+def test_a_file_system_without_hard_links_gets_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def link(*_: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", link)
+    for value in (1.0, 2.0):
+        save_atomically({"model": {"a": torch.full((2,), value)}}, tmp_path / "model_1.ckpt")
+        link_atomically(tmp_path / "model_1.ckpt", tmp_path / "current.ckpt")
+        assert read_checkpoint_file(tmp_path / "current.ckpt")["model"]["a"].tolist() == [value, value]
+    assert {path.name for path in tmp_path.iterdir()} == {"model_1.ckpt", "current.ckpt"}
+
+
+def test_a_checkpoint_to_go_on_from_has_counts_and_optimizer() -> None:
+    whole = {"model": {}, "optimizer": {}, "num_updates": 0}
+    refuse_parts_of_a_run(whole, Path("x.ckpt"), ("optimizer", "num_updates"))
+    for missing, name in (("optimizer", "the optimizer's state"), ("num_updates", "the number of updates done")):
+        rest = {key: value for key, value in whole.items() if key != missing}
+        with pytest.raises(InputError, match=f"it lacks {name}.*checkpoint.resume_pretrained=True"):
+            refuse_parts_of_a_run(rest, Path("x.ckpt"), ("optimizer", "num_updates"))
+        refuse_parts_of_a_run(
+            rest, Path("x.ckpt"), [other for other in ("optimizer", "num_updates") if other != missing]
+        )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_is_found_and_named(value: float) -> None:
+    state = {"model": {"a": torch.ones(3), "ids": torch.arange(3)}, "optimizer": {0: {"exp_avg": torch.zeros(2, 2)}}}
+    assert first_not_finite(state) is None
+    assert first_not_finite({"a": torch.full((2,), 3e38), "b": torch.full((2,), -3e38)}) is None  # large, but numbers
+    state["optimizer"][0]["exp_avg"][1, 0] = value
+    assert first_not_finite(state) == "optimizer.0.exp_avg"
