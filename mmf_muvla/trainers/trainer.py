@@ -505,9 +505,8 @@ class MuVLATrainer:
         criterion = self.evaluator.criterion()
         value = values.get(criterion, math.nan)
         if not math.isfinite(value):
-            self._log(
-                f"no sample of the val split has what {criterion} is computed from: no checkpoint is best", "warning"
-            )
+            why = "no sample of the val split has what it is computed from, or it is not finite"
+            self._log(f"the validation has no value of {criterion} ({why}): this checkpoint is not the best", "warning")
             return
         better = self.best_value is None or (
             value < self.best_value if self.training.early_stop.minimize else value > self.best_value
