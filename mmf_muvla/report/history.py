@@ -29,7 +29,7 @@ class RunHistory:
 
 
 def read_history(folder: str | Path) -> RunHistory:
-    """Read a run's history; where a resumed run measured an update again, the later line counts.
+    """Read a run's history; what a resumed run measured again counts, and what came after that before does not.
 
     Raises:
         InputError: the run has no history, or a line of it is damaged.
@@ -41,11 +41,14 @@ def read_history(folder: str | Path) -> RunHistory:
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             line = json.loads(text)
-            lines[line["split"]][line["update"]] = line
-        except (ValueError, KeyError) as error:
+            of_split, update = lines[line["split"]], line["update"]
+            # Somebody has gone back: to a checkpoint, or to the beginning.
+            while of_split and next(reversed(of_split)) >= update:
+                of_split.popitem()
+            of_split[update] = line
+        except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}, line {number}", f"damaged ({error!r})", "Remove the line") from error
-    ordered = {split: [by_update[update] for update in sorted(by_update)] for split, by_update in lines.items()}
-    return RunHistory(**ordered)
+    return RunHistory(**{split: list(by_update.values()) for split, by_update in lines.items()})
 
 
 def read_results(folder: str | Path) -> dict[str, Any]:

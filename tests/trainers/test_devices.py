@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmf_muvla.trainers.devices import multiplies_faster_in_bf16
+from mmf_muvla.trainers import devices
+from mmf_muvla.trainers.devices import choose_precision, multiplies_faster_in_bf16
 
 CPU = torch.device("cpu")
 TESTS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
@@ -30,3 +31,17 @@ def test_gpus_since_ampere_have_them(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert multiplies_faster_in_bf16(torch.device("cuda", 0)) is faster
+
+
+@pytest.mark.parametrize(
+    ("faster", "precision", "warned"), [(False, "bf16", True), (True, "bf16", False), (False, "auto", False)]
+)
+def test_emulated_bf16_is_warned_of(
+    faster: bool, precision: str, warned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages: list[tuple[str, str]] = []
+    monkeypatch.setattr(devices, "multiplies_faster_in_bf16", lambda device: faster)
+    monkeypatch.setattr(devices, "log_message", lambda message, level="info": messages.append((level, message)))
+    assert choose_precision(precision, CPU) is (None if precision == "auto" else torch.bfloat16)
+    warnings = [message for level, message in messages if level == "warning"]
+    assert bool(warnings) is warned and all("training.precision=bf16" in it and "processor" in it for it in warnings)

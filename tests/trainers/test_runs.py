@@ -232,6 +232,15 @@ def test_nothing_is_saved_of_a_run_that_has_come_to_nan(corpus: Path, tmp_path: 
     assert load(tmp_path / "save" / "current.ckpt")["num_updates"] == int(saved[-1].stem[6:])
 
 
+@pytest.mark.parametrize(("fraction", "warned"), [(0.05, True), (0.6, False)])
+def test_few_held_out_images_are_said(
+    corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], fraction: float, warned: bool
+) -> None:
+    option = f"dataset_config.muvla_cc.held_out_fraction={fraction}"
+    pretrain(corpus, tmp_path / "save", option, "run_type=val")
+    assert (f"{option} leaves " in "".join(capfd.readouterr())) is warned
+
+
 # ------------------------------------------------------------------------------ whose folder it is
 
 
