@@ -196,7 +196,7 @@ def read_run(folder: Path) -> Run | LeftOut:
     evaluation = "train" not in str(OmegaConf.select(config, "run_type", default="train"))
     updates = results.get("updates_trained", results.get("update"))
     # What was evaluated says what it is; the configuration of the evaluation only repeats the task.
-    of_run = _evaluated(config) if evaluation else None
+    of_run = _evaluated(config, folder) if evaluation else None
     about, place = of_run or (config, folder)
     return Run(
         folder=folder,
@@ -324,11 +324,11 @@ def _run_of(checkpoint: str) -> Path:
     return place.parent if place.name == "models" else place
 
 
-def _evaluated(config: Any) -> tuple[Any, Path] | None:
+def _evaluated(config: Any, folder: Path) -> tuple[Any, Path] | None:
     """Configuration and folder of the run of the same task that an evaluation is of, where it is there."""
     checkpoint = OmegaConf.select(config, "checkpoint.resume_file")
     if OmegaConf.select(config, "checkpoint.resume"):  # the checkpoint of the folder itself
-        place = Path(str(OmegaConf.select(config, "env.save_dir")))
+        place = folder.parent
     elif checkpoint:
         place = _run_of(str(checkpoint))
     else:

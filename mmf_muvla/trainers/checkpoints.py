@@ -109,7 +109,8 @@ def refuse_parts_of_a_run(content: Mapping[str, Any], path: Path, needed: Iterab
         raise InputError(
             str(path),
             f"is no checkpoint to go on from: it lacks {' and '.join(missing)}",
-            "To start a new run from its weights, add checkpoint.resume_pretrained=True",
+            "To start a new run from its weights: checkpoint.resume_pretrained=True and "
+            f"checkpoint.resume_file={path}, in another env.save_dir",
         )
 
 

@@ -133,6 +133,8 @@ def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any], source
 
 def _changed_batches(before: Mapping[str, Any], now: Mapping[str, Any], source: Path) -> list[str]:
     """A batch may be accumulated from more or fewer parts; what an update sees stays the same."""
+    if before.get("training", {}).get("batch_size") is None:
+        return []
     (size, parts), (new_size, new_parts) = (
         (int(config["training"]["batch_size"]), int(config["training"].get("update_frequency", 1)))
         for config in (before, now)

@@ -204,9 +204,11 @@ class RunFolder:
 
 
 def _refuse_another_config(path: Path) -> None:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        if file.readline() != MARK:
-            raise InputError(str(path), "is not of a run, and would be replaced", "Name another env.save_dir")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    # Before there was a mark: the whole configuration of MMF, with this trainer.
+    unmarked = text.startswith("config_version:") and "\n  trainer: muvla\n" in text
+    if not text.startswith(MARK) and not unmarked:
+        raise InputError(str(path), "is not of a run, and would be replaced", "Name another env.save_dir")
 
 
 def _update_of(path: Path) -> int:

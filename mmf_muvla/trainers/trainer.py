@@ -232,7 +232,8 @@ class MuVLATrainer:
             raise InputError(
                 str(path),
                 f"it was written by a run with another model or optimizer ({error})",
-                "To take only the weights that fit, add checkpoint.resume_pretrained=True",
+                "To start a new run from the weights that fit: checkpoint.resume_pretrained=True and "
+                f"checkpoint.resume_file={path}, in another env.save_dir",
             ) from error
         self._has_weights_of(path, content)
         if self._owns_folder:
@@ -262,8 +263,9 @@ class MuVLATrainer:
         this = RunIdentity(config, self._data(), self.world_size, self.total_updates)
         for line in this.changes_since(content, path):
             self._log(f"changed since {path}: {line}", "warning")
-        self.step_sizes.refuse_change(content.get("config", {}), config)
-        self._keep_start(path, content.get("config", {}))
+        if isinstance(before := content.get("config"), Mapping):
+            self.step_sizes.refuse_change(before, config)
+            self._keep_start(path, before)
 
     def _keep_start(self, path: Path, before: Mapping[str, Any]) -> None:
         """Keep in the configuration what the run started from, which is not said again when it is gone on with."""
@@ -378,11 +380,16 @@ class MuVLATrainer:
         if self.best_value is None or self.best_update == self.num_updates:
             return
         path = self.folder.path / BEST
-        content = read_checkpoint_file(path) if path.is_file() else {}
-        if content.get("num_updates") != self.best_update:
-            found = f"is of update {content['num_updates']}" if content else "is not there"
+        problem = None
+        try:
+            content = read_checkpoint_file(path)
+            if content.get("num_updates") != self.best_update:
+                problem = f"{path}: is of update {content.get('num_updates')}"
+        except InputError as error:
+            problem = f"{path}: {error.problem}"
+        if problem is not None:
             self._log(
-                f"{path} {found}, though update {self.best_update} is the best by validation: what is tested are the "
+                f"{problem}, though update {self.best_update} is the best by validation: what is tested are the "
                 f"weights of update {self.num_updates}",
                 "warning",
             )
@@ -481,9 +488,8 @@ class MuVLATrainer:
         """Whether early stopping says, after the last validation, that this is the end."""
         early_stop = self.training.early_stop
         waited = self.num_updates - self.best_update
-        return bool(
-            early_stop.enabled and self.last_validation == self.num_updates > 0 and waited >= early_stop.patience
-        )
+        just_validated = self.last_validation == self.num_updates > 0 and self._is_time_for("evaluation")
+        return bool(early_stop.enabled and just_validated and waited >= early_stop.patience)
 
     def _epoch(self) -> float:
         return round(self.num_updates / self.updates_per_epoch, 3)
@@ -496,10 +502,10 @@ class MuVLATrainer:
 
     def _validate_and_keep_best(self) -> None:
         """Evaluate on the validation split; where the monitored value is the best so far, so is the checkpoint."""
+        values = {} if self.datasets["val"] is None else self.evaluator.evaluate("val")
         self.last_validation = self.num_updates
         if self.datasets["val"] is None:
             return
-        values = self.evaluator.evaluate("val")
         self.history.write("val", self.num_updates, self._epoch(), values)
         self._log_values("val", values)
         criterion = self.evaluator.criterion()
