@@ -17,7 +17,7 @@ from mmf_muvla.corpus.link import LINKS_FILE, link_regions
 from mmf_muvla.corpus.outputs import output_folder, refuse_beneath_file, refuse_inputs
 from mmf_muvla.corpus.pack import pack_corpus
 from mmf_muvla.corpus.phrases import PHRASES_FILE, find_phrases
-from mmf_muvla.corpus.regions import import_regions, region_fingerprints
+from mmf_muvla.corpus.regions import import_regions, region_fingerprints, region_parameters
 from mmf_muvla.corpus.retrieve import SCORE_FILE, SENTENCE_FILE, USED_FILE, retrieve_sentences
 from mmf_muvla.corpus.sentences import OWNERS_FILE, SENTENCES_FILE, SKIPPED_FILE, import_sentences
 from mmf_muvla.corpus.stages import Pipeline, Stage, StageState, Work, read_manifest
@@ -104,7 +104,7 @@ def make_pipeline(config: BuildConfig) -> Pipeline:
             name="regions",
             version=2,
             inputs=region_fingerprints(folders, config.region_options),
-            parameters={**asdict(config.region_options), **policy},
+            parameters={**region_parameters(config.region_options), **policy},
             settings={},
             after=(),
             libraries=("lmdb", "safetensors", "numpy"),

@@ -84,7 +84,7 @@ def import_command(arguments: Sequence[str]) -> None:
         skipped,
         count_workers(config.num_workers),
     )
-    if not counts["skipped"]:
+    if not counts["skipped"] + counts["images_without_regions"]:
         skipped.unlink(missing_ok=True)
     # It says that the import is finished; here nobody asks, and another one is to be done again.
     counts_path(out).unlink()

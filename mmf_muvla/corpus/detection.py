@@ -11,12 +11,15 @@ import numpy as np
 
 from mmf_muvla.corpus.config import RegionOptions
 from mmf_muvla.corpus.problems import BadRecord
+from mmf_muvla.errors import InputError
 
-# The detectors' input: the short side becomes 800 pixels, unless the long side would exceed 1333.
-SHORT_SIDE, LONG_SIDE = 800, 1333
-# A box may stand out of the image by so many pixels, from rounding; it is clipped.
-TOLERANCE = 1.0
+# A box may leave the image by this share of its side, and by so many pixels in a small image; it is clipped. Detectors
+# that regress boxes leave it by some pixels; what leaves it further has been measured otherwise, or belongs elsewhere.
+OVERSHOOT, OVERSHOOT_PIXELS = 0.05, 5.0
+# Two sides may be in the wrong order by so many pixels, from rounding.
+_REVERSED_PIXELS = 1.0
 _LARGEST_HALF = float(np.finfo(np.float16).max)
+NO_REGIONS = "image without regions"
 
 DAMAGED_FILE = "Download or extract the folder again, or leave such images out with on_bad_record=skip"
 DAMAGED_BOXES = "Check how the boxes were made, or leave such images out with on_bad_record=skip"
@@ -40,7 +43,8 @@ class Detection:
         attributes: an attribute or ``None`` [n].
         confidence: float32 [n].
         mended: whether the boxes were given in another scale than the image's.
-        num_clipped: boxes that stood out of the image by up to a pixel.
+        num_clipped: boxes that left the image by some pixels.
+        num_without_area: regions that were left out because their box has no area.
         num_dropped: regions beyond ``max_regions``.
     """
 
@@ -54,7 +58,12 @@ class Detection:
     confidence: np.ndarray
     mended: bool
     num_clipped: int
+    num_without_area: int
     num_dropped: int
+
+
+class ImageWithoutRegions(BadRecord):
+    """An image that is not damaged: the detector has found nothing in it, or nothing that has an area."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +74,14 @@ class Contents:
         num_images: images, damaged ones included.
         object_names, attribute_names: all names that its images can have.
         problems: what is damaged, as far as it is known by then.
+        remark: what was decided for the whole of the source, and why; empty where there was nothing to decide.
     """
 
     num_images: int
     object_names: list[str]
     attribute_names: list[str]
     problems: list[BadRecord]
+    remark: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
@@ -126,7 +137,7 @@ class RegionSource(Protocol):
         """Find out what there is.
 
         Raises:
-            InputError: nothing can be read.
+            InputError: nothing can be read, or it is not known how.
         """
 
     def shards(self, index: Path) -> Iterator[Shard]:
@@ -153,8 +164,9 @@ def finish_detection(
     mended: bool,
     options: RegionOptions,
     bad: MakeProblem,
+    keep_order: bool = False,
 ) -> Detection:
-    """Check an image's arrays, bring boxes into the image and keep the most confident regions.
+    """Check an image's arrays, bring boxes into the image, and keep the most confident regions that have an area.
 
     Args:
         image_id: the image's name.
@@ -164,15 +176,22 @@ def finish_detection(
         names, attributes, confidence, mended: see :class:`Detection`.
         options: how many regions to keep.
         bad: makes the problem.
+        keep_order: a box of no area is a problem, since leaving it out would change the regions' numbers.
 
     Raises:
-        BadRecord: a box is outside of the image or has no area.
+        BadRecord: a box is outside of the image, or its sides are in the wrong order.
+        ImageWithoutRegions: no box has an area.
     """
-    boxes, num_clipped = _clip(boxes, size, bad)
-    keep = np.arange(len(boxes))
+    boxes, was_clipped = _clip(boxes, size, bad)
+    has_area = _has_area(boxes)
+    if keep_order:
+        _refuse_first(np.logical_not(has_area), "box of no area", boxes, size, bad)
+    if not has_area.any():
+        raise without_regions(bad, f"none of its {len(boxes)} boxes has an area")
+    keep = np.flatnonzero(has_area)
     if len(keep) > options.max_regions:
         # The most confident ones, in the order in which the detector gave them.
-        keep = np.sort(np.argsort(-confidence, kind="stable")[: options.max_regions])
+        keep = np.sort(keep[np.argsort(-confidence[keep], kind="stable")[: options.max_regions]])
     return Detection(
         image_id=image_id,
         width=size[0],
@@ -183,9 +202,44 @@ def finish_detection(
         attributes=[attributes[index] for index in keep],
         confidence=confidence[keep].astype(np.float32),
         mended=mended,
-        num_clipped=num_clipped,
-        num_dropped=len(boxes) - len(keep),
+        num_clipped=int((was_clipped & has_area).sum()),
+        num_without_area=int((~has_area).sum()),
+        num_dropped=int(has_area.sum()) - len(keep),
     )
+
+
+def without_regions(bad: MakeProblem, value: str) -> ImageWithoutRegions:
+    """Say that an image has no regions."""
+    file, line, image_id, *_ = bad(NO_REGIONS, value, "").to_json()
+    return ImageWithoutRegions(Path(file), line, image_id, NO_REGIONS, value, "Nothing needs to be done")
+
+
+def refuse_feature_size(where: Any, found: int, has_box: bool, options: RegionOptions) -> InputError:
+    """The error for a source whose features have another size than the option says.
+
+    Args:
+        where: the source.
+        found: numbers of its rows.
+        has_box: the last six of them are the box.
+        options: what was expected.
+    """
+    wanted, size = options.feature_dim, found - 6 if has_box else found
+    rows = f"rows of {found} numbers" + (f", {size} features and a box" if has_box else "")
+    return InputError(
+        str(where),
+        f"has {rows}, whereas region_options.feature_dim={wanted} stands for {wanted}, or {wanted + 6} with a box",
+        f"Set region_options.feature_dim={size}, and model_config.muvla.trunk.feature_dim for training, "
+        "or name the right features",
+    )
+
+
+def rows_end_with_box(matrix: np.ndarray) -> bool:
+    """Whether the last six numbers of rows [n, d] look like a box relative to the image, and its size."""
+    if matrix.shape[1] <= 6:
+        return False
+    x1, y1, x2, y2, width, height = matrix[:, -6:].astype(np.float64).T
+    # Features can end with zeros, which would fit each other as well.
+    return bool((width > 0).any() and np.allclose([x2 - x1, y2 - y1], [width, height], rtol=1e-2, atol=1e-3))
 
 
 def relative_boxes(relative: np.ndarray, size: tuple[int, int], bad: MakeProblem) -> np.ndarray:
@@ -201,6 +255,11 @@ def relative_boxes(relative: np.ndarray, size: tuple[int, int], bad: MakeProblem
     return boxes
 
 
+def allowed_overshoot(limits: np.ndarray) -> np.ndarray:
+    """By how many pixels boxes may leave an image whose sides are ``limits``."""
+    return np.maximum(OVERSHOOT * limits, OVERSHOOT_PIXELS)
+
+
 def rename(name: str, renamed: Mapping[str, str]) -> str:
     """The name that a class is to have."""
     return renamed.get(name, name)
@@ -213,7 +272,7 @@ def as_half(features: np.ndarray, bad: MakeProblem) -> np.ndarray:
         BadRecord: one is not finite, or does not fit.
     """
     # Written so that NaN is caught too: it is not less than anything.
-    if not (features.max() <= _LARGEST_HALF and features.min() >= -_LARGEST_HALF):
+    if features.size and not (features.max() <= _LARGEST_HALF and features.min() >= -_LARGEST_HALF):
         region, number = np.argwhere(~(np.abs(features) <= _LARGEST_HALF))[0]
         value = features[region, number]
         reason = "feature does not fit into 16 bits" if np.isfinite(value) else "feature is not a finite number"
@@ -221,23 +280,30 @@ def as_half(features: np.ndarray, bad: MakeProblem) -> np.ndarray:
     return features.astype(np.float16)
 
 
-def _clip(boxes: np.ndarray, size: tuple[int, int], bad: MakeProblem) -> tuple[np.ndarray, int]:
-    """Clip boxes that stand out by a pixel; boxes further out, or of no area, are a problem."""
+def _clip(boxes: np.ndarray, size: tuple[int, int], bad: MakeProblem) -> tuple[np.ndarray, np.ndarray]:
+    """Clip boxes that leave the image by some pixels, and say which; boxes further out are a problem."""
     limits = np.array([*size, *size], np.float64)
-    image = f"image of {size[0]} x {size[1]}"
+    allowed = allowed_overshoot(limits)
     # Written so that NaN is outside too.
-    outside = ~((boxes >= -TOLERANCE) & (boxes <= limits + TOLERANCE)).all(axis=1)
-    if outside.any():
-        region = int(outside.argmax())
-        value = f"region {region}: {np.round(boxes[region], 1).tolist()} in an {image}"
-        raise bad("box outside the image", value, DAMAGED_BOXES)
+    is_outside = np.any(~((boxes >= -allowed) & (boxes <= limits + allowed)), axis=1)
+    _refuse_first(is_outside, "box outside the image", boxes, size, bad)
+    is_reversed = np.any(boxes[:, 2:] < boxes[:, :2] - _REVERSED_PIXELS, axis=1)
+    _refuse_first(is_reversed, "box ends before it begins", boxes, size, bad)
     clipped = np.clip(boxes, 0, limits)
-    # In the precision in which they are stored, and not only in this one.
-    stored = clipped.astype(np.float32)
-    empty = (stored[:, 2:] <= stored[:, :2]).any(axis=1)
-    if empty.any():
-        region = int(empty.argmax())
-        value = f"region {region}: {np.round(boxes[region], 1).tolist()} in an {image}"
-        raise bad("box of no area", value, DAMAGED_BOXES)
     # What float32 made of a box on the image's edge does not count as clipped.
-    return clipped, int((np.abs(clipped - boxes) > 1e-3).any(axis=1).sum())
+    return clipped, np.any(np.abs(clipped - boxes) > 1e-3, axis=1)
+
+
+def _has_area(boxes: np.ndarray) -> np.ndarray:
+    """Which boxes have an area, in the precision in which they are stored, and not only in this one."""
+    stored = boxes.astype(np.float32)
+    return np.all(stored[:, 2:] > stored[:, :2], axis=1)
+
+
+def _refuse_first(
+    is_wrong: np.ndarray, reason: str, boxes: np.ndarray, size: tuple[int, int], bad: MakeProblem
+) -> None:
+    if is_wrong.any():
+        region = int(is_wrong.argmax())
+        value = f"region {region}: {np.round(boxes[region], 1).tolist()} in an image of {size[0]} x {size[1]}"
+        raise bad(reason, value, DAMAGED_BOXES)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -29,18 +30,24 @@ from mmf_muvla.corpus.detection import (
     Shard,
     ShardContent,
     ShardReader,
+    refuse_feature_size,
     rename,
 )
 from mmf_muvla.corpus.files import fingerprint, publish_file
 from mmf_muvla.corpus.label_map import LabelMap
-from mmf_muvla.corpus.mmf_records import as_array, read_record
-from mmf_muvla.corpus.problems import BadRecord
+from mmf_muvla.corpus.mmf_records import as_array, feature_dim_of, read_record
+from mmf_muvla.corpus.problems import BadRecord, shown
 from mmf_muvla.corpus.region_records import id_problem, open_whole
 from mmf_muvla.corpus.restricted_pickle import PickleProblem, load_npy_object, load_pickle, read_npy_header
 from mmf_muvla.errors import InputError
 
 _IMAGES_PER_SHARD = 32
 _NAMES_IN_MEMORY = 2**16
+# So many images tell what features of a source are like.
+IMAGES_TRIED = 16
+# No image has so much, and one that has can still be read within 200 MB.
+_MOST_BYTES = 32 * 2**20
+_NPY_HEADER_BYTES = 2**16
 _INFO = "_info.npy"
 _KEYS = b"keys"
 
@@ -68,6 +75,7 @@ class _MmfSource:
             for image_id in self._image_ids(index, problems):
                 images.write(f"{image_id}\n")
                 count += 1
+        self._check_feature_dim(index)
         # All names that there are, for to find out which occur takes as long as to read everything.
         objects = {rename(name, self.options.rename) for name in self.labels.objects.values()}
         attributes = set(self.labels.attributes.values())
@@ -86,6 +94,24 @@ class _MmfSource:
 
     def _image_ids(self, index: Path, problems: list[BadRecord]) -> Iterator[str]:
         raise NotImplementedError
+
+    def _load_first(self, image_ids: Sequence[str]) -> Iterator[MmfImage]:
+        """Those of some images that can be loaded."""
+        raise NotImplementedError
+
+    def _check_feature_dim(self, index: Path) -> None:
+        """Refuse a source of whose first images all have another number of features than expected."""
+        with _list_of(index).open(encoding="utf-8", newline="\n") as images:
+            first = [line.removesuffix("\n") for line in islice(images, IMAGES_TRIED)]
+        refusal = None
+        for image in self._load_first(first):
+            if image.has_features_of(self.options.feature_dim):
+                return
+            if refusal is None and image.features.ndim == 2 and len(image.features):
+                width, dim = image.features.shape[1], feature_dim_of(image.info, image.features)
+                refusal = refuse_feature_size(self.path, width, dim != width, self.options)
+        if refusal:
+            raise refusal
 
 
 class MmfFeatureFolder(_MmfSource):
@@ -116,6 +142,11 @@ class MmfFeatureFolder(_MmfSource):
 
     def reader(self, index: Path) -> ShardReader:
         return _FolderReader(self)
+
+    def _load_first(self, image_ids: Sequence[str]) -> Iterator[MmfImage]:
+        for image_id in image_ids:
+            with suppress(BadRecord):
+                yield load_from_folder(self.path, image_id)
 
     def file_of(self, image_id: str, suffix: str = ".npy") -> Path:
         return self.path / f"{image_id}{suffix}"
@@ -185,6 +216,14 @@ class MmfLmdb(_MmfSource):
                 shown = repr(image_id)[1:-1][:80]
                 problems.append(BadRecord(self.file, None, shown, "image id cannot be used", problem, remedy))
 
+    def _load_first(self, image_ids: Sequence[str]) -> Iterator[MmfImage]:
+        with open_lmdb(self.path) as environment, environment.begin(buffers=True) as transaction:
+            for image_id in image_ids:
+                record = transaction.get(image_id.encode())
+                with suppress(BadRecord):
+                    if record is not None:
+                        yield load_from_lmdb(self.file, image_id, record)
+
     def _keys(self) -> Sequence[bytes]:
         with open_lmdb(self.path) as environment, environment.begin(buffers=True) as transaction:
             try:
@@ -192,11 +231,11 @@ class MmfLmdb(_MmfSource):
             except PickleProblem as problem:
                 raise InputError(f"{self.file}, record 'keys'", problem.problem, problem.remedy) from problem
         if not isinstance(keys, (list, tuple)):
-            raise InputError(f"{self.file}, record 'keys'", f"is no list ({str(keys)[:40]})", "Make the LMDB again")
+            raise InputError(f"{self.file}, record 'keys'", f"is no list ({shown(keys, 40)})", "Make the LMDB again")
         for number, key in enumerate(keys):
             if not isinstance(key, (bytes, str)):
                 raise InputError(
-                    f"{self.file}, record 'keys'", f"entry {number} is {str(key)[:40]}, no id", "Make the LMDB again"
+                    f"{self.file}, record 'keys'", f"entry {number} is {shown(key, 40)}, no id", "Make the LMDB again"
                 )
         return [key if isinstance(key, bytes) else key.encode("utf-8", "surrogatepass") for key in keys]
 
@@ -287,6 +326,10 @@ class MmfImage:
     bad: MakeProblem
     bad_info: MakeProblem
 
+    def has_features_of(self, dim: int) -> bool:
+        """Whether rows have so many numbers, or a box's six more."""
+        return self.features.ndim == 2 and self.features.shape[1] in (dim, dim + 6)
+
 
 def feature_files(folder: Path, image_id: str) -> tuple[Path, Path]:
     """Where a feature folder keeps an image: its features, and its information."""
@@ -326,19 +369,24 @@ def load_from_lmdb(file: Path, image_id: str, record: bytes | bytearray | memory
     def bad(reason: str, value: str, remedy: str) -> BadRecord:
         return BadRecord(file, None, image_id, reason, value, remedy)
 
+    if len(record) > _MOST_BYTES:
+        raise bad("record is too large", f"{len(record)} bytes, at most {_MOST_BYTES} are read", DAMAGED_FILE)
     try:
         content = load_pickle(record)
     except PickleProblem as problem:
-        raise bad("record cannot be used", f"it {problem.problem}", problem.remedy) from problem
+        raise bad("record cannot be used", f"it {problem.problem[:400]}", problem.remedy) from problem
     if not isinstance(content, dict):
-        raise bad("record is not a dictionary", str(content)[:60], DAMAGED_FILE)
+        raise bad("record is not a dictionary", shown(content), DAMAGED_FILE)
     return MmfImage(as_array(content.get("features"), "features", bad), content, bad, bad)
 
 
 def _read_features(path: Path, bad: MakeProblem) -> np.ndarray:
     try:
         with path.open("rb") as file:
-            shape, is_fortran, dtype = read_npy_header(file)
+            # What says how long the header is may be absurd as well.
+            header = io.BytesIO(file.read(_NPY_HEADER_BYTES))
+            shape, is_fortran, dtype = read_npy_header(header)
+            file.seek(header.tell())
             if dtype.kind != "f" or len(shape) != 2:
                 raise bad("features are not numbers [n, d]", f"array of {dtype} of shape {shape}", DAMAGED_FILE)
             # Known before anything is read: what a header says may be absurd.
@@ -346,25 +394,30 @@ def _read_features(path: Path, bad: MakeProblem) -> np.ndarray:
             size = os.fstat(file.fileno()).st_size - file.tell()
             if size != expected:
                 raise bad("features have the wrong number of bytes", f"{size} bytes of {expected}", DAMAGED_FILE)
+            if size > _MOST_BYTES:
+                raise bad("features are too large", f"{size} bytes, at most {_MOST_BYTES} are read", DAMAGED_FILE)
             return np.fromfile(file, dtype).reshape(shape, order="F" if is_fortran else "C")
     except PickleProblem as problem:
-        raise bad("features cannot be read", f"it {problem.problem}", problem.remedy) from problem
+        raise bad("features cannot be read", f"it {problem.problem[:400]}", problem.remedy) from problem
     except OSError as error:
         raise bad("features cannot be read", f"{error.strerror}", DAMAGED_FILE) from error
 
 
 def _read_info(path: Path, bad: MakeProblem) -> dict[Any, Any]:
     try:
+        size = path.stat().st_size
+        if size > _MOST_BYTES:
+            raise bad("information is too large", f"{size} bytes, at most {_MOST_BYTES} are read", DAMAGED_FILE)
         content = load_npy_object(path)
     except FileNotFoundError as error:
         raise bad("X.npy has no X_info.npy beside it", path.name, DAMAGED_FILE) from error
     except OSError as error:
         raise bad("information cannot be read", f"{error.strerror}", DAMAGED_FILE) from error
     except PickleProblem as problem:
-        raise bad("information cannot be used", f"it {problem.problem}", problem.remedy) from problem
+        raise bad("information cannot be used", f"it {problem.problem[:400]}", problem.remedy) from problem
     info = content.item() if content.shape == () else None
     if not isinstance(info, dict):
-        raise bad("information is not a dictionary", f"array of shape {content.shape}: {str(info)[:60]}", DAMAGED_FILE)
+        raise bad("information is not a dictionary", f"array of shape {content.shape}: {shown(info)}", DAMAGED_FILE)
     return info
 
 

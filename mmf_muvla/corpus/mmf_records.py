@@ -18,6 +18,8 @@ What is read of them:
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -26,19 +28,23 @@ from mmf_muvla.corpus.config import RegionOptions
 from mmf_muvla.corpus.detection import (
     DAMAGED_BOXES,
     DAMAGED_FILE,
-    LONG_SIDE,
-    SHORT_SIDE,
     Detection,
     MakeProblem,
     as_half,
     finish_detection,
     relative_boxes,
     rename,
+    without_regions,
 )
 from mmf_muvla.corpus.label_map import LabelMap
+from mmf_muvla.corpus.problems import shown
+from mmf_muvla.corpus.rect_scale import DETECTOR_SIZE
 
 # Softmax in half precision can exceed 1 a little.
 _CONFIDENCE_SLACK = 1e-3
+_NUMBERS = (int, float, np.number, np.bool_)
+# Lists become arrays up to so many numbers: a pickle can say the same list a million times.
+_MOST_NUMBERS = 4_000_000
 
 
 def read_record(
@@ -62,7 +68,7 @@ def read_record(
         bad_info: makes problems of the rest.
 
     Raises:
-        BadRecord: it makes none.
+        BadRecord: it makes none, or the image has no regions.
     """
     size, boxes = _size_and_boxes(info, features, options, bad, bad_info)
     objects = _numbers(info, bad_info, 1, "objects", "labels")
@@ -129,6 +135,7 @@ def read_unnamed_record(
         False,
         options,
         bad,
+        keep_order=True,
     )
 
 
@@ -140,6 +147,8 @@ def feature_dim_of(info: dict[Any, Any], features: np.ndarray) -> int:
         features: [n, feature_dim] or [n, feature_dim + 6].
     """
     boxes = info.get("bbox")
+    if features.ndim != 2:
+        return 0
     width = int(features.shape[1])
     ends_with_box = (
         isinstance(boxes, np.ndarray)
@@ -155,6 +164,8 @@ def _size_and_boxes(
 ) -> tuple[tuple[int, int], np.ndarray]:
     """Width and height, and the boxes as they are given; the shape of the features is checked first."""
     dim = options.feature_dim
+    if features.size == 0 and features.ndim <= 2:
+        features = np.zeros((0, dim), np.float32)
     if features.ndim != 2 or features.dtype.kind != "f" or features.shape[1] not in (dim, dim + 6):
         raise bad(
             "features have another shape",
@@ -172,7 +183,8 @@ def _is_from_faster_rcnn(info: dict[Any, Any]) -> bool:
 
 
 def _check_size(size: tuple[int, int], info: dict[Any, Any], options: RegionOptions, bad: MakeProblem) -> None:
-    is_resized = min(size) == SHORT_SIDE or max(size) == LONG_SIDE
+    short, long = options.detector_size or DETECTOR_SIZE
+    is_resized = min(size) == short or max(size) == long
     if is_resized and options.rect_scale != "original" and _is_from_faster_rcnn(info):
         raise bad(
             "image size seems to be the detector's, and boxes those of the original",
@@ -192,7 +204,7 @@ def _count(info: dict[Any, Any], length_of: dict[str, int], bad: MakeProblem) ->
     else:
         number = _whole(value)
         if number is None or number < 0:
-            raise bad("num_boxes is not a number", f"{str(value)[:40]}", DAMAGED_FILE)
+            raise bad("num_boxes is not a number", shown(value, 40), DAMAGED_FILE)
         count = number
     # That script always notes how many regions it was asked for, also where there are fewer.
     if count > min(lengths) and len(set(lengths)) == 1 and _is_from_faster_rcnn(info):
@@ -200,7 +212,7 @@ def _count(info: dict[Any, Any], length_of: dict[str, int], bad: MakeProblem) ->
     if count > min(lengths):
         raise bad("num_boxes exceeds the regions", f"{count} of {_lengths(length_of)}", DAMAGED_FILE)
     if count == 0:
-        raise bad("image without regions", "0 regions", "Leave it out with on_bad_record=skip")
+        raise without_regions(bad, "0 regions")
     return count
 
 
@@ -220,7 +232,7 @@ def _boxes(
     if not np.isfinite(boxes).all():
         region = np.argwhere(~np.isfinite(boxes))[0][0]
         raise bad_info("box is not finite", f"region {region}: {boxes[region].tolist()}", DAMAGED_BOXES)
-    if (boxes >= 0).all() and (boxes <= 1).all() and min(size) > 1:
+    if (boxes >= 0).all() and (boxes <= 1).all() and boxes.any() and min(size) > 1:
         value = f"region 0: {boxes[0].tolist()} in an image of {size[0]} x {size[1]}"
         raise bad_info("boxes seem to be relative to the image", value, "Give them in pixels, or as [n, 6]")
     return boxes.astype(np.float64)
@@ -279,8 +291,12 @@ def _checked_confidence(confidence: np.ndarray, bad: MakeProblem) -> np.ndarray:
 def _numbers(info: dict[Any, Any], bad: MakeProblem, ndim: int, *keys: str) -> np.ndarray:
     key = next((key for key in keys if info.get(key) is not None), None)
     if key is None:
-        raise bad(f"there is no {keys[0]}", f"there are {', '.join(map(str, info))[:80] or 'no values'}", DAMAGED_FILE)
+        found = ", ".join(shown(key, 20) for key in islice(info, 8))
+        raise bad(f"there is no {keys[0]}", f"there are {found[:80] or 'no values'}", DAMAGED_FILE)
     values = as_array(info[key], key, bad)
+    if values.size == 0 and values.ndim <= ndim:
+        # What an image without regions has need not have the right shape.
+        return np.zeros((0, 4) if ndim == 2 else 0)
     if values.ndim != ndim or values.dtype.kind not in "fiu":
         value = f"array of {values.dtype} of shape {values.shape}"
         raise bad(f"{keys[0]} is not an array of numbers with {ndim} axes", value, DAMAGED_FILE)
@@ -293,19 +309,34 @@ def as_array(value: Any, key: str, bad: MakeProblem) -> np.ndarray:
     Raises:
         BadRecord: there is none.
     """
+    if isinstance(value, np.ndarray):
+        return value
     try:
-        if isinstance(value, (np.ndarray, list, tuple)):
+        if isinstance(value, (list, tuple)) and _are_numbers(value):
             return np.asarray(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
-    raise bad(f"{key} is not an array", f"{str(value)[:60]}", DAMAGED_FILE)
+    raise bad(f"{key} is not an array", shown(value), DAMAGED_FILE)
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    """Whether a list is one of numbers, or of lists or arrays of numbers, and not too large to be made an array of."""
+    rows = [values] if not values or isinstance(values[0], _NUMBERS) else values
+    if not all(isinstance(row, (list, tuple, np.ndarray)) for row in rows):
+        return False
+    if sum(row.size if isinstance(row, np.ndarray) else len(row) for row in rows) > _MOST_NUMBERS:
+        return False
+    return all(
+        row.dtype.kind in "fiub" if isinstance(row, np.ndarray) else all(isinstance(number, _NUMBERS) for number in row)
+        for row in rows
+    )
 
 
 def _side(info: dict[Any, Any], bad: MakeProblem, *keys: str) -> int:
     value = next((info[key] for key in keys if info.get(key) is not None), None)
     side = _whole(value)
     if side is None or not 0 < side < 2**31:
-        raise bad(f"{keys[0]} is not a size in pixels", f"{str(value)[:40]}", DAMAGED_FILE)
+        raise bad(f"{keys[0]} is not a size in pixels", shown(value, 40), DAMAGED_FILE)
     return side
 
 
@@ -315,4 +346,7 @@ def _whole(value: Any) -> int | None:
         value = value.item()
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         return None
+    if isinstance(value, int):
+        # NumPy does not know integers of any size.
+        return value
     return int(value) if np.isfinite(value) and value == int(value) else None

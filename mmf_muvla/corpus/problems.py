@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import numpy as np
 
 from mmf_muvla.errors import InputError
 
@@ -47,8 +50,9 @@ class BadRecord(Exception):
         return InputError(f"{_place(self.file, self.line)}{identity}", f"{self.reason}: {self.value}", self.remedy)
 
     def to_json(self) -> list[Any]:
-        """As JSON."""
-        return [str(self.file), self.line, self.record_id, self.reason, self.value, self.remedy]
+        """As JSON that can be written as UTF-8, which halves of characters cannot."""
+        texts = (self.record_id, self.reason, self.value, self.remedy)
+        return [str(self.file), self.line, *map(_encodable, texts)]
 
     @classmethod
     def from_json(cls, content: list[Any]) -> BadRecord:
@@ -61,7 +65,7 @@ class SkipLog:
     """Counts the records that were left out, and lists them in a JSON-lines file.
 
     Two kinds are kept apart. *Bad* records are damage: they follow the policy, and too many of them are an error.
-    *Filtered* records are left out on purpose, and there may be any number of them.
+    *Filtered* records are left out on purpose, or are whole and of no use, and there may be any number of them.
 
     Args:
         path: the JSON-lines file to write; one object a record: file, line, id, reason, value.
@@ -132,6 +136,11 @@ class SkipLog:
         if self.filtered[reason] <= _LISTED_PER_FILTER:
             self._list(str(file), line, "", reason, value)
 
+    def add_useless(self, record: BadRecord) -> None:
+        """Count a record that is not damaged but of no use, an image without regions say; all of them are listed."""
+        self.filtered[record.reason] += 1
+        self._list(str(record.file), record.line, record.record_id, record.reason, record.value)
+
     def check(self, total: int) -> None:
         """Refuse a source of which too much is damaged.
 
@@ -158,6 +167,41 @@ class SkipLog:
         # Flushed at once, so that a run that stops with an error leaves a full list behind.
         self._file.flush()
         self._changed = True
+
+
+class _Short(reprlib.Repr):
+    """Says what a value is at a cost that its size has no part in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 3, 60, 60
+
+    def repr_int(self, x: int, level: int) -> str:
+        return repr(x) if x.bit_length() < 1000 else f"a number of {x.bit_length()} bits"
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        if isinstance(x, np.ndarray):
+            return f"array of {x.dtype} of shape {x.shape}"
+        return str(x) if isinstance(x, np.generic) else super().repr_instance(x, level)
+
+
+_SHORT = _Short()
+
+
+def shown(value: Any, length: int = 60, quoted: bool = False) -> str:
+    """A value for a message, cut: whatever a damaged record can hold, huge and deeply nested values included.
+
+    Args:
+        value: the value.
+        length: characters at most.
+        quoted: put a string in quotes.
+    """
+    return (value[:length] if isinstance(value, str) and not quoted else _SHORT.repr(value))[:length]
+
+
+def _encodable(text: str) -> str:
+    """Text with halves of characters, which JSON and names of files can have, written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _place(file: Path, line: int | None) -> str:

@@ -7,6 +7,7 @@ together with how far the import is, so that a killed import continues with the 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +17,16 @@ from typing import Any
 import numpy as np
 
 from mmf_muvla.corpus.config import RegionOptions
-from mmf_muvla.corpus.detection import DAMAGED_FILE, Contents, Detection, RegionSource, Shard, ShardReader
+from mmf_muvla.corpus.detection import (
+    DAMAGED_FILE,
+    NO_REGIONS,
+    Contents,
+    Detection,
+    ImageWithoutRegions,
+    RegionSource,
+    Shard,
+    ShardReader,
+)
 from mmf_muvla.corpus.files import alone, digest_of_json, fingerprint, read_json, write_json
 from mmf_muvla.corpus.label_map import read_label_map
 from mmf_muvla.corpus.problems import BadRecord, SkipLog
@@ -29,8 +39,13 @@ from mmf_muvla.corpus.workers import ordered_map
 from mmf_muvla.errors import InputError
 
 # Raised when shards or what is found in them change, so that what an older version has begun is not continued.
-_VERSION = 1
-_COUNTS = ("images", "regions", "skipped", "boxes_mended", "boxes_clipped", "regions_dropped")
+_VERSION = 2
+_COUNTS = (
+    *("images", "regions", "skipped", "images_without_regions", "boxes_mended", "boxes_clipped"),
+    *("regions_without_area", "regions_dropped"),
+)
+
+logger = logging.getLogger(__name__)
 
 
 def import_regions(
@@ -62,7 +77,9 @@ def import_regions(
         progress: records how far the import is.
 
     Returns:
-        Counts: images, regions, skipped (images), boxes_mended (images), boxes_clipped, regions_dropped.
+        Counts: images; regions; skipped (images that are damaged); images_without_regions, which are left out and
+        listed as well, but are no damage; boxes_mended (images whose ``rect`` was in the detector's scale); and of the
+        images: boxes_clipped, regions_without_area (left out), regions_dropped (those beyond ``max_regions``).
 
     Raises:
         InputError: a source cannot be read, an image is bad under ``on_bad_record=error``, too many are, or all; or
@@ -72,7 +89,7 @@ def import_regions(
     opened = _open_all(sources, options)
     prints = [source.fingerprint() for source in opened]
     label_map = fingerprint(_label_file(options)) if options.label_map else None
-    made_from = digest_of_json([_VERSION, prints, {**asdict(options), "label_map": label_map}])
+    made_from = digest_of_json([_VERSION, prints, {**region_parameters(options), "label_map": label_map}])
     counts_file, work = counts_path(store), work_path(store)
     work.mkdir(parents=True, exist_ok=True)
     refusal = InputError(str(work), "another process is importing here", "Wait for it, or name another store")
@@ -94,6 +111,14 @@ def import_regions(
         shutil.rmtree(work, ignore_errors=True)
     assert counts is not None
     return counts
+
+
+def region_parameters(options: RegionOptions) -> dict[str, Any]:
+    """The options that a store depends on. A newer one is left out while unset, so that older stores remain valid."""
+    parameters = asdict(options)
+    if parameters["detector_size"] is None:
+        del parameters["detector_size"]
+    return parameters
 
 
 def region_fingerprints(sources: Sequence[Path], options: RegionOptions) -> dict[str, Any]:
@@ -163,21 +188,22 @@ class _Importer:
             skips.check(self._total)
         items = self._items(at["source"], at["shard"])
         arguments = (self._sources, self._work, self._object_names, self._attribute_names)
-        with self._bar(self._total, "regions", "image", initial=counts["images"] + counts["skipped"]) as bar:
+        with self._bar(self._total, "regions", "image", initial=_num_done(counts)) as bar:
             for result in ordered_map(_read_shard, items, self._num_workers, _Worker, arguments):
-                before = counts["images"] + skips.num_bad
+                before = _num_done(counts)
                 self._add(writer, skips, counts, result, at["lines"])
                 if result.is_last:
                     for problem in self._sources[result.source].leftovers(self._index(result.source)):
-                        skips.add_bad(problem)
+                        _leave_out(problem, skips)
                 skips.check(self._total)
                 counts["skipped"] = skips.num_bad
+                counts["images_without_regions"] = skips.filtered[NO_REGIONS]
                 if result.is_last:
                     at = {"source": result.source + 1, "shard": 0, "lines": 0}
                 else:
                     at = {"source": result.source, "shard": result.shard + 1, "lines": at["lines"] + len(result.images)}
                 writer.commit({**at, "counts": counts, "skips": skips.state()})
-                bar.update(counts["images"] + skips.num_bad - before)
+                bar.update(_num_done(counts) - before)
         if not counts["images"]:
             places = ", ".join(str(source.path) for source in self._sources)
             raise InputError(places, "no image can be used", "See the list of what was left out")
@@ -192,7 +218,7 @@ class _Importer:
             if isinstance(image, BadRecord):
                 if image.line is not None and image.file == source.lines_file:
                     image.line += lines
-                skips.add_bad(image)
+                _leave_out(image, skips)
             elif image.regions.image_id in writer:
                 image_id = image.regions.image_id
                 file, line = (source.lines_file, lines + number) if source.lines_file else (source.path, None)
@@ -203,6 +229,7 @@ class _Importer:
                 counts["regions"] += len(image.regions.class_id)
                 counts["boxes_mended"] += image.mended
                 counts["boxes_clipped"] += image.num_clipped
+                counts["regions_without_area"] += image.num_without_area
                 counts["regions_dropped"] += image.num_dropped
         source.mark(self._index(result.source), result.found)
 
@@ -215,6 +242,8 @@ class _Importer:
                 if not note.exists():
                     write_json(note, source.prepare(self._index(number), self._num_workers).to_json())
                 contents.append(Contents.from_json(json.loads(note.read_text(encoding="utf-8"))))
+                if contents[-1].remark:
+                    logger.info("%s: %s", source.path, contents[-1].remark)
                 bar.update()
         return contents
 
@@ -235,6 +264,17 @@ class _Importer:
         return self._work / f"index-{number:04d}"
 
 
+def _leave_out(problem: BadRecord, skips: SkipLog) -> None:
+    if isinstance(problem, ImageWithoutRegions):
+        skips.add_useless(problem)
+    else:
+        skips.add_bad(problem)
+
+
+def _num_done(counts: dict[str, int]) -> int:
+    return counts["images"] + counts["skipped"] + counts["images_without_regions"]
+
+
 # --- what workers do
 
 
@@ -243,6 +283,7 @@ class _EncodedImage:
     regions: EncodedRegions
     mended: bool
     num_clipped: int
+    num_without_area: int
     num_dropped: int
 
 
@@ -290,7 +331,9 @@ class _Worker:
             attribute_id=np.array([self._attribute_ids[name] for name in image.attributes], np.int32),
             confidence=image.confidence,
         )
-        return _EncodedImage(encode_regions(regions), image.mended, image.num_clipped, image.num_dropped)
+        return _EncodedImage(
+            encode_regions(regions), image.mended, image.num_clipped, image.num_without_area, image.num_dropped
+        )
 
 
 def _read_shard(worker: _Worker, item: tuple[int, int, Shard, bool]) -> _ShardResult:

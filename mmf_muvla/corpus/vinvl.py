@@ -7,7 +7,8 @@ are x1/W, y1/H, x2/W, y2/H and the box's size, relative to the image as well.
 (x1, y1, x2, y2), ``class`` (a name, or with a label map a number), ``conf`` and perhaps ``attributes``.
 
 ``rect`` cannot be trusted: in some of the published folders it is in the pixels of the image that the detector saw,
-whereas ``image_h`` and ``image_w`` are those of the original. The relative numbers can.
+whereas ``image_h`` and ``image_w`` are those of the original. The relative numbers can. Where rows have none, it is
+decided for the whole folder what ``rect`` is measured in; see :mod:`mmf_muvla.corpus.rect_scale`.
 
 Other files of the folder are not needed: a shard is a range of bytes, whose lines are found by looking.
 """
@@ -18,9 +19,11 @@ import base64
 import binascii
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, TypeGuard
 
@@ -29,29 +32,45 @@ import numpy as np
 from mmf_muvla.corpus.config import RegionOptions
 from mmf_muvla.corpus.detection import (
     DAMAGED_FILE,
-    LONG_SIDE,
-    SHORT_SIDE,
-    TOLERANCE,
     Contents,
     Detection,
     Shard,
     ShardContent,
+    allowed_overshoot,
     as_half,
     finish_detection,
+    refuse_feature_size,
     relative_boxes,
     rename,
+    rows_end_with_box,
+    without_regions,
 )
-from mmf_muvla.corpus.files import fingerprint, publish_file
+from mmf_muvla.corpus.files import fingerprint, publish_file, read_json, write_json
 from mmf_muvla.corpus.label_map import LabelMap, is_text
-from mmf_muvla.corpus.problems import BadRecord
+from mmf_muvla.corpus.problems import BadRecord, shown
+from mmf_muvla.corpus.rect_scale import (
+    REMEDY,
+    Scale,
+    ScaleEvidence,
+    possible_scales,
+    prescribed_scale,
+    unknown_scale,
+)
 from mmf_muvla.corpus.region_records import id_problem
 from mmf_muvla.corpus.workers import ordered_map
 from mmf_muvla.errors import InputError
 
 FEATURES_FILE, PREDICTIONS_FILE = "features.tsv", "predictions.tsv"
 _BYTES_PER_SHARD = 16 * 2**20
-# No image has so much; a damaged file can have gigabytes without a line's end.
-_LONGEST_LINE = 256 * 2**20
+# No image has so much, and an image of the longest lines still fits into 200 MB several times over while it is read; a
+# damaged file can have gigabytes without a line's end.
+_LONGEST_LINE, _LONGEST_PREDICTION = 32 * 2**20, 16 * 2**20
+# JSON takes up to thirty times its length in memory where it is made of nothing but brackets and commas.
+_MOST_JSON_VALUES = 500_000
+# So many rows tell what rows of a folder are like; they are looked for among so many lines.
+_ROWS_TRIED, _LINES_TRIED = 16, 1000
+# How far two descriptions of a box may be from each other: pixels, and a share of the largest side.
+_SAME_BOX_PIXELS, _SAME_BOX_SHARE = 2.0, 0.005
 # As many bytes are read at a time; a line has hundreds of kilobytes, or some.
 _FEATURES_BUFFER, _PREDICTIONS_BUFFER = 2**22, 2**18
 _BOM = b"\xef\xbb\xbf"
@@ -92,8 +111,9 @@ class VinvlFolder:
         return {file.name: fingerprint(file) for file in (self.features_file, self.predictions_file)}
 
     def prepare(self, index: Path, num_workers: int) -> Contents:
-        """Read ``predictions.tsv`` once, for its names and where its images are."""
-        lines = _PredictionLines()
+        """Read ``predictions.tsv`` once, for its names, where its images are, and what its boxes are measured in."""
+        needs_scale = self._look_at_rows()
+        lines = _PredictionLines(ScaleEvidence(possible_scales(self.options)))
         shards = _byte_ranges(self.predictions_file, _BYTES_PER_SHARD)
         for part in ordered_map(partial(_index_predictions, self), shards, num_workers):
             lines.add(part)
@@ -104,7 +124,8 @@ class VinvlFolder:
         for name, column in {**columns, "used": np.zeros(len(rows), bool)}.items():
             with publish_file(_index_file(index, name)) as path, path.open("wb") as file:
                 np.save(file, column)
-        return Contents(lines.count, sorted(lines.object_names), sorted(lines.attribute_names), problems)
+        remark = self._note_scale(index, lines.evidence, needs_scale)
+        return Contents(lines.count, sorted(lines.object_names), sorted(lines.attribute_names), problems, remark)
 
     def shards(self, index: Path) -> Iterator[Shard]:
         return _byte_ranges(self.features_file, _BYTES_PER_SHARD)
@@ -122,13 +143,16 @@ class VinvlFolder:
         offsets, lines = (np.load(_index_file(index, name), mmap_mode="r")[unused] for name in ("offset", "line"))
         with self.predictions_file.open("rb") as predictions:
             for row in np.argsort(lines):
-                image_id = _id_of(predictions, offsets[row]).decode("utf-8", "replace")
-                yield self.bad_prediction(
-                    int(lines[row]),
-                    image_id,
-                    "image has predictions but no features",
-                    f"no line of {FEATURES_FILE} starts with {image_id}",
-                )
+                predictions.seek(offsets[row])
+                raw_id, _, text = predictions.readline(_LONGEST_PREDICTION).partition(b"\t")
+                image_id = shown(raw_id[:80].decode("utf-8", "replace"))
+                bad = partial(self.bad_prediction, int(lines[row]), image_id)
+                if _has_no_objects(text):
+                    yield without_regions(bad, f"no objects, and no line of {FEATURES_FILE}")
+                else:
+                    yield bad(
+                        "image has predictions but no features", f"no line of {FEATURES_FILE} starts with {image_id}"
+                    )
 
     def bad_prediction(
         self, line: int, image_id: str, reason: str, value: str, remedy: str = DAMAGED_FILE
@@ -142,6 +166,47 @@ class VinvlFolder:
         if not isinstance(label, str) or not label.strip() or not is_text(label):
             return None
         return rename(label, self.options.rename)
+
+    def _look_at_rows(self) -> bool:
+        """Look at the first rows: whether some have no box of their own.
+
+        Raises:
+            InputError: all of them have another number of features than expected.
+        """
+        dim = self.options.feature_dim
+        widths: Counter[int] = Counter()
+        with_box = 0
+        with self.features_file.open("rb") as file:
+            size = self.features_file.stat().st_size
+            for _, line in islice(_lines(file, 0, size, _LONGEST_LINE), _LINES_TRIED):
+                matrix = _rows_of_any_width(line)
+                if matrix is not None:
+                    widths[matrix.shape[1]] += 1
+                    with_box += rows_end_with_box(matrix)
+                if widths.total() == _ROWS_TRIED:
+                    break
+        if widths and not {dim, dim + 6} & set(widths):
+            found, count = widths.most_common(1)[0]
+            raise refuse_feature_size(self.features_file, found, with_box >= count, self.options)
+        return dim in widths
+
+    def _note_scale(self, index: Path, evidence: ScaleEvidence, needs_scale: bool) -> str:
+        """Decide what ``rect`` is measured in, note it, and say it.
+
+        Raises:
+            InputError: it cannot be known, and there are boxes that it is needed for.
+        """
+        prescribed = prescribed_scale(self.options)
+        scale = prescribed or evidence.decide()
+        if scale is None and needs_scale:
+            raise unknown_scale(self.path, str(evidence))
+        note = {"scale": None if scale is None else asdict(scale), "evidence": str(evidence)}
+        write_json(_scale_file(index), note)
+        if not needs_scale:
+            return "rows have boxes of their own, which count; rect is compared with them"
+        if prescribed:
+            return f"rect is in {scale}, as region_options.rect_scale says"
+        return f"rect is in {scale}, decided from {evidence}"
 
     def _without_duplicates(
         self, rows: np.ndarray, problems: Iterable[BadRecord]
@@ -174,15 +239,20 @@ class VinvlReader:
         self._digests, self._offsets, self._line_numbers = (
             np.load(_index_file(index, name), mmap_mode="r").view(np.ndarray) for name in _INDEX_DTYPE.names or ()
         )
+        note = read_json(_scale_file(index))
+        assert note is not None
+        self._scale = None if note["scale"] is None else Scale(_pair(note["scale"]["detector_size"]))
+        self._evidence: str = note["evidence"]
 
     def read(self, shard: Shard) -> ShardContent:
         images: list[Detection | BadRecord] = []
         found = []
+        start, end = shard
         with (
             self._folder.features_file.open("rb", buffering=_FEATURES_BUFFER) as features,
             self._folder.predictions_file.open("rb", buffering=_PREDICTIONS_BUFFER) as predictions,
         ):
-            for number, (_, line) in enumerate(_lines(features, *shard), start=1):
+            for number, (_, line) in enumerate(_lines(features, start, end, _LONGEST_LINE), start=1):
                 try:
                     row = self._find(predictions, _first_column(line))
                     if row is not None:
@@ -206,6 +276,8 @@ class VinvlReader:
         image_id, matrix = self._parse_features(number, line)
         bad = partial(self._bad, number, image_id)
         if row is None:
+            if not len(matrix):
+                raise without_regions(bad, f"0 regions, and no line of {PREDICTIONS_FILE}")
             raise bad(
                 "image has features but no predictions", f"no usable line of {PREDICTIONS_FILE} starts with {image_id}"
             )
@@ -215,13 +287,18 @@ class VinvlReader:
                 "features and predictions differ in the number of regions",
                 f"{len(matrix)} and {len(prediction.names)}",
             )
+        if not len(matrix):
+            raise without_regions(bad, "0 regions")
         features, relative = np.split(matrix, [self._options.feature_dim], axis=1)
         half = as_half(np.ascontiguousarray(features), bad)
         if relative.size:
             boxes = relative_boxes(relative, prediction.size, bad)
-            mended = _has_other_scale(prediction.rects, boxes, bad)
+            mended = _has_other_scale(prediction.rects, boxes, prediction.size, bad)
+        elif self._scale is None:
+            raise bad("it is not known what rect is measured in", self._evidence, REMEDY)
         else:
-            boxes, mended = _scaled(prediction.rects, prediction.size, self._options.rect_scale)
+            boxes = prediction.rects / self._scale.factor(prediction.size)
+            mended = self._scale.detector_size is not None
         return finish_detection(
             image_id,
             prediction.size,
@@ -236,7 +313,9 @@ class VinvlReader:
         )
 
     def _parse_features(self, number: int, line: bytes) -> tuple[str, np.ndarray]:
-        image_id = _first_column(line).decode("utf-8", "replace")
+        raw_id = _first_column(line)
+        # No id is so long; a line without tabs can be.
+        image_id = raw_id[:4096].decode("utf-8", "replace")
         bad = partial(self._bad, number, image_id[:80])
         if len(line) >= _LONGEST_LINE:
             raise bad("line is too long", f"{len(line)} bytes or more")
@@ -245,14 +324,12 @@ class VinvlReader:
             raise bad("line has not three columns", f"it has {num_columns}")
         problem = id_problem(image_id)
         if problem or "\ufffd" in image_id:
-            raise bad("image id cannot be used", problem or repr(_first_column(line)))
+            raise bad("image id cannot be used", problem or repr(raw_id[:80]))
         first, second = line.find(b"\t"), line.rfind(b"\t")
         digits = line[first + 1 : second]
         if not digits.isdigit() or len(digits) > 9:
             raise bad("number of regions is not a number", repr(digits[:40]))
         count = int(digits)
-        if count == 0:
-            raise bad("image without regions", "0 regions", "Leave it out with on_bad_record=skip")
         end = len(line) - len(line[-2:]) + len(line[-2:].rstrip(b"\r\n"))
         # A view: these are hundreds of kilobytes.
         column = memoryview(line)[second + 1 : end]
@@ -277,30 +354,33 @@ class VinvlReader:
         bad = partial(self._folder.bad_prediction, int(self._line_numbers[row]), image_id)
         predictions.seek(self._offsets[row])
         try:
-            content = json.loads(predictions.readline(_LONGEST_LINE).partition(b"\t")[2])
+            content = _parse_json(predictions.readline(_LONGEST_PREDICTION).partition(b"\t")[2])
         except (ValueError, RecursionError) as error:
-            raise bad("predictions are not JSON", str(error)) from error
+            raise bad("predictions are not JSON", str(error)[:200]) from error
         if not isinstance(content, dict) or not isinstance(content.get("objects"), list):
-            raise bad("predictions have no list 'objects'", f"{str(content)[:60]}")
+            raise bad("predictions have no list 'objects'", shown(content))
         width, height = content.get("image_w"), content.get("image_h")
         if not (_is_side(width) and _is_side(height)):
-            raise bad("image_w and image_h are not a size in pixels", f"{width!r} x {height!r}")
+            value = f"{shown(width, quoted=True)} x {shown(height, quoted=True)}"
+            raise bad("image_w and image_h are not a size in pixels", value)
         rects, names, attributes, confidence = [], [], [], []
         for number, entry in enumerate(content["objects"]):
             if not isinstance(entry, dict):
-                raise bad("object is not a JSON object", f"object {number}: {str(entry)[:60]}")
+                raise bad("object is not a JSON object", f"object {number}: {shown(entry)}")
             rect, label, conf = entry.get("rect"), entry.get("class"), entry.get("conf")
             if not (isinstance(rect, list) and len(rect) == 4 and all(_is_number(side) for side in rect)):
-                raise bad("rect is not four numbers", f"object {number}: {str(rect)[:60]}")
+                raise bad("rect is not four numbers", f"object {number}: {shown(rect)}")
             name = self._folder.class_name(label)
             if name is None:
-                raise bad("class is not a name", f"object {number}: {str(repr(label))[:60]}", self._remedy_for(label))
+                value = f"object {number}: {shown(label, quoted=True)}"
+                raise bad("class is not a name", value, self._remedy_for(label))
             if not (_is_number(conf) and 0 <= conf <= 1):
-                raise bad("conf is not between 0 and 1", f"object {number}: {conf!r}")
+                raise bad("conf is not between 0 and 1", f"object {number}: {shown(conf, quoted=True)}")
             try:
                 attributes.append(_first_attribute(entry))
             except TypeError as error:
-                raise bad("attributes are not a list of words", f"object {number}: {entry['attributes']!r}") from error
+                value = f"object {number}: {shown(entry['attributes'], quoted=True)}"
+                raise bad("attributes are not a list of words", value) from error
             rects.append(rect)
             names.append(name)
             confidence.append(conf)
@@ -333,6 +413,14 @@ def _index_file(index: Path, column: str) -> Path:
     return index.with_name(f"{index.name}-{column}.npy")
 
 
+def _scale_file(index: Path) -> Path:
+    return index.with_name(f"{index.name}-scale.json")
+
+
+def _pair(sides: list[int] | None) -> tuple[int, int] | None:
+    return (sides[0], sides[1]) if sides else None
+
+
 @dataclass
 class _PredictionPart:
     """What a range of predictions.tsv holds; lines count from its first line, as 1."""
@@ -342,12 +430,14 @@ class _PredictionPart:
     object_names: set[str]
     attribute_names: set[str]
     problems: list[BadRecord]
+    evidence: ScaleEvidence
 
 
 @dataclass
 class _PredictionLines:
     """What the ranges of predictions.tsv hold together."""
 
+    evidence: ScaleEvidence
     count: int = 0
     object_names: set[str] = field(default_factory=set)
     attribute_names: set[str] = field(default_factory=set)
@@ -364,6 +454,7 @@ class _PredictionLines:
         self.count += part.num_lines
         self.object_names |= part.object_names
         self.attribute_names |= part.attribute_names
+        self.evidence.counts += part.evidence.counts
 
     def as_array(self) -> np.ndarray:
         rows = np.concatenate([np.zeros(0, _INDEX_DTYPE), *self._rows])
@@ -372,15 +463,16 @@ class _PredictionLines:
 
 
 def _index_predictions(folder: VinvlFolder, _: None, shard: tuple[int, int]) -> _PredictionPart:
-    part = _PredictionPart(np.zeros(0, _INDEX_DTYPE), 0, set(), set(), [])
+    evidence = ScaleEvidence(possible_scales(folder.options))
+    part = _PredictionPart(np.zeros(0, _INDEX_DTYPE), 0, set(), set(), [], evidence)
     rows = []
     with folder.predictions_file.open("rb") as predictions:
-        for offset, line in _lines(predictions, *shard):
+        for offset, line in _lines(predictions, *shard, _LONGEST_PREDICTION):
             part.num_lines += 1
             raw_id, tab, text = line.partition(b"\t")
             if tab:
                 rows.append((_digest(raw_id), offset, part.num_lines))
-                _collect_names(folder, text, part)
+                _collect(folder, text, part)
             else:
                 reason, value = "line is not 'image id, tab, JSON'", f"{line[:40]!r}"
                 part.problems.append(folder.bad_prediction(part.num_lines, "", reason, value))
@@ -388,16 +480,42 @@ def _index_predictions(folder: VinvlFolder, _: None, shard: tuple[int, int]) -> 
     return part
 
 
-def _collect_names(folder: VinvlFolder, text: bytes, part: _PredictionPart) -> None:
+def _collect(folder: VinvlFolder, text: bytes, part: _PredictionPart) -> None:
     # What is damaged here comes up again, and is reported, when the image's features are read.
     try:
-        objects = json.loads(text)["objects"]
+        content = _parse_json(text)
+        objects = content["objects"]
         names = [folder.class_name(entry["class"]) for entry in objects]
         attributes = [_first_attribute(entry) for entry in objects]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        rects = [entry["rect"] for entry in objects if all(map(_is_number, entry["rect"]))]
+        ends = [(rect[2], rect[3]) for rect in rects]
+        size = content["image_w"], content["image_h"]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return
     part.object_names.update(name for name in names if name)
     part.attribute_names.update(name for name in attributes if name)
+    if ends and all(map(_is_side, size)):
+        part.evidence.add_image((int(size[0]), int(size[1])), max(x for x, _ in ends), max(y for _, y in ends))
+
+
+def _has_no_objects(text: bytes) -> bool:
+    try:
+        content = _parse_json(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.get("objects") == []
+
+
+def _parse_json(text: bytes) -> Any:
+    """Parse JSON of a size that memory is sure to hold.
+
+    Raises:
+        ValueError: it is no JSON, or has too many values.
+        RecursionError: it is nested too deeply.
+    """
+    if sum(map(text.count, (b",", b"[", b"{", b":"))) > _MOST_JSON_VALUES:
+        raise ValueError(f"more than {_MOST_JSON_VALUES:,} values")
+    return json.loads(text)
 
 
 def _digest(image_id: bytes) -> int:
@@ -407,7 +525,7 @@ def _digest(image_id: bytes) -> int:
 def _id_of(predictions: BinaryIO, offset: int) -> bytes:
     """The image id of the line at an offset of predictions.tsv."""
     predictions.seek(offset)
-    return predictions.readline(_LONGEST_LINE).partition(b"\t")[0]
+    return predictions.readline(_LONGEST_PREDICTION).partition(b"\t")[0]
 
 
 # --- lines
@@ -419,10 +537,10 @@ def _byte_ranges(file: Path, size: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + size, total)
 
 
-def _lines(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+def _lines(file: BinaryIO, start: int, end: int, longest: int) -> Iterator[tuple[int, bytes]]:
     """The lines that begin in a range of bytes, and where; without the mark that a file may begin with.
 
-    Of a line without end, only the begin is given.
+    Of a line longer than ``longest`` bytes, only the begin is given.
     """
     if start == 0:
         file.seek(0)
@@ -433,10 +551,25 @@ def _lines(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         file.seek(start - 1)
         _skip_line(file)
     while (offset := file.tell()) < end:
-        line = file.readline(_LONGEST_LINE)
-        if len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
+        line = file.readline(longest)
+        if len(line) == longest and not line.endswith(b"\n"):
             _skip_line(file)
         yield offset, line
+
+
+def _rows_of_any_width(line: bytes) -> np.ndarray | None:
+    """A line's rows, whatever their width; ``None`` where the line has none."""
+    _, _, rest = line.partition(b"\t")
+    digits, _, column = rest.partition(b"\t")
+    if not digits.isdigit() or len(digits) > 9 or int(digits) == 0:
+        return None
+    try:
+        raw = base64.b64decode(column.rstrip(b"\r\n"), validate=True)
+    except binascii.Error:
+        return None
+    if not raw or len(raw) % (4 * int(digits)):
+        return None
+    return np.frombuffer(raw, "<f4").reshape(int(digits), -1)
 
 
 def _skip_line(file: BinaryIO) -> None:
@@ -453,26 +586,19 @@ def _first_column(line: bytes) -> bytes:
 # --- boxes
 
 
-def _scaled(rects: np.ndarray, size: tuple[int, int], wanted: str) -> tuple[np.ndarray, bool]:
-    """Boxes in pixels of the original image [n, 4], and whether ``rect`` had another scale."""
-    limits = np.array([*size, *size], np.float64)
-    scale = min(SHORT_SIDE / min(size), LONG_SIDE / max(size))
-    fits = (rects >= -TOLERANCE).all() and (rects <= limits + TOLERANCE).all()
-    fits_scaled = (rects / scale >= -TOLERANCE).all() and (rects / scale <= limits + TOLERANCE).all()
-    if wanted == "detector" or (wanted == "auto" and not fits and fits_scaled):
-        return rects / scale, True
-    return rects, False
+def _has_other_scale(rects: np.ndarray, boxes: np.ndarray, size: tuple[int, int], bad: Any) -> bool:
+    """Compare ``rect`` with the trusted box: the same but for rounding, or the same but for one factor an axis.
 
-
-def _has_other_scale(rects: np.ndarray, boxes: np.ndarray, bad: Any) -> bool:
-    """Compare ``rect`` with the trusted box: the same but for rounding, or the same but for one factor an axis."""
+    One of the two may have been clipped to the image.
+    """
     factors = np.ones(4)
     for axis in (0, 1):
         rect_sides, box_sides = rects[:, axis::2], boxes[:, axis::2]
         factors[axis::2] = (rect_sides * box_sides).sum() / max((box_sides**2).sum(), 1e-9)
+    limits = np.array([*size, *size], np.float64)
     # The detector's image has whole pixels, so that its two axes have slightly different factors.
-    allowed = 2 * TOLERANCE + 0.005 * np.abs(rects).max()
-    distances = [np.abs(rects - boxes * factor).max(axis=1) for factor in (np.ones(4), factors)]
+    allowed = _SAME_BOX_PIXELS + _SAME_BOX_SHARE * np.abs(rects).max()
+    distances = [_distances(rects, boxes, limits, factor) for factor in (np.ones(4), np.maximum(factors, 0))]
     for distance, other in zip(distances, (False, True), strict=True):
         if (distance <= allowed).all():
             return other
@@ -483,6 +609,16 @@ def _has_other_scale(rects: np.ndarray, boxes: np.ndarray, bad: Any) -> bool:
         f"region {region}: rect {np.round(rects[region], 1).tolist()}, box {np.round(boxes[region], 1).tolist()}",
         "The two files do not belong together, or their regions are in different orders",
     )
+
+
+def _distances(rects: np.ndarray, boxes: np.ndarray, limits: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """How far ``rect`` and the other box, times a factor, are from each other, [n]; not counting what was clipped."""
+    inside = np.clip(rects, 0, limits * factor) - np.clip(boxes * factor, 0, limits * factor)
+    # Further out than what is clipped, they are compared again.
+    low, high = -allowed_overshoot(limits), limits + allowed_overshoot(limits)
+    outside = np.clip(rects, None, low * factor) - np.clip(boxes, None, low) * factor
+    outside += np.clip(rects, high * factor, None) - np.clip(boxes, high, None) * factor
+    return (np.abs(inside) + np.abs(outside)).max(axis=1)
 
 
 def _find_file(folder: Path, name: str) -> Path:

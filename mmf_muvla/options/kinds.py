@@ -117,8 +117,18 @@ def _column(value: Any) -> Any:
     return _accept(value, value is None or isinstance(value, str) or (_is_whole(value) and value >= 0))
 
 
+def _detector_size(value: Any) -> list[int]:
+    sides = [_whole(side) for side in value]
+    _accept(sides, len(sides) == 2 and all(map(_is_whole, sides)))
+    return _accept(sides, 1 <= sides[0] <= sides[1] <= 2**15)
+
+
 NO_COLUMN = ("is no column", "Give a number from 0 for a tsv, a name for jsonl and parquet")
 
+DetectorSize = Annotated[
+    list[int],
+    kind(_detector_size, "is not the short and the long side of an image in pixels", "Write it as [600,1000]"),
+]
 Column = Annotated[Any, kind(_column, *NO_COLUMN)]
 Paths = Annotated[Any, kind(_paths, "is neither a path nor a list of paths", "Give at least one path")]
 Workers = Annotated[Any, kind(_workers, "is no number of processes", "Give a whole number from 1, or auto")]
