@@ -27,8 +27,8 @@ _KNOWN_SIZES = (DETECTOR_SIZE, (600, 1000))
 # A box leaves the image if it does so by more than this share of it and so many pixels; it ends at the edge if it
 # reaches this share.
 _OVERSHOOT, _OVERSHOOT_PIXELS, _EDGE = 0.02, 2.0, 0.95
-# A scale is out of the question where this share of the images speaks against it. The detector's takes as many images
-# that speak for it, and as many times those of any other scale.
+# A scale is out of the question where this share of the images speaks against it, unless more speak for it and for no
+# other. The detector's takes so many images that speak for it, and so many times those of any other scale.
 _MOST_AGAINST, _LEAST_FOR, _DOMINANCE = 0.1, 20, 4
 
 
@@ -121,15 +121,16 @@ class ScaleEvidence:
         It is the detector's where enough images say so, and the original's where boxes fit into the originals and the
         detector's does not have as much for it.
         """
-        possible = self.against <= _MOST_AGAINST * self.num_images
-        contested = False
-        for number, votes in enumerate(self.speaking_for.tolist()):
-            if number == 0 or not possible[number] or votes < _LEAST_FOR:
-                continue
-            if votes >= _DOMINANCE * np.delete(self.speaking_for, number).max():
-                return self.scales[number]
-            contested |= bool(self.speaking_for[0] < _DOMINANCE * votes)
-        return ORIGINAL if possible[0] and not contested else None
+        votes = self.speaking_for
+        others = np.array([np.delete(votes, number).max() for number in range(len(votes))])
+        is_dominant = (votes >= _LEAST_FOR) & (votes >= _DOMINANCE * others)
+        # Some detectors let many boxes leave the image; they end at the edge of more.
+        is_possible = (self.against <= _MOST_AGAINST * self.num_images) | (is_dominant & (self.against <= votes))
+        for scale, possible, dominant in zip(self.scales[1:], is_possible[1:], is_dominant[1:], strict=True):
+            if possible and dominant:
+                return scale
+        is_contested = is_possible & (votes >= _LEAST_FOR) & (votes[0] < _DOMINANCE * votes)
+        return ORIGINAL if is_possible[0] and not is_contested[1:].any() else None
 
     def __str__(self) -> str:
         said = [

@@ -594,6 +594,9 @@ def _has_other_scale(rects: np.ndarray, boxes: np.ndarray, size: tuple[int, int]
     factors = np.ones(4)
     for axis in (0, 1):
         rect_sides, box_sides = rects[:, axis::2], boxes[:, axis::2]
+        inside = (box_sides > 1) & (box_sides < size[axis] - 1)
+        if inside.any():
+            rect_sides, box_sides = rect_sides[inside], box_sides[inside]
         factors[axis::2] = (rect_sides * box_sides).sum() / max((box_sides**2).sum(), 1e-9)
     limits = np.array([*size, *size], np.float64)
     # The detector's image has whole pixels, so that its two axes have slightly different factors.

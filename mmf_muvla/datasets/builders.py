@@ -10,9 +10,11 @@ from typing import Any, ClassVar
 
 from mmf.common.registry import registry
 from mmf.datasets.base_dataset_builder import BaseDatasetBuilder
+from omegaconf import OmegaConf
 from torch.utils.data import Dataset
 
 from mmf_muvla.datasets.downstream import TaskDataset
+from mmf_muvla.datasets.images import check_feature_dim
 from mmf_muvla.datasets.nlvr2 import NLVR2Dataset
 from mmf_muvla.datasets.pretraining import PretrainingDataset
 from mmf_muvla.datasets.refcoco_plus import RefCOCOPlusDataset
@@ -50,6 +52,8 @@ class PretrainingBuilder(Builder):
     def load(self, config: Any, dataset_type: str = "train", *args: Any, **kwargs: Any) -> Dataset[Any]:
         seed = registry.get("config").training.seed
         dataset = PretrainingDataset(self.name, config, dataset_type, seed=int(seed))
+        wanted = OmegaConf.select(registry.get("config"), "model_config.muvla.trunk.feature_dim")
+        check_feature_dim(config.corpus, dataset.corpus.feature_dim, wanted)
         registry.register("muvla_num_object_classes", len(dataset.corpus.object_names))
         return dataset
 

@@ -86,11 +86,27 @@ def open_images(path: str | Path, feature_dim: int | None = None) -> ImageSource
         source = _FolderImages(path, feature_dim)
     else:
         raise InputError(str(path), "no such file or folder", "Check dataset_config.NAME.features")
-    if feature_dim is not None and source.feature_dim != feature_dim:
-        raise InputError(
-            str(path), f"has features of {source.feature_dim} numbers, not {feature_dim}", "Give the right features"
-        )
+    check_feature_dim(path, source.feature_dim, feature_dim)
     return source
+
+
+def check_feature_dim(path: str | Path, found: int, wanted: int | None) -> None:
+    """Compare the size of a source's features with that of the model.
+
+    Args:
+        path: the region store, corpus or other source.
+        found: numbers per region feature that it has.
+        wanted: numbers that the model takes; None where that is not known.
+
+    Raises:
+        InputError: they differ.
+    """
+    if wanted is not None and found != wanted:
+        raise InputError(
+            str(path),
+            f"has features of {found} numbers, whereas model_config.muvla.trunk.feature_dim={wanted}",
+            f"Set model_config.muvla.trunk.feature_dim={found}, or give the features that the model was made for",
+        )
 
 
 def _open_lmdb_source(path: Path, feature_dim: int | None) -> ImageSource:
@@ -143,7 +159,7 @@ class _MmfImages(ImageSource):
 
     def __init__(self, path: Path, feature_dim: int | None):
         self.path = path
-        self.feature_dim = feature_dim if feature_dim is not None else self._first_feature_dim()
+        self.feature_dim = self._first_feature_dim(feature_dim)
 
     def get(self, key: str) -> ImageArrays:
         image_id = _image_id(key)
@@ -156,18 +172,27 @@ class _MmfImages(ImageSource):
             raise _input_error(problem) from problem
         return ImageArrays(image_id, found.features, found.boxes, (found.width, found.height))
 
-    def _first_feature_dim(self) -> int:
+    def _first_feature_dim(self, wanted: int | None) -> int:
+        """The features' size: ``wanted`` where the first images allow it, else that of the first that can be used."""
         first_problem: BadRecord | None = None
+        found = None
         for image_id in islice(self._image_ids(), _IMAGES_TRIED):
             try:
                 image = self._load(image_id)
                 if image is None:
                     continue
-                dim = feature_dim_of(image.info, image.features) if image.features.ndim == 2 else 0
+                if wanted is not None and image.has_features_of(wanted):
+                    return wanted
+                dim = feature_dim_of(image.info, image.features)
                 _make_sense(image_id, image, dim)
-                return dim
+                if wanted is None:
+                    return dim
+                found = found or dim
             except BadRecord as problem:
                 first_problem = first_problem or problem
+        if found or wanted:
+            # Where no image tells, what is wrong with it is said when it is asked for.
+            return found or wanted or 0
         if first_problem is not None:
             raise _input_error(first_problem) from first_problem
         raise InputError(

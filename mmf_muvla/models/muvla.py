@@ -13,6 +13,7 @@ from torch import nn
 
 from mmf_muvla.compat.messages import log_message
 from mmf_muvla.corpus.store import Corpus
+from mmf_muvla.datasets.images import check_feature_dim
 from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.errors import InputError
 from mmf_muvla.losses.objectives import heads_of
@@ -91,6 +92,7 @@ class MuVLA(BaseModel):
         if options is None:
             return
         embeddings, corpus = self.encoder.embeddings, Corpus(options["corpus"])
+        check_feature_dim(options["corpus"], corpus.feature_dim, self.options["trunk"]["feature_dim"])
         words = WordPieces(self.options["trunk"]["pretrained"])
         explained = start_regions_at_their_words(
             embeddings, corpus, words, max_regions=options["max_regions"], ridge=options["ridge"]

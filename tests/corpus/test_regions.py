@@ -63,7 +63,8 @@ def test_everything_arrives(vinvl: Any, fake_image: Any, tmp_path: Path) -> None
     counts = run([folder], tmp_path)
 
     assert counts == {
-        "images": 2, "regions": 4, "skipped": 0, "boxes_mended": 0, "boxes_clipped": 0, "regions_dropped": 0
+        "images": 2, "regions": 4, "skipped": 0, "images_without_regions": 0,
+        "boxes_mended": 0, "boxes_clipped": 0, "regions_without_area": 0, "regions_dropped": 0,
     }  # fmt: skip
     store = RegionStore(tmp_path / "store")
     assert store.ids == ["17", "18"]
@@ -137,13 +138,16 @@ def test_rect_in_the_detectors_scale_is_mended(vinvl: Any, fake_image: Any, size
     width, height = size
     scale = min(800 / min(size), 1333 / max(size))
     boxes = [[10.0, 20.0, 110.0, 220.0], [50.0, 30.0, float(width), float(height)]]
-    image = fake_image("1", width=width, height=height, boxes=boxes, rect_scale=scale)
-    # With a box of its own in each row: the box counts. Without: rect is tried in the detector's scale.
+    # With a box of its own in each row, the box counts, of one image as of many; see test_rect_scale.py for the others.
     for relative in (True, False):
-        image.relative = relative
-        folder = vinvl([image], f"relative_{relative}")
+        numbers = range(1, 2 if relative else 31)
+        images = [
+            fake_image(str(n), width=width, height=height, boxes=boxes, rect_scale=scale, relative=relative)
+            for n in numbers
+        ]
+        folder = vinvl(images, f"relative_{relative}")
         counts = run([folder], folder, "error")
-        assert counts["boxes_mended"] == 1
+        assert counts["boxes_mended"] == len(images)
         np.testing.assert_allclose(RegionStore(folder / "store").get("1").bbox, boxes, atol=1e-3)
 
 
@@ -171,13 +175,35 @@ def test_rect_scale_can_be_prescribed(vinvl: Any, fake_image: Any) -> None:
 
 
 @pytest.mark.parametrize("relative", [True, False])
-def test_boxes_out_by_a_pixel_are_clipped_and_counted(vinvl: Any, fake_image: Any, relative: bool) -> None:
-    image = fake_image("1", boxes=[[-0.5, 10, 30, 40], [600, 400, 640.9, 480.5]], relative=relative)
-    folder = vinvl([image])
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [[-0.5, 10, 30, 40], [600, 400, 640.9, 480.5]],
+        [[-8, -6, 30, 40], [600, 400, 648, 488]],
+        [[-20, 10, 30, 40], [600, 400, 640, 485]],
+    ],
+)
+def test_boxes_out_by_some_pixels_are_clipped_and_counted(
+    vinvl: Any, fake_image: Any, boxes: list[list[float]], relative: bool
+) -> None:
+    folder = vinvl([fake_image("1", boxes=boxes, relative=relative)])
     counts = run([folder], folder, "error")
-    assert counts["boxes_clipped"] == 2
+    assert (counts["boxes_clipped"], counts["boxes_mended"], counts["regions"]) == (2, 0, 2)
     bbox = RegionStore(folder / "store").get("1").bbox
-    np.testing.assert_allclose(bbox, [[0, 10, 30, 40], [600, 400, 640, 480]], atol=1e-3)
+    expected = np.clip(boxes, 0, [640, 480, 640, 480])
+    np.testing.assert_allclose(bbox, expected, atol=1e-3)
+
+
+def test_a_box_may_be_clipped_in_one_file_and_not_in_the_other(vinvl: Any, fake_image: Any) -> None:
+    for clipped, scale in ((0, 1.0), (1, 1.0), (0, 1.5), (1, 1.5)):
+        boxes = [[-14.0, 20, 110, 220], [300, 100, 655, 500]]
+        images = [fake_image("1", boxes=boxes, rect_scale=scale), fake_image("1", rect_scale=scale)]
+        images[1].boxes = np.clip(boxes, 0, [640, 480, 640, 480]).tolist()
+        folder = vinvl([images[clipped]], f"{clipped}_{scale}")
+        (folder / "predictions.tsv").write_text(images[1 - clipped].prediction_line())
+        counts = run([folder], folder, "error")
+        assert (counts["boxes_mended"], counts["boxes_clipped"]) == (scale != 1, 0 if clipped else 2)
+        np.testing.assert_allclose(RegionStore(folder / "store").get("1").bbox, images[1].boxes, atol=1e-3)
 
 
 # --- what is bad: a damaged second image of three
@@ -187,7 +213,10 @@ BAD_FEATURES: dict[str, tuple[Callable[[str], str], str]] = {
     "empty line": (lambda line: "\n", "line has not three columns: it has 1"),
     "missing column": (lambda line: line.replace("\t2\t", "\t"), "line has not three columns: it has 2"),
     "no number": (lambda line: line.replace("\t2\t", "\ttwo\t"), "number of regions is not a number: b'two'"),
-    "no regions": (lambda line: line.replace("\t2\t", "\t0\t"), "image without regions: 0 regions"),
+    "no regions": (
+        lambda line: line.replace("\t2\t", "\t0\t"),
+        "features have the wrong number of bytes: 112 bytes, expected 0 (0 regions x 8 numbers x 4) or 0 ",
+    ),
     "not base64": (lambda line: line[:-10] + "!!!!\n", "features are not base64"),
     "too short": (
         lambda line: set_features(line, np.zeros((2, 13))),
@@ -293,24 +322,24 @@ def test_bad_predictions_stop_or_are_left_out(case: str, vinvl: Any, fake_image:
 @pytest.mark.parametrize(
     ("box", "relative", "message"),
     [
-        ([10, 20, 660, 220], True, "box outside the image: region 0: [10.0, 20.0, 660.0, 220.0] in an image of 640 x"),
-        ([-9, 20, 30, 220], False, "box outside the image: region 0: [-9.0, 20.0, 30.0, 220.0] in an image of 640 x"),
-        ([10, 20, 10, 220], True, "box of no area: region 0: [10.0, 20.0, 10.0, 220.0] in an image of 640 x 480"),
-        ([40, 20, 10, 220], False, "box of no area: region 0: [40.0, 20.0, 10.0, 220.0] in an image of 640 x 480"),
-        # Mending would make this box fit, but not the other one of the image.
+        ([10, 20, 680, 220], True, "box outside the image: region 0: [10.0, 20.0, 680.0, 220.0] in an image of 640 x"),
+        ([-39, 20, 30, 220], False, "box outside the image: region 0: [-39.0, 20.0, 30.0, 220.0] in an image of 640 x"),
+        ([10, 220, 30, 20], True, "box ends before it begins: region 0: [10.0, 220.0, 30.0, 20.0] in an image of 640"),
+        ([40, 20, 10, 220], False, "box ends before it begins: region 0: [40.0, 20.0, 10.0, 220.0] in an image of 640"),
+        # Another scale would make this box fit, but the other images say otherwise.
         ([10, 20, 900, 700], False, "box outside the image"),
     ],
 )
 def test_bad_boxes(box: list[float], relative: bool, message: str, vinvl: Any, fake_image: Any, tmp_path: Path) -> None:
-    image = fake_image("22", boxes=[box, [-5, 100, 600, 400]] if box[2] == 900 else [box, [300, 100, 640, 480]])
-    image.relative = relative
-    folder = vinvl([fake_image("11", relative=relative), image])
+    image = fake_image("22", boxes=[box, [300, 100, 640, 480]], relative=relative)
+    others = [fake_image(str(number), relative=relative) for number in range(33, 45)]
+    folder = vinvl([fake_image("11", relative=relative), image, *others])
     with pytest.raises(InputError) as error:
         run([folder], tmp_path, "error")
     assert error.value.where == f"{folder / 'features.tsv'}, line 2 (image 22)"
     assert error.value.problem.startswith(message)
-    run([folder], tmp_path, "skip")
-    assert RegionStore(tmp_path / "store").ids == ["11"]
+    assert run([folder], tmp_path, "skip")["skipped"] == 1
+    assert RegionStore(tmp_path / "store").ids == ["11", *(other.image_id for other in others)]
 
 
 def test_image_id_twice(vinvl: Any, fake_image: Any, tmp_path: Path) -> None:
@@ -380,7 +409,7 @@ def test_predictions_without_a_single_good_line(vinvl: Any, fake_image: Any, tmp
 def test_too_many_bad_records_stop(vinvl: Any, fake_image: Any, tmp_path: Path) -> None:
     images = [fake_image(str(number)) for number in range(10, 30)]
     for number in (3, 8):
-        images[number].boxes[0][2] = 700.0
+        images[number].boxes[0][2] = 700.0  # further out than what is clipped
     folder = vinvl(images)
     with pytest.raises(InputError) as error:
         run([folder], tmp_path, "skip", 0.09)
