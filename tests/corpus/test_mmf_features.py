@@ -202,6 +202,69 @@ def test_the_command(tmp_path: Path, labels: Path, capsys: pytest.CaptureFixture
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["store", "store.skipped.jsonl"]
 
 
+# --- what does not stop an import
+
+
+def write_kind(kind: str, path: Path, images: list[MmfImage]) -> Path:
+    return (write_mmf_folder if kind == "folder" else write_mmf_lmdb)(path, images)
+
+
+@pytest.mark.parametrize("kind", ["folder", "lmdb"])
+def test_boxes_are_clipped_and_regions_of_no_area_dropped(kind: str, tmp_path: Path, labels: Path) -> None:
+    images = [MmfImage("out"), MmfImage("flat"), MmfImage("relative")]
+    images[0].info["bbox"][:3] = [[-6, 0, 10, 20], [5, 5, 100.5, 484], [1, -3, 650, 490]]
+    images[1].info["bbox"][1] = [7, 8, 7, 20]
+    relative = np.array([[0, 0, 0.5, 1.01], [0.2, 0.3, 0.2, 0.6], [-0.02, 0.1, 0.3, 1]], np.float32)
+    images[2].info |= {"bbox": np.concatenate([relative, relative[:, 2:] - relative[:, :2]], axis=1), "cls_prob": None}
+    images[2].features, images[2].info["objects"] = images[2].features[:3], np.array([0, 1, 2])
+    options = RegionOptions(feature_dim=FEATURE_DIM, label_map=str(labels))
+    source = write_kind(kind, tmp_path / "mmf", images)
+    counts = import_regions([source], options, "error", 0, tmp_path / "store", tmp_path / "skipped.jsonl")
+    assert (counts["boxes_clipped"], counts["regions_without_area"], counts["skipped"]) == (5, 2, 0)
+    store = RegionStore(tmp_path / "store")
+    assert store.get("out").bbox.tolist() == [[0, 0, 10, 20], [5, 5, 100.5, 480], [1, 0, 640, 480]]
+    assert store.get("flat").bbox.tolist() == [[0, 0, 10, 20], [1, 2, 640, 480]]
+    np.testing.assert_array_equal(store.get("flat").image_feature_0, images[1].features[[0, 2]].astype(np.float16))
+    np.testing.assert_allclose(store.get("relative").bbox, [[0, 0, 320, 480], [0, 48, 192, 480]], atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["folder", "lmdb"])
+def test_images_without_regions_are_counted_apart(kind: str, tmp_path: Path, labels: Path) -> None:
+    empty = {"bbox": [], "objects": [], "cls_prob": [], "num_boxes": 0}
+    images = [
+        MmfImage("good"),
+        MmfImage("zero", info={"num_boxes": 0}),
+        MmfImage("nothing", features=np.zeros((0, FEATURE_DIM), np.float32), info=empty),
+        MmfImage("not counted", features=np.zeros((0, FEATURE_DIM), np.float32), info={**empty, "num_boxes": None}),
+        MmfImage("flat", info={"bbox": np.zeros((4, 4), np.float32)}),
+    ]
+    options = RegionOptions(feature_dim=FEATURE_DIM, label_map=str(labels))
+    source = write_kind(kind, tmp_path / "mmf", images)
+    counts = import_regions([source], options, "error", 0, tmp_path / "store", tmp_path / "skipped.jsonl")
+    assert (counts["images"], counts["skipped"], counts["images_without_regions"]) == (1, 0, 4)
+    listed = [json.loads(line) for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
+    assert {entry["reason"] for entry in listed} == {"image without regions"}
+    assert {entry["id"]: entry["value"] for entry in listed} == {
+        "zero": "0 regions",
+        "nothing": "0 regions",
+        "not counted": "0 regions",
+        "flat": "none of its 3 boxes has an area",
+    }
+
+
+@pytest.mark.parametrize("kind", ["folder", "lmdb"])
+@pytest.mark.parametrize("wanted", [2048, 9, 3])
+def test_another_feature_size_is_one_message(kind: str, wanted: int, tmp_path: Path, labels: Path) -> None:
+    images = [MmfImage("broken", features=np.ones(3)), *(MmfImage(str(number)) for number in range(40))]
+    options = RegionOptions(feature_dim=wanted, label_map=str(labels))
+    source = write_kind(kind, tmp_path / "mmf", images)
+    with pytest.raises(InputError) as error:
+        import_regions([source], options, "skip", 1.0, tmp_path / "store", tmp_path / "skipped.jsonl")
+    assert error.value.where == str(source)
+    assert f"has rows of 8 numbers, whereas region_options.feature_dim={wanted}" in error.value.problem
+    assert "Set region_options.feature_dim=8" in error.value.remedy
+
+
 # --- what is no source
 
 

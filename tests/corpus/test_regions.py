@@ -403,6 +403,25 @@ def test_predictions_without_a_single_good_line(vinvl: Any, fake_image: Any, tmp
         run([folder], tmp_path)
 
 
+# --- another size of features
+
+
+@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize("wanted", [2048, 13, 1])
+def test_another_feature_size_is_one_message(
+    relative: bool, wanted: int, vinvl: Any, fake_image: Any, tmp_path: Path
+) -> None:
+    folder = vinvl([fake_image(str(number), relative=relative) for number in range(30)])
+    replace_line(folder / "features.tsv", 1, lambda line: line[:20] + "\n")
+    for policy in ("error", "skip"):
+        with pytest.raises(InputError) as error:
+            import_regions([folder], RegionOptions(feature_dim=wanted), policy, 1.0, tmp_path / "s", tmp_path / "l")
+        assert error.value.where == str(folder / "features.tsv")
+        rows = "rows of 14 numbers, 8 features and a box" if relative else "rows of 8 numbers"
+        assert error.value.problem.startswith(f"has {rows}, whereas region_options.feature_dim={wanted}")
+        assert "Set region_options.feature_dim=8, and model_config.muvla.trunk.feature_dim" in error.value.remedy
+
+
 # --- how much may be bad
 
 

@@ -54,13 +54,20 @@ def results(out: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def folders(vinvl: Any, fake_image: Any, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Two folders with damage of every kind: bad lines of both files, duplicates, and images that one file lacks."""
+    """Two folders with damage of every kind: bad lines of both files, duplicates, and images that one file lacks.
+
+    And with images without regions, and boxes of no area, which are no damage.
+    """
     monkeypatch.setattr(vinvl_module, "_BYTES_PER_SHARD", SHARD_BYTES)
     made = []
     for part, name in enumerate(("one", "two")):
         images = [fake_image(f"{part}-{number}", names=["dog", f"kind {number % 7}"]) for number in range(120)]
         for number in range(5, 120, 17):
             images[number].confidence = [0.5, 1.5]
+        for number in range(8, 120, 13):
+            images[number].boxes, images[number].names, images[number].confidence = [], [], []
+        for number in range(9, 120, 11):
+            images[number].boxes[1] = [300.0, 100.0, 300.0, 480.0]
         folder = vinvl(images, name)
         lines = (folder / "features.tsv").read_text().splitlines(keepends=True)
         lines[40] = "rubbish\n"
@@ -97,8 +104,11 @@ def test_a_killed_import_is_continued_to_the_same_bytes(folders: list[Path], tmp
     expected = results(tmp_path / "whole")
     assert sorted(expected) == ["skipped.jsonl", "store.counts.json", "store/data.mdb"]
     listed = [json.loads(line) for line in expected["skipped.jsonl"].splitlines()]
-    assert counts["skipped"] == len(listed) >= 30
-    assert len({entry["reason"] for entry in listed}) >= 6
+    assert counts["skipped"] >= 30
+    assert counts["images_without_regions"] >= 15
+    assert counts["regions_without_area"] >= 15
+    assert counts["skipped"] + counts["images_without_regions"] == len(listed)
+    assert len({entry["reason"] for entry in listed}) >= 7
 
     random = np.random.default_rng(0)
     kills = attempt = 0

