@@ -44,7 +44,7 @@ from mmf_muvla.corpus.rect_scale import DETECTOR_SIZE
 _CONFIDENCE_SLACK = 1e-3
 _NUMBERS = (int, float, np.number, np.bool_)
 # Lists become arrays up to so many numbers: a pickle can say the same list a million times.
-_MOST_NUMBERS = 4_000_000
+_MOST_NUMBERS = 1_000_000
 
 
 def read_record(

@@ -64,7 +64,7 @@ FEATURES_FILE, PREDICTIONS_FILE = "features.tsv", "predictions.tsv"
 _BYTES_PER_SHARD = 16 * 2**20
 # No image has so much, and an image of the longest lines still fits into 200 MB several times over while it is read; a
 # damaged file can have gigabytes without a line's end.
-_LONGEST_LINE, _LONGEST_PREDICTION = 32 * 2**20, 16 * 2**20
+_LONGEST_LINE, _LONGEST_PREDICTION = 32 * 2**20, 10 * 2**20
 # JSON takes up to thirty times its length in memory where it is made of nothing but brackets and commas.
 _MOST_JSON_VALUES = 500_000
 # So many rows tell what rows of a folder are like; they are looked for among so many lines.
@@ -549,11 +549,11 @@ def _lines(file: BinaryIO, start: int, end: int, longest: int) -> Iterator[tuple
     else:
         # One byte earlier, so that a line that begins right at the start counts.
         file.seek(start - 1)
-        _skip_line(file)
+        _skip_line(file, end)
     while (offset := file.tell()) < end:
         line = file.readline(longest)
         if len(line) == longest and not line.endswith(b"\n"):
-            _skip_line(file)
+            _skip_line(file, end)
         yield offset, line
 
 
@@ -572,8 +572,9 @@ def _rows_of_any_width(line: bytes) -> np.ndarray | None:
     return np.frombuffer(raw, "<f4").reshape(int(digits), -1)
 
 
-def _skip_line(file: BinaryIO) -> None:
-    while chunk := file.readline(2**20):
+def _skip_line(file: BinaryIO, end: int) -> None:
+    """Go to the next line, or to where it is known that none begins before ``end``."""
+    while file.tell() < end and (chunk := file.readline(2**20)):
         if chunk.endswith(b"\n"):
             return
 
