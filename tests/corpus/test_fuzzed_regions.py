@@ -229,10 +229,9 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     }
 
 
-def imported(source: Path) -> tuple[dict[str, int], dict[str, Any]]:
+def imported(source: Path, rect_scale: str = "original") -> tuple[dict[str, int], dict[str, Any]]:
     labels = write_labels(source.parent)
-    # Otherwise a few damaged images would leave open what their boxes are measured in.
-    options = RegionOptions(feature_dim=FEATURE_DIM, label_map=str(labels), rect_scale="original")
+    options = RegionOptions(feature_dim=FEATURE_DIM, label_map=str(labels), rect_scale=rect_scale)
     out = source.parent
     counts = import_regions([source], options, "skip", 1.0, out / "store", out / "skipped.jsonl")
     return counts, records(RegionStore(out / "store"))
@@ -273,6 +272,20 @@ def test_damage_is_listed_and_costs_little(
     assert peak < MOST_BYTES, f"{peak / 2**20:.0f} MB"
     # Of twenty records together; tracing takes most of it.
     assert seconds < 3 * MOST_SECONDS, f"{seconds:.1f} s"
+
+
+@pytest.mark.parametrize("seed", BATCHES)
+def test_damage_never_changes_what_boxes_are_measured_in(
+    seed: int, good: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    source = vinvl_batch(tmp_path / "source", random.Random(f"scale {seed}"))
+    try:
+        _, found = imported(source, "auto")
+    except InputError as error:
+        # Half of the images are damaged: that may be too many to know it.
+        assert error.where == str(source) and "region_options.rect_scale=original" in error.remedy
+    else:
+        assert {image_id: found[image_id] for image_id in good["vinvl"]} == good["vinvl"]
 
 
 @pytest.mark.parametrize("seed", range(max(1, RECORDS // 4)))

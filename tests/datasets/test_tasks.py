@@ -225,7 +225,9 @@ def test_options_are_checked(folder: Path) -> None:
         make(folder, "nlvr2", missing_images="ignore")
     with pytest.raises(InputError, match=r"nlvr2.features.train: not given"):
         make(folder, "nlvr2", features={"train": None})
-    with pytest.raises(InputError, match="has features of 16 numbers, not 2048"):
+    with pytest.raises(
+        InputError, match="has features of 16 numbers, whereas model_config.muvla.trunk.feature_dim=2048"
+    ):
         make(folder, "nlvr2", feature_dim=2048)
     with pytest.raises(InputError, match=r"gone\.jsonl: no such file"):
         make(folder, "nlvr2", annotations={"train": str(folder / "gone.jsonl")})
