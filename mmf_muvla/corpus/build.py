@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mmf_muvla.corpus.config import BuildConfig, RetrievalOptions, as_paths
+from mmf_muvla.corpus.config import BuildConfig, RetrievalOptions, SentenceOptions, as_paths
 from mmf_muvla.corpus.embed import embed_sentences
 from mmf_muvla.corpus.files import alone, fingerprint
 from mmf_muvla.corpus.link import LINKS_FILE, link_regions
@@ -114,7 +114,7 @@ def make_pipeline(config: BuildConfig) -> Pipeline:
             name="sentences",
             version=2,
             inputs=_fingerprints(texts),
-            parameters={**asdict(config.sentence_options), **policy},
+            parameters={**_sentence_parameters(config.sentence_options), **policy},
             settings={},
             after=(),
             libraries=("pyarrow",),
@@ -175,6 +175,13 @@ def make_pipeline(config: BuildConfig) -> Pipeline:
         ),
     ]
     return Pipeline(build, stages, count_workers(config.num_workers))
+
+
+def _sentence_parameters(options: SentenceOptions) -> dict[str, Any]:
+    # Options that there were not always: a corpus that was built without them has not to be built again.
+    added, usual = ("max_characters", "max_word_characters"), SentenceOptions()
+    parameters = asdict(options)
+    return {name: value for name, value in parameters.items() if name not in added or value != getattr(usual, name)}
 
 
 def _pair_parameters(config: BuildConfig) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import reprlib
 import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +19,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmf_muvla.corpus.config import SentenceOptions
+from mmf_muvla.corpus.csv_records import CsvLayout, CsvProblem, join_records, read_layout, row_of
 from mmf_muvla.corpus.problems import BadRecord
+from mmf_muvla.corpus.text_shapes import (
+    refuse_other_columns,
+    refuse_tables,
+    refuse_what_is_no_text,
+    sample_lines,
+)
 from mmf_muvla.errors import InputError
 
 _BLOCK_BYTES = 4 * 2**20
 _LONGEST_LINE = 64 * 2**20
+# Longer lines and values are not looked into: of a longer line no more is kept in memory.
+_LONGEST_RECORD = 4 * 2**20
 _ROWS_PER_BLOCK = 32768
 # Of what a filter leaves out, so many of each kind are listed for each block.
 _LISTED_PER_FILTER = 1000
 
 _FORMAT_OF_SUFFIX = {
     ".tsv": "tsv",
+    ".csv": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     # A single object or list is refused at its first line; as text it would pass.
@@ -41,9 +53,13 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
 # Marks without width or meaning in a sentence: soft hyphen, zero-width space, word joiner, byte order mark.
 _INVISIBLE = dict.fromkeys((0xAD, 0x200B, 0x2060, 0xFEFF))
 
+_LONGEST_LOOK = 2**16
+_ROWS_TO_THE_FIRST = 100
+
 _NOT_UTF8 = "Convert the file to UTF-8, or leave such lines out with on_bad_record=skip"
 _LEAVE_OUT = "Correct the file, or leave such lines out with on_bad_record=skip"
 _LINE_ENDS = "End lines with a line feed (tr '\\r' '\\n'), or leave such lines out with on_bad_record=skip"
+_QUOTES = "Put cells with a delimiter, quote or line end into quotes, or leave such lines out with on_bad_record=skip"
 _BYTE_ORDER_MARK = "\ufeff".encode()
 
 
@@ -53,17 +69,20 @@ class SentenceBlock:
 
     Attributes:
         file: the file.
-        format: ``text``, ``tsv``, ``jsonl`` or ``parquet``.
+        format: ``text``, ``tsv``, ``csv``, ``jsonl`` or ``parquet``.
         first_line: the number of the first line in its file, from 1; of a parquet file, the row's.
         first_source: the same, counted on from file to file.
-        content: whole lines; of a parquet file, the rows, each a sentence and an image id.
+        content: whole lines; of a csv, rows, which may have several lines; of a parquet file, the rows, each a sentence
+            and an image id.
+        layout: of a csv, what its first row says.
     """
 
     file: Path
     format: str
     first_line: int
     first_source: int
-    content: bytes | list[tuple[Any, Any]]
+    content: bytes | list[bytes] | list[tuple[Any, Any]]
+    layout: CsvLayout | None = None
 
 
 @dataclass
@@ -74,7 +93,7 @@ class CleanedBlock:
         sentences: the sentences.
         sources: the line of each, counted on from file to file.
         image_ids: the image that each belongs to, or ``None``.
-        num_lines: lines of the block.
+        num_lines: lines of the block; of a csv, rows.
         bad: damaged lines: line, reason, value, remedy.
         filtered: how many lines each filter left out.
         listed: the first of them: line, reason, value.
@@ -93,18 +112,19 @@ def read_blocks(files: list[Path], options: SentenceOptions) -> Iterator[Sentenc
     """The lines of all files.
 
     Raises:
-        InputError: a file is missing, cannot be decompressed, is no parquet file or lacks the column; or its format has
-            no such columns as are wanted.
+        InputError: a file is missing, cannot be decompressed, is no parquet file or lacks the column; its format has no
+            such columns as are wanted; or a sample of it looks like another format than the one it is read as.
     """
     kinds = [_format_of(file, options) for file in files]
     _check_columns(files, kinds, options)
+    for file, kind in zip(files, kinds, strict=True):
+        _check_shape(file, kind, options)
     num_lines = 0
     for file, kind in zip(files, kinds, strict=True):
         line = 1
-        contents = _parquet_blocks(file, options) if kind == "parquet" else _line_blocks(file)
-        for content in contents:
-            yield SentenceBlock(file, kind, line, num_lines + line, content)
-            line += len(content) if isinstance(content, list) else _count_lines(content)
+        for content, layout in _contents(file, kind, options):
+            yield SentenceBlock(file, kind, line, num_lines + line, content, layout)
+            line += _count_lines(content)
         num_lines += line - 1
 
 
@@ -115,12 +135,12 @@ def clean_block(block: SentenceBlock, options: SentenceOptions, stop_at_bad: boo
         InputError: ``stop_at_bad``, and a line is damaged.
     """
     cleaned = CleanedBlock()
-    for number, (value, image_id) in enumerate(_records(block)):
+    for number, value, image_id in _records(block):
         cleaned.num_lines += 1
         line = block.first_line + number
         try:
-            text, owner = _PARSERS[block.format](value, image_id, options)
-            sentence = _clean(text)
+            text, owner = _parse(value, image_id, block.format, options)
+            sentence = _clean(text, options)
         except _BadLineError as problem:
             if stop_at_bad:
                 raise BadRecord(
@@ -167,6 +187,12 @@ def _check_columns(files: list[Path], kinds: list[str], options: SentenceOptions
     for name, value in (("column", options.column), ("image_id_column", options.image_id_column)):
         is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
         for file, kind in zip(files, kinds, strict=True):
+            if kind == "csv" and value is not None and not is_number and not (value and isinstance(value, str)):
+                raise InputError(
+                    f"sentence_options.{name}={value}",
+                    f"is no column of {file}",
+                    "Give the number of the column, from 0, or its name",
+                )
             if kind == "tsv" and value is not None and not is_number:
                 raise InputError(
                     f"sentence_options.{name}={value}",
@@ -177,13 +203,58 @@ def _check_columns(files: list[Path], kinds: list[str], options: SentenceOptions
         raise InputError(
             f"sentence_options.image_id_column={options.image_id_column}",
             f"lines of plain text do not say which image they belong to ({', '.join(map(str, files))})",
-            "Use tsv, jsonl or parquet, and say so with sentence_options.format; or leave it out",
+            "Use tsv, csv, jsonl or parquet, and say so with sentence_options.format; or leave it out",
+        )
+
+
+def _check_shape(file: Path, kind: str, options: SentenceOptions) -> None:
+    """Refuse a file whose lines, by a sample, are something else than they are read as."""
+    if kind == "parquet":
+        return
+    lines = sample_lines(file)
+    refuse_what_is_no_text(file, lines)
+    if kind == "text":
+        refuse_tables(file, lines)
+        return
+    layout = _csv_layout(file, options) if kind == "csv" else None
+    chosen, values = [], []
+    for line in lines:
+        if len(line.content) <= _LONGEST_LOOK and not (line.number == 1 and layout and layout.has_header):
+            value = _value_of(line.content, kind, options, layout)
+            if value is not None:
+                chosen.append(line)
+                values.append(value)
+    column = options.column if layout is None else layout.column
+    if column is None:
+        column = 0 if kind == "tsv" else " or ".join(_USUAL_NAMES)
+    refuse_other_columns(file, chosen, values, str(column), is_table=kind != "jsonl")
+
+
+def _value_of(line: bytes, kind: str, options: SentenceOptions, layout: CsvLayout | None) -> str | None:
+    """The sentence of a line, ``None`` of a damaged one."""
+    try:
+        return _parse(line, layout, kind, options)[0]
+    except _BadLineError:
+        return None
+
+
+def _contents(file: Path, kind: str, options: SentenceOptions) -> Iterator[tuple[Any, CsvLayout | None]]:
+    if kind == "csv":
+        layout = _csv_layout(file, options)
+        yield from ((rows, layout) for rows in _csv_blocks(file))
+    else:
+        yield from (
+            (content, None) for content in (_parquet_blocks(file, options) if kind == "parquet" else _line_blocks(file))
         )
 
 
 def _line_blocks(file: Path) -> Iterator[bytes]:
-    """Whole lines, some mebibytes at a time; the last may lack its line end."""
+    """Whole lines, some mebibytes at a time; the last may lack its line end.
+
+    Of a line that is too long to be used, the beginning stays.
+    """
     rest: list[bytes] = []
+    length = 0
     line = 1
     is_gzip = file.suffix == ".gz"
     try:
@@ -191,15 +262,20 @@ def _line_blocks(file: Path) -> Iterator[bytes]:
             raise EOFError("it is empty")
         with gzip.open(file, "rb") if is_gzip else file.open("rb") as stream:
             while chunk := stream.read(_BLOCK_BYTES):
+                if length > _LONGEST_RECORD:
+                    end = chunk.find(b"\n")
+                    length += len(chunk) if end < 0 else end
+                    chunk = b"" if end < 0 else chunk[end:]
                 lines, newline, tail = chunk.rpartition(b"\n")
                 if newline:
                     block = b"".join((*rest, lines, newline))
                     yield block
                     line += _count_lines(block)
-                    rest = []
+                    rest, length = [], 0
                 if tail:
                     rest.append(tail)
-                if sum(map(len, rest)) > _LONGEST_LINE:
+                    length += len(tail)
+                if length > _LONGEST_LINE:
                     raise InputError(
                         f"{file}, line {line}",
                         f"is longer than {_LONGEST_LINE // 2**20} MiB, and begins with {b''.join(rest)[:20]!r}",
@@ -215,8 +291,41 @@ def _line_blocks(file: Path) -> Iterator[bytes]:
         yield b"".join(rest)
 
 
-def _count_lines(content: bytes) -> int:
-    return content.count(b"\n") + (not content.endswith(b"\n"))
+def _count_lines(content: bytes | list[bytes] | list[tuple[Any, Any]]) -> int:
+    if isinstance(content, bytes):
+        return content.count(b"\n") + (not content.endswith(b"\n"))
+    return sum(1 + record.count(b"\n") if isinstance(record, bytes) else 1 for record in content)
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    for block in _line_blocks(file):
+        yield from block.removesuffix(b"\n").split(b"\n")
+
+
+def _csv_layout(file: Path, options: SentenceOptions) -> CsvLayout | None:
+    """What the first row of a file says; ``None`` of an empty file."""
+    first = next(join_records(islice(_lines(file), _ROWS_TO_THE_FIRST)), None)
+    if first is None:
+        return None
+    try:
+        text = _decode(first[:_LONGEST_RECORD].removeprefix(_BYTE_ORDER_MARK).rstrip(b"\r"))
+    except _BadLineError as problem:
+        raise InputError(f"{file}, line 1", f"{problem.reason}: {problem.value}", _NOT_UTF8) from problem
+    return read_layout(file, text, options, _USUAL_NAMES)
+
+
+def _csv_blocks(file: Path) -> Iterator[list[bytes]]:
+    """Rows, some mebibytes at a time."""
+    rows: list[bytes] = []
+    size = 0
+    for row in join_records(_lines(file)):
+        rows.append(row)
+        size += len(row) + 1
+        if size >= _BLOCK_BYTES:
+            yield rows
+            rows, size = [], 0
+    if rows:
+        yield rows
 
 
 def _parquet_blocks(file: Path, options: SentenceOptions) -> Iterator[list[tuple[Any, Any]]]:
@@ -287,16 +396,48 @@ def _listed(names: Iterable[str]) -> str:
     return text if len(text) <= 200 else f"{text[:200]} …"
 
 
-def _records(block: SentenceBlock) -> Iterator[tuple[Any, Any]]:
-    if isinstance(block.content, list):
-        yield from block.content
-        return
-    content = block.content.removeprefix(_BYTE_ORDER_MARK) if block.first_line == 1 else block.content
-    lines = content.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    for line in lines:
-        yield line, None
+def _records(block: SentenceBlock) -> Iterator[tuple[int, Any, Any]]:
+    """Each record with the number of lines before it, and, of a csv, how to read it instead of an image id."""
+    content = block.content
+    if isinstance(content, bytes):
+        lines = (content.removeprefix(_BYTE_ORDER_MARK) if block.first_line == 1 else content).split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        yield from ((number, line, None) for number, line in enumerate(lines))
+    elif block.format == "parquet":
+        yield from ((number, *row) for number, row in enumerate(content))
+    else:
+        assert block.layout is not None
+        number = 0
+        for row in content:
+            assert isinstance(row, bytes)
+            for record in _rows_of(
+                row.removeprefix(_BYTE_ORDER_MARK) if block.first_line + number == 1 else row, block.layout
+            ):
+                if block.first_line + number > 1 or not block.layout.has_header:
+                    yield number, record, block.layout
+                number += 1 + record.count(b"\n")
+
+
+def _rows_of(row: bytes, layout: CsvLayout) -> list[bytes]:
+    """The row alone; or its lines, where they make no row together: then a quote is one too many."""
+    if b"\n" not in row:
+        return [row]
+    try:
+        row_of(_decode(row.rstrip(b"\r")), layout)
+    except (CsvProblem, _BadLineError):
+        return row.split(b"\n")
+    return [row]
+
+
+def _parse(value: Any, image_id: Any, kind: str, options: SentenceOptions) -> tuple[str, str | None]:
+    if isinstance(value, bytes) and len(value) > _LONGEST_RECORD:
+        begin = value[:200].decode("utf-8", "replace")
+        if kind in ("text", "parquet"):
+            # Only its length matters, which a filter will find too great.
+            return begin + "…" * (options.max_characters + 1), None
+        raise _BadLineError(f"line is longer than {_LONGEST_RECORD // 2**20} MiB", f"it begins with {begin[:60]!r}")
+    return _PARSERS[kind](value, image_id, options)
 
 
 def _parse_text(line: bytes, _: Any, options: SentenceOptions) -> tuple[str, str | None]:
@@ -318,6 +459,17 @@ def _parse_tsv(line: bytes, _: Any, options: SentenceOptions) -> tuple[str, str 
                 "Set sentence_options.column, or leave such lines out with on_bad_record=skip",
             )
     return _parse_row(columns[numbers[0]], columns[numbers[-1]], options)
+
+
+def _parse_csv(record: bytes, layout: CsvLayout, options: SentenceOptions) -> tuple[str, str | None]:
+    try:
+        row = row_of(_decode(record.rstrip(b"\r")), layout)
+    except CsvProblem as problem:
+        raise _BadLineError(problem.reason, problem.value, _QUOTES) from problem
+    if not row:
+        return "", None
+    owner = None if layout.image_id_column is None else row[layout.image_id_column].strip()
+    return _parse_row(row[layout.column], owner, options)
 
 
 def _parse_jsonl(line: bytes, _: Any, options: SentenceOptions) -> tuple[str, str | None]:
@@ -363,19 +515,26 @@ def _parse_row(value: Any, image_id: Any, options: SentenceOptions) -> tuple[str
     if isinstance(value, bytes):
         value = _decode(value)
     if not isinstance(value, str):
-        raise _BadLineError("sentence is not text", repr(value)[:60])
+        raise _BadLineError("sentence is not text", _shown(value))
     if options.image_id_column is None:
         return value, None
     if isinstance(image_id, bytes):
         image_id = _decode(image_id)
     if isinstance(image_id, bool) or not isinstance(image_id, (str, int)) or image_id == "":
-        raise _BadLineError("image id is not a name or a number", repr(image_id)[:60])
+        raise _BadLineError("image id is not a name or a number", _shown(image_id))
     owner = str(image_id)
     _refuse_what_is_no_text(owner, "image id")
     return value, owner
 
 
-_PARSERS = {"text": _parse_text, "tsv": _parse_tsv, "jsonl": _parse_jsonl, "parquet": _parse_row}
+_PARSERS = {"text": _parse_text, "tsv": _parse_tsv, "csv": _parse_csv, "jsonl": _parse_jsonl, "parquet": _parse_row}
+
+
+def _shown(value: Any) -> str:
+    # Nested values may be deeper than repr() can go.
+    shown = reprlib.Repr()
+    shown.maxstring = shown.maxother = 60
+    return shown.repr(value)[:60]
 
 
 def _decode(line: bytes) -> str:
@@ -396,9 +555,14 @@ def _without_line_end(line: bytes) -> bytes:
     return line
 
 
-def _clean(text: str) -> str:
+def _clean(text: str, options: SentenceOptions) -> str:
     if not text.isprintable():
         _refuse_what_is_no_text(text, "line")
+    if len(text) > 4 * options.max_characters:
+        # Composing can take a time that grows with the square of the length, and makes one of four characters at most.
+        text = " ".join(text.translate(_INVISIBLE).split())
+        if len(text) > 4 * options.max_characters:
+            return text
     return clean_sentence(text)
 
 
@@ -414,7 +578,13 @@ def _refuse_what_is_no_text(text: str, what: str) -> None:
 def _filter_reason(sentence: str, options: SentenceOptions) -> str | None:
     if not sentence or not (sentence.isascii() or any(map(str.isprintable, sentence.replace(" ", "")))):
         return "empty line"
+    if len(sentence) > options.max_characters:
+        return "too many characters"
     words = sentence.count(" ") + 1
     if words < options.min_words:
         return "too few words"
-    return "too many words" if words > options.max_words else None
+    if words > options.max_words:
+        return "too many words"
+    if len(sentence) > options.max_word_characters and max(map(len, sentence.split(" "))) > options.max_word_characters:
+        return "too many characters in a word"
+    return None

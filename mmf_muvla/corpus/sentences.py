@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,10 @@ from mmf_muvla.corpus.parts import once, part_files, publish_part, read_notes, r
 from mmf_muvla.corpus.problems import BadRecord, SkipLog
 from mmf_muvla.corpus.sentence_files import SentenceBlock, clean_block, read_blocks
 from mmf_muvla.corpus.stages import Work
+from mmf_muvla.corpus.text_shapes import looks_like_a_name
 from mmf_muvla.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 SENTENCES_SCHEMA = pa.schema([("sentence", pa.string()), ("source", pa.int64())])
 # Which sentences belong to which image, where the input says so; sentences by their number in the pool.
@@ -30,6 +35,8 @@ _CLEAN = "clean"
 _CLEAN_SCHEMA = pa.schema([*SENTENCES_SCHEMA, ("image_id", pa.string())])
 # Digests are compared so many at a time, whatever the size of the corpus.
 _DIGESTS_AT_ONCE = 2**18
+# Where fewer lines than this share become sentences, it is said what happened to the others.
+_SMALL_SHARE = 0.5
 
 
 def import_sentences(
@@ -54,7 +61,8 @@ def import_sentences(
         work: folder, progress, workers.
 
     Returns:
-        Counts: sentences, lines, skipped (damaged lines), empty, duplicates, too_short, too_long.
+        Counts: sentences, lines, skipped (damaged lines), empty, duplicates, too_short, too_long (in words, in
+        characters, or in the characters of a word).
 
     Raises:
         InputError: a file cannot be read, a line is bad under ``on_bad_record=error``, too many are, or fewer than
@@ -75,7 +83,8 @@ def import_sentences(
         return {}
 
     def select() -> dict[str, int]:
-        counts = _list_skipped(work.folder, on_bad_record, max_skipped_fraction)
+        left_out = _list_skipped(work.folder, on_bad_record, max_skipped_fraction)
+        counts = left_out.counts
         keep, first_of = _find_duplicates(work, has_owners=options.image_id_column is not None)
         counts["sentences"] = int(keep.sum())
         counts["duplicates"] = len(keep) - counts["sentences"]
@@ -83,9 +92,11 @@ def import_sentences(
             raise InputError(
                 ", ".join(map(str, files)),
                 f"{counts['sentences']} distinct sentences can be used, fewer than the {at_least} to retrieve for each "
-                "image",
-                "Give more text, or lower retrieval.k or sentence_options.min_words",
+                f"image: {left_out.describe(counts['duplicates'])}",
+                left_out.remedy(),
             )
+        if counts["sentences"] < _SMALL_SHARE * counts["lines"]:
+            logger.warning("%d sentences, %s", counts["sentences"], left_out.describe(counts["duplicates"]))
         _write_pool(work, keep)
         if options.image_id_column is not None:
             _write_owners(work.folder, keep, first_of)
@@ -119,24 +130,67 @@ def _clean_part(
     }
 
 
-def _list_skipped(folder: Path, on_bad_record: str, max_skipped_fraction: float) -> dict[str, int]:
+@dataclass
+class _LeftOut:
+    """What became of the lines that are no sentences of the pool.
+
+    Attributes:
+        counts: lines, skipped, empty, too_short, too_long.
+        reasons: how many lines were left out for each reason.
+        examples: the first line of each reason: file, line, value.
+    """
+
+    counts: dict[str, int]
+    reasons: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, tuple[Path, int, str]] = field(default_factory=dict)
+
+    def describe(self, num_duplicates: int) -> str:
+        """How many lines were left out and why, with an example of each reason."""
+        parts = []
+        for reason, count in self.reasons.most_common(6):
+            file, line, value = self.examples[reason]
+            shown = f": {value[:60]!r}{' …' * (len(value) > 60)}" if value else ""
+            parts.append(f"{count} {reason} ({file.name}, line {line}{shown})")
+        if num_duplicates:
+            parts.append(f"{num_duplicates} equal to another one")
+        return f"of {self.counts['lines']} lines left out were {'; '.join(parts) or 'none'}"
+
+    def remedy(self) -> str:
+        """What the user can do about it, by what the lines look like."""
+        filtered = [(reason, value) for reason, (_, _, value) in self.examples.items()]
+        if any(reason == _FILTERS[0] and looks_like_a_name(value) for reason, value in filtered):
+            return (
+                "Lines look like addresses, names of files or numbers: name the column of the sentences with "
+                "sentence_options.column. Give more text where that is right"
+            )
+        return "Give more text, or lower retrieval.k or sentence_options.min_words"
+
+
+_FILTERS = ("too few words", "too many words", "too many characters", "too many characters in a word")
+
+
+def _list_skipped(folder: Path, on_bad_record: str, max_skipped_fraction: float) -> _LeftOut:
     """Write the list of what was left out, and refuse input of which too much is damaged."""
-    counts, filtered = {"lines": 0}, Counter[str]()
+    left_out = _LeftOut({"lines": 0})
+    filtered = Counter[str]()
     with SkipLog(folder / SKIPPED_FILE, on_bad_record, max_skipped_fraction) as skips:
         for note in read_notes(folder, _CLEAN):
             file = Path(note["file"])
             for line, reason, value, remedy in note["bad"]:
                 skips.add_bad(BadRecord(file, line, "", reason, value, remedy))
+                left_out.examples.setdefault(reason, (file, line, value))
             for line, reason, value in note["listed"]:
                 skips.add_filtered(file, line, reason, value)
+                left_out.examples.setdefault(reason, (file, line, value))
             filtered.update(note["filtered"])
-            counts["lines"] += note["lines"]
-        counts["skipped"] = skips.num_bad
-        skips.check(counts["lines"])
-    counts["empty"] = filtered["empty line"]
-    counts["too_short"] = filtered["too few words"]
-    counts["too_long"] = filtered["too many words"]
-    return counts
+            left_out.counts["lines"] += note["lines"]
+        left_out.counts["skipped"] = skips.num_bad
+        skips.check(left_out.counts["lines"])
+        left_out.reasons = filtered + skips.bad
+    left_out.counts["empty"] = filtered["empty line"]
+    left_out.counts["too_short"] = filtered[_FILTERS[0]]
+    left_out.counts["too_long"] = sum(filtered[reason] for reason in _FILTERS[1:])
+    return left_out
 
 
 def _find_duplicates(work: Work, has_owners: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -123,7 +123,7 @@ def _detector_size(value: Any) -> list[int]:
     return _accept(sides, 1 <= sides[0] <= sides[1] <= 2**15)
 
 
-NO_COLUMN = ("is no column", "Give a number from 0 for a tsv, a name for jsonl and parquet")
+NO_COLUMN = ("is no column", "Give a number from 0 for a tsv, a name for jsonl and parquet, either for a csv")
 
 DetectorSize = Annotated[
     list[int],
