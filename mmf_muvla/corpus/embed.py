@@ -85,8 +85,16 @@ def _embed_part(embedder: Embedder, texts: list[str], path: Path) -> dict[str, A
     return {"sentences": len(texts), "dimensions": embedder.dimensions}
 
 
+def _take_special_tokens_apart(tokenizer: Any) -> None:
+    """Let "[SEP]" in a text be a word in brackets."""
+    # The first is what transformers' tokenizers are asked, the second what those below them are.
+    for option in ("split_special_tokens", "encode_special_tokens"):
+        if hasattr(tokenizer, option):
+            setattr(tokenizer, option, True)
+
+
 class Embedder:
-    """A Sentence-BERT model.
+    """A Sentence-BERT model, to which a text is nothing but text.
 
     Args:
         options: which model, and how it computes.
@@ -119,6 +127,7 @@ class Embedder:
                 f"no Sentence-BERT model can be loaded from there ({str(error).splitlines()[0]})",
                 "Give a hub name, or a folder as sentence-transformers saves it",
             ) from error
+        _take_special_tokens_apart(getattr(self._model, "tokenizer", None))
         self.options = options
         self.dimensions = self.embed(["any text"]).shape[1]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +18,15 @@ from mmf_muvla.corpus.region_store import RegionStore
 from mmf_muvla.corpus.stages import Work
 from mmf_muvla.corpus.word_vectors import WordVectors, load_word_vectors
 from mmf_muvla.corpus.workers import one_thread
+from mmf_muvla.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 LINKS_SCHEMA = pa.schema([("link_phrase", pa.list_(pa.int16())), ("link_similarity", pa.list_(pa.float32()))])
 LINKS_FILE = "links.arrow"
+# Class names without a word vector, one a line; only where there are any.
+UNKNOWN_CLASSES_FILE = "unknown_classes.txt"
+_NAMES_SAID = 10
 _PART = "part"
 _IMAGES_PER_PART = 16384
 _IMAGES_AT_ONCE = 256
@@ -31,7 +39,7 @@ def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptio
     otherwise outweigh the object ("red car" is nearer to "red dress" than to "car").
 
     Per image the table has, row-major [K, regions]: ``link_phrase``, index into the sentence's phrases (-1: none), and
-    ``link_similarity``, 0 to 1 (0: none).
+    ``link_similarity``, 0 to 1 (0: none). Class names without a word vector are listed in ``unknown_classes.txt``.
 
     Args:
         store: region store, for the classes of the regions.
@@ -43,6 +51,9 @@ def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptio
     Returns:
         Counts: links, possible (pairs of region and sentence), unknown_classes (class names without a word vector),
         phrases_unknown (looked-up phrases without a word vector).
+
+    Raises:
+        InputError: the word vectors cannot be read, or know none of the classes, or none of the phrases.
     """
     regions = RegionStore(store)
     table = MappedTable(phrases)
@@ -52,15 +63,19 @@ def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptio
     # Linking a million images takes a minute: it is done in one process, and what a killed one has done in parts.
     linker: list[Linker] = []
 
-    def link(class_ids: list[np.ndarray], first: int, path: Path) -> dict[str, int]:
+    def link(class_ids: list[np.ndarray], first: int, path: Path) -> dict[str, Any]:
         if not linker:
             vectors = load_word_vectors(options.vectors, options.max_words)
             linker.append(Linker(regions.object_names, vectors, options))
+            if linker[0].num_unknown_classes == linker[0].num_classes:
+                raise _knows_nothing(options, "class names", linker[0].unknown_classes, linker[0].num_classes)
         return _link_part(linker[0], reader, pool_rows, sentences[first : first + len(class_ids)], class_ids, path)
 
     def link_all() -> dict[str, int]:
         counts = {"links": 0, "possible": 0, "unknown_classes": 0, "phrases_unknown": 0}
-        first = 0
+        first = num_phrases = 0
+        unknown_classes: list[str] = []
+        unknown_phrases: dict[str, None] = {}
         with one_thread(), work.progress.bar(len(regions), "link", "image") as progress:
             for number, class_ids in enumerate(chunks(_classes(regions), _IMAGES_PER_PART)):
                 note = make_part(work.folder, _PART, number, partial(link, class_ids, first))
@@ -69,6 +84,12 @@ def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptio
                 for name in ("links", "possible", "phrases_unknown"):
                     counts[name] += note[name]
                 counts["unknown_classes"] = note["unknown_classes"]
+                unknown_classes = note.get("class_names", [])
+                num_phrases += note.get("phrases", 0)
+                unknown_phrases |= dict.fromkeys(note.get("unknown_phrases", []))
+        if num_phrases and counts["phrases_unknown"] == num_phrases:
+            raise _knows_nothing(options, "phrases", list(unknown_phrases), num_phrases)
+        _list_unknown_classes(work.folder, options, unknown_classes, len(regions.object_names))
         return counts
 
     counts = once(work.folder, "linked", link_all)
@@ -83,7 +104,7 @@ def _link_part(
     sentences: np.ndarray,
     class_ids: list[np.ndarray],
     path: Path,
-) -> dict[str, int]:
+) -> dict[str, Any]:
     links = possible = 0
     # So that what is counted does not hang on where a killed process stopped.
     linker.forget()
@@ -105,8 +126,34 @@ def _link_part(
         "links": links,
         "possible": possible,
         "unknown_classes": linker.num_unknown_classes,
+        "class_names": linker.unknown_classes,
+        "phrases": linker.num_phrases,
         "phrases_unknown": linker.num_unknown_phrases,
+        "unknown_phrases": linker.unknown_phrases,
     }
+
+
+def _knows_nothing(options: LinkOptions, what: str, unknown: Sequence[str], total: int) -> InputError:
+    return InputError(
+        f"link.vectors={options.vectors}",
+        f"knows none of the {total} {what} ({_said(unknown, total)})",
+        "Use vectors of the language of the texts, with words in lower case, and enough of them (link.max_words)",
+    )
+
+
+def _list_unknown_classes(folder: Path, options: LinkOptions, names: Sequence[str], num_classes: int) -> None:
+    if not names:
+        return
+    (folder / UNKNOWN_CLASSES_FILE).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    logger.warning(
+        "%d of %d classes have no word vector in %s, so that their regions get no links: %s (all in %s)",
+        *(len(names), num_classes, options.vectors, _said(names, len(names)), UNKNOWN_CLASSES_FILE),
+    )
+
+
+def _said(names: Sequence[str], total: int) -> str:
+    said = names[:_NAMES_SAID]
+    return ", ".join(map(repr, said)) + " …" * (total > len(said))
 
 
 class Linker:
@@ -120,7 +167,10 @@ class Linker:
     Attributes:
         num_classes: how many classes there are.
         num_unknown_classes: of these, how many have no word vector.
-        num_unknown_phrases: phrases without a word vector, each counted once.
+        unknown_classes: their names.
+        num_phrases: phrases that were looked up, each counted once.
+        num_unknown_phrases: of these, how many have no word vector.
+        unknown_phrases: the first of them.
     """
 
     def __init__(self, object_names: Sequence[str], vectors: WordVectors, options: LinkOptions):
@@ -132,7 +182,9 @@ class Linker:
             [vectors.mean(name, head, options.head_weight) for name, head in zip(object_names, heads, strict=True)]
         )
         self.num_classes = len(object_names)
-        self.num_unknown_classes = int((~self._classes.any(axis=1)).sum())
+        is_known = np.asarray(self._classes.any(axis=1))
+        self.unknown_classes = [name for name, known in zip(object_names, is_known.tolist(), strict=True) if not known]
+        self.num_unknown_classes = len(self.unknown_classes)
         self.forget()
 
     def forget(self) -> None:
@@ -141,6 +193,11 @@ class Linker:
         self._phrase_vectors = [np.zeros(self._vectors.dimensions, np.float32)]
         self._numbers: dict[tuple[str, str], int] = {}
         self.num_unknown_phrases = 0
+        self.unknown_phrases: list[str] = []
+
+    @property
+    def num_phrases(self) -> int:
+        return len(self._numbers)
 
     def link(
         self, sentences: Sequence[list[tuple[str, str]]], retrieved: np.ndarray, class_ids: Sequence[np.ndarray]
@@ -197,7 +254,10 @@ class Linker:
 
     def _add(self, phrase: tuple[str, str]) -> int:
         vector = self._vectors.mean(*phrase, self._options.head_weight)
-        self.num_unknown_phrases += not vector.any()
+        if not vector.any():
+            self.num_unknown_phrases += 1
+            if len(self.unknown_phrases) < _NAMES_SAID:
+                self.unknown_phrases.append(phrase[0])
         self._phrase_vectors.append(vector)
         self._numbers[phrase] = len(self._phrase_vectors) - 1
         return self._numbers[phrase]

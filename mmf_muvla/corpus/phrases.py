@@ -137,7 +137,18 @@ class PhraseFinder:
 
         Yields:
             int32 [phrases, 4]: start and end of the phrase, start and end of its head noun, in characters.
+
+        Raises:
+            InputError: a sentence is longer than spaCy can parse.
         """
+        longest = max(sentences, key=len, default="")
+        if len(longest) > self._model.max_length:
+            raise InputError(
+                f"phrases.model={self._options.model}",
+                f"takes at most {self._model.max_length} characters, and a sentence has {len(longest)}, "
+                f"{longest[:40]!r} …",
+                "Build the stage sentences again with a lower sentence_options.max_characters",
+            )
         # The zone frees what the model learns about new words; else memory grows with the text.
         with self._model.memory_zone():
             for document in self._model.pipe(sentences, batch_size=self._options.batch_size):

@@ -374,7 +374,8 @@ def _is_name(kind: pa.DataType) -> bool:
 def _parquet_values(column: pa.Array) -> list[Any]:
     """Values of a column; text as the bytes that it is stored in, since these need not be UTF-8."""
     if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
+        values = _parquet_values(column.dictionary)
+        return [None if index is None else values[index] for index in column.indices.to_pylist()]
     return (column.cast(pa.large_binary()) if _is_text(column.type) else column).to_pylist()
 
 

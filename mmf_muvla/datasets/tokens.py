@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,10 @@ from mmf_muvla.pretrained import resolve_pretrained
 
 
 class WordPieces:
-    """A BERT tokenizer that keeps character offsets.
+    """A BERT tokenizer that keeps character offsets, and to which a text is nothing but text.
+
+    ``[MASK]`` or ``[SEP]`` in a caption is a word in brackets: what it becomes never has the id of a special token, but
+    for that of unknown words.
 
     Args:
         pretrained: BERT checkpoint whose vocabulary is used (folder, hub name or ``package:…``).
@@ -39,6 +43,10 @@ class WordPieces:
         self._backend.no_padding()
         self._backend.no_truncation()
         special = set(tokenizer.all_special_ids)
+        self._unknown = tokenizer.unk_token_id
+        # A tokenizer that does not take brackets apart can still find these in its vocabulary.
+        self._reserved = special - {self._unknown}
+        self._take_special_tokens_apart()
         self.vocabulary = Vocabulary(
             cls_id=tokenizer.cls_token_id,
             sep_id=tokenizer.sep_token_id,
@@ -46,6 +54,14 @@ class WordPieces:
             pad_id=tokenizer.pad_token_id,
             ordinary_ids=np.array(sorted(set(tokenizer.get_vocab().values()) - special)),
         )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        # The tokenizer itself does not keep this.
+        self._take_special_tokens_apart()
+
+    def _take_special_tokens_apart(self) -> None:
+        self._backend.encode_special_tokens = True
 
     def __call__(self, text: str, max_tokens: int) -> tuple[Ints, Ints]:
         """Tokenize one text, without [CLS] and [SEP].
@@ -58,7 +74,10 @@ class WordPieces:
             Token ids, int [t], and character spans, int [t, 2].
         """
         encoding = self._backend.encode(text, add_special_tokens=False)
-        ids = np.array(encoding.ids[:max_tokens], dtype=np.int64)
+        pieces = encoding.ids[:max_tokens]
+        if not self._reserved.isdisjoint(pieces):
+            pieces = [self._unknown if piece in self._reserved else piece for piece in pieces]
+        ids = np.array(pieces, dtype=np.int64)
         return ids, np.array(encoding.offsets[:max_tokens], dtype=np.int64).reshape(-1, 2)
 
     @lru_cache(maxsize=65536)  # noqa: B019 - one tokenizer lives as long as its data set; tags are few and come often

@@ -116,7 +116,8 @@ def _pieces(tokenizer: object, texts: Iterable[str]) -> set[str]:
     """The word pieces that occur in the texts, and the special ones."""
     kept: set[str] = set(tokenizer.all_special_tokens)  # type: ignore[attr-defined]
     for text in texts:
-        kept.update(tokenizer.tokenize(text))  # type: ignore[attr-defined]
+        # "[MASK]" in a text is a word in brackets.
+        kept.update(tokenizer.tokenize(text, split_special_tokens=True))  # type: ignore[attr-defined]
     return kept
 
 
