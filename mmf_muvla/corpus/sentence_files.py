@@ -421,14 +421,20 @@ def _records(block: SentenceBlock) -> Iterator[tuple[int, Any, Any]]:
 
 
 def _rows_of(row: bytes, layout: CsvLayout) -> list[bytes]:
-    """The row alone; or its lines, where they make no row together: then a quote is one too many."""
-    if b"\n" not in row:
-        return [row]
-    try:
-        row_of(_decode(row.rstrip(b"\r")), layout)
-    except (CsvProblem, _BadLineError):
-        return row.split(b"\n")
+    """The row alone; or its lines, where they make no row together, or are rows themselves: a quote is one too many."""
+    lines = row.split(b"\n")
+    if len(lines) > 1:
+        between = lines[1:-1]
+        if not _is_row(row, layout) or (between and layout.width > 1 and all(_is_row(it, layout) for it in between)):
+            return lines
     return [row]
+
+
+def _is_row(row: bytes, layout: CsvLayout) -> bool:
+    try:
+        return bool(row_of(_decode(row.rstrip(b"\r")), layout))
+    except (CsvProblem, _BadLineError):
+        return False
 
 
 def _parse(value: Any, image_id: Any, kind: str, options: SentenceOptions) -> tuple[str, str | None]:

@@ -150,10 +150,10 @@ class _LeftOut:
         for reason, count in self.reasons.most_common(6):
             file, line, value = self.examples[reason]
             shown = f": {value[:60]!r}{' …' * (len(value) > 60)}" if value else ""
-            parts.append(f"{count} {reason} ({file.name}, line {line}{shown})")
+            parts.append(f"{count} × {reason} ({file.name}, line {line}{shown})")
         if num_duplicates:
-            parts.append(f"{num_duplicates} equal to another one")
-        return f"of {self.counts['lines']} lines left out were {'; '.join(parts) or 'none'}"
+            parts.append(f"{num_duplicates} × equal to another one")
+        return f"of {self.counts['lines']} lines, left out: {'; '.join(parts) or 'none'}"
 
     def remedy(self) -> str:
         """What the user can do about it, by what the lines look like."""
