@@ -68,7 +68,7 @@ def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptio
             vectors = load_word_vectors(options.vectors, options.max_words)
             linker.append(Linker(regions.object_names, vectors, options))
             if linker[0].num_unknown_classes == linker[0].num_classes:
-                raise _knows_nothing(options, "class names", linker[0].unknown_classes, linker[0].num_classes)
+                raise _knows_nothing(options, f"{linker[0].num_classes} class names", linker[0].unknown_classes)
         return _link_part(linker[0], reader, pool_rows, sentences[first : first + len(class_ids)], class_ids, path)
 
     def link_all() -> dict[str, int]:
@@ -88,7 +88,7 @@ def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptio
                 num_phrases += note.get("phrases", 0)
                 unknown_phrases |= dict.fromkeys(note.get("unknown_phrases", []))
         if num_phrases and counts["phrases_unknown"] == num_phrases:
-            raise _knows_nothing(options, "phrases", list(unknown_phrases), num_phrases)
+            raise _knows_nothing(options, "phrases", list(unknown_phrases))
         _list_unknown_classes(work.folder, options, unknown_classes, len(regions.object_names))
         return counts
 
@@ -133,10 +133,10 @@ def _link_part(
     }
 
 
-def _knows_nothing(options: LinkOptions, what: str, unknown: Sequence[str], total: int) -> InputError:
+def _knows_nothing(options: LinkOptions, what: str, unknown: Sequence[str]) -> InputError:
     return InputError(
         f"link.vectors={options.vectors}",
-        f"knows none of the {total} {what} ({_said(unknown, total)})",
+        f"knows none of the {what} ({_said(unknown)})",
         "Use vectors of the language of the texts, with words in lower case, and enough of them (link.max_words)",
     )
 
@@ -147,13 +147,12 @@ def _list_unknown_classes(folder: Path, options: LinkOptions, names: Sequence[st
     (folder / UNKNOWN_CLASSES_FILE).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     logger.warning(
         "%d of %d classes have no word vector in %s, so that their regions get no links: %s (all in %s)",
-        *(len(names), num_classes, options.vectors, _said(names, len(names)), UNKNOWN_CLASSES_FILE),
+        *(len(names), num_classes, options.vectors, _said(names), UNKNOWN_CLASSES_FILE),
     )
 
 
-def _said(names: Sequence[str], total: int) -> str:
-    said = names[:_NAMES_SAID]
-    return ", ".join(map(repr, said)) + " …" * (total > len(said))
+def _said(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:_NAMES_SAID])) + " …" * (len(names) > _NAMES_SAID)
 
 
 class Linker:

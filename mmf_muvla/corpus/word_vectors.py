@@ -9,7 +9,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from io import BufferedIOBase
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -263,8 +263,8 @@ def _read_text(path: Path, max_words: int) -> tuple[list[str], array[float], int
                 break
             word, *values = line.rsplit(None, dimensions)
             try:
-                if len(values) != dimensions:
-                    raise ValueError(f"it has {len(values)} numbers, not {dimensions}")
+                if len(values) != dimensions or _ends_in_a_number(word):
+                    raise ValueError(f"it has {_count_numbers(line)} numbers, not {dimensions}")
                 numbers.extend(map(float, values))
             except ValueError as error:
                 raise InputError(
@@ -278,6 +278,24 @@ def _read_text(path: Path, max_words: int) -> tuple[list[str], array[float], int
             f"{_OPTION}={path}", f"has {len(words)} words, not {total}, as its first line says", "Download it again"
         )
     return words, numbers, dimensions
+
+
+def _ends_in_a_number(word: bytes) -> bool:
+    """Whether a word of several parts has more numbers behind it than are read."""
+    parts = word.rsplit(None, 1)
+    return len(parts) > 1 and _is_number(parts[1])
+
+
+def _count_numbers(line: bytes) -> int:
+    return sum(1 for _ in takewhile(_is_number, reversed(line.split())))
+
+
+def _is_number(text: bytes) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _lines(path: Path, file: BufferedIOBase) -> Iterator[tuple[int, bytes]]:

@@ -14,6 +14,7 @@ from mmf_muvla.corpus.link import Linker, link_regions
 from mmf_muvla.corpus.phrases import PHRASES_SCHEMA
 from mmf_muvla.corpus.store import Regions, RegionStoreWriter
 from mmf_muvla.corpus.word_vectors import WordVectors
+from mmf_muvla.errors import InputError
 
 # gensim leaves the text file open.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
@@ -80,10 +81,9 @@ def test_head_of_a_class_name_is_its_last_word(vectors: WordVectors) -> None:
     np.testing.assert_allclose(similarity[:, 0], [1, 3 / np.sqrt(10)], rtol=1e-6)
 
 
-@pytest.mark.parametrize("images_per_part", [1, 100])
-def test_links_of_images(images_per_part: int, work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "_IMAGES_PER_PART", images_per_part)
-    with RegionStoreWriter(tmp_path / "store", CLASSES, ["red"], 1) as store:
+def write_inputs(tmp_path: Path, classes: list[str], words: dict[str, list[float]]) -> LinkOptions:
+    """Two images, and two sentences that both have."""
+    with RegionStoreWriter(tmp_path / "store", classes, ["red"], 1) as store:
         for image_id, class_ids in (("1", [1, 0]), ("2", [2, 1, 0])):
             n = len(class_ids)
             features, boxes = np.zeros((n, 1), np.float16), np.zeros((n, 4), np.float32)
@@ -94,8 +94,14 @@ def test_links_of_images(images_per_part: int, work: Any, tmp_path: Path, monkey
         phrases.write(["a red truck"], [9], [30], [[2]], [[11]], [[6]], [[11]])
     np.save(tmp_path / "sentence.npy", np.array([[7, 30], [30, 7]]))
     text = tmp_path / "vectors.txt"
-    text.write_text("".join(f"{word} {' '.join(map(str, vector))}\n" for word, vector in WORDS.items()))
-    options = LinkOptions(vectors=str(text), head_weight=1.0, threshold=0.5)
+    text.write_text("".join(f"{word} {' '.join(map(str, vector))}\n" for word, vector in words.items()))
+    return LinkOptions(vectors=str(text), head_weight=1.0, threshold=0.5)
+
+
+@pytest.mark.parametrize("images_per_part", [1, 100])
+def test_links_of_images(images_per_part: int, work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "_IMAGES_PER_PART", images_per_part)
+    options = write_inputs(tmp_path, CLASSES, WORDS)
     counts = link_regions(tmp_path / "store", tmp_path / "phrases.arrow", tmp_path / "sentence.npy", options, work())
     table = MappedTable(work().folder / "links.arrow")
     rows = [row for block in table.blocks("link_phrase") for row in block]
@@ -104,6 +110,57 @@ def test_links_of_images(images_per_part: int, work: Any, tmp_path: Path, monkey
     similarities = [row for block in table.blocks("link_similarity") for row in block]
     np.testing.assert_allclose(similarities[0], [1, 1, 0, 0.8 / np.sqrt(2)], rtol=1e-6)
     assert counts == {"links": 6, "possible": 10, "unknown_classes": 1, "phrases_unknown": 0}
+
+
+@pytest.mark.parametrize("images_per_part", [1, 100])
+@pytest.mark.parametrize(
+    ("classes", "words", "problem"),
+    [
+        (["Hund", "rotes Auto", "Katze"], WORDS, r"none of the 3 class names \('Hund', 'rotes Auto', 'Katze'\)"),
+        ([f"n0{number}" for number in range(40)], WORDS, r"none of the 40 class names \('n00', .*'n09' …\)"),
+        (CLASSES, {"unheard": [1.0, 0.0]}, r"none of the phrases \('car', 'dog', 'red truck'\)"),
+        (["cat", "cow", "hen"], {"hen": [1.0], "cow": [2.0]}, r"none of the phrases"),
+    ],
+)
+def test_vectors_that_know_nothing(
+    classes: list[str],
+    words: dict[str, list[float]],
+    problem: str,
+    images_per_part: int,
+    work: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(link, "_IMAGES_PER_PART", images_per_part)
+    options = write_inputs(tmp_path, classes, words)
+    with pytest.raises(InputError, match=problem) as caught:
+        link_regions(tmp_path / "store", tmp_path / "phrases.arrow", tmp_path / "sentence.npy", options, work())
+    assert caught.value.where == f"link.vectors={options.vectors}"
+    assert "language" in caught.value.remedy
+
+
+@pytest.mark.parametrize(("num_unknown", "said"), [(2, "'n0', 'n1' (all"), (30, "'n8', 'n9' … (all")])
+def test_unknown_classes_are_named(
+    num_unknown: int, said: str, work: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    unknown = [f"n{number}" for number in range(num_unknown)]
+    options = write_inputs(tmp_path, ["car", "dog", *unknown], WORDS)
+    counts = link_regions(tmp_path / "store", tmp_path / "phrases.arrow", tmp_path / "sentence.npy", options, work())
+    assert counts["unknown_classes"] == num_unknown
+    assert (work().folder / "unknown_classes.txt").read_text().splitlines() == unknown
+    assert f"{num_unknown} of {num_unknown + 2} classes have no word vector" in caplog.text
+    assert said in caplog.text
+
+
+def test_a_killed_run_names_unknown_classes_as_well(work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "_IMAGES_PER_PART", 1)
+    options = write_inputs(tmp_path, CLASSES, WORDS)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(link, "_list_unknown_classes", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        link_regions(tmp_path / "store", tmp_path / "phrases.arrow", tmp_path / "sentence.npy", options, work())
+    assert not (work().folder / "unknown_classes.txt").exists()
+    link_regions(tmp_path / "store", tmp_path / "phrases.arrow", tmp_path / "sentence.npy", options, work())
+    assert (work().folder / "unknown_classes.txt").read_text() == "unheard\n"
 
 
 def test_many_images_equal_pair_by_pair(vectors: WordVectors) -> None:

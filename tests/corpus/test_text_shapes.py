@@ -277,10 +277,16 @@ def test_csv_without_the_column(
             "name the column of the sentences with sentence_options.column",
         ),
         (b"a.png\tx\nb.png\ty\n", r"2 × too few words \(c.tsv, line 1: 'a.png'\)", "sentence_options.column"),
-        (b"stop\nfine\nyes sir\n", r"3 × too few words \(c.tsv, line 1: 'stop'\)", "lower .*sentence_options.min_words"),
+        (b"stop\nfine\nyes sir\n", r"3 × too few words \(c.tsv, line 1: 'stop'\)", "lower .*options.min_words"),
         (b"a dog runs\n" * 9, "of 9 lines, left out: 8 × equal to another one", "Give more text"),
-        (b"a b " + b"c" * 300 + b"\n" + b"d e " * 600, r"1 × too many characters in a word \(.*1 × too many characters \(", "Give"),
-        (b"\xff\xfe a b c\na b\x00 c\n", r"1 × line is not UTF-8 \(c.tsv, line 1: 'byte 0xff at .*1 × line holds", "Give"),
+        (
+            b"a b " + b"c" * 300 + b"\n" + b"d e " * 600,
+            r"1 × too many characters in a word \(.*1 × too many characters \(", "Give more text",
+        ),
+        (
+            b"\xff\xfe a b c\na b\x00 c\n",
+            r"1 × line is not UTF-8 \(c.tsv, line 1: 'byte 0xff at .*1 × line holds a control", "Give more text",
+        ),
     ],
 )  # fmt: skip
 def test_what_was_left_out_is_said(content: bytes, said: str, remedy: str, work: Any, tmp_path: Path) -> None:

