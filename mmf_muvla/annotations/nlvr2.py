@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmf_muvla.annotations.published import Counts, Options, Sieve, read_json_lines, text_of, write_json_lines
+from mmf_muvla.annotations.published import (
+    Counts,
+    Options,
+    Sieve,
+    check_key,
+    read_json_lines,
+    text_of,
+    write_json_lines,
+)
+from mmf_muvla.annotations.report import Report
+from mmf_muvla.annotations.values import shown
 from mmf_muvla.errors import InputError
 
 # split, set of eight images, pair of images in it, sentence
@@ -29,7 +39,7 @@ class NLVR2Counts(Counts):
     sentences: int = 0
 
 
-def convert_nlvr2(source: Path, out: Path, options: Options | None = None) -> NLVR2Counts:
+def convert_nlvr2(source: Path, out: Path, options: Options | None = None, report: Report | None = None) -> NLVR2Counts:
     """Check a published split, and write it as the task's file; no field is lost.
 
     Args:
@@ -37,6 +47,7 @@ def convert_nlvr2(source: Path, out: Path, options: Options | None = None) -> NL
             ``identifier`` (``dev-850-0-0``: split, set, pair, sentence) and ``label`` (``"True"`` or ``"False"``).
         out: the ``.jsonl`` to write.
         options: records without a label are kept unless they say otherwise.
+        report: collects what concerns all splits, where there are several.
 
     Returns:
         What became of the records.
@@ -45,7 +56,7 @@ def convert_nlvr2(source: Path, out: Path, options: Options | None = None) -> NL
         InputError: the file or a record cannot be used, or an identifier is there twice.
     """
     counts = NLVR2Counts()
-    sieve = Sieve(options or Options(), "keep", counts)
+    sieve = Sieve(options or Options(), "keep", counts, report, out.stem)
     write_json_lines(out, _records(source, sieve, counts), source)
     return counts
 
@@ -59,7 +70,7 @@ def _records(source: Path, sieve: Sieve, counts: NLVR2Counts) -> Iterator[dict[s
         except InputError as error:
             sieve.leave_out(error)
             continue
-        if not sieve.admits((f"{pair}-img0", f"{pair}-img1"), "label" in record):
+        if not sieve.admits((f"{pair}-img0", f"{pair}-img1"), record["sentence"], "label" in record):
             continue
         sentences.add(sentence)
         counts.sentences = len(sentences)
@@ -73,17 +84,19 @@ def _check(record: dict[str, Any], where: str, line_of: dict[str, str]) -> tuple
     identifier = text_of(record, "identifier", where)
     parts = _IDENTIFIER.fullmatch(identifier)
     if parts is None:
-        raise InputError(where, f"identifier is {identifier!r:.40}", "It must be split-set-pair-sentence: dev-850-0-0")
+        raise InputError(where, f"identifier is {shown(identifier)}", "It must be split-set-pair-sentence: dev-850-0-0")
     if identifier in line_of:
         raise InputError(where, f"identifier {identifier} is that of {line_of[identifier]} as well", "Remove one")
+    images, pair, sentence = parts.groups()
+    check_key(f"{images}-{pair}-img0", where)
     text_of(record, "sentence", where)
     if record.get("label") is None:
         record.pop("label", None)
     else:
-        label = str(record["label"]).capitalize()
+        given = record["label"]
+        label = str(given).capitalize() if isinstance(given, str | bool) else None
         if label not in ("True", "False"):
-            raise InputError(where, f"label of {identifier} is {record['label']!r:.40}", "Write True or False")
+            raise InputError(where, f"label of {identifier} is {shown(given)}", "Write True or False")
         record["label"] = label
     line_of[identifier] = where.rpartition(", ")[2]
-    images, pair, sentence = parts.groups()
     return f"{images}-{pair}", f"{images}-{sentence}"

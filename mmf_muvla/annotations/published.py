@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmf_muvla.annotations.report import Report
+from mmf_muvla.annotations.values import (
+    parse_json,
+    parse_line,
+    problem_of,
+    read_lines,
+    record_problem,
+    shown,
+    text_problem,
+)
 from mmf_muvla.annotations.vqa_answers import MIN_OCCURRENCES
 from mmf_muvla.corpus.outputs import publish_output
 from mmf_muvla.corpus.progress import progress_bar
+from mmf_muvla.corpus.region_records import id_problem
 from mmf_muvla.errors import InputError
 
-_LOG = logging.getLogger(__name__)
-_LOGGED_BAD_RECORDS = 20
 _GET_AGAIN = "Get the file again from its source"
+_LARGEST_NUMBER = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -31,14 +40,16 @@ class Options:
         image_key: key of a COCO image, made of ``{name}`` (its file's name without ending) or ``{image_id}`` (its
             number; ``{image_id:012d}`` has zeros in front).
         min_occurrences: how many questions an answer must be the most frequent one of, to be in VQA 2.0's vocabulary.
+        num_answers: how many answers a question of VQA 2.0 has; ``None`` where it may be any number from 1.
     """
 
-    image_ids: Collection[str] | None = None
+    image_ids: Container[str] | None = None
     unknown_images: str = "keep"
     unlabelled: str | None = None
     on_bad_record: str = "error"
     image_key: str = "{name}"
     min_occurrences: int = MIN_OCCURRENCES
+    num_answers: int | None = 10
 
     def __post_init__(self) -> None:
         choices = {
@@ -55,8 +66,12 @@ class Options:
                 f"image_key={self.image_key}", "is the same for all images", "Write {name} or {image_id} into it"
             )
 
-    def key_of(self, name: str, image_id: int) -> str:
-        """The key of a COCO image with this file name (no ending) and number."""
+    def key_of(self, name: str, image_id: int | str) -> str:
+        """The key of an image with this file name (no ending) and number, or whatever else is its id.
+
+        Raises:
+            InputError: the template cannot be filled in.
+        """
         try:
             return self.image_key.format(name=name, image_id=image_id)
         except (LookupError, ValueError, TypeError, AttributeError) as error:
@@ -74,6 +89,9 @@ class Counts:
         unlabelled: how many have no label, whether written or not.
         unknown_images: how many are of images that are not in ``image_ids``, whether written or not.
         bad_records: how many were left out because they are damaged.
+        repeated: how many of the written have images and text of an earlier one.
+        pairs_in_other_splits: how many of the written have images and text of one in a split that was read before.
+        images_in_other_splits: how many different images are in a split that was read before.
     """
 
     records: int = 0
@@ -81,6 +99,9 @@ class Counts:
     unlabelled: int = 0
     unknown_images: int = 0
     bad_records: int = 0
+    repeated: int = 0
+    pairs_in_other_splits: int = 0
+    images_in_other_splits: int = 0
 
 
 class Sieve:
@@ -90,11 +111,17 @@ class Sieve:
         options: what is to be decided.
         unlabelled: what suits the task where ``options`` leave it open, ``keep`` or ``skip``.
         counts: is kept up to date, but for ``records``, which the reader counts.
+        report: collects what concerns all splits; by default this one's own.
+        split: the split's name in it.
     """
 
-    def __init__(self, options: Options, unlabelled: str, counts: Counts):
+    def __init__(
+        self, options: Options, unlabelled: str, counts: Counts, report: Report | None = None, split: str = ""
+    ):
         self._options = options
         self._keeps_unlabelled = (options.unlabelled or unlabelled) == "keep"
+        self._report = report or Report()
+        self._split = split
         self.counts = counts
 
     def leave_out(self, error: InputError) -> None:
@@ -102,18 +129,22 @@ class Sieve:
         if self._options.on_bad_record == "error":
             raise error
         self.counts.bad_records += 1
-        if self.counts.bad_records <= _LOGGED_BAD_RECORDS:
-            _LOG.warning("left out: %s", error)
+        self._report.leave_out(self._split, error)
 
-    def admits(self, image_ids: Iterable[str], is_labelled: bool) -> bool:
+    def admits(self, images: tuple[str, ...], text: str, is_labelled: bool) -> bool:
         """Whether a good record is written; it is counted here."""
         known = self._options.image_ids
-        is_known = known is None or all(image_id in known for image_id in image_ids)
+        unknown = None if known is None else next((image for image in images if image not in known), None)
+        self._report.look_up(self._split, unknown)
         self.counts.unlabelled += not is_labelled
-        self.counts.unknown_images += not is_known
-        is_admitted = (is_labelled or self._keeps_unlabelled) and (is_known or self._options.unknown_images == "keep")
-        self.counts.written += is_admitted
-        return is_admitted
+        self.counts.unknown_images += unknown is not None
+        is_known = unknown is None or self._options.unknown_images == "keep"
+        if not is_known or not (is_labelled or self._keeps_unlabelled):
+            return False
+        self.counts.written += 1
+        for name, count in self._report.add(self._split, images, text).items():
+            setattr(self.counts, name, getattr(self.counts, name) + count)
+        return True
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -123,16 +154,19 @@ def read_json_object(path: Path) -> dict[str, Any]:
         InputError: the file is missing or holds something else.
     """
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise InputError(str(path), f"cannot be read as JSON ({error})", _GET_AGAIN) from error
-    if not isinstance(content, dict):
-        raise InputError(str(path), f"holds a {type(content).__name__}, not a JSON object", "Give the published file")
+    if type(content) is not dict:
+        problem = (problem_of(content) if isinstance(content, dict) else None) or (
+            f"holds a {type(content).__name__}, not a JSON object"
+        )
+        raise InputError(str(path), problem, "Give the published file")
     return content
 
 
-def read_records(path: Path, key: str, content: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    """The list of objects that a JSON file has under ``key``.
+def read_records(path: Path, key: str, content: dict[str, Any] | None = None) -> list[Any]:
+    """The list that a JSON file has under ``key``; :func:`check_record` judges what is in it.
 
     Args:
         path: the file.
@@ -140,15 +174,26 @@ def read_records(path: Path, key: str, content: dict[str, Any] | None = None) ->
         content: the file's object, where it has been read already.
 
     Raises:
-        InputError: the file is missing, is no JSON object, or has no list of objects there.
+        InputError: the file is missing, is no JSON object, or has no list there.
     """
     records = (read_json_object(path) if content is None else content).get(key)
     if not isinstance(records, list):
         raise InputError(str(path), f"has no list {key!r}", "Give the published file")
-    for number, record in enumerate(records):
-        if not isinstance(record, dict):
-            raise InputError(f"{path}, {key}[{number}]", f"is {record!r:.40}, not an object", _GET_AGAIN)
     return records
+
+
+def check_record(record: Any, where: str) -> dict[str, Any]:
+    """A record, if it is an object of usable values.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not isinstance(record, dict):
+        raise InputError(where, f"is {shown(record)}, not an object", _GET_AGAIN)
+    problem = record_problem(record)
+    if problem:
+        raise InputError(where, problem, _GET_AGAIN)
+    return record
 
 
 def read_json_lines(path: Path, sieve: Sieve) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -163,21 +208,18 @@ def read_json_lines(path: Path, sieve: Sieve) -> Iterator[tuple[str, dict[str, A
     if not path.is_file():
         raise InputError(str(path), "no such file", "Check the path")
     with path.open("rb") as file, progress_bar(path.stat().st_size, path.name, "B") as progress:
-        for number, line in enumerate(file, 1):
-            progress.update(len(line))
-            if not line.strip():
+        for number, length, line in read_lines(file):
+            progress.update(length)
+            if line is not None and not line.strip():
                 continue
             sieve.counts.records += 1
             where = f"{path}, line {number}"
             try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                sieve.leave_out(InputError(where, f"is not JSON ({error})", _GET_AGAIN))
+                record = parse_line(line, number, where, _GET_AGAIN)
+            except InputError as error:
+                sieve.leave_out(error)
                 continue
-            if isinstance(record, dict):
-                yield where, record
-            else:
-                sieve.leave_out(InputError(where, f"is {record!r:.40}, not a JSON object", _GET_AGAIN))
+            yield where, record
 
 
 def write_json_lines(path: Path, records: Iterable[dict[str, Any]], source: Path) -> None:
@@ -189,7 +231,6 @@ def write_json_lines(path: Path, records: Iterable[dict[str, Any]], source: Path
     with publish_output(path) as temporary:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
             for record in records:
-                # Lone surrogates, which JSON may contain, can only be written as escapes.
                 file.write(json.dumps(record) + "\n")
             is_empty = file.tell() == 0
         if is_empty:
@@ -203,25 +244,42 @@ def nothing_left(source: Path) -> InputError:
     )
 
 
+def check_key(key: str, where: str) -> str:
+    """An image's key, if features can have such a key.
+
+    Raises:
+        InputError: they cannot.
+    """
+    problem = id_problem(key)
+    if problem:
+        raise InputError(where, problem, "Mend the name of the image")
+    return key
+
+
 def text_of(record: dict[str, Any], key: str, where: str) -> str:
-    """A text that must be there and not empty.
+    """A text that must be there, not empty, and usable.
 
     Raises:
         InputError: it is not.
     """
     text = record.get(key)
     if not isinstance(text, str) or not text.strip():
-        raise InputError(where, f"{key} is {text!r:.40}, not a text", _GET_AGAIN)
+        raise InputError(where, f"{key} is {shown(text)}, not a text", _GET_AGAIN)
+    problem = text_problem(text)
+    if problem:
+        raise InputError(where, f"{key} {problem}", _GET_AGAIN)
     return text
 
 
 def number_of(record: dict[str, Any], key: str, where: str) -> int:
-    """A whole number, 0 or more, that must be there.
+    """A whole number, from 0 to 2⁶³ - 1, that must be there.
 
     Raises:
         InputError: it is not.
     """
     number = record.get(key)
     if type(number) is not int or number < 0:
-        raise InputError(where, f"{key} is {number!r:.40}, not a whole number", _GET_AGAIN)
+        raise InputError(where, f"{key} is {shown(number)}, not a whole number", _GET_AGAIN)
+    if number > _LARGEST_NUMBER:
+        raise InputError(where, f"{key} is {shown(number)}, which is out of range", _GET_AGAIN)
     return number

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -11,6 +10,8 @@ from mmf_muvla.annotations.published import (
     Counts,
     Options,
     Sieve,
+    check_key,
+    check_record,
     nothing_left,
     number_of,
     read_json_object,
@@ -18,13 +19,19 @@ from mmf_muvla.annotations.published import (
     text_of,
     write_json_lines,
 )
+from mmf_muvla.annotations.report import Report
+from mmf_muvla.annotations.values import shown, text_problem
 from mmf_muvla.corpus.progress import progress_bar
 from mmf_muvla.corpus.restricted_pickle import PickleProblem, load_pickle
 from mmf_muvla.errors import InputError
 
 SPLITS = ("train", "val", "testA", "testB")
+NO_SPLIT = "without a split"
+"""Under this name objects are counted that are so damaged that their split is not known."""
 # Boxes are given to a hundredth of a pixel, so that one may seem to end that little beyond its image.
 _ROUNDING = 0.02
+_LARGEST_SIDE = 1e6  # pixels, and less than what is not finite
+_SPLIT_REMEDY = f"It must be one of {', '.join(SPLITS)}: give refs(unc).p"
 _GET_AGAIN = "Get the files again from their source"
 
 
@@ -52,6 +59,24 @@ class _Split:
     lines: list[dict[str, Any]] = field(default_factory=list)
     images: set[str] = field(default_factory=set)
 
+    @property
+    def is_worth_a_word(self) -> bool:
+        return bool(self.lines or self.counts.bad_records)
+
+
+class _Splits(dict[str, _Split]):
+    """The splits by their names, made when they are asked for."""
+
+    def __init__(self, options: Options, report: Report):
+        super().__init__()
+        self._options = options
+        self._report = report
+
+    def __missing__(self, name: str) -> _Split:
+        counts = RefCocoCounts()
+        self[name] = _Split(counts, Sieve(self._options, "keep", counts, self._report, name))
+        return self[name]
+
 
 @dataclass(frozen=True)
 class _Object:
@@ -64,7 +89,7 @@ class _Object:
 
 
 def convert_refcoco_plus(
-    refs: Path, instances: Path, out: Path, options: Options | None = None
+    refs: Path, instances: Path, out: Path, options: Options | None = None, report: Report | None = None
 ) -> dict[str, RefCocoCounts]:
     """Write all splits as the task's files.
 
@@ -79,36 +104,41 @@ def convert_refcoco_plus(
         out: the folder for ``train.jsonl``, ``val.jsonl``, ``testA.jsonl`` and ``testB.jsonl``, those of which there
             are objects.
         options: which records are written.
+        report: collects what concerns all splits.
 
     Returns:
-        Split -> what became of its expressions.
+        Split -> what became of its expressions; under :data:`NO_SPLIT` what became of damaged objects without one.
 
     Raises:
         InputError: a file or an object cannot be used, or an expression is there twice.
     """
     options = options or Options()
     records = _read_refs(refs)
-    reader = _Reader(refs, instances, options)
-    splits: dict[str, _Split] = {}
+    splits = _Splits(options, report or Report())
+    reader = _Reader(instances, options, splits)
     with progress_bar(len(records), refs.name, "object") as progress:
         for number, record in enumerate(records):
             progress.update()
-            _add(record, f"{refs}, object number {number}", reader, splits, options)
+            _add(record, f"{refs}, object number {number}", reader, splits)
     if not any(split.lines for split in splits.values()):
         raise nothing_left(refs)
-    ordered = {name: splits[name] for name in SPLITS if name in splits and splits[name].lines}
+    ordered = {name: splits[name] for name in (*SPLITS, NO_SPLIT) if name in splits and splits[name].is_worth_a_word}
     for name, split in ordered.items():
         split.counts.images = len(split.images)
-        write_json_lines(out / f"{name}.jsonl", split.lines, refs)
+        if split.lines:
+            write_json_lines(out / f"{name}.jsonl", split.lines, refs)
     return {name: split.counts for name, split in ordered.items()}
 
 
-def _add(record: Any, where: str, reader: _Reader, splits: dict[str, _Split], options: Options) -> None:
+def _add(record: Any, where: str, reader: _Reader, splits: _Splits) -> None:
     """Add an object's expressions to the lines of its split."""
+    if not isinstance(record, dict) or not isinstance(record.get("split"), str):
+        problem = (
+            f"split is {shown(record['split'])}" if isinstance(record, dict) and "split" in record else "has no split"
+        )
+        splits[NO_SPLIT].sieve.leave_out(InputError(where, problem, _SPLIT_REMEDY))
+        return
     name = _split_of(record, where)
-    if name not in splits:
-        counts = RefCocoCounts()
-        splits[name] = _Split(counts, Sieve(options, "keep", counts))
     split = splits[name]
     sentences = record.get("sentences")
     split.counts.records += len(sentences) if isinstance(sentences, list) else 0
@@ -120,7 +150,9 @@ def _add(record: Any, where: str, reader: _Reader, splits: dict[str, _Split], op
         return
     split.counts.empty_expressions += sum(not text for _, text in expressions)
     written = [
-        (sent_id, text) for sent_id, text in expressions if text and split.sieve.admits((target.image_key,), True)
+        (sent_id, text)
+        for sent_id, text in expressions
+        if text and split.sieve.admits((target.image_key,), text, is_labelled=True)
     ]
     if not written:
         return
@@ -145,14 +177,27 @@ def _add(record: Any, where: str, reader: _Reader, splits: dict[str, _Split], op
 class _Reader:
     """Looks up what objects refer to."""
 
-    def __init__(self, refs: Path, instances: Path, options: Options):
-        self._refs = refs
+    def __init__(self, instances: Path, options: Options, splits: _Splits):
         self._instances = instances
         self._options = options
         content = read_json_object(instances)
-        self._images = _by_id(read_records(instances, "images", content), instances, "images")
-        self._annotations = _by_id(read_records(instances, "annotations", content), instances, "annotations")
+        self._images = self._by_id("images", content, splits)
+        self._annotations = self._by_id("annotations", content, splits)
         self._seen: set[int] = set()
+
+    def _by_id(self, key: str, content: dict[str, Any], splits: _Splits) -> dict[int, dict[str, Any]]:
+        by_id: dict[int, dict[str, Any]] = {}
+        for number, record in enumerate(read_records(self._instances, key, content)):
+            where = f"{self._instances}, {key}[{number}]"
+            try:
+                if not isinstance(record, dict):
+                    raise InputError(where, f"is {shown(record)}, not an object", _GET_AGAIN)
+                first = by_id.setdefault(number_of(record, "id", where), record)
+                if first is not record and first != check_record(record, where):
+                    raise InputError(where, f"id {record['id']} is there twice, with other values", _GET_AGAIN)
+            except InputError as error:
+                splits[NO_SPLIT].sieve.leave_out(error)
+        return by_id
 
     def object(self, record: dict[str, Any], where: str) -> _Object:
         where = f"{where} (ref_id {number_of(record, 'ref_id', where)})"
@@ -161,16 +206,19 @@ class _Reader:
         if annotation is None:
             raise InputError(where, f"ann_id {ann_id} is not in {self._instances}", _GET_AGAIN)
         if annotation.get("image_id") != image_id:
-            problem = f"image_id is {image_id}, but that of annotation {ann_id} {annotation.get('image_id')!r:.40}"
+            problem = f"image_id is {image_id}, but that of annotation {ann_id} {shown(annotation.get('image_id'))}"
             raise InputError(where, problem, _GET_AGAIN)
         if image_id not in self._images:
             raise InputError(where, f"image_id {image_id} is not in {self._instances}", _GET_AGAIN)
-        image = self._images[image_id]
         image_where = f"{self._instances}, image {image_id}"
+        image = self._images[image_id]
         file_name = text_of(image, "file_name", image_where)
         size = [number_of(image, side, image_where) for side in ("width", "height")]
         box, is_beyond_image = _corners(annotation.get("bbox"), size, f"{self._instances}, annotation {ann_id}")
-        key = self._options.key_of(PurePosixPath(file_name).stem, image_id)
+        # Not before: what is wrong with what is needed has better names.
+        check_record(annotation, f"{self._instances}, annotation {ann_id}")
+        check_record(image, image_where)
+        key = check_key(self._options.key_of(PurePosixPath(file_name).stem, image_id), image_where)
         return _Object(key, file_name, box, is_beyond_image)
 
     def expressions(self, record: dict[str, Any], where: str) -> list[tuple[int, str]]:
@@ -178,17 +226,21 @@ class _Reader:
         where = f"{where} (ref_id {record['ref_id']})"
         sentences = record.get("sentences")
         if not isinstance(sentences, list) or not all(isinstance(sentence, dict) for sentence in sentences):
-            raise InputError(where, f"sentences are {sentences!r:.40}, not a list of dictionaries", _GET_AGAIN)
-        expressions = []
+            raise InputError(where, f"sentences are {shown(sentences)}, not a list of dictionaries", _GET_AGAIN)
+        expressions: dict[int, str] = {}
         for sentence in sentences:
             sent_id, text = number_of(sentence, "sent_id", where), sentence.get("sent")
             if not isinstance(text, str):
-                raise InputError(where, f"sent of sent_id {sent_id} is {text!r:.40}, not a text", _GET_AGAIN)
-            if sent_id in self._seen:
+                raise InputError(where, f"sent of sent_id {sent_id} is {shown(text)}, not a text", _GET_AGAIN)
+            text = _as_text(text).strip()
+            if problem := text_problem(text):
+                raise InputError(where, f"sent of sent_id {sent_id} {problem}", _GET_AGAIN)
+            if sent_id in self._seen or sent_id in expressions:
                 raise InputError(where, f"sent_id {sent_id} is there twice", _GET_AGAIN)
-            self._seen.add(sent_id)
-            expressions.append((sent_id, _as_text(text).strip()))
-        return expressions
+            expressions[sent_id] = text
+        # Only now: what is left out does not make an expression of another object a second one.
+        self._seen.update(expressions)
+        return list(expressions.items())
 
 
 def _read_refs(path: Path) -> list[Any]:
@@ -205,29 +257,28 @@ def _read_refs(path: Path) -> list[Any]:
     return content
 
 
-def _split_of(record: Any, where: str) -> str:
-    """The split of an object; one without cannot even be counted, so this is an error in any case."""
-    split = record.get("split") if isinstance(record, dict) else None
+def _split_of(record: dict[str, Any], where: str) -> str:
+    """The split of an object; one of another dataset is an error in any case."""
+    split: str = record["split"]
     if split not in SPLITS:
-        raise InputError(where, f"split is {split!r:.40}", f"It must be one of {', '.join(SPLITS)}: give refs(unc).p")
+        raise InputError(where, f"split is {shown(split)}", _SPLIT_REMEDY)
     return split
 
 
 def _as_text(text: str) -> str:
     if not any("\udc80" <= character <= "\udcff" for character in text):
         return text
-    return text.encode("utf-8", "surrogateescape").decode("latin-1")
-
-
-def _by_id(records: list[dict[str, Any]], path: Path, key: str) -> dict[int, dict[str, Any]]:
-    return {number_of(record, "id", f"{path}, {key}[{number}]"): record for number, record in enumerate(records)}
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("latin-1")
+    except UnicodeEncodeError:  # there are other halves of surrogate pairs as well, which no bytes stand for
+        return text
 
 
 def _corners(bbox: Any, size: list[int], where: str) -> tuple[list[float], bool]:
     """A box [x, y, width, height] as [x1, y1, x2, y2], and whether it goes beyond an image of ``size``."""
     is_box = isinstance(bbox, list) and len(bbox) == 4
-    if not is_box or not all(type(side) in (int, float) and math.isfinite(side) for side in bbox):
-        raise InputError(where, f"bbox is {bbox!r:.80}, not four numbers", _GET_AGAIN)
+    if not is_box or not all(type(side) in (int, float) and abs(side) < _LARGEST_SIDE for side in bbox):
+        raise InputError(where, f"bbox is {shown(bbox, 80)}, not four numbers", _GET_AGAIN)
     x, y, width, height = bbox
     # COCO's numbers have two digits after the point; sums of them shall have no more.
     box = [round(float(side), 4) for side in (x, y, x + width, y + height)]

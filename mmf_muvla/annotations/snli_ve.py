@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mmf_muvla.annotations.published import Counts, Options, Sieve, read_json_lines, text_of, write_json_lines
+from mmf_muvla.annotations.report import Report
+from mmf_muvla.annotations.values import shown
+from mmf_muvla.corpus.region_records import id_problem
 from mmf_muvla.errors import InputError
 
 LABELS = ("entailment", "neutral", "contradiction")  # in the order of MMF's stock data set
@@ -33,7 +36,9 @@ class SnliVeCounts(Counts):
     repeated_pairs: int = 0
 
 
-def convert_snli_ve(source: Path, out: Path, options: Options | None = None) -> SnliVeCounts:
+def convert_snli_ve(
+    source: Path, out: Path, options: Options | None = None, report: Report | None = None
+) -> SnliVeCounts:
     """Check a published split, and write it as the task's file; no field is lost.
 
     Args:
@@ -43,6 +48,7 @@ def convert_snli_ve(source: Path, out: Path, options: Options | None = None) -> 
         out: the ``.jsonl`` to write; every line has ``Flikr30kID``.
         options: records on which the annotators did not agree (``gold_label`` ``"-"``, or none) are left out unless
             they say otherwise: MMF's own dataset cannot read those.
+        report: collects what concerns all splits, where there are several.
 
     Returns:
         What became of the records.
@@ -51,7 +57,7 @@ def convert_snli_ve(source: Path, out: Path, options: Options | None = None) -> 
         InputError: the file or a record cannot be used.
     """
     counts = SnliVeCounts()
-    sieve = Sieve(options or Options(), "skip", counts)
+    sieve = Sieve(options or Options(), "skip", counts, report, out.stem)
     write_json_lines(out, _records(source, sieve, counts), source)
     return counts
 
@@ -65,7 +71,7 @@ def _records(source: Path, sieve: Sieve, counts: SnliVeCounts) -> Iterator[dict[
         except InputError as error:
             sieve.leave_out(error)
             continue
-        if not sieve.admits((image,), label is not None):
+        if not sieve.admits((image,), record["sentence2"], label is not None):
             continue
         counts.repeated_pairs += record["pairID"] in pairs
         pairs.add(record["pairID"])
@@ -79,15 +85,15 @@ def _records(source: Path, sieve: Sieve, counts: SnliVeCounts) -> Iterator[dict[
 
 def _check(record: dict[str, Any], where: str) -> tuple[str, str | None]:
     """A record's image and label; the image's name is put where MMF looks for it."""
-    where = f"{where} (pair {text_of(record, 'pairID', where)})"
+    where = f"{where} (pair {text_of(record, 'pairID', where)[:60]})"
     text_of(record, "sentence2", where)
     label = record.get("gold_label")
     if label not in (*LABELS, "-", "", None):
-        raise InputError(where, f"gold_label is {label!r:.40}", f"It must be {', '.join(LABELS)} or -")
+        raise InputError(where, f"gold_label is {shown(label)}", f"It must be {', '.join(LABELS)} or -")
     name = _image_name(record, where)
     image = name.partition(".")[0]
-    if not image:
-        raise InputError(where, f"the image is called {name!r:.40}", "It must be a name with something before the .")
+    if id_problem(image):
+        raise InputError(where, f"the image is called {shown(name)}", "It must be a name with something before the .")
     record["Flikr30kID"] = name
     return image, label if label in LABELS else None
 

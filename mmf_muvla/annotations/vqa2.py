@@ -1,26 +1,36 @@
-"""VQA 2.0: questions and ten annotators' answers, from the files of visualqa.org."""
+"""VQA 2.0: questions and ten annotators' answers, from the files of visualqa.org.
+
+OK-VQA's files have the same form, and so may files of one's own: with any number of answers, names as image ids, and
+without the fields that say what kind of question it is.
+"""
 
 from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from mmf_muvla.annotations.image_keys import IMAGE_ENDINGS
 from mmf_muvla.annotations.published import (
     Counts,
     Options,
     Sieve,
+    check_key,
+    check_record,
     nothing_left,
     number_of,
     read_json_object,
     read_records,
     text_of,
 )
+from mmf_muvla.annotations.report import Report
+from mmf_muvla.annotations.values import shown, text_problem
 from mmf_muvla.annotations.vqa_answers import answer_vocabulary, soft_scores
 from mmf_muvla.corpus.outputs import publish_output
 from mmf_muvla.corpus.progress import progress_bar
@@ -29,9 +39,12 @@ from mmf_muvla.errors import InputError
 UNKNOWN_ANSWER = "<unk>"
 """MMF's mark for an answer outside the vocabulary; it would put it into a vocabulary that lacks it."""
 
-_ANNOTATORS = 10
+MAX_ANSWERS = 1000
+"""The most answers of a question."""
+
 # The images of test-dev are files of the whole test set.
 _SUBSET = re.compile(r"(train|val|test)(?:-[a-z]+)?([0-9]{4})")
+_KINDS: tuple[str, ...] = ("question_type", "answer_type")
 _TOKENS = re.compile(r"'s\b|\w+")
 
 
@@ -57,6 +70,7 @@ def convert_vqa2(
     split: str,
     vocabulary: Collection[str] = (),
     options: Options | None = None,
+    report: Report | None = None,
 ) -> Vqa2Counts:
     """Write a published split as the annotation array that MMF's ``vqa2`` dataset reads.
 
@@ -65,14 +79,17 @@ def convert_vqa2(
 
     Args:
         questions: ``v2_OpenEnded_mscoco_SUBSET_questions.json``: ``data_subtype`` and ``questions`` with
-            ``question_id``, ``image_id``, ``question``.
+            ``question_id``, ``image_id``, ``question``. An image's id is COCO's number, or any other name; of a file's
+            name the ending is no part of the image's key.
         annotations: ``v2_mscoco_SUBSET_annotations.json``: ``annotations`` with ``question_id``, ``image_id``,
-            ``question_type``, ``answer_type`` and ten ``answers``; ``None`` for test questions.
+            ten ``answers`` (or as many as ``options`` say), which are texts or have a text as ``answer``, and, where
+            they are known, ``question_type`` and ``answer_type``; ``None`` for test questions.
         out: the ``.npy`` to write: an array of objects, a header and one dictionary a question, in the order of
             ``questions``.
         split: the header's name for it.
         vocabulary: the answers of which those outside are counted; none are where it is empty.
         options: questions without annotation are kept, without answers, unless they say otherwise.
+        report: collects what concerns all splits, where there are several.
 
     Returns:
         What became of the questions.
@@ -82,13 +99,16 @@ def convert_vqa2(
     """
     counts = Vqa2Counts()
     options = options or Options()
-    sieve = Sieve(options, "keep", counts)
+    sieve = Sieve(options, "keep", counts, report, split)
     content = read_json_object(questions)
-    reader = _Reader(questions, content.get("data_subtype"), _by_question(annotations), annotations, options)
+    records = read_records(questions, "questions", content)
+    images_name = ""
+    if "{name" in options.image_key and not _have_names(records):
+        images_name = _images_name(content.get("data_subtype"), questions)
+    reader = _Reader(questions, images_name, _by_question(annotations, sieve), annotations, options)
     vocabulary = frozenset(vocabulary)
     entries: list[dict[str, Any]] = [{"version": 1, "dataset_name": "vqa2", "split": split}]
     images = set()
-    records = read_records(questions, "questions", content)
     with progress_bar(len(records), questions.name, "question") as progress:
         for number, record in enumerate(records):
             counts.records += 1
@@ -98,7 +118,7 @@ def convert_vqa2(
             except InputError as error:
                 sieve.leave_out(error)
                 continue
-            if not sieve.admits((entry["image_name"],), "answers" in entry):
+            if not sieve.admits((entry["image_name"],), entry["question_str"], "answers" in entry):
                 continue
             images.add(entry["image_name"])
             _count_outside(entry.get("answers", ()), vocabulary, counts)
@@ -112,6 +132,9 @@ def convert_vqa2(
 
 def build_vocabulary(annotations: Sequence[Path], out: Path, options: Options | None = None) -> list[str]:
     """Write the answer vocabulary that MMF reads, an answer a line.
+
+    The answer of a question is its ``multiple_choice_answer``; where there is none, as in OK-VQA, the most frequent of
+    its answers, the first one of several.
 
     The first line is MMF's mark for an unknown answer. It stands for the empty answer as well, which the usual rule
     counts among its 3,129: so the file has just as many lines.
@@ -132,13 +155,11 @@ def build_vocabulary(annotations: Sequence[Path], out: Path, options: Options | 
     answers = []
     for path in annotations:
         for number, record in enumerate(read_records(path, "annotations")):
-            answer = record.get("multiple_choice_answer")
-            if isinstance(answer, str):
-                answers.append(answer)
-            elif options.on_bad_record == "error":
-                where = f"{path}, question {record.get('question_id', f'number {number}')}"
-                problem = f"multiple_choice_answer is {answer!r:.40}, not a text"
-                raise InputError(where, problem, "Get the file again from its source")
+            try:
+                answers.append(_most_frequent_answer(record, f"{path}, annotation number {number}", options))
+            except InputError:
+                if options.on_bad_record == "error":
+                    raise
     vocabulary = answer_vocabulary(answers, options.min_occurrences)
     with publish_output(out) as temporary:
         lines = [UNKNOWN_ANSWER, *(answer for answer in vocabulary if answer)]
@@ -152,26 +173,31 @@ class _Reader:
     def __init__(
         self,
         path: Path,
-        subset: Any,
+        images_name: str,
         annotations: dict[int, dict[str, Any]],
         annotations_path: Path | None,
         options: Options,
     ):
         self._path = path
-        self._images = _images_name(subset, path) if "{name" in options.image_key else ""
+        self._images_name = images_name
         self._annotations = annotations
         self._annotations_path = annotations_path
         self._options = options
         self._seen: set[int] = set()
+        self._image_of_key: dict[str, int | str] = {}
 
-    def entry(self, record: dict[str, Any], number: int) -> dict[str, Any]:
-        question_id = number_of(record, "question_id", f"{self._path}, question number {number}")
+    def entry(self, record: Any, number: int) -> dict[str, Any]:
+        where = f"{self._path}, question number {number}"
+        if not isinstance(record, dict):
+            check_record(record, where)
+        question_id = number_of(record, "question_id", where)
         where = f"{self._path}, question {question_id}"
         if question_id in self._seen:
             raise InputError(where, f"question_id {question_id} is there twice", "Remove one of the two")
         question = text_of(record, "question", where)
-        image_id = number_of(record, "image_id", where)
-        key = self._options.key_of(f"COCO_{self._images}_{image_id:012d}", image_id)
+        image_id = _image_id(record, where)
+        check_record(record, where)
+        key = self._key_of(image_id, where)
         entry = {
             "question_id": question_id,
             "question_str": question,
@@ -181,36 +207,115 @@ class _Reader:
             "feature_path": f"{key}.npy",
         }
         if question_id in self._annotations:
-            entry |= _answers(
-                self._annotations[question_id], image_id, f"{self._annotations_path}, question {question_id}"
-            )
+            where = f"{self._annotations_path}, question {question_id}"
+            entry |= _answers(self._annotations[question_id], image_id, where, self._options)
         self._seen.add(question_id)
         return entry
 
+    def _key_of(self, image_id: int | str, where: str) -> str:
+        if isinstance(image_id, int):
+            key = self._options.key_of(f"COCO_{self._images_name}_{image_id:012d}", image_id)
+        else:
+            key = self._options.key_of(_name_of(image_id), image_id)
+        other = self._image_of_key.setdefault(check_key(key, where), image_id)
+        if other != image_id:
+            problem = f"the images {shown(other, 80)} and {shown(image_id, 80)} have the same key {shown(key, 80)}"
+            raise InputError(where, problem, "Set image_key={image_id}")
+        return key
 
-def _answers(annotation: dict[str, Any], image_id: int, where: str) -> dict[str, Any]:
+
+def _have_names(records: list[Any]) -> bool:
+    """Whether images have names instead of COCO's numbers."""
+    return any(isinstance(record, dict) and isinstance(record.get("image_id"), str) for record in records)
+
+
+def _image_id(record: dict[str, Any], where: str) -> int | str:
+    if isinstance(record.get("image_id"), str):
+        return text_of(record, "image_id", where)
+    return number_of(record, "image_id", where)
+
+
+def _name_of(image_id: str) -> str:
+    """An image's name without the folders and the ending of its file."""
+    name = PurePosixPath(image_id)
+    return name.stem if name.suffix.lower() in IMAGE_ENDINGS else name.name
+
+
+def _answers(annotation: dict[str, Any], image_id: int | str, where: str, options: Options) -> dict[str, Any]:
     if annotation.get("image_id") != image_id:
-        problem = f"image_id is {annotation.get('image_id')!r:.40}, but {image_id} among the questions"
+        problem = f"image_id is {shown(annotation.get('image_id'))}, but {shown(image_id)} among the questions"
         raise InputError(where, problem, "Give questions and annotations of the same split")
-    given = annotation.get("answers")
-    answers = [answer.get("answer") for answer in given if isinstance(answer, dict)] if isinstance(given, list) else []
-    texts = [sys.intern(answer) for answer in answers if isinstance(answer, str)]
-    if len(texts) != _ANNOTATORS:
-        raise InputError(where, f"has {len(texts)} answers, not {_ANNOTATORS}", "Get the file again from its source")
-    kinds = {name: sys.intern(text_of(annotation, name, where)) for name in ("question_type", "answer_type")}
+    texts = [sys.intern(text) for text in _answer_texts(annotation, where)]
+    if options.num_answers is not None and len(texts) != options.num_answers:
+        raise InputError(
+            where,
+            f"has {len(texts)} answers, not {options.num_answers}",
+            "Get the file again from its source, or set num_answers=any for data of your own",
+        )
+    if not texts:
+        raise InputError(where, "has no answers", "Remove the annotation of a question without answers")
+    # Data of one's own may not have them; what is there is checked.
+    names = [name for name in _KINDS if name in annotation]
+    kinds: dict[str, Any] = {name: sys.intern(text_of(annotation, name, where)) for name in names}
+    check_record(annotation, where)
     return {"answers": texts, **kinds}
 
 
-def _by_question(path: Path | None) -> dict[int, dict[str, Any]]:
+def _answer_texts(annotation: dict[str, Any], where: str) -> list[str]:
+    given = annotation.get("answers")
+    if not isinstance(given, list):
+        return []
+    if len(given) > MAX_ANSWERS:
+        raise InputError(
+            where, f"has {len(given):,} answers, more than {MAX_ANSWERS:,}", "Mend or remove the annotation"
+        )
+    texts = []
+    for number, answer in enumerate(given):
+        text = answer.get("answer") if isinstance(answer, dict) else answer
+        if not isinstance(text, str):
+            raise InputError(where, f"answers[{number}] is {shown(text)}, not a text", "Mend or remove the annotation")
+        if problem := text_problem(text):
+            raise InputError(where, f"answers[{number}] {problem}", "Mend or remove the annotation")
+        texts.append(text)
+    return texts
+
+
+def _most_frequent_answer(annotation: Any, where: str, options: Options) -> str:
+    if not isinstance(annotation, dict):
+        check_record(annotation, where)
+    if "question_id" in annotation:
+        where = f"{where.rpartition(', ')[0]}, question {shown(annotation['question_id'])}"
+    if "multiple_choice_answer" not in annotation:
+        texts = _answer_texts(annotation, where)
+        if not texts:
+            raise InputError(
+                where, "has neither multiple_choice_answer nor answers", "Get the file again from its source"
+            )
+        return Counter(texts).most_common(1)[0][0]
+    answer = annotation["multiple_choice_answer"]
+    problem = f"is {shown(answer)}, not a text" if not isinstance(answer, str) else text_problem(answer)
+    if problem:
+        raise InputError(where, f"multiple_choice_answer {problem}", "Get the file again from its source")
+    return str(answer)
+
+
+def _by_question(path: Path | None, sieve: Sieve) -> dict[int, dict[str, Any]]:
     if path is None:
         return {}
     annotations: dict[int, dict[str, Any]] = {}
     for number, record in enumerate(read_records(path, "annotations")):
-        question_id = number_of(record, "question_id", f"{path}, annotation number {number}")
-        if question_id in annotations:
-            where = f"{path}, question {question_id}"
-            raise InputError(where, f"question_id {question_id} is there twice", "Remove one of the two")
-        annotations[question_id] = record
+        where = f"{path}, annotation number {number}"
+        try:
+            if not isinstance(record, dict):
+                check_record(record, where)
+            question_id = number_of(record, "question_id", where)
+            if question_id in annotations:
+                where = f"{path}, question {question_id}"
+                raise InputError(where, f"question_id {question_id} is there twice", "Remove one of the two")
+        except InputError as error:
+            sieve.leave_out(error)
+        else:
+            annotations[question_id] = record
     return annotations
 
 
@@ -220,7 +325,7 @@ def _images_name(subset: Any, path: Path) -> str:
     if parts is None:
         raise InputError(
             str(path),
-            f"data_subtype is {subset!r:.40}, which does not tell the names of the images",
+            f"data_subtype is {shown(subset)}, which does not tell the names of the images",
             "Write it as in val2014, or say with image_key=COCO_val2014_{image_id:012d} what they are called",
         )
     return "".join(parts.groups())

@@ -1,7 +1,10 @@
 """VQA 2.0's answers: how they are made comparable, what an answer scores, and which ones a model can give.
 
 The rules are those of the benchmark's own evaluation (github.com/GT-Vision-Lab/VQA, vqaEval.py of 2021), oddities
-included: a score is only comparable where every answer is treated exactly as there.
+included: a score is only comparable where every answer is treated exactly as there. They are made for ten annotators.
+Where there is another number of them, as in data of one's own, two things differ, so that an answer that all of them
+gave is worth 1, also if there is one annotator only: answers are always normalised, also unanimous ones, and with fewer
+than four annotators an answer's score is the share of them who gave it.
 """
 
 from __future__ import annotations
@@ -17,6 +20,9 @@ from mmf_muvla.errors import InputError
 QuestionKind = Literal["yes/no", "number", "other"]
 QUESTION_KINDS: tuple[QuestionKind, ...] = ("yes/no", "number", "other")
 """The kinds by which the benchmark reports accuracies."""
+
+ANNOTATORS = 10
+"""How many people answered each question of VQA 2.0."""
 
 MIN_OCCURRENCES = 9
 """How many questions must have an answer for the usual vocabulary to hold it."""
@@ -66,8 +72,9 @@ def vqa_accuracy(answer: str, annotators: Sequence[str]) -> float:
     """What an answer scores, in [0, 1], as the benchmark's evaluation has it.
 
     For every annotator left out in turn the answer scores ``min(1, n / 3)``, ``n`` being how many of the others gave
-    it; the accuracy is the mean of these. Answers are normalised, unless the annotators are unanimous: then the given
-    answer must be theirs to the letter.
+    it; the accuracy is the mean of these. Answers are normalised, unless ten annotators are unanimous: then the given
+    answer must be theirs to the letter. Fewer than four annotators cannot leave three others who agree: then the
+    accuracy is the share of them who gave the answer.
 
     Args:
         answer: a model's answer.
@@ -80,15 +87,16 @@ def vqa_accuracy(answer: str, annotators: Sequence[str]) -> float:
         raise ValueError("an accuracy needs at least one annotator's answer")
     theirs = _comparable(annotators)
     given = _flatten(answer)
-    unanimous = len({_flatten(other) for other in annotators}) == 1
-    return _leave_one_out(theirs.count(given if unanimous else _normalize(given)), len(theirs))
+    is_literal = _is_literal([_flatten(other) for other in annotators])
+    return _leave_one_out(theirs.count(given if is_literal else _normalize(given)), len(theirs))
 
 
 def soft_scores(answers: Sequence[str]) -> dict[str, float]:
     """The accuracy that each of the annotators' answers would get.
 
     That is ``min(1, n / 3)``, averaged over the annotators left out in turn, as in :func:`vqa_accuracy`. With ten
-    annotators it is 0.3, 0.6 and 0.9 for an answer of one, two and three of them, and 1 beyond.
+    annotators it is 0.3, 0.6 and 0.9 for an answer of one, two and three of them, and 1 beyond; with five 4/15, 8/15,
+    12/15, and 1 beyond; with fewer than four it is the share of them.
 
     Args:
         answers: the annotators' answers as published; none where they are not known.
@@ -149,11 +157,18 @@ def _flatten(answer: str) -> str:
 
 def _comparable(answers: Sequence[str]) -> list[str]:
     flat = [_flatten(answer) for answer in answers]
-    return flat if len(set(flat)) <= 1 else [_normalize(answer) for answer in flat]
+    return flat if _is_literal(flat) else [_normalize(answer) for answer in flat]
+
+
+def _is_literal(flat_answers: Sequence[str]) -> bool:
+    """Whether the evaluation compares with these answers to the letter: what ten annotators agree on."""
+    return len(flat_answers) == ANNOTATORS and len(set(flat_answers)) == 1
 
 
 def _leave_one_out(count: int, total: int) -> float:
     """The mean score, over ``total`` annotators left out in turn, of an answer that ``count`` of them gave."""
+    if total < 4:
+        return count / total
     return ((total - count) * min(1.0, count / 3) + count * min(1.0, (count - 1) / 3)) / total
 
 

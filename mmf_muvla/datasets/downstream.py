@@ -17,6 +17,8 @@ from mmf.common.sample import SampleList
 from mmf.datasets.base_dataset import BaseDataset
 from torch import Tensor
 
+from mmf_muvla.annotations import image_keys
+from mmf_muvla.annotations.values import shown, text_problem
 from mmf_muvla.compat.messages import log_message
 from mmf_muvla.corpus.files import write_json
 from mmf_muvla.datasets.collate import ImageArrays, collate_images, lengths_to_mask, pad
@@ -146,15 +148,21 @@ class TaskDataset(BaseDataset, Generic[R]):
         """The records that can be used; others are errors, or left out and counted."""
         usable = []
         known: dict[str, bool] = {}  # an image serves several records
+        first_without: R | None = None
         for record in records:
             if not record.text.strip():
                 raise InputError(self.where(record), "its text is empty", f"Mend or remove the {self.entry}")
+            if problem := text_problem(record.text):
+                raise InputError(self.where(record), f"its text {problem}", f"Mend or remove the {self.entry}")
             if not self._has_images(record, known):
+                first_without = first_without or record
                 self.left_out["without regions"] += 1
             elif self.dataset_type == "train" and not record.labelled:
                 self.left_out["without a label"] += 1
             else:
                 usable.append(record)
+        if first_without is not None:
+            self._judge_images(known, first_without)
         if not usable:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items() if count)
             raise InputError(
@@ -168,14 +176,32 @@ class TaskDataset(BaseDataset, Generic[R]):
         for key in record.images:
             if key not in known:
                 known[key] = key in self.images
-            if not known[key] and self.missing_images == "error":
-                raise InputError(
-                    self.where(record),
-                    f"image {key} is not in {self.images.path}",
-                    f"Import its regions (tools/import_regions.py), name the right dataset_config.{self.dataset_name}"
-                    ".features, or set missing_images=skip there",
-                )
         return all(known[key] for key in record.images)
+
+    def _judge_images(self, known: dict[str, bool], first_without: R) -> None:
+        """Say, where images are unknown, whether these are the wrong features, or some are missing.
+
+        Args:
+            known: of each image whether there are features of it.
+            first_without: the first record with an unknown image.
+        """
+        absent = next(key for key in first_without.images if not known[key])
+        unknown = sum(not is_known for is_known in known.values())
+        theirs = self.images.first_key()
+        difference = image_keys.difference(absent, str(self.images.path), theirs)
+        if unknown == len(known):
+            problem = f"none of its {unknown:,} images is in {self.images.path}: {difference}"
+            raise InputError(self.path, problem, image_keys.remedy(absent, theirs))
+        if self.missing_images == "error":
+            others = f", nor are {unknown - 1:,} others of {len(known):,} images" if unknown > 1 else ""
+            raise InputError(
+                self.where(first_without),
+                f"image {absent} is not in {self.images.path}{others}",
+                f"Import its regions (tools/import_regions.py), name the right dataset_config.{self.dataset_name}"
+                ".features, or set missing_images=skip there",
+            )
+        if 2 * unknown > len(known):
+            log_message(f"{self.path}: {unknown:,} of {len(known):,} images are unknown: {difference}", "warning")
 
     # ------------------------------------------------------------------------- items
 
@@ -225,7 +251,7 @@ def text_of(record: dict[str, Any], key: str, where: str) -> str:
     """
     value = record.get(key)
     if not isinstance(value, str):
-        raise InputError(where, f"{key} is {value!r}, not a string", "Mend or remove the line")
+        raise InputError(where, f"{key} is {shown(value)}, not a string", "Mend or remove the line")
     return value
 
 
@@ -237,5 +263,5 @@ def number_of(record: dict[str, Any], key: str, where: str) -> int:
     """
     value = record.get(key)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise InputError(where, f"{key} is {value!r}, not a whole number", "Mend or remove the line")
+        raise InputError(where, f"{key} is {shown(value)}, not a whole number", "Mend or remove the line")
     return value

@@ -61,6 +61,10 @@ class ImageSource(ABC):
             InputError: there is no such image, or what there is of it is damaged.
         """
 
+    @abstractmethod
+    def first_key(self) -> str | None:
+        """One of the keys, to show what they look like; ``None`` where there is no image."""
+
     def _absent(self, key: str) -> InputError:
         return InputError(
             str(self.path),
@@ -142,6 +146,9 @@ class _StoreImages(ImageSource):
             self._ids = frozenset(self._store.ids)
         return _image_id(key) in self._ids
 
+    def first_key(self) -> str | None:
+        return next(iter(self._store.ids), None)
+
     def get(self, key: str) -> ImageArrays:
         try:
             return ImageArrays.of(self._store.get(_image_id(key)))
@@ -160,6 +167,9 @@ class _MmfImages(ImageSource):
     def __init__(self, path: Path, feature_dim: int | None):
         self.path = path
         self.feature_dim = self._first_feature_dim(feature_dim)
+
+    def first_key(self) -> str | None:
+        return next(self._image_ids(), None)
 
     def get(self, key: str) -> ImageArrays:
         image_id = _image_id(key)
@@ -215,7 +225,10 @@ class _FolderImages(_MmfImages):
         image_id = _image_id(key)
         # Annotations are not to choose files outside of the folder.
         is_inside = "\0" not in image_id and not ({"..", "/"} & set(PurePosixPath(image_id).parts))
-        return is_inside and id_problem(image_id) is None and feature_files(self.path, image_id)[0].is_file()
+        try:
+            return is_inside and id_problem(image_id) is None and feature_files(self.path, image_id)[0].is_file()
+        except OSError:  # the key is too long for the name of a file
+            return False
 
     def _load(self, image_id: str) -> MmfImage | None:
         return load_from_folder(self.path, image_id) if image_id in self else None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mmf_muvla.annotations.values import parse_line, read_lines
 from mmf_muvla.errors import InputError
 
 
@@ -20,20 +20,12 @@ def read_json_lines(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
         The number of the line, from 1, and its object.
 
     Raises:
-        InputError: the file is missing, or a line is not UTF-8, not JSON, or no object.
+        InputError: the file is missing, or a line is too long, not UTF-8, not JSON, or no object of usable values.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(str(path), "no such file", "Check the path of the annotation file")
     with open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            where = f"{path}, line {number}"
-            try:
-                record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-            except ValueError as error:  # UnicodeDecodeError and JSONDecodeError alike
-                raise InputError(where, f"is not JSON ({error})", "Mend or remove the line") from error
-            if not isinstance(record, dict):
-                raise InputError(where, f"is no JSON object but {str(record)[:60]!r}", "Mend or remove the line")
-            yield number, record
+        for number, _, line in read_lines(file):
+            if line is None or line.strip():
+                yield number, parse_line(line, number, f"{path}, line {number}", "Mend or remove the line")

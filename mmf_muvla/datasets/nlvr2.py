@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from mmf_muvla.annotations.values import shown
 from mmf_muvla.corpus.files import publish_file
 from mmf_muvla.datasets.collate import collate_images
 from mmf_muvla.datasets.downstream import UNLABELLED, TaskDataset, TaskRecord, TaskSample, text_of
@@ -51,7 +52,7 @@ class NLVR2Dataset(TaskDataset[PairRecord]):
             parts = identifier.split("-")
             if len(parts) != 4 or not all(parts):
                 raise InputError(
-                    where, f"identifier is {identifier!r}", "It must be split-set-pair-sentence, as dev-850-0-0"
+                    where, f"identifier is {shown(identifier)}", "It must be split-set-pair-sentence, as dev-850-0-0"
                 )
             pair, sentence = "-".join(parts[:3]), "-".join([parts[0], parts[1], parts[3]])
             label = _label(entry.get("label"), where)
@@ -94,6 +95,6 @@ def _label(value: Any, where: str) -> int:
     """The label as a number: MMF's files have it as a string, absent on hidden splits."""
     if value is None:
         return UNLABELLED
-    if str(value).lower() not in LABELS:
-        raise InputError(where, f"label is {value!r}", 'It must be "True" or "False", or absent')
+    if not isinstance(value, str | bool) or str(value).lower() not in LABELS:
+        raise InputError(where, f"label is {shown(value)}", 'It must be "True" or "False", or absent')
     return LABELS[str(value).lower()]

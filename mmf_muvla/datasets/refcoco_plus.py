@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -13,12 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mmf_muvla.annotations.values import shown
 from mmf_muvla.datasets.boxes import intersection_over_union
 from mmf_muvla.datasets.collate import pad
 from mmf_muvla.datasets.downstream import TaskDataset, TaskRecord, TaskSample, number_of, text_of
 from mmf_muvla.datasets.json_lines import read_json_lines
 from mmf_muvla.errors import InputError
 
+_LARGEST_SIDE = 1e6  # pixels, and less than what is not finite
 RIGHT_ABOVE = 0.5  # a region is right where its intersection over union with the target is larger (paper section 4)
 
 
@@ -98,7 +99,8 @@ class RefCOCOPlusDataset(TaskDataset[ExpressionRecord]):
 
 def _image_key(entry: dict[str, Any], where: str) -> str:
     if "image_id" in entry:
-        return str(entry["image_id"])
+        value = entry["image_id"]
+        return str(value) if type(value) is int else text_of(entry, "image_id", where)
     return PurePosixPath(text_of(entry, "file_name", where)).stem
 
 
@@ -107,10 +109,10 @@ def _box(value: Any, where: str) -> tuple[float, float, float, float] | None:
         return None
     remedy = "Give [x1, y1, x2, y2] in pixels, x1 < x2 and y1 < y2 (COCO's own boxes have width and height instead)"
     if not isinstance(value, list) or len(value) != 4 or not all(_is_number(v) for v in value):
-        raise InputError(where, f"bbox is {value!r}", remedy)
+        raise InputError(where, f"bbox is {shown(value, 80)}", remedy)
     x1, y1, x2, y2 = (float(v) for v in value)
     if not (x1 < x2 and y1 < y2):
-        raise InputError(where, f"bbox is {value!r}, which is empty", remedy)
+        raise InputError(where, f"bbox is {shown(value, 80)}, which is empty", remedy)
     return x1, y1, x2, y2
 
 
@@ -118,9 +120,11 @@ def _indices(value: Any, where: str) -> tuple[int, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list) or not all(type(v) is int and v >= 0 for v in value):
-        raise InputError(where, f"target_regions is {value!r}", "Give a list of region numbers from 0, maybe empty")
+        raise InputError(
+            where, f"target_regions is {shown(value, 80)}", "Give a list of region numbers from 0, maybe empty"
+        )
     return tuple(value)
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST_SIDE

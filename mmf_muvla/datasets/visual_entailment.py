@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mmf_muvla.annotations.snli_ve import LABELS
+from mmf_muvla.annotations.values import shown
 from mmf_muvla.corpus.files import publish_file
 from mmf_muvla.datasets.downstream import UNLABELLED, TaskDataset, TaskRecord, TaskSample, text_of
 from mmf_muvla.datasets.json_lines import read_json_lines
@@ -75,5 +76,5 @@ def _label(value: Any, where: str) -> int:
     if value is None or value == _NO_AGREEMENT:
         return UNLABELLED
     if value not in LABELS:
-        raise InputError(where, f"gold_label is {value!r}", f'It must be {", ".join(LABELS)}, "-" or absent')
+        raise InputError(where, f"gold_label is {shown(value)}", f'It must be {", ".join(LABELS)}, "-" or absent')
     return LABELS.index(value)

@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mmf_muvla.annotations.values import shown, text_problem
+from mmf_muvla.annotations.vqa2 import MAX_ANSWERS
 from mmf_muvla.annotations.vqa_answers import (
     QUESTION_KINDS,
     normalize_answer,
@@ -25,6 +27,8 @@ from mmf_muvla.datasets.downstream import UNLABELLED, TaskDataset, TaskRecord, T
 from mmf_muvla.datasets.restricted_npy import load_object_array
 from mmf_muvla.errors import InputError
 
+_REMEDY = "Mend or remove the entry"
+_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 _accuracy = lru_cache(maxsize=2**16)(vqa_accuracy)  # unanimous answers come again and again
 
 
@@ -32,12 +36,20 @@ def read_answers(path: str | Path) -> list[str]:
     """Read an answer vocabulary, one answer a line.
 
     Raises:
-        InputError: the file is missing or has the same answer twice.
+        InputError: the file is missing, no text, empty, or has the same answer twice.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(str(path), "no such answer vocabulary", "Check dataset_config.vqa2.answers")
-    answers = path.read_text(encoding="utf-8").splitlines()
+    try:
+        answers = path.read_text(encoding="utf-8-sig").splitlines()
+    except ValueError as error:
+        raise InputError(str(path), f"is no text in UTF-8 ({error})", "Give an answer a line") from error
+    if not answers:
+        raise InputError(str(path), "has no answers", "Give an answer a line")
+    for number, answer in enumerate(answers, 1):
+        if problem := text_problem(answer):
+            raise InputError(f"{path}, line {number}", problem, "Mend or remove the line")
     repeated = [answer for answer, n in Counter(answers).items() if n > 1]
     if repeated:
         raise InputError(str(path), f"the answer {repeated[0]!r} stands there twice", "Remove one of the lines")
@@ -101,7 +113,7 @@ class VQA2Dataset(TaskDataset[QuestionRecord]):
     """Questions with their image's regions and soft answer scores.
 
     The image's key is the entry's ``feature_path`` without folders and ending, else its ``image_id``. Entries without
-    ``answers`` are unlabelled.
+    ``answers`` are unlabelled. A question may have any number of answers; official scores are those of ten.
     """
 
     entry: ClassVar[str] = "entry"
@@ -120,17 +132,17 @@ class VQA2Dataset(TaskDataset[QuestionRecord]):
         for number, entry in enumerate(load_object_array(self.path)):
             where = f"{self.path}, entry {number}"
             if not isinstance(entry, dict):
-                raise InputError(where, f"is {str(entry)[:60]!r}, not a dictionary", "Give an MMF vqa2 annotation file")
+                raise InputError(where, f"is {shown(entry)}, not a dictionary", "Give an MMF vqa2 annotation file")
             if "image_id" not in entry:
                 if number == 0:  # the first entry of an MMF annotation file describes the file
                     continue
-                raise InputError(where, "image_id is missing", "Mend or remove the entry")
+                raise InputError(where, "image_id is missing", _REMEDY)
             answers = _answers(entry.get("answers"), where)
-            kind = question_kind(entry.get("answer_type"), answers)
+            kind = question_kind(_text(entry, "answer_type", where), answers)
             yield QuestionRecord(
                 place=number,
-                text=str(entry.get("question_str") or ""),
-                images=(image_key(entry),),
+                text=_text(entry, "question_str", where) or "",
+                images=(image_key(entry, where),),
                 labelled=bool(answers),
                 question_id=_question_id(entry.get("question_id"), where),
                 answers=answers,
@@ -162,22 +174,59 @@ class VQA2Dataset(TaskDataset[QuestionRecord]):
         ]
 
 
-def image_key(entry: dict[str, Any]) -> str:
-    """The region store's key of an annotation entry: its feature path without folders and ending, else its image id."""
-    return Path(entry["feature_path"]).stem if entry.get("feature_path") else str(entry["image_id"])
+def image_key(entry: dict[str, Any], where: str) -> str:
+    """The region store's key of an annotation entry: its feature path without folders and ending, else its image id.
+
+    Where the feature path is the image's name with ``.npy``, the name is the key, folders included.
+
+    Raises:
+        InputError: it has neither.
+    """
+    path = _text(entry, "feature_path", where)
+    if path:
+        return path[: -len(".npy")] if path == f"{entry.get('image_name')}.npy" else Path(path).stem
+    image_id = entry["image_id"]
+    if isinstance(image_id, int | np.integer) and not isinstance(image_id, bool):
+        return str(image_id)
+    if not isinstance(image_id, str) or not image_id:
+        raise InputError(where, f"image_id is {shown(image_id)}, neither a name nor a whole number", _REMEDY)
+    return str(image_id)
+
+
+def _text(entry: dict[str, Any], key: str, where: str) -> str | None:
+    value = entry.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InputError(where, f"{key} is {shown(value)}, not a text", _REMEDY)
+    if problem := text_problem(value):
+        raise InputError(where, f"{key} {problem}", _REMEDY)
+    return str(value)
 
 
 def _answers(value: Any, where: str) -> tuple[str, ...]:
     if value is None:
         return ()
     if not isinstance(value, list | tuple | np.ndarray) or not all(isinstance(answer, str) for answer in value):
-        raise InputError(where, f"answers is {str(value)[:60]!r}, not a list of strings", "Mend or remove the entry")
+        raise InputError(where, f"answers is {shown(value, 60)}, not a list of strings", _REMEDY)
+    if len(value) > MAX_ANSWERS:
+        raise InputError(where, f"has {len(value):,} answers, more than {MAX_ANSWERS:,}", _REMEDY)
+    for answer in value:
+        if problem := text_problem(answer):
+            raise InputError(where, f"one of answers {problem}", _REMEDY)
     # The order says nothing, and one order makes equal lists of answers equal.
     return tuple(sorted(str(answer) for answer in value))
 
 
 def _question_id(value: Any, where: str) -> int:
     try:
-        return int(value)
-    except (TypeError, ValueError):
-        raise InputError(where, f"question_id is {value!r}, not a whole number", "Mend or remove the entry") from None
+        # Of digits that are too many for a number, 20 are as good.
+        number = int(value[:20] if isinstance(value, str) else value)
+        is_whole = isinstance(value, str) or number == value
+    except (TypeError, ValueError, OverflowError):
+        is_whole = False
+    if not is_whole:
+        raise InputError(where, f"question_id is {shown(value)}, not a whole number", _REMEDY)
+    if not _SMALLEST <= number <= _LARGEST:
+        raise InputError(where, f"question_id is {shown(value)}, which is out of range", _REMEDY)
+    return number

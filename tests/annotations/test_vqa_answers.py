@@ -78,11 +78,30 @@ def test_accuracy_is_the_mean_over_annotators_left_out(count: int, accuracy: flo
     assert vqa_accuracy("red", annotators) == pytest.approx(accuracy)
 
 
-def test_accuracy_with_another_number_of_annotators() -> None:
-    # Of three annotators two say red: left out they leave 1, 1 and 2 others who say so.
-    assert vqa_accuracy("red", ["red", "red", "blue"]) == pytest.approx((1 / 3 + 1 / 3 + 2 / 3) / 3)
+@pytest.mark.parametrize(
+    ("total", "accuracies"),
+    [
+        (1, [0, 1]),
+        (2, [0, 1 / 2, 1]),
+        (3, [0, 1 / 3, 2 / 3, 1]),
+        # Of four, two say red: left out in turn they leave 1, 1, 2 and 2 others who say so: (1 + 1 + 2 + 2) / 3 / 4.
+        (4, [0, 1 / 4, 1 / 2, 3 / 4, 1]),
+        # Of five, two: 1, 1, 2, 2, 2; three: 2, 2, 2, 3, 3.
+        (5, [0, 4 / 15, 8 / 15, 12 / 15, 1, 1]),
+    ],
+)
+def test_accuracy_with_another_number_of_annotators(total: int, accuracies: list[float]) -> None:
+    found = [vqa_accuracy("red", ["red"] * count + ["blue"] * (total - count)) for count in range(total + 1)]
+    assert found == pytest.approx(accuracies)
     with pytest.raises(ValueError, match="annotator"):
         vqa_accuracy("red", [])
+
+
+@pytest.mark.parametrize("total", [1, 3, 5, 11])
+def test_answers_of_another_number_of_annotators_are_always_normalised(total: int) -> None:
+    annotators = ["The T-shirt."] * total
+    assert vqa_accuracy("t shirt", annotators) == 1.0
+    assert soft_scores(annotators) == {"t shirt": 1.0}
 
 
 def test_answers_are_normalised_where_annotators_differ() -> None:

@@ -205,7 +205,7 @@ def test_a_bad_record_is_refused_by_place_and_value(folder: Path, task: str, fie
     ("content", "message"),
     [
         (b'{"sentence": "a"\n', r"nlvr2\.jsonl, line 1: is not JSON"),
-        (b"\n[1, 2]\n", r"nlvr2\.jsonl, line 2: is no JSON object but '\[1, 2\]'"),
+        (b"\n[1, 2]\n", r"nlvr2\.jsonl, line 2: is \[1, 2\], not a JSON object"),
         (b'{"sentence": "\xff"}\n', r"nlvr2\.jsonl, line 1: is not JSON"),
         (b"\n", r"nlvr2\.jsonl: there is nothing to use in it\."),
     ],

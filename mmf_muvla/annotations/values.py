@@ -1,0 +1,168 @@
+"""What annotation files may hold that no task can use, found before anything trips over it.
+
+JSON can be nested so deeply that it exhausts the stack, numbers can be infinite or have hundreds of digits, texts can
+hold halves of surrogate pairs, which no file and no tokenizer takes, and a key can stand in an object twice, so that
+one of its values is lost. All of that is damage of the record that has it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import reprlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from mmf_muvla.errors import InputError
+
+MAX_LINE_BYTES = 2**20
+"""The longest line of a JSON lines file; the published ones have some thousand bytes."""
+MAX_TEXT = 10_000
+"""The most characters of a question, sentence, expression or answer."""
+
+_MAX_DEPTH = 64
+# Python reads no more digits than 4,300, and what has more than 19 is beyond 64 bits anyway.
+_MAX_DIGITS = 20
+_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
+_CHUNK = 2**16
+
+
+class _TwiceTheSameKey(dict[str, Any]):
+    """An object in which a key stands twice."""
+
+
+def parse_json(content: bytes | str) -> Any:
+    """A JSON value, in which :func:`problem_of` finds what cannot be used.
+
+    Args:
+        content: text, or UTF-8, UTF-16 or UTF-32 bytes, with or without a byte order mark.
+
+    Raises:
+        ValueError: it is no JSON, or nested too deeply to be read.
+    """
+    if isinstance(content, bytes):
+        content = content.decode(json.detect_encoding(content), "surrogatepass")
+    try:
+        return json.loads(content, object_pairs_hook=_object, parse_int=_whole_number)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def problem_of(value: Any) -> str | None:
+    """What a JSON value has that no task can use, or ``None`` where there is nothing of the kind."""
+    rest = [(value, 0)]
+    while rest:
+        value, depth = rest.pop()
+        kind = type(value)
+        if kind is str:
+            problem = _characters_problem(value)
+            if problem:
+                return problem
+        elif kind in (int, float):
+            # An infinite whole number is one with so many digits that it was not read.
+            if not math.isfinite(value) if kind is float else not _SMALLEST <= value <= _LARGEST:
+                return f"has the number {shown(value)}, which is out of range"
+        elif kind is _TwiceTheSameKey:
+            return "has an object in which a key stands twice"
+        elif kind in (dict, list):
+            if depth == _MAX_DEPTH:
+                return f"is nested more than {_MAX_DEPTH} levels deep"
+            if kind is dict:
+                rest += [(key, depth) for key in value if not key.isascii() or "\0" in key]
+            rest += [(entry, depth + 1) for entry in (value.values() if kind is dict else value)]
+    return None
+
+
+def record_problem(record: dict[str, Any]) -> str | None:
+    """As :func:`problem_of`, of an object; it names the key under which the problem is."""
+    if type(record) is _TwiceTheSameKey:
+        return problem_of(record)
+    for key, value in record.items():
+        if problem := problem_of(value):
+            return f"{key[:40]} is {shown(value, 60)} and {problem}"
+    return next(filter(None, map(_characters_problem, record)), None)
+
+
+def text_problem(text: str) -> str | None:
+    """Why a text cannot be used, or ``None`` where it can."""
+    if len(text) > MAX_TEXT:
+        return f"has {len(text):,} characters, more than {MAX_TEXT:,}"
+    return _characters_problem(text)
+
+
+def read_lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes | None]]:
+    """The lines of a file, never more than ``MAX_LINE_BYTES`` of it in memory.
+
+    Yields:
+        The number of the line, from 1, how many bytes it has, and these; ``None`` where they are too many.
+    """
+    number = 0
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(line) <= MAX_LINE_BYTES:
+            yield number, len(line), line
+            continue
+        length = len(line)
+        while not line.endswith(b"\n") and (line := file.readline(_CHUNK)):
+            length += len(line)
+        yield number, length, None
+
+
+def parse_line(line: bytes | None, number: int, where: str, remedy: str) -> dict[str, Any]:
+    """The object in a line of :func:`read_lines`.
+
+    Raises:
+        InputError: the line is too long, no UTF-8, no JSON, or holds something else than an object of usable values.
+    """
+    if line is None:
+        raise InputError(where, f"is longer than {MAX_LINE_BYTES:,} bytes", remedy)
+    try:
+        record = parse_json(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+    except ValueError as error:  # also what is no UTF-8
+        raise InputError(where, f"is not JSON ({error})", remedy) from error
+    if not isinstance(record, dict):
+        raise InputError(where, f"is {shown(record)}, not a JSON object", remedy)
+    problem = record_problem(record)
+    if problem:
+        raise InputError(where, problem, remedy)
+    return record
+
+
+def shown(value: Any, length: int = 40) -> str:
+    """The begin of a value's ``repr``, whatever the value, at little cost."""
+    return _BRIEF.repr(value)[:length]
+
+
+class _Brief(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 4
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = 12
+        self.maxstring = self.maxother = 400
+
+    def repr_int(self, value: int, level: int) -> str:
+        digits = int(abs(value).bit_length() * math.log10(2)) + 1
+        return repr(value) if digits <= _MAX_DIGITS else f"a whole number of about {digits:,} digits"
+
+
+_BRIEF = _Brief()
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    return content if len(content) == len(pairs) else _TwiceTheSameKey(content)
+
+
+def _whole_number(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MAX_DIGITS else math.inf
+
+
+def _characters_problem(text: str) -> str | None:
+    if "\0" in text:
+        return f"has a NUL character in the text {shown(text)}"
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return f"has half of a surrogate pair in the text {shown(text)}"
+    return None
