@@ -5,17 +5,24 @@
 
 task is one of the following; source is the folder with the published files, of which those that are there are taken:
   vqa2               v2_OpenEnded_mscoco_{train2014,val2014,test2015,test-dev2015}_questions.json and, where there are
-                     any, v2_mscoco_{train2014,val2014}_annotations.json -> imdb_train.npy …, answers_vqa.txt
+                     any, v2_mscoco_{train2014,val2014}_annotations.json, or the same without v2_ (OK-VQA)
+                     -> imdb_train.npy …, answers_vqa.txt
   nlvr2              train.json, dev.json, test1.json, test2.json -> train, val, test, test2.jsonl
   visual_entailment  snli_ve_{train,dev,test}.jsonl -> train, val, test.jsonl
   refcoco_plus       refs(unc).p and instances.json -> train, val, testA, testB.jsonl
 Further keys:
-  image_ids          a region store, or a text file with an image's key a line: records of other images are counted
+  image_ids          a region store, MMF's features, or a text file with an image's key a line: records of other images
+                     are counted; where no record's images are known, nothing is written
   unknown_images     keep (the default) or skip such records
   unlabelled         keep or skip records without a label; the default is skip for visual_entailment, else keep
-  on_bad_record      error (the default), or skip: leave damaged records out, count and log them
-  image_key          key of a COCO image, made of {name} (COCO_val2014_000000000042, the default) or {image_id} (42)
+  on_bad_record      error (the default), or skip: leave damaged records out, count them and list them in left_out.jsonl
+  image_key          key of an image, made of {name} (COCO_val2014_000000000042, the default) or {image_id} (42);
+                     of an image whose id is the name of a file, {name} is that without folders and ending
   min_occurrences    of how many questions an answer must be the most frequent one to be in the vocabulary: 9
+For questions of your own, in the form of VQA's files (image ids may be names, kinds of questions may be missing):
+  questions.train    the name of the file in source; likewise questions.val, questions.test, questions.test-dev
+  annotations.train  the same of the answers, annotations.val and so on; answers are texts, or have one as "answer"
+  num_answers        how many answers a question has, or any; the default is 10 for the published files, else any
 """
 
 import sys

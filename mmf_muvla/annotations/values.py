@@ -22,7 +22,8 @@ MAX_TEXT = 10_000
 
 _MAX_DEPTH = 64
 # Python reads no more digits than 4,300, and what has more than 19 is beyond 64 bits anyway.
-_MAX_DIGITS = 20
+_MAX_DIGITS = 4_000
+_SHOWN_DIGITS = 30
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 _CHUNK = 2**16
 
@@ -142,7 +143,7 @@ class _Brief(reprlib.Repr):
 
     def repr_int(self, value: int, level: int) -> str:
         digits = int(abs(value).bit_length() * math.log10(2)) + 1
-        return repr(value) if digits <= _MAX_DIGITS else f"a whole number of about {digits:,} digits"
+        return repr(value) if digits <= _SHOWN_DIGITS else f"a whole number of about {digits:,} digits"
 
 
 _BRIEF = _Brief()
