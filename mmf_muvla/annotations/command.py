@@ -247,11 +247,17 @@ def _read_image_ids(name: str) -> _Keys | None:
         return _Keys(frozenset(keys), keys[0] if keys else None)
     if not path.exists():
         raise InputError(f"image_ids={name}", "is not a region store, nor anything else", "Check the path")
-    # Only loaded where there are features to look at.
-    from mmf_muvla.datasets.images import open_images
+    # Only loaded where there are features to look at, the second one being slow to load.
+    from mmf_muvla.corpus.region_store import RegionStore
 
-    images = open_images(path)
-    return _Keys(images, images.first_key())
+    try:
+        ids = RegionStore(path).ids
+    except InputError:
+        from mmf_muvla.datasets.images import open_images
+
+        images = open_images(path)
+        return _Keys(images, images.first_key())
+    return _Keys(frozenset(ids), ids[0] if ids else None)
 
 
 def _is_text(path: Path) -> bool:

@@ -104,7 +104,8 @@ class Report:
         """Log which splits have pairs of text and images, or images, in common."""
         for (first, second, kind), count in self._overlaps.items():
             _LOG.warning(
-                "%s of the %s in %s are in %s as well, e.g. %s: what is learned from one is no surprise in the other",
+                "%s of the %s in %s are in %s as well, e.g. %s: "
+                "scores on the one may come from learning the other by heart",
                 *(f"{count:,}", kind, second, first, self._examples[first, second, kind]),
             )
 

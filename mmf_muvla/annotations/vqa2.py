@@ -214,6 +214,9 @@ class _Reader:
 
     def _key_of(self, image_id: int | str, where: str) -> str:
         if isinstance(image_id, int):
+            if "{name" in self._options.image_key and not self._images_name:
+                problem = f"image_id is {image_id}, which is no name, as those of other questions are"
+                raise InputError(where, problem, "Name all images in one way, or set image_key={image_id}")
             key = self._options.key_of(f"COCO_{self._images_name}_{image_id:012d}", image_id)
         else:
             key = self._options.key_of(_name_of(image_id), image_id)

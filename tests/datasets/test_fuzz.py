@@ -26,17 +26,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz")
 
 
-def write_damaged(path: Path, task: str, rng: random.Random) -> None:
+def write_damaged(path: Path, task: str, rng: random.Random) -> bool:
+    """Write a file, and say whether nothing but its last record is damaged."""
     good, last = records(task)[:GOOD], records(task)[GOOD]
     if task != "vqa2":
         path.write_bytes(damaged_json(good, last, rng, as_lines))
-        return
+        return True
     if rng.random() < 0.7:
         last = copy.deepcopy(last)
         change_value(last, rng, ODD_VALUES)
     write_annotations(path, task, [*good, last])
-    if rng.random() < 0.3:
+    is_whole = rng.random() < 0.7
+    if not is_whole:
         path.write_bytes(change_bytes(path.read_bytes(), rng))
+    return is_whole
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -46,7 +49,7 @@ def test_a_damaged_record_is_named_or_does_no_harm(task: str, folder: Path) -> N
     path.parent.mkdir(exist_ok=True)
     named = 0
     for case in range(FILES):
-        write_damaged(path, task, random.Random(case))
+        others_are_whole = write_damaged(path, task, random.Random(case))
         dataset: Any = copy.copy(whole)
         dataset.path, dataset.left_out = str(path), dict.fromkeys(whole.left_out, 0)
         try:
@@ -55,11 +58,11 @@ def test_a_damaged_record_is_named_or_does_no_harm(task: str, folder: Path) -> N
             assert str(error).startswith(str(path)) and len(str(error)) < 2_000, f"case {case}: {error}"
             named += 1
             continue
-        assert [record.text for record in dataset.records[:GOOD]] == [record.text for record in whole.records[:GOOD]]
+        assert dataset.records[:GOOD] == whole.records[:GOOD] or not others_are_whole, f"case {case}"
         try:
             batch = dataset.__getitems__(range(len(dataset)))
         except InputError as error:  # only with the regions it turns out which numbers of regions there are
             assert "target_regions" in str(error), f"case {case}"
             continue
-        assert len(batch["labelled"]) == len(dataset.records) >= GOOD, f"case {case}"
+        assert len(batch["labelled"]) == len(dataset.records), f"case {case}"
     assert 0 < named < FILES
