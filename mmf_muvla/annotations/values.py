@@ -51,37 +51,45 @@ def parse_json(content: bytes | str) -> Any:
 
 def problem_of(value: Any) -> str | None:
     """What a JSON value has that no task can use, or ``None`` where there is nothing of the kind."""
-    rest = [(value, 0)]
-    while rest:
-        value, depth = rest.pop()
-        kind = type(value)
-        if kind is str:
-            problem = _characters_problem(value)
-            if problem:
-                return problem
-        elif kind in (int, float):
-            # An infinite whole number is one with so many digits that it was not read.
-            if not math.isfinite(value) if kind is float else not _SMALLEST <= value <= _LARGEST:
-                return f"has the number {shown(value)}, which is out of range"
-        elif kind is _TwiceTheSameKey:
-            return "has an object in which a key stands twice"
-        elif kind in (dict, list):
-            if depth == _MAX_DEPTH:
-                return f"is nested more than {_MAX_DEPTH} levels deep"
-            if kind is dict:
-                rest += [(key, depth) for key in value if not key.isascii() or "\0" in key]
-            rest += [(entry, depth + 1) for entry in (value.values() if kind is dict else value)]
-    return None
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        deeper: list[Any] = []
+        for value in level:
+            kind = type(value)
+            if kind is str:
+                is_plain = value.isascii() and "\0" not in value
+                if not is_plain and (problem := _characters_problem(value)):
+                    return problem
+            elif kind is dict:
+                deeper.extend(value.values())
+                if problem := _characters_problem("".join(value)):
+                    return problem
+            elif kind is list:
+                deeper.extend(value)
+            elif kind is int:
+                if not _SMALLEST <= value <= _LARGEST:
+                    return f"has the number {shown(value)}, which is out of range"
+            elif kind is float:
+                # Also a whole number with so many digits that it was not read.
+                if not math.isfinite(value):
+                    return f"has the number {value}, which is out of range"
+            elif kind is _TwiceTheSameKey:
+                return "has an object in which a key stands twice"
+        if not deeper:
+            return None
+        level = deeper
+    return f"is nested more than {_MAX_DEPTH} levels deep"
 
 
 def record_problem(record: dict[str, Any]) -> str | None:
     """As :func:`problem_of`, of an object; it names the key under which the problem is."""
-    if type(record) is _TwiceTheSameKey:
-        return problem_of(record)
+    problem = problem_of(record)
+    if problem is None or type(record) is _TwiceTheSameKey:
+        return problem
     for key, value in record.items():
-        if problem := problem_of(value):
-            return f"{key[:40]} is {shown(value, 60)} and {problem}"
-    return next(filter(None, map(_characters_problem, record)), None)
+        if of_value := problem_of(value):
+            return f"{key[:40]} is {shown(value, 60)} and {of_value}"
+    return problem
 
 
 def text_problem(text: str) -> str | None:

@@ -102,9 +102,10 @@ def convert_vqa2(
     sieve = Sieve(options, "keep", counts, report, split)
     content = read_json_object(questions)
     records = read_records(questions, "questions", content)
-    images_name = ""
-    if "{name" in options.image_key and not _have_names(records):
-        images_name = _images_name(content.get("data_subtype"), questions)
+    subset = content.get("data_subtype")
+    # Files of which the images have names of their own need not say so.
+    is_needed = "{name" in options.image_key and not (subset is None and _have_names(records))
+    images_name = _images_name(subset, questions) if is_needed else ""
     reader = _Reader(questions, images_name, _by_question(annotations, sieve), annotations, options)
     vocabulary = frozenset(vocabulary)
     entries: list[dict[str, Any]] = [{"version": 1, "dataset_name": "vqa2", "split": split}]

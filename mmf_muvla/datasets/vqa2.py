@@ -186,7 +186,8 @@ def image_key(entry: dict[str, Any], where: str) -> str:
     if path:
         return path[: -len(".npy")] if path == f"{entry.get('image_name')}.npy" else Path(path).stem
     image_id = entry["image_id"]
-    if isinstance(image_id, int | np.integer) and not isinstance(image_id, bool):
+    is_number = isinstance(image_id, int | np.integer) and not isinstance(image_id, bool)
+    if is_number and _SMALLEST <= image_id <= _LARGEST:
         return str(image_id)
     if not isinstance(image_id, str) or not image_id:
         raise InputError(where, f"image_id is {shown(image_id)}, neither a name nor a whole number", _REMEDY)
