@@ -44,7 +44,7 @@ def parse_json(content: bytes | str) -> Any:
     if isinstance(content, bytes):
         content = content.decode(json.detect_encoding(content), "surrogatepass")
     try:
-        return json.loads(content, object_pairs_hook=_object, parse_int=_whole_number)
+        return _DECODER.decode(content)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
@@ -164,6 +164,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _whole_number(digits: str) -> int | float:
     return int(digits) if len(digits) <= _MAX_DIGITS else math.inf
+
+
+# One for all lines: to make one takes longer than to read a line.
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole_number)
 
 
 def _characters_problem(text: str) -> str | None:
