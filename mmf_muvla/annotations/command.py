@@ -74,10 +74,18 @@ def convert_command(arguments: Sequence[str]) -> None:
     image_ids = _read_image_ids(values["image_ids"])
     options, report = _options(values, image_ids), Report(_PARTS)
     with _published_together(out) as folder:
-        counts = _TASKS[values["task"]](source, folder, options, report, values)
+        try:
+            counts = _TASKS[values["task"]](source, folder, options, report, values)
+        except InputError:
+            # That no image is known is why nothing is left, where records of unknown images are left out.
+            if image_ids is not None and options.unknown_images == "skip":
+                report.check_images(f"image_ids={values['image_ids']}", image_ids.example)
+            raise
         if image_ids is not None:
             report.check_images(f"image_ids={values['image_ids']}", image_ids.example)
-        report.write_left_out(folder / LEFT_OUT_FILE)
+        has_left_out = report.write_left_out(folder / LEFT_OUT_FILE)
+    if not has_left_out:
+        (out / LEFT_OUT_FILE).unlink(missing_ok=True)  # an earlier conversion's
     report.warn_of_overlaps()
     Console().print(_table(str(out), counts))
 

@@ -109,13 +109,14 @@ class Report:
                 *(f"{count:,}", kind, second, first, self._examples[first, second, kind]),
             )
 
-    def write_left_out(self, path: Path) -> None:
-        """List the damaged records in a JSON lines file, if there are any."""
+    def write_left_out(self, path: Path) -> bool:
+        """List the damaged records in a JSON lines file, if there are any; say whether there are."""
         if not self._left_out:
-            return
+            return False
         with publish_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
             for split, error in self._left_out:
                 file.write(json.dumps({"split": split, "where": error.where, "problem": error.problem}) + "\n")
+        return True
 
     def _register(self, split: str, key: Hashable) -> tuple[bool, list[str]]:
         """Whether a split has had a key before; if not, the other splits that have it."""

@@ -107,6 +107,8 @@ def test_no_image_is_known(ids: str, difference: str, remedy: str, tmp_path: Pat
     (tmp_path / "ids.txt").write_text(ids)
     with pytest.raises(InputError, match=rf"none of the 6 records is of images there: .*{difference}.*{remedy}"):
         convert("vqa2", tmp_path, f"image_ids={tmp_path / 'ids.txt'}")
+    with pytest.raises(InputError, match=rf"none of the 2 records is of images there: .*{difference}.*{remedy}"):
+        convert("vqa2", tmp_path, f"image_ids={tmp_path / 'ids.txt'}", "unknown_images=skip")
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob("out*"))
     if "{" in remedy:
         template = remedy.replace("\\", "").removeprefix("image_key=")
@@ -163,6 +165,9 @@ def test_what_is_left_out_is_listed(tmp_path: Path, capsys: pytest.CaptureFixtur
         ("val", "line 4"),
     ]
     assert listed[1]["problem"] == "is [], not a JSON object"
+    write_lines(tmp_path, "nlvr2")
+    convert("nlvr2", tmp_path)
+    assert not (tmp_path / "out" / "left_out.jsonl").exists()
 
 
 def test_objects_without_a_split_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
