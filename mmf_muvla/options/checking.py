@@ -74,6 +74,8 @@ def explain(
 
 def shown(value: Any) -> str:
     """A value as it is written on a command line, cut where it is long."""
+    if isinstance(value, list):
+        value = f"[{','.join(map(str, value))}]"
     text = "null" if value is None else str(value)
     return text if len(text) <= 80 else f"{text[:80]}…"
 

@@ -78,6 +78,8 @@ def _keys_at(name: str, hint: Any) -> Iterator[Key]:
         is_open = origin is dict or kind is dict
         low, high, above = _bounds(metadata)
         yield Key(name, False, is_open, may_be_null, (low, high), above, kind)
+        if origin in (list, tuple) and (element := typing.get_args(kind)[0]) is not str:
+            yield from _keys_at(f"{name}[]", element)
 
 
 def _unwrapped(hint: Any) -> tuple[Any, list[Any], bool]:
@@ -107,7 +109,7 @@ def _bounds(metadata: list[Any]) -> tuple[float | None, float | None, bool]:
             low = getattr(constraint, "ge", low)
             if (bound := getattr(constraint, "gt", None)) is not None:
                 low, above = bound, True
-            high = getattr(constraint, "le", high)
+            high = getattr(constraint, "le", getattr(constraint, "lt", high))
     return low, high, above
 
 

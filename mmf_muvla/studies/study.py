@@ -152,7 +152,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     parts = {
         "steps": {name: _part(Step, value, f"{where}: steps.{name}") for name, value in values.pop("steps").items()},
         "systems": {
-            name: _part(System, {"label": name, **(value or {})}, f"{where}: systems.{name}")
+            name: _part(System, _labelled(name, value), f"{where}: systems.{name}")
             for name, value in values.pop("systems").items()
         },
         "tasks": {
@@ -198,6 +198,12 @@ def _with_likes(group: Mapping[str, Any], where: str) -> dict[str, Any]:
     for name in group:
         fill(name, ())
     return {name: filled[name] for name in group if not name.startswith(TEMPLATE)}
+
+
+def _labelled(name: str, value: Any) -> Any:
+    """A system, called as in the file where it says nothing else."""
+    value = {} if value is None else value
+    return {"label": name, **value} if isinstance(value, dict) else value
 
 
 def _part(kind: type[PartT], value: Any, where: str) -> PartT:

@@ -1,0 +1,151 @@
+"""Options of `mmf_run`: what it makes of shipped files, and how real processes end."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mmf.utils.configuration import Configuration
+from mmf.utils.env import setup_imports
+
+from mmf_muvla.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+TOYWORLD = "config=projects/muvla/pretrain_toyworld.yaml"
+FILES = sorted(ROOT.glob("projects/muvla/**/*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    setup_imports()
+
+
+def configured(*options: str) -> Any:
+    return Configuration(argparse.Namespace(opts=list(options), config_override=None)).config
+
+
+def is_of_a_run(path: Path) -> bool:
+    """Whether it is not a corpus, and not a study, of which joint.yaml and its like are none."""
+    text = path.read_text(encoding="utf-8")
+    return path.parent.name != "corpus" and not any(f"\n{key}:" in f"\n{text}" for key in ("steps", "systems", "title"))
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if is_of_a_run(path)], ids=lambda path: path.stem)
+def test_every_shipped_file_passes(path: Path, tmp_path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    file = path
+    if "includes:" not in text and path.name != "trainer.yaml":  # a part of others
+        file = tmp_path / "whole.yaml"
+        file.write_text(f"includes: [{ROOT}/projects/muvla/pretrain_cc.yaml, {path}]\n")
+    named = ("model=muvla", "datasets=vqa2") if path.stem in ("trainer", "base") else ()
+    assert configured(f"config={file}", *named).model == "muvla"
+
+
+def test_shipped_files_are_all_looked_at() -> None:
+    assert len([path for path in FILES if is_of_a_run(path)]) >= 35
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("trainin: {max_updates: 3}", "mine.yaml: unknown key 'trainin'. Did you mean training?"),
+        ("training: {evaluation_intervall: 3}", "mine.yaml: unknown key 'training.evaluation_intervall'"),
+        ("optimizer: {params: {betas: [0.9, 1.5]}}", r"mine.yaml: optimizer.params.betas\[1\]=1.5"),
+        ("optimizer: {params: {weight_dekay: 0}}", "mine.yaml: unknown key 'optimizer.params.weight_dekay'"),
+        ("model_config: {muvla: {losses: [{type: muvla_mlm, param: {}}]}}", r"'model_config.muvla.losses\[0\].param'"),
+        ("model_config: {muvla: {losses: [muvla_itmm]}}", "muvla_itmm: there is no such loss. Did you mean muvla_itm"),
+        ("model_config: {muvla: {region_init: {ridg: 1}}}", "unknown key 'model_config.muvla.region_init.ridg'"),
+        ("dataset_config: {muvla_toyword: {corpus: x}}", "mine.yaml: unknown key 'dataset_config.muvla_toyword'"),
+        ("dataset_config: {muvla_cc: {maskin: {}}}", "mine.yaml: unknown key 'dataset_config.muvla_cc.maskin'"),
+        ("checkpoint: {max_to_keep: -2}", "checkpoint.max_to_keep=-2"),
+        ("training: 7", "mine.yaml: 'training' is a group of options, not a value"),
+        ("training: {device: gpu}", "training.device=gpu: is no device"),
+        ("scheduler: {type: muvla_warmup}", "scheduler.type=muvla_warmup: there is no such scheduler. Did you mean"),
+        ("evaluation: {metrics: [accurracy]}", "evaluation.metrics=accurracy: there is no such metric"),
+        ("datasets: muvla_toywrld", "datasets=muvla_toywrld: there is no such data set. Did you mean muvla_toyworld"),
+        ("env: {save_dir: [a]}", r"mine.yaml: env.save_dir=\[a\]: is not a text"),
+        ("run_type: trian", "run_type=trian: is no kind of run"),
+        ("training: {clip_gradients: true, max_grad_l2_norm: null}", "there is nothing to clip gradients at"),
+        ("includes: [nowhere.yaml]", "there is no nowhere.yaml"),
+        ("a: [1", "mine.yaml: is not valid YAML"),
+    ],
+)
+def test_mistakes_in_a_file_are_named(tmp_path: Path, written: str, message: str) -> None:
+    file = tmp_path / "mine.yaml"
+    includes = "" if written.startswith("includes") else f"includes: [{ROOT}/projects/muvla/pretrain_toyworld.yaml]\n"
+    file.write_text(includes + written + "\n")
+    with pytest.raises(InputError, match=message):
+        configured(f"config={file}")
+
+
+def test_a_file_that_names_no_model_says_so(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("modle: muvla\ndatasets: vqa2\n")
+    with pytest.raises(InputError, match="unknown key 'modle'. Did you mean model"):
+        configured(f"config={tmp_path / 'mine.yaml'}")
+    (tmp_path / "mine.yaml").write_text("datasets: vqa2\n")
+    with pytest.raises(InputError, match="mine.yaml: model: is not given"):
+        configured(f"config={tmp_path / 'mine.yaml'}")
+
+
+def test_a_group_is_replaced_merged_or_refused() -> None:
+    group = "model_config.muvla.region_init"
+    assert configured(TOYWORLD, f"{group}=null").model_config.muvla.region_init is None
+    merged = configured(TOYWORLD, f"{group}={{ridge: 0.5, sharpness: null}}").model_config.muvla.region_init
+    assert (merged.ridge, merged.sharpness, merged.max_regions) == (0.5, None, 30000)
+    later = configured(TOYWORLD, f"{group}=null", f"{group}={{corpus: c, max_regions: 5, ridge: 1}}")
+    assert later.model_config.muvla.region_init == {"corpus": "c", "max_regions": 5, "ridge": 1}
+    for value in ("null", "3"):
+        with pytest.raises(InputError, match="command line: 'training.early_stop' is a group of options"):
+            configured(TOYWORLD, f"training.early_stop={value}")
+
+
+def test_values_are_what_they_obviously_are() -> None:
+    options = [
+        "training.max_updates=1e3",
+        "optimizer.params.lr='1e-4'",
+        "training.pin_memory=yes",
+        "dataset_config.muvla_toyworld.objectives=[region_tag,image_sentence]",
+        "training.precision=bf16",
+    ]
+    config = configured(TOYWORLD, *options)
+    assert (config.training.max_updates, config.optimizer.params.lr, config.training.pin_memory) == (1000, 1e-4, True)
+    assert config.dataset_config.muvla_toyworld.objectives == ["region_tag", "image_sentence"]
+
+
+def test_an_option_that_a_file_leaves_out_can_be_given() -> None:
+    assert "start_over" not in configured(TOYWORLD).training
+    assert configured(TOYWORLD, "training.start_over=true").training.start_over is True
+
+
+def test_the_configuration_of_a_run_can_be_read_again(tmp_path: Path) -> None:
+    from omegaconf import OmegaConf
+
+    config = configured(TOYWORLD)
+    config.device_id, config.start_rank, config.model_config.muvla.model = 0, 0, "muvla"
+    OmegaConf.save(config, tmp_path / "config.yaml", resolve=True)
+    assert configured(f"config={tmp_path / 'config.yaml'}").training == config.training
+
+
+@pytest.mark.parametrize(
+    ("program", "option", "named"),
+    [
+        ((str(BIN / "mmf_run"),), "training.max_update=3", "unknown key 'training.max_update'"),
+        ((sys.executable, "-m", "mmf_cli.run"), "dataset_config.muvla_toyworld.max_tag_tokens=-5", "max_tag_tokens=-5"),
+        ((str(BIN / "mmf_predict"),), "training.log_interval=0", "training.log_interval=0"),
+    ],
+)
+def test_a_real_run_ends_with_one_line(tmp_path: Path, program: tuple[str, ...], option: str, named: str) -> None:
+    command = [*program, TOYWORLD, f"env.save_dir={tmp_path / 'save'}", option]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: command line: ") and named in last
+    assert not (tmp_path / "save").exists()
