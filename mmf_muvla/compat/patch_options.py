@@ -35,7 +35,8 @@ def checked_options(module: ModuleType) -> None:
 
     def build_user_config_of_files(self: Any, options: Any) -> Any:
         path = options.get("config")
-        self.muvla_files = list(_files(module, path)) if isinstance(path, str) else []
+        is_there = isinstance(path, str) and os.path.isfile(module.get_absolute_path(path))
+        self.muvla_files = list(_files(module, path)) if is_there else []
         return build_user_config(self, options)
 
     def check_and_import_user_dir(self: Any) -> None:

@@ -56,6 +56,9 @@ def explain(
     known = keys_of(schema)
     mistake = next((it for it in mistakes if it["type"] in _UNKNOWN), mistakes[0])
     name = _name(mistake["loc"], known, mistake["type"] in _UNKNOWN)
+    if not name:  # the whole of it
+        whole = prefix.rstrip(".")
+        return not_a_group(source(whole), whole, mistake["input"], [prefix + it for it in known])
     where = source(prefix + name)
     if mistake["type"] in _UNKNOWN:
         return unknown_key(where, prefix + name, [prefix + key for key in known])

@@ -102,7 +102,7 @@ def names(value: Any) -> list[str]:
         return []
     if isinstance(value, str):
         value = [name.strip(" '\"") for name in value.strip("[] ").split(",")]
-    values = [_text(entry) for entry in value]
+    values = [_text(entry) for entry in _accept(value, isinstance(value, list | tuple))]
     return _accept([entry for entry in values if entry != ""], all(isinstance(entry, str) for entry in values))
 
 

@@ -141,7 +141,7 @@ def check_run(
     """
     content = copy.deepcopy(dict(content))
     _refuse_unknown_parts(content, source, registered)
-    options = content.get("model_config", {}).get(MODEL, {})
+    options = _at(content, f"model_config.{MODEL}")
     if isinstance(options, dict):
         options["losses"] = with_types(options.get("losses", []))
     known = known_keys(content, registered.datasets)
@@ -210,7 +210,7 @@ def _check_names(run: Run, content: Mapping[str, Any], source: Source, registere
     ):
         if part is not None:
             check_name(source(option), option, part, known, option.partition(".")[0])
-    for number, loss in enumerate(content.get("model_config", {}).get(MODEL, {}).get("losses", [])):
+    for number, loss in enumerate(_at(content, f"model_config.{MODEL}.losses") or []):
         place = f"model_config.{MODEL}.losses[{number}].type"
         check_name(source(place), place, loss["type"], registered.losses, "loss")
     for metric in run.evaluation.metrics:
@@ -232,7 +232,7 @@ def _check_together(run: Run, content: Mapping[str, Any], source: Source) -> Non
     if training.clip_gradients and training.max_grad_l2_norm is None:
         remedy = "Give a number, or set training.clip_gradients=false"
         refuse("training.max_grad_l2_norm", None, "there is nothing to clip gradients at", remedy)
-    trunk = content.get("model_config", {}).get(MODEL, {}).get("trunk", {})
+    trunk = _at(content, f"model_config.{MODEL}.trunk") or {}
     hidden, heads = trunk.get("hidden_size"), trunk.get("num_attention_heads")
     if hidden and heads and int(hidden) % int(heads):
         option = f"model_config.{MODEL}.trunk.hidden_size"
