@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from mmf_muvla.annotations.nlvr2 import convert_nlvr2
 from mmf_muvla.annotations.published import Counts, Options
-from mmf_muvla.annotations.refcoco_plus import convert_refcoco_plus
+from mmf_muvla.annotations.refcoco_plus import SPLITS, convert_refcoco_plus
 from mmf_muvla.annotations.report import Report
 from mmf_muvla.annotations.snli_ve import convert_snli_ve
 from mmf_muvla.annotations.vqa2 import MAX_ANSWERS, build_vocabulary, convert_vqa2
 from mmf_muvla.annotations.vqa_answers import ANNOTATORS, MIN_OCCURRENCES
-from mmf_muvla.cli import parse_options
-from mmf_muvla.corpus.files import remove_leftovers
+from mmf_muvla.corpus.outputs import check_outputs, output_folder, publish_outputs, remove_output
 from mmf_muvla.errors import InputError
+from mmf_muvla.options import kinds
+from mmf_muvla.options.checking import unknown_key
+from mmf_muvla.options.reading import read_options
 
 if TYPE_CHECKING:
     from mmf_muvla.datasets.images import ImageSource
@@ -40,19 +39,48 @@ _VQA2_PREFIXES = ("v2_", "")
 # test-dev's questions are some of test's.
 _PARTS = (("test", "test-dev"),)
 _REFCOCO_FILES = ("refs(unc).p", "instances.json")
-_DEFAULTS = {
-    "task": "",
-    "source": "",
-    "out": "",
-    "image_ids": "",
-    "unknown_images": "keep",
-    "unlabelled": "",
-    "on_bad_record": "error",
-    "image_key": "{name}",
-    "min_occurrences": str(MIN_OCCURRENCES),
-    "num_answers": "",
-    **{f"{kind}.{split}": "" for kind in ("questions", "annotations") for split in _VQA2_SUBSETS.values()},
-}
+
+
+def _count_or_any(value: object) -> int | str:
+    if value == "any":
+        return "any"
+    count = int(str(value))
+    if not 1 <= count <= MAX_ANSWERS:
+        raise ValueError
+    return count
+
+
+@dataclass
+class ConvertOptions(kinds.Options):
+    """The options of the command.
+
+    Attributes:
+        task: the benchmark.
+        source: the folder with the published files.
+        out: the folder of the converted ones.
+        image_ids: a region store, MMF's features, or a text file with a key a line.
+        unknown_images, unlabelled, on_bad_record, image_key, min_occurrences: as in :class:`Options`.
+        num_answers: answers of a question in one's own VQA files; ``None``: ten in the published ones, else any.
+        questions, annotations: one's own VQA files, by split, relative to ``source``.
+    """
+
+    task: kinds.Text | None = None
+    source: kinds.Text | None = None
+    out: kinds.Text | None = None
+    image_ids: kinds.Name | None = None
+    unknown_images: kinds.Text = "keep"
+    unlabelled: kinds.Text | None = None
+    on_bad_record: kinds.Text = "error"
+    image_key: kinds.Text = "{name}"
+    min_occurrences: kinds.Count = MIN_OCCURRENCES
+    num_answers: (
+        Annotated[
+            Any, kinds.kind(_count_or_any, "is neither a whole number from 1 nor any", "Leave it out, or use any")
+        ]
+        | None
+    ) = None
+    questions: dict[str, kinds.Name] = field(default_factory=dict)
+    annotations: dict[str, kinds.Name] = field(default_factory=dict)
 
 
 def convert_command(arguments: Sequence[str]) -> None:
@@ -61,37 +89,42 @@ def convert_command(arguments: Sequence[str]) -> None:
     Raises:
         InputError: an option or a file cannot be used.
     """
-    values = parse_options(arguments, _DEFAULTS)
+    values = read_options(ConvertOptions, arguments)
     for name in ("task", "source", "out"):
-        if not values[name]:
+        if not getattr(values, name):
             raise InputError(f"{name}=", "is not given", f"Add {name}=… to the command")
-    if values["task"] not in _TASKS:
-        raise InputError(f"task={values['task']}", "unknown task", f"Use one of {', '.join(_TASKS)}")
-    source = Path(values["source"]).expanduser()
+    assert values.task is not None and values.source is not None and values.out is not None
+    if values.task not in _TASKS:
+        raise InputError(f"task={values.task}", "unknown task", f"Use one of {', '.join(_TASKS)}")
+    convert, names = _TASKS[values.task]
+    source = Path(values.source).expanduser()
     if not source.is_dir():
         raise InputError(f"source={source}", "no such folder", "Name the folder with the published files")
-    out = Path(values["out"]).expanduser()
-    image_ids = _read_image_ids(values["image_ids"])
+    if values.image_ids:
+        output_folder("out", values.out, [Path(values.image_ids).expanduser()])
+    out = output_folder("out", values.out, [source], may_be_inside=True)
+    check_outputs(out, (*names, LEFT_OUT_FILE))
+    image_ids = _read_image_ids(values.image_ids)
     options, report = _options(values, image_ids), Report(_PARTS)
-    with _published_together(out) as folder:
+    with publish_outputs(out) as folder:
         try:
-            counts = _TASKS[values["task"]](source, folder, options, report, values)
+            counts = convert(source, folder, options, report, values)
         except InputError:
             # That no image is known is why nothing is left, where records of unknown images are left out.
             if image_ids is not None and options.unknown_images == "skip":
-                report.check_images(f"image_ids={values['image_ids']}", image_ids.example)
+                report.check_images(f"image_ids={values.image_ids}", image_ids.example)
             raise
         if image_ids is not None:
-            report.check_images(f"image_ids={values['image_ids']}", image_ids.example)
+            report.check_images(f"image_ids={values.image_ids}", image_ids.example)
         has_left_out = report.write_left_out(folder / LEFT_OUT_FILE)
     if not has_left_out:
-        (out / LEFT_OUT_FILE).unlink(missing_ok=True)  # an earlier conversion's
+        remove_output(out / LEFT_OUT_FILE)  # an earlier conversion's
     report.warn_of_overlaps()
     Console().print(_table(str(out), counts))
 
 
 def _convert_vqa2(
-    source: Path, out: Path, options: Options, report: Report, values: Mapping[str, str]
+    source: Path, out: Path, options: Options, report: Report, values: ConvertOptions
 ) -> Mapping[str, Counts]:
     found = _own_vqa2_files(source, values) or _published_vqa2_files(source)
     annotated = [annotations for _, annotations in found.values() if annotations is not None]
@@ -124,17 +157,23 @@ def _published_vqa2_files(source: Path) -> dict[str, tuple[Path, Path | None]]:
     raise InputError(f"source={source}", f"has none of the files {', '.join(names)}", remedy)
 
 
-def _own_vqa2_files(source: Path, values: Mapping[str, str]) -> dict[str, tuple[Path, Path | None]]:
+def _own_vqa2_files(source: Path, values: ConvertOptions) -> dict[str, tuple[Path, Path | None]]:
     """The files that the command line names, by split; names are relative to the source folder."""
     found: dict[str, tuple[Path, Path | None]] = {}
+    given = {"questions": values.questions, "annotations": values.annotations}
+    for kind, of_splits in given.items():
+        for split in of_splits:
+            if split not in _VQA2_SUBSETS.values():
+                keys = [f"{kind}.{it}" for it in _VQA2_SUBSETS.values()]
+                raise unknown_key("command line", f"{kind}.{split}", keys)
     for split in _VQA2_SUBSETS.values():
-        names = {kind: values[f"{kind}.{split}"] for kind in ("questions", "annotations")}
-        if not any(names.values()):
+        names = {kind: of_splits[split] for kind, of_splits in given.items() if split in of_splits}
+        if not names:
             continue
-        if not names["questions"]:
+        if "questions" not in names:
             where = f"annotations.{split}={names['annotations']}"
             raise InputError(where, "has no questions", f"Name their file as well: questions.{split}=…")
-        files = {kind: source / Path(name).expanduser() for kind, name in names.items() if name}
+        files = {kind: source / Path(name).expanduser() for kind, name in names.items()}
         for kind, file in files.items():
             if not file.is_file():
                 raise InputError(f"{kind}.{split}={names[kind]}", f"there is no file {file}", "Check the name")
@@ -143,19 +182,19 @@ def _own_vqa2_files(source: Path, values: Mapping[str, str]) -> dict[str, tuple[
 
 
 def _convert_nlvr2(
-    source: Path, out: Path, options: Options, report: Report, _: Mapping[str, str]
+    source: Path, out: Path, options: Options, report: Report, _: ConvertOptions
 ) -> Mapping[str, Counts]:
     return _convert_each(convert_nlvr2, _NLVR2_FILES, source, out, options, report)
 
 
 def _convert_snli_ve(
-    source: Path, out: Path, options: Options, report: Report, _: Mapping[str, str]
+    source: Path, out: Path, options: Options, report: Report, _: ConvertOptions
 ) -> Mapping[str, Counts]:
     return _convert_each(convert_snli_ve, _SNLI_VE_FILES, source, out, options, report)
 
 
 def _convert_refcoco_plus(
-    source: Path, out: Path, options: Options, report: Report, _: Mapping[str, str]
+    source: Path, out: Path, options: Options, report: Report, _: ConvertOptions
 ) -> Mapping[str, Counts]:
     refs, instances = (source / name for name in _REFCOCO_FILES)
     for path in (refs, instances):
@@ -176,26 +215,14 @@ def _convert_each(
     return {split: convert(path, out / f"{split}.jsonl", options, report) for split, path in found.items()}
 
 
-@contextmanager
-def _published_together(folder: Path) -> Iterator[Path]:
-    """Give a folder to fill; its files get into ``folder`` at the end, all of them or, after an error, none."""
-    folder = folder.resolve()  # "." has no name
-    remove_leftovers(folder)
-    temporary = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
-    try:
-        yield temporary
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in sorted(temporary.iterdir()):
-            os.replace(path, folder / path.name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-_TASKS: dict[str, Callable[[Path, Path, Options, Report, Mapping[str, str]], Mapping[str, Counts]]] = {
-    "vqa2": _convert_vqa2,
-    "nlvr2": _convert_nlvr2,
-    "visual_entailment": _convert_snli_ve,
-    "refcoco_plus": _convert_refcoco_plus,
+# What converts, and the files that it may write.
+_TASKS: dict[
+    str, tuple[Callable[[Path, Path, Options, Report, ConvertOptions], Mapping[str, Counts]], tuple[str, ...]]
+] = {
+    "vqa2": (_convert_vqa2, (VOCABULARY_FILE, *(f"imdb_{split}.npy" for split in _VQA2_SUBSETS.values()))),
+    "nlvr2": (_convert_nlvr2, tuple(f"{split}.jsonl" for split in _NLVR2_FILES.values())),
+    "visual_entailment": (_convert_snli_ve, tuple(f"{split}.jsonl" for split in _SNLI_VE_FILES.values())),
+    "refcoco_plus": (_convert_refcoco_plus, tuple(f"{split}.jsonl" for split in SPLITS)),
 }
 
 
@@ -205,29 +232,23 @@ def _require(found: Collection[object], source: Path, names: Sequence[str]) -> N
         raise InputError(f"source={source}", f"has {missing}", "Put the published files there")
 
 
-def _options(values: Mapping[str, str], image_ids: _Keys | None) -> Options:
+def _options(values: ConvertOptions, image_ids: _Keys | None) -> Options:
     return Options(
         image_ids=image_ids,
-        unknown_images=values["unknown_images"],
-        unlabelled=values["unlabelled"] or None,
-        on_bad_record=values["on_bad_record"],
-        image_key=values["image_key"],
-        min_occurrences=_whole_number(values["min_occurrences"]),
+        unknown_images=values.unknown_images,
+        unlabelled=values.unlabelled or None,
+        on_bad_record=values.on_bad_record,
+        image_key=values.image_key,
+        min_occurrences=values.min_occurrences,
         num_answers=_num_answers(values),
     )
 
 
-def _num_answers(values: Mapping[str, str]) -> int | None:
+def _num_answers(values: ConvertOptions) -> int | None:
     """How many answers a question has: in the published files ten, in one's own any number."""
-    text = values["num_answers"]
-    if not text:
-        is_own = any(value for key, value in values.items() if key.startswith("questions."))
-        return None if is_own else ANNOTATORS
-    if text == "any":
-        return None
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= MAX_ANSWERS:
-        raise InputError(f"num_answers={text}", "is neither a whole number from 1 nor any", "Leave it out, or use any")
-    return int(text)
+    if values.num_answers is None:
+        return None if values.questions else ANNOTATORS
+    return None if values.num_answers == "any" else int(values.num_answers)
 
 
 class _Keys(Container[str]):
@@ -241,7 +262,7 @@ class _Keys(Container[str]):
         return isinstance(key, str) and key in self._keys
 
 
-def _read_image_ids(name: str) -> _Keys | None:
+def _read_image_ids(name: str | None) -> _Keys | None:
     """The keys of a region store, MMF's features, or the lines of a text file."""
     if not name:
         return None
@@ -274,12 +295,6 @@ def _is_text(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return b"\0" not in file.read(4096)
-
-
-def _whole_number(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"min_occurrences={text}", "is not a whole number from 1", f"The default is {MIN_OCCURRENCES}")
-    return int(text)
 
 
 def _table(title: str, counts: Mapping[str, Counts]) -> Table:

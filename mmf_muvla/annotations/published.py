@@ -19,7 +19,7 @@ from mmf_muvla.annotations.values import (
     text_problem,
 )
 from mmf_muvla.annotations.vqa_answers import MIN_OCCURRENCES
-from mmf_muvla.corpus.outputs import publish_output
+from mmf_muvla.corpus.files import publish_file
 from mmf_muvla.corpus.progress import progress_bar
 from mmf_muvla.corpus.region_records import id_problem
 from mmf_muvla.errors import InputError
@@ -226,9 +226,9 @@ def write_json_lines(path: Path, records: Iterable[dict[str, Any]], source: Path
     """Write a JSON object a line; the file appears whole, or not at all.
 
     Raises:
-        InputError: ``records`` are none; ``source`` is where they would have come from. Or ``path`` is not ours.
+        InputError: ``records`` are none; ``source`` is where they would have come from.
     """
-    with publish_output(path) as temporary:
+    with publish_file(path) as temporary:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
             for record in records:
                 file.write(json.dumps(record) + "\n")

@@ -32,7 +32,7 @@ from mmf_muvla.annotations.published import (
 from mmf_muvla.annotations.report import Report
 from mmf_muvla.annotations.values import shown, text_problem
 from mmf_muvla.annotations.vqa_answers import answer_vocabulary, soft_scores
-from mmf_muvla.corpus.outputs import publish_output
+from mmf_muvla.corpus.files import publish_file
 from mmf_muvla.corpus.progress import progress_bar
 from mmf_muvla.errors import InputError
 
@@ -162,7 +162,7 @@ def build_vocabulary(annotations: Sequence[Path], out: Path, options: Options | 
                 if options.on_bad_record == "error":
                     raise
     vocabulary = answer_vocabulary(answers, options.min_occurrences)
-    with publish_output(out) as temporary:
+    with publish_file(out) as temporary:
         lines = [UNKNOWN_ANSWER, *(answer for answer in vocabulary if answer)]
         temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return vocabulary
@@ -346,5 +346,5 @@ def _count_outside(answers: Sequence[str], vocabulary: frozenset[str], counts: V
 def _write_array(path: Path, entries: list[dict[str, Any]]) -> None:
     array = np.empty(len(entries), dtype=object)
     array[:] = entries
-    with publish_output(path) as temporary, temporary.open("wb") as file:
+    with publish_file(path) as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=True)

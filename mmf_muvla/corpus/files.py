@@ -70,7 +70,7 @@ def publish_file(path: Path) -> Iterator[Path]:
     A file that is already there is replaced. So ``path`` is in a folder of this project's own; where a user has named
     it, :func:`~mmf_muvla.corpus.outputs.publish_output` is right.
     """
-    temporary = _temporary_name(path)
+    temporary = temporary_name(path)
     temporary.touch()
     mode = _permissions(temporary)
     temporary.unlink()
@@ -99,7 +99,7 @@ def publish_folder(path: Path, foreign_in: ForeignIn = everything_in) -> Iterato
         InputError: ``path`` is somebody else's; before any work is done, or when it has become so meanwhile.
     """
     refuse_foreign(path, foreign_in)
-    temporary = _temporary_name(path)
+    temporary = temporary_name(path)
     temporary.mkdir()
     try:
         yield temporary
@@ -226,7 +226,7 @@ def fingerprint(path: Path) -> dict[str, Any]:
     return {"size": status.st_size, "modified_ns": status.st_mtime_ns, "samples": digest.hexdigest()}
 
 
-def _temporary_name(path: Path) -> Path:
+def temporary_name(path: Path) -> Path:
     """A name beside ``path``, under which there is nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmf_muvla.corpus.files import fingerprint, publish_file, read_json, write_json
+from mmf_muvla.corpus.files import fingerprint, publish_file, read_json, temporary_name, write_json
 from mmf_muvla.errors import InputError
 
 MARK = ".mmf-muvla.json"
@@ -131,6 +132,32 @@ def write_output(path: Path, text: str) -> None:
     """Write a text as :func:`publish_output` does, line ends as they are."""
     with publish_output(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
+
+
+@contextmanager
+def publish_outputs(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill with files; they get into ``folder`` at the end, all of them or, after an error, none.
+
+    Raises:
+        InputError: another file than our own would be replaced.
+    """
+    temporary = temporary_name(folder)
+    temporary.mkdir()
+    try:
+        yield temporary
+        files = sorted(temporary.iterdir())
+        check_outputs(folder, (file.name for file in files))
+        for file in files:
+            with publish_output(folder / file.name) as place:
+                os.replace(file, place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_output(path: Path) -> None:
+    """Remove a file that this project has written; another one is left alone."""
+    if path.is_file() and is_marked(path):
+        path.unlink()
 
 
 def sign_folder(folder: Path) -> None:

@@ -93,12 +93,21 @@ def _renamed(override: str, former: Mapping[str, str]) -> str:
 
 
 def _override_of(known: Mapping[str, Key], override: str) -> DictConfig:
-    """One ``key=value``. What YAML takes for something else (``007``, ``{name}``) is a text where one is wanted."""
+    """One ``key=value``. What YAML takes for something else (``007``, ``{name}``) is a text where one is wanted.
+
+    So is what is no YAML at all (``{name}.jpg``), unless it is in quotes.
+    """
     name, _, text = override.partition("=")
     key = known.get(name)
     if key is not None and key.kind == list[str]:
         return OmegaConf.create({name: text})
-    content = read_override(override)
+    try:
+        content = read_override(override)
+    except InputError:
+        if key is None or key.kind is not str or text.startswith(("'", '"')):
+            raise
+        content = OmegaConf.create()
+        OmegaConf.update(content, name, text)
     if key is not None and key.kind is str:
         value = OmegaConf.select(content, name)
         is_number = isinstance(value, bool | int | float)
