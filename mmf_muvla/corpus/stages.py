@@ -30,6 +30,7 @@ from mmf_muvla.corpus.files import (
     remove_temporary_files,
     write_json,
 )
+from mmf_muvla.corpus.outputs import MARK, is_signed, sign_folder
 from mmf_muvla.corpus.parts import forget_steps
 from mmf_muvla.corpus.progress import PROGRESS_FILE, ProgressRecord
 
@@ -149,9 +150,10 @@ class Pipeline:
         counts = stage.run(Work(folder, progress, self._num_workers))
         seconds = round(progress.seconds(), 3)
         (folder / PROGRESS_FILE).unlink(missing_ok=True)
+        sign_folder(folder)  # until the manifest says whose folder this is
+        (folder / _MADE_FROM).unlink()
         forget_steps(folder)
-        own = (folder / _MADE_FROM, folder / MANIFEST)
-        written = [path for path in sorted(folder.rglob("*")) if path.is_file() and path not in own]
+        written = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / MARK]
         outputs = {f"{stage.name}/{path.relative_to(folder)}": _size(path) for path in written}
         outputs |= {str(path): _size(self.folder / path) for path in stage.outputs_elsewhere}
         manifest = {
@@ -164,8 +166,7 @@ class Pipeline:
             "outputs": outputs,
         }
         write_json(folder / MANIFEST, manifest)
-        # Now the manifest says whose folder this is.
-        (folder / _MADE_FROM).unlink()
+        (folder / MARK).unlink()
         put_folder_in_place(folder, self.folder / stage.name, foreign_in_stage)
         logger.info("Stage %s took %.1f s: %s", stage.name, seconds, counts)
         return StageState(True, "", counts, seconds)
@@ -234,7 +235,7 @@ def _unmarked(folder: Path) -> Path | None:
 
     A stage that is killed before it begins has hardly a file, and one that is killed at its end a manifest.
     """
-    is_ours = any((folder / name).is_file() for name in (_MADE_FROM, MANIFEST))
+    is_ours = is_signed(folder) or any((folder / name).is_file() for name in (_MADE_FROM, MANIFEST))
     return None if is_ours or all(map(is_temporary, folder.iterdir())) else folder
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mmf_muvla.corpus import stages
 from mmf_muvla.corpus.parts import remove_notes, run_parts
 from mmf_muvla.corpus.stages import MANIFEST, Pipeline, Stage, Work
 from mmf_muvla.errors import InputError
@@ -117,6 +118,24 @@ def test_what_somebody_put_into_a_stage_is_never_lost(recorder: Recorder, name: 
     with pytest.raises(InputError, match="build/first: would be replaced, but .* was not made with it"):
         recorder.build(first={"parameters": {"p": 2}})
     assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize("step", ["forget_steps", "write_json", "put_folder_in_place"])
+def test_a_stage_that_is_killed_at_its_end_is_done_again(
+    step: str, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = getattr(stages, step)
+
+    def killed(path: Path, *arguments: Any) -> None:
+        if step != "write_json" or path.name == MANIFEST:
+            raise KeyboardInterrupt
+        original(path, *arguments)
+
+    monkeypatch.setattr(stages, step, killed)
+    with pytest.raises(KeyboardInterrupt):
+        recorder.build()
+    monkeypatch.undo()
+    assert recorder.build() == ["first", "second"]
 
 
 def test_a_working_folder_of_somebody_else_is_never_lost(recorder: Recorder) -> None:
