@@ -129,8 +129,13 @@ def put_folder_in_place(folder: Path, path: Path, foreign_in: ForeignIn = everyt
     shutil.rmtree(replaced, ignore_errors=True)
 
 
-def remove_later(folder: Path) -> None:
-    """Rename a folder, so that nobody takes it for what it was, and remove it; if killed, when somebody writes it."""
+def remove_as_a_whole(folder: Path) -> None:
+    """Remove a folder, if it is there; it is renamed first, so that nobody takes half of it for the whole.
+
+    What a kill leaves of it is removed by :func:`remove_leftovers`.
+    """
+    if not folder.exists():
+        return
     doomed = folder.with_name(f"{folder.name}.{_REPLACED}-{os.getpid()}")
     os.rename(folder, doomed)
     shutil.rmtree(doomed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -19,6 +18,8 @@ from mmf_muvla.corpus.files import (
     publish_folder,
     put_folder_in_place,
     refuse_foreign,
+    remove_as_a_whole,
+    remove_leftovers,
 )
 from mmf_muvla.corpus.lmdb_files import opened
 from mmf_muvla.corpus.outputs import MARK, is_signed, sign_folder
@@ -230,6 +231,8 @@ class RegionStoreWriter:
     def _continue(self) -> None:
         for path in (self._path, self._folder):
             refuse_foreign(path, foreign_in_store)
+        if self._folder.parent.is_dir():
+            remove_leftovers(self._folder)
         state, meta = _read_notes(self._folder)
         if meta and meta["names"] == self._names_digest():
             self.finished = True
@@ -239,7 +242,7 @@ class RegionStoreWriter:
             self._map_size = state["map_size"]
             self.progress = state["progress"]
         else:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            remove_as_a_whole(self._folder)
             self._folder.mkdir(parents=True)
             sign_folder(self._folder)
 
@@ -307,8 +310,8 @@ def foreign_in_store(folder: Path) -> Path | None:
     for path in sorted(folder.iterdir()):
         if not is_temporary(path) and (path.name not in _STORE_FILES or path.is_symlink() or not path.is_file()):
             return path
-    if is_signed(folder):
-        return None  # unfinished; a power failure may have left nothing that can be read
+    if is_signed(folder) or all(map(is_temporary, folder.iterdir())):
+        return None  # unfinished; a kill or a power failure may have left nothing that can be read
     state, meta = _read_notes(folder)
     is_whole = isinstance(meta, dict) and meta.get("format") == FORMAT["format"]
     is_begun = isinstance(state, dict) and state.keys() >= _STATE_KEYS

@@ -27,7 +27,7 @@ from mmf_muvla.corpus.detection import (
     Shard,
     ShardReader,
 )
-from mmf_muvla.corpus.files import alone, digest_of_json, fingerprint, read_json, write_json
+from mmf_muvla.corpus.files import alone, digest_of_json, fingerprint, read_json, remove_as_a_whole, write_json
 from mmf_muvla.corpus.label_map import read_label_map
 from mmf_muvla.corpus.problems import BadRecord, SkipLog
 from mmf_muvla.corpus.progress import ProgressRecord, progress_bar
@@ -351,7 +351,7 @@ def _begin(store: Path, work: Path, made_from: str) -> None:
     if read_json(note) != {"made_from": made_from}:
         # The note goes first: without it, nothing that is left is taken for a part of this import.
         note.unlink(missing_ok=True)
-        shutil.rmtree(partial_path(store), ignore_errors=True)
+        remove_as_a_whole(partial_path(store))
         for leftover in work.iterdir():
             leftover.unlink()
         write_json(note, {"made_from": made_from})

@@ -25,7 +25,7 @@ from mmf_muvla.corpus.files import (
     put_folder_in_place,
     read_json,
     refuse_foreign,
-    remove_later,
+    remove_as_a_whole,
     remove_leftovers,
     remove_temporary_files,
     write_json,
@@ -189,7 +189,7 @@ class Pipeline:
         if folder.exists() and read_json(folder / _MADE_FROM) != self._wanted[stage.name]:
             refuse_foreign(folder, _unmarked)
             # A folder of which half is removed must not be taken for one that can be continued.
-            remove_later(folder)
+            remove_as_a_whole(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for path in (folder, self.folder / stage.name):
             remove_leftovers(path, of_living=True)

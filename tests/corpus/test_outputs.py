@@ -28,8 +28,6 @@ from mmf_muvla.corpus.outputs import (
 )
 from mmf_muvla.corpus.region_store import RegionStore
 from mmf_muvla.errors import InputError
-from mmf_muvla.toyworld import ToyWorldConfig
-from mmf_muvla.toyworld.world import generate
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 RECORD = {
@@ -336,22 +334,6 @@ def test_converted_files_are_replaced_unless_somebody_has_changed_them(tmp_path:
     with pytest.raises(InputError, match=r"test\.jsonl: would be replaced, but .* has been changed since"):
         convert_command(arguments)
     assert (tmp_path / "out" / "test.jsonl").read_text() == made + made
-
-
-@pytest.mark.parametrize("name", ["notes.txt", "regions/notes.txt", "nlvr2/deep/notes.txt"])
-def test_a_world_with_something_else_in_it_is_not_replaced(name: str, tmp_path: Path) -> None:
-    tiny = {"scenes": 2, "captions": 2, "books": 1, "heldout_scenes": 1, "pictures": 0}
-    tasks = {f"task_{split}_scenes": 12 for split in ("train", "val", "test")}
-    for task, count in {"vqa": 20, "entailment": 9, "refcoco": 6, "nlvr2": 12}.items():
-        what = {"vqa": "questions", "refcoco": "expressions"}.get(task, "examples")
-        tasks |= {f"{task}_{split}_{what}": count for split in ("train", "val", "test")}
-    generate(tmp_path / "world", ToyWorldConfig(**tiny, **tasks, nlvr2_train_sentences=3))
-    (tmp_path / "world" / name).parent.mkdir(exist_ok=True)
-    (tmp_path / "world" / name).write_text("mine")
-    before = tree(tmp_path / "world")
-    with pytest.raises(InputError, match="world: would be replaced, but"):
-        generate(tmp_path / "world", ToyWorldConfig(**{**tiny, "books": 2}, **tasks), overwrite=True)
-    assert tree(tmp_path / "world") == before
 
 
 # --- the mark

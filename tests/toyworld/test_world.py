@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -335,6 +336,18 @@ def test_a_folder_that_is_no_toy_world_is_never_touched(tmp_path, content):
     with pytest.raises(InputError, match="not a toy world"):
         generate(folder, TINY, overwrite=True)
     assert {path.name: path.read_text() for path in folder.iterdir()} == content
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "regions/notes.txt", "nlvr2/deep/notes.txt"])
+def test_a_world_with_something_else_in_it_is_not_replaced(world, tmp_path, name):
+    copy = tmp_path / "copy"
+    shutil.copytree(world, copy)
+    (copy / name).parent.mkdir(exist_ok=True)
+    (copy / name).write_text("mine")
+    before = digests(copy)
+    with pytest.raises(InputError, match="copy: would be replaced, but .* was not made with it"):
+        generate(copy, dataclasses.replace(TINY, books=31), overwrite=True)
+    assert digests(copy) == before
 
 
 def test_a_file_in_the_way_is_refused(tmp_path):
