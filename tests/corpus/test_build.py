@@ -112,6 +112,9 @@ def test_done_stages_are_skipped(copy: Path, world: Any, capsys: pytest.CaptureF
         ("query.separator=', '", ["retrieve", "phrases", "link", "pack"]),
         ("embedding.dtype=float32", ["embed", "retrieve", "phrases", "link", "pack"]),
         ("sentence_options.max_words=9", ["sentences", *STAGES[2:]]),
+        ("sentence_options.max_characters=2000", []),
+        ("sentence_options.max_characters=1999", ["sentences", *STAGES[2:]]),
+        ("sentence_options.max_word_characters=20", ["sentences", *STAGES[2:]]),
         ("region_options.max_regions=2", ["regions", *STAGES[3:]]),
         ("embedding.batch_size=7", []),
         ("num_workers=3", []),
@@ -131,6 +134,15 @@ def test_given_pairs_leave_what_is_retrieved_as_it_was(built_corpus: Path) -> No
     assert set(manifest["made_from"]["parameters"]) == {
         *("order", "separator", "min_confidence", "unique", "attributes"),
         *("k", "index", "exclude_own"),
+    }
+
+
+def test_limits_on_characters_leave_sentences_as_they_were(built_corpus: Path) -> None:
+    """A corpus that was built when there were no such limits has not to be built again."""
+    manifest = json.loads((built_corpus / "build" / "sentences" / "manifest.json").read_text())
+    assert set(manifest["made_from"]["parameters"]) == {
+        *("format", "column", "image_id_column", "min_words", "max_words"),
+        *("on_bad_record", "max_skipped_fraction"),
     }
 
 

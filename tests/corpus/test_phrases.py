@@ -86,3 +86,8 @@ def test_model_that_cannot_be_loaded(tmp_path: Path) -> None:
     spacy.blank("en").to_disk(tmp_path / "blank")
     with pytest.raises(InputError, match="the model has no parser"):
         PhraseFinder(PhraseOptions(model=str(tmp_path / "blank")))
+
+
+def test_sentences_that_are_too_long_are_named(finder: PhraseFinder) -> None:
+    with pytest.raises(InputError, match=r"takes at most 1000000 characters, and a sentence has 1000001, 'xxxx.*' …"):
+        list(finder.find(["A dog runs.", "x" * 1_000_001]))
