@@ -7,48 +7,24 @@ what it is given; everything else is refused before anything has been called.
 
 from __future__ import annotations
 
-import io
 import math
-import pickle
+import os
 import re
+import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from mmf_muvla.corpus.pickle_machine import Builder, PickleMachine, PickleProblem, Record, check_keys
+
+__all__ = ["PickleProblem", "Record", "load_npy_object", "load_pickle", "read_npy_header"]
+
 _FROM_SOURCE = "Do not use this file; get it from its source"
-_DTYPE_NAME = re.compile(r"[<>|=]?(b1|[iufc]\d{1,2}|[SU]\d{1,9}|O8?)")
-
-
-class PickleProblem(Exception):
-    """A pickle cannot be used; whoever knows where it comes from makes a message of it.
-
-    Args:
-        problem: why not.
-        remedy: what the user can do about it.
-    """
-
-    def __init__(self, problem: str, remedy: str):
-        super().__init__(problem)
-        self.problem = problem
-        self.remedy = remedy
-
-
-class Record:
-    """Stands for an object of another program's class: its attributes, without its code.
-
-    Attributes:
-        state: the attributes, or whatever the pickle gave as the object's state.
-    """
-
-    __slots__ = ("state",)
-
-    def __init__(self) -> None:
-        self.state: Any = {}
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
+_DTYPE_NAME = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16|[SU]\d{1,9}|O8?)")
+_MAX_HEADER = 2**16
+_MAX_SIDE = 2**62
 
 
 def load_pickle(
@@ -70,12 +46,13 @@ def load_pickle(
     Raises:
         PickleProblem: the pickle contains something else, or is damaged.
     """
-    file = io.BytesIO(content) if isinstance(content, (bytes, bytearray, memoryview)) else content
     try:
-        return _Unpickler(file, records, encoding, errors).load()
+        held = bytes(content) if isinstance(content, (bytes, bytearray, memoryview)) else content.read()
+        machine = PickleMachine(held, lambda *name: _find(records, *name), (_Array, _Dtype, Record), encoding, errors)
+        return machine.run()
     except PickleProblem:
         raise
-    except (Exception, RecursionError) as error:  # a damaged pickle can fail in any way
+    except Exception as error:  # a damaged pickle can fail in any way
         raise PickleProblem(f"cannot be read ({type(error).__name__}: {error})", "Get the file again") from error
 
 
@@ -111,15 +88,25 @@ def read_npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     """
     try:
         version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            _check_header_size(file)
         if version == (1, 0):
             header = np.lib.format.read_array_header_1_0(file)
         else:
             header = np.lib.format.read_array_header_2_0(file)
     except Exception as error:  # headers are Python literals, which can be damaged in many ways
         raise PickleProblem(f"cannot be read as an .npy file ({error})", "Get the file again") from error
-    if any(side < 0 for side in header[0]):
-        raise PickleProblem(f"announces an array of shape {header[0]}", "Get the file again")
+    if not all(0 <= side < _MAX_SIDE for side in header[0]):
+        raise PickleProblem(f"announces an array of shape {str(header[0])[:40]}", "Get the file again")
     return header
+
+
+def _check_header_size(file: BinaryIO) -> None:
+    # NumPy would take as much memory as is announced here before it looks for so many bytes.
+    size = file.read(4)
+    if int.from_bytes(size, "little") > _MAX_HEADER:
+        raise ValueError("its header is longer than any")
+    file.seek(-len(size), os.SEEK_CUR)
 
 
 class _Array(np.ndarray):
@@ -128,7 +115,7 @@ class _Array(np.ndarray):
     __slots__ = ()
 
     def __setstate__(self, state: Any) -> None:
-        _, shape, stand_in, is_fortran, data = state
+        _, shape, stand_in, is_fortran, data = _as_tuple(state)
         dtype = _dtype_of(stand_in)
         is_object = dtype == np.dtype(object)
         if not isinstance(data, list if is_object else bytes) or not isinstance(is_fortran, (bool, int)):
@@ -136,6 +123,7 @@ class _Array(np.ndarray):
         size = _size(shape)
         if len(data) != (size if is_object else size * dtype.itemsize):
             raise ValueError(f"an array of shape {shape} and dtype {dtype} has {len(data)} values or bytes")
+        _check_characters(data, dtype)
         super().__setstate__((1, shape, dtype, bool(is_fortran), data))  # type: ignore[arg-type]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -152,25 +140,16 @@ class _Dtype:
         self.dtype = dtype
 
     def __setstate__(self, state: Any) -> None:
-        _, byte_order, subarray, names, fields, *_ = state
-        if (subarray, names, fields) != (None, None, None):
+        _, byte_order, subarray, names, fields, *_ = _as_tuple(state)
+        if subarray is not None or names is not None or fields is not None:
             raise PickleProblem("contains a structured array", "Convert it to plain arrays")
-        if byte_order not in ("<", ">", "|", "="):
-            raise ValueError(f"byte order {byte_order!r}")
-        self.dtype = self.dtype.newbyteorder(byte_order)
-
-
-class _Name(str):
-    """Stands for a function or class that a pickle names. It has no attribute that the pickle could set."""
-
-    __slots__ = ()
-
-    def __call__(self, *arguments: Any) -> Any:
-        return _BUILDERS[str(self)](*arguments)
+        if not isinstance(byte_order, str) or byte_order not in ("<", ">", "|", "="):
+            raise ValueError("a byte order that there is not")
+        self.dtype = self.dtype.newbyteorder(byte_order)  # type: ignore[arg-type]
 
 
 def _reconstruct(subtype: Any, shape: Any, _: Any) -> np.ndarray:
-    if subtype != "ndarray" or not isinstance(subtype, _Name) or shape != (0,):
+    if subtype is not _BUILDERS["ndarray"] or type(shape) is not tuple or list(map(type, shape)) != [int] or shape[0]:
         raise ValueError("an array that NumPy does not write")
     return np.zeros(0, np.int8).view(_Array)
 
@@ -181,7 +160,9 @@ def _ndarray(*_: Any) -> None:
 
 def _dtype(description: Any, *_: Any) -> _Dtype:
     if not isinstance(description, str) or not _DTYPE_NAME.fullmatch(description):
-        raise PickleProblem(f"contains an array of dtype {str(description)[:40]}", "Convert it to plain arrays")
+        # Nothing but text is shown: it takes long to write out what refers to itself again and again.
+        shown = description[:40] if isinstance(description, str) else "that is no text"
+        raise PickleProblem(f"contains an array of dtype {shown}", "Convert it to plain arrays")
     return _Dtype(np.dtype(description))
 
 
@@ -189,15 +170,17 @@ def _scalar(stand_in: Any, data: Any) -> Any:
     dtype = _dtype_of(stand_in)
     if dtype == np.dtype(object) or not isinstance(data, bytes) or len(data) != dtype.itemsize:
         raise ValueError("a number that NumPy does not write")
+    _check_characters(data, dtype)
     return np.frombuffer(data, dtype)[0]
 
 
 def _from_buffer(data: Any, stand_in: Any, shape: Any, order: Any, axis_order: Any = None) -> np.ndarray:
     dtype = _dtype_of(stand_in)
-    if dtype == np.dtype(object) or not isinstance(data, (bytes, bytearray)):
+    if dtype == np.dtype(object) or not isinstance(data, (bytes, bytearray)) or not isinstance(order, str):
         raise ValueError("an array's values are of the wrong type")
     if len(data) != _size(shape) * dtype.itemsize:
         raise ValueError(f"an array of shape {shape} and dtype {dtype} has {len(data)} bytes")
+    _check_characters(data, dtype)
     array = np.frombuffer(data, dtype)
     if axis_order is not None:
         array = array.reshape(shape).transpose(axis_order)
@@ -208,8 +191,9 @@ def _from_buffer(data: Any, stand_in: Any, shape: Any, order: Any, axis_order: A
 
 def _encode(text: Any, encoding: Any) -> bytes:
     # How bytes are written by the protocols that know only text.
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise ValueError(f"text in the encoding {encoding!r}")
+    is_known = isinstance(encoding, str) and encoding in ("latin1", "latin-1")
+    if not is_known or not isinstance(text, str):
+        raise ValueError("text in an encoding that plain data are not written in")
     return text.encode("latin1")
 
 
@@ -219,7 +203,22 @@ def _bytes(*arguments: Any) -> bytes:
     return b""
 
 
-_BUILDERS: dict[str, Callable[..., Any]] = {
+def _set(members: Any = ()) -> set[Any]:
+    check_keys(_as_list(members))
+    return set(members)
+
+
+def _frozen_set(members: Any = ()) -> frozenset[Any]:
+    check_keys(_as_list(members))
+    return frozenset(members)
+
+
+def _dictionary(pairs: Any = ()) -> dict[Any, Any]:
+    check_keys(key for key, _ in map(_as_list, _as_list(pairs)))
+    return dict(pairs)
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "_reconstruct": _reconstruct,
     "scalar": _scalar,
     "_frombuffer": _from_buffer,
@@ -227,10 +226,11 @@ _BUILDERS: dict[str, Callable[..., Any]] = {
     "dtype": _dtype,
     "encode": _encode,
     "bytes": _bytes,
-    "set": set,
-    "frozenset": frozenset,
-    "OrderedDict": dict,
+    "set": _set,
+    "frozenset": _frozen_set,
+    "OrderedDict": _dictionary,
 }
+_BUILDERS = {name: Builder(name, function) for name, function in _FUNCTIONS.items()}
 # Under the module names of NumPy 1 and 2, and of Python 2, which the older protocols use.
 _ADMITTED = {
     *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
@@ -243,22 +243,17 @@ _ADMITTED = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: BinaryIO, records: Collection[tuple[str, str]], encoding: str, errors: str):
-        super().__init__(file, encoding=encoding, errors=errors)
-        self._records = records
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in self._records:
-            return Record
-        if (module, name) in _ADMITTED:
-            return _Name(name)
-        if module.partition(".")[0] == "torch":
-            raise PickleProblem(
-                f"contains {module}.{name}: torch tensors are not read",
-                "Convert them with tensor.numpy() where they are written",
-            )
-        raise PickleProblem(f"contains {module}.{name}, which could run code", _FROM_SOURCE)
+def _find(records: Collection[tuple[str, str]], module: str, name: str) -> Builder | type[Record]:
+    if (module, name) in records:
+        return Record
+    if (module, name) in _ADMITTED:
+        return _BUILDERS[name]
+    if module.partition(".")[0] == "torch":
+        raise PickleProblem(
+            f"contains {module}.{name}: torch tensors are not read",
+            "Convert them with tensor.numpy() where they are written",
+        )
+    raise PickleProblem(f"contains {module[:60]}.{name[:60]}, which could run code", _FROM_SOURCE)
 
 
 def _dtype_of(stand_in: Any) -> np.dtype:
@@ -270,7 +265,25 @@ def _dtype_of(stand_in: Any) -> np.dtype:
     return stand_in.dtype
 
 
+def _as_tuple(state: Any) -> tuple[Any, ...]:
+    if type(state) is not tuple:
+        raise ValueError("a state that NumPy does not write")
+    return state
+
+
+def _as_list(values: Any) -> list[Any] | tuple[Any, ...]:
+    if type(values) not in (list, tuple):
+        raise ValueError("a container that is made of no list")
+    return values
+
+
+def _check_characters(data: Any, dtype: np.dtype) -> None:
+    # NumPy takes any number for a character, and fails when it is looked at.
+    if dtype.kind == "U" and len(data) and np.frombuffer(data, f"{dtype.byteorder}u4").max() > sys.maxunicode:
+        raise ValueError("an array of text has characters that do not exist")
+
+
 def _size(shape: Any) -> int:
-    if not isinstance(shape, tuple) or not all(type(side) is int and side >= 0 for side in shape):
-        raise ValueError(f"shape {str(shape)[:40]}")
+    if not isinstance(shape, tuple) or not all(type(side) is int and 0 <= side < _MAX_SIDE for side in shape):
+        raise ValueError("an array's shape is none")
     return math.prod(shape)

@@ -1,0 +1,72 @@
+"""What is shown on a terminal: text from data must not steer it, nor pass for something else.
+
+A name in a data file may contain a terminal's commands (move the cursor, change the title, fill the clipboard), or
+turn the order of what is read. Everything that is printed or logged goes through :func:`printable`: messages of errors
+by themselves, tables by :func:`terminal_console`, the log by :func:`start_logging`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Control characters, those that end a line or turn the direction of writing, and halves of characters.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""A text with escapes (``\x1b``) for characters that would steer a terminal.
+
+    Args:
+        text: any text.
+        keep: such characters that are to stay, line feeds for one.
+    """
+    return _UNPRINTABLE.sub(
+        lambda found: found[0] if found[0] in keep else found[0].encode("unicode_escape").decode("ascii"), text
+    )
+
+
+def terminal_console(markup: bool = False, **options: Any) -> Console:
+    """Rich's console, on which text from data is text: it steers nothing, and is not read as Rich's markup.
+
+    Args:
+        markup: whether ``[bold]`` is markup nevertheless; then data have to be escaped.
+        options: further ones of ``rich.console.Console``.
+    """
+    from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
+    from rich.segment import Segment
+
+    class Printable:
+        def __init__(self, shown: ConsoleRenderable):
+            self._shown = shown
+
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            for segment in console.render(self._shown, options):
+                if segment.control:
+                    yield segment
+                else:
+                    yield Segment(printable(segment.text, keep="\n"), segment.style)
+
+    class Hook(RenderHook):
+        def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+            return [Printable(shown) for shown in renderables]
+
+    console = Console(markup=markup, emoji=False, highlight=False, **options)
+    console.push_render_hook(Hook())
+    return console
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="\n")
+
+
+def start_logging() -> None:
+    """Write the log to stderr, from level INFO on, with times."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
