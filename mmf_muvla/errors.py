@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from mmf_muvla.terminal import printable
+
 
 class MuvlaError(Exception):
-    """Base of every error that this project raises on purpose."""
+    """Base of every error that this project raises on purpose. As text, it has no characters that steer a terminal."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), keep="\n")
 
 
 class InputError(MuvlaError, ValueError):

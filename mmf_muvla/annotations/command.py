@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from mmf_muvla.annotations.nlvr2 import convert_nlvr2
@@ -22,6 +21,7 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.options import kinds
 from mmf_muvla.options.checking import unknown_key
 from mmf_muvla.options.reading import read_options
+from mmf_muvla.terminal import terminal_console
 
 if TYPE_CHECKING:
     from mmf_muvla.datasets.images import ImageSource
@@ -120,7 +120,7 @@ def convert_command(arguments: Sequence[str]) -> None:
     if not has_left_out:
         remove_output(out / LEFT_OUT_FILE)  # an earlier conversion's
     report.warn_of_overlaps()
-    Console().print(_table(str(out), counts))
+    terminal_console().print(_table(str(out), counts))
 
 
 def _convert_vqa2(

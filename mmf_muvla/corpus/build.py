@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from mmf_muvla.corpus.config import BuildConfig, RetrievalOptions, SentenceOptions, as_paths
@@ -25,6 +24,7 @@ from mmf_muvla.corpus.store import CORPUS_FILE, PAIRS_FILE, REGIONS_FOLDER, refu
 from mmf_muvla.corpus.workers import count_workers
 from mmf_muvla.errors import InputError
 from mmf_muvla.pretrained import resolve_pretrained
+from mmf_muvla.terminal import terminal_console
 
 # Inside the folder of the corpus; what the stages leave there is needed to build on, not to train.
 _BUILD_FOLDER = "build"
@@ -266,7 +266,7 @@ def _print_table(title: str, rows: Sequence[tuple[Stage, StageState, str]]) -> N
             f"{state.counts['skipped']:,}" if "skipped" in state.counts else "",
             ", ".join(f"{name} {count:,}" for name, count in counts.items()),
         )
-    Console().print(table)
+    terminal_console().print(table)
 
 
 def _fingerprints(files: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from mmf_muvla.corpus.region_outputs import counts_path
 from mmf_muvla.corpus.regions import import_regions
 from mmf_muvla.corpus.workers import count_workers
 from mmf_muvla.errors import InputError, MuvlaError
+from mmf_muvla.terminal import printable, start_logging, terminal_console
 
 
 def run_command(command: Callable[[Sequence[str]], None], usage: str, needs_arguments: bool = True) -> int:
@@ -33,7 +34,7 @@ def run_command(command: Callable[[Sequence[str]], None], usage: str, needs_argu
     if any(argument in ("-h", "--help", "help") for argument in arguments) or (needs_arguments and not arguments):
         print(usage)
         return 0 if arguments else 2
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    start_logging()
     # One line per file that a library looks for is more than anyone reads.
     for noisy in ("httpx", "sentence_transformers", "gensim"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -88,7 +89,7 @@ def import_command(arguments: Sequence[str]) -> None:
         skipped.unlink(missing_ok=True)
     # It says that the import is finished; here nobody asks, and another one is to be done again.
     counts_path(out).unlink()
-    print(f"{out}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
+    print(printable(f"{out}: ") + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
 
 
 def show_command(arguments: Sequence[str]) -> None:
@@ -97,12 +98,10 @@ def show_command(arguments: Sequence[str]) -> None:
     Raises:
         InputError: an option cannot be used, or there is no whole corpus.
     """
-    from rich.console import Console
-
     from mmf_muvla.corpus.show import show_retrieval
     from mmf_muvla.corpus.store import Corpus
 
     config = load_config(ShowConfig, arguments)
     corpus = Corpus(config.corpus)
     chosen = np.random.default_rng(config.seed).permutation(len(corpus))[: config.num_images]
-    show_retrieval(corpus, sorted(chosen.tolist()), Console())
+    show_retrieval(corpus, sorted(chosen.tolist()), terminal_console())

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mmf_muvla.errors import InputError
+from mmf_muvla.terminal import printable
 
 ON_BAD_RECORD = ("error", "skip")
 
@@ -44,6 +45,9 @@ class BadRecord(Exception):
     def __reduce__(self) -> tuple[type[BadRecord], tuple[Path, int | None, str, str, str, str]]:
         # They cross process boundaries; the default rebuilds from one argument.
         return (type(self), (self.file, self.line, self.record_id, self.reason, self.value, self.remedy))
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
     def as_input_error(self) -> InputError:
         identity = f" (image {self.record_id})" if self.record_id else ""

@@ -11,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from mmf_muvla.corpus.files import read_json
+from mmf_muvla.terminal import printable
 
 PROGRESS_FILE = "progress.json"
 _SECONDS_BETWEEN_RECORDS = 2.0
@@ -27,7 +28,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 
 def progress_bar(total: int | None, description: str, unit: str, initial: int = 0) -> Any:
     """A progress bar with rate and remaining time; advance it with ``update``, close it with ``with``."""
-    return _Bar(total=total, desc=description, unit=unit, initial=initial, **_looks())
+    return _Bar(total=total, desc=printable(description), unit=unit, initial=initial, **_looks())
 
 
 class ProgressRecord:

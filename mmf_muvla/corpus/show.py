@@ -11,6 +11,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from mmf_muvla.corpus.store import Corpus, CorpusItem
+from mmf_muvla.terminal import printable
 
 # Linked phrases and the tags that they are linked to have the same colour.
 _COLOURS = ("green", "cyan", "magenta", "yellow", "blue", "red", "bright_green", "bright_cyan", "bright_magenta")
@@ -26,13 +27,13 @@ def show_retrieval(corpus: Corpus, indices: list[int], console: Console) -> None
         lines = [_tag_line(item, colours), *_sentence_lines(corpus, item, colours)]
         regions = item.regions
         title = f"image {regions.image_id}, {regions.width} x {regions.height}, {len(regions)} regions"
-        console.print(Panel(Group(*lines), title=title, title_align="left"))
+        console.print(Panel(Group(*lines), title=Text(printable(title)), title_align="left"))
 
 
 def _tag_line(item: CorpusItem, colours: dict[str, str]) -> Text:
     line = Text("tags  ")
     for tag, count in Counter(item.tags).most_common():
-        line.append(tag, style=colours[tag])
+        line.append(printable(tag), style=colours[tag])
         line.append(f" x{count}  " if count > 1 else "  ", style="dim")
     return line
 
@@ -43,15 +44,15 @@ def _sentence_lines(corpus: Corpus, item: CorpusItem, colours: dict[str, str]) -
         line = Text(f"{item.scores[place]:.3f} ", style="dim")
         position = 0
         for phrase, (start, end) in enumerate(sentence.phrases.tolist()):
-            line.append(sentence.text[position:start], style="default not dim")
+            line.append(printable(sentence.text[position:start]), style="default not dim")
             linked = np.flatnonzero(item.link_phrase[place] == phrase)
             if len(linked):
                 best = linked[item.link_similarity[place, linked].argmax()]
                 tag, similarity = item.tags[best], item.link_similarity[place, best]
-                line.append(sentence.text[start:end], style=f"bold underline not dim {colours[tag]}")
-                line.append(f"[{tag} {similarity:.2f}]", style="dim")
+                line.append(printable(sentence.text[start:end]), style=f"bold underline not dim {colours[tag]}")
+                line.append(f"[{printable(tag)} {similarity:.2f}]", style="dim")
             else:
-                line.append(sentence.text[start:end], style="underline not dim")
+                line.append(printable(sentence.text[start:end]), style="underline not dim")
             position = end
-        line.append(sentence.text[position:], style="default not dim")
+        line.append(printable(sentence.text[position:]), style="default not dim")
         yield line

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.muvla import MuVLA
+from mmf_muvla.run_config import read_run_config
 from mmf_muvla.trainers.checkpoints import read_checkpoint_file
 
 
@@ -50,13 +49,8 @@ def _model_options(path: Path) -> DictConfig:
     """``model_config.muvla`` of a run."""
     if not path.is_file():
         raise InputError(str(path), "no such file", "Give the save_dir of a run of this project")
-    try:
-        config = OmegaConf.load(path)
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
-        raise InputError(
-            str(path), f"cannot be read ({str(error).partition(chr(10))[0]})", "Use the folder of another run"
-        ) from error
-    options = config.get("model_config", {}).get("muvla") if isinstance(config, DictConfig) else None
+    config = read_run_config(path)
+    options = config.get("model_config", {}).get("muvla")
     if not isinstance(options, DictConfig):
         raise InputError(str(path), "has no model_config.muvla", "Give the save_dir of a run of the model muvla")
     # Runs write what they have had, resolved; whatever asks for values of this process is not theirs.

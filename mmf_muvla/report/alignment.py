@@ -13,8 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
-from rich.console import Console
 from rich.table import Table
 
 from mmf_muvla.corpus.files import as_json
@@ -28,6 +26,8 @@ from mmf_muvla.options.kinds import Count, Name, Options, Share
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.report.matching import match_logits
 from mmf_muvla.report.plots import small_multiples
+from mmf_muvla.run_config import read_run_config
+from mmf_muvla.terminal import printable, terminal_console
 from mmf_muvla.toyworld.mentions import kinds_said
 from mmf_muvla.trainers.separation import aligned_share, area_under_roc
 
@@ -85,8 +85,8 @@ def alignment_command(arguments: Sequence[str]) -> None:
     texts = (as_json([asdict(separation) for separation in measured]), _plot(measured))
     for name, text in zip(_FILES, texts, strict=True):
         write_output(out / name, text)
-    Console().print(_table(measured))
-    print(f"{out}/alignment.svg")
+    terminal_console().print(_table(measured))
+    print(printable(f"{out}/alignment.svg"))
 
 
 def watch_alignment(run: Path, world: Path, num_images: int, most_seen: float = 0.5) -> list[Separation]:
@@ -109,7 +109,7 @@ def watch_alignment(run: Path, world: Path, num_images: int, most_seen: float = 
         raise InputError(
             str(run / "models"), "there is no checkpoint", "Give the save_dir of a run with checkpoint.max_to_keep=-1"
         )
-    config = OmegaConf.load(run / "config.yaml")
+    config = read_run_config(run / "config.yaml")
     corpus = Corpus(config.dataset_config[config.datasets].corpus)
     pairs, said = _retrieved_pairs(corpus, num_images)
     seen = _kinds_seen(world / "scenes.jsonl")

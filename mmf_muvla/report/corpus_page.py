@@ -29,6 +29,7 @@ from mmf_muvla.report import plots
 from mmf_muvla.report.corpus_captions import KnownCaptions, known_captions
 from mmf_muvla.report.corpus_quality import measure_corpus
 from mmf_muvla.report.corpus_sample import sample_images
+from mmf_muvla.terminal import printable, terminal_console
 
 PICTURE_SIDE = 400
 _FILES = ("quality.json", "corpus.html")
@@ -78,8 +79,8 @@ def inspect_command(arguments: Sequence[str]) -> None:
     captions = known_captions(corpus, options.captions, options.seed) if options.captions else None
     quality = measure_corpus(corpus, captions, options.seed)
     write_report(corpus, quality, captions, pictures, options.num_images, out)
-    print_quality(quality, Console())
-    print(f"{out / 'quality.json'}\n{out / 'corpus.html'}")
+    print_quality(quality, terminal_console(markup=True))
+    print(printable(f"{out / 'quality.json'}\n{out / 'corpus.html'}", keep="\n"))
 
 
 def write_report(
@@ -505,7 +506,7 @@ def _plain(text: str) -> Any:
     """Text in which rich sees no markup, and a terminal no commands."""
     from rich.text import Text
 
-    return Text("".join(character if character.isprintable() else "�" for character in text))
+    return Text(printable(text))
 
 
 # --- Plots --------------------------------------------------------------------------------------------------------
@@ -569,7 +570,7 @@ def _draw_tags(axis: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     places = np.arange(len(rows))[::-1]
     axis.barh(places, [row["of_pairs"] for row in rows], color=plots.COLOURS[0], height=0.7, linewidth=0)
     # A dollar sign would start a formula.
-    axis.set_yticks(places, [row["tag"][:18].replace("$", r"\$") for row in rows], fontsize=8)
+    axis.set_yticks(places, [row["tag"][:18] for row in rows], fontsize=8)
     axis.set_xlim(0, 1)
     axis.grid(axis="y", visible=False)
     axis.set_axisbelow(True)

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from omegaconf import OmegaConf
-from rich.console import Console
 from rich.table import Table
 
 from mmf_muvla.corpus.files import as_json
@@ -19,6 +17,8 @@ from mmf_muvla.report.history import RunHistory, read_history, read_results
 from mmf_muvla.report.matching import Matching, evaluate_matching, read_pairs
 from mmf_muvla.report.plots import decile_fan, small_multiples
 from mmf_muvla.report.scenes import scene_example
+from mmf_muvla.run_config import read_run_config
+from mmf_muvla.terminal import terminal_console
 
 LOSSES = {"mlm": "MLM", "mrc": "MRC", "mrfr": "MRFR", "p_mrtc": "p-MRTC", "itm": "ITM"}
 EXAMPLES = 10
@@ -42,7 +42,7 @@ def write_report(out: Path, seconds: Mapping[str, float], seed: int) -> dict[str
 
     pretraining = read_history(out / "pretrain")
     corpus = Corpus(out / "corpus")
-    config: Any = OmegaConf.load(out / "pretrain" / "config.yaml")
+    config: Any = read_run_config(out / "pretrain" / "config.yaml")
     matching = evaluate_matching(
         load_run(out / "pretrain"),
         RegionStore(out / "regions_heldout"),
@@ -119,7 +119,7 @@ def render_page(
 
 def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     """Print the summary as tables."""
-    console = Console()
+    console = terminal_console()
     table = Table(title="μ-VLA on the toy world", title_justify="left")
     table.add_column("what")
     table.add_column("result", justify="right")

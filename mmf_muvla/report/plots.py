@@ -32,7 +32,7 @@ def figure_with(columns: int, width: float, height: float) -> tuple[Any, Sequenc
             "font.family": "sans-serif", "font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "muvla",
             "text.color": INK, "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
             "axes.edgecolor": GRID, "axes.spines.top": False, "axes.spines.right": False,
-            "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6,
+            "text.parse_math": False, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6,
         }
     )  # fmt: skip
     figure, axes = pyplot.subplots(1, columns, figsize=(width, height), squeeze=False)

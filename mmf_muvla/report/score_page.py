@@ -12,13 +12,15 @@ from typing import Any
 
 import jinja2
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from mmf_muvla.corpus.outputs import check_outputs, output_folder, write_output
 from mmf_muvla.options.kinds import Name, Names, Options
 from mmf_muvla.options.reading import read_options
+from mmf_muvla.report.escaping import csv_text, markdown_text
 from mmf_muvla.report.scores import TASKS, Cell, LeftOut, Row, Run, collect_runs, score_rows
+from mmf_muvla.terminal import printable, terminal_console
 
 META = "Meta-Ave"
 MISSING = "–"
@@ -61,10 +63,10 @@ def score_command(arguments: Sequence[str]) -> None:
         as_page(rows, shown, left_out, folder),
     )
     # Where nobody says how wide it is, in a file for one, nothing need be broken.
-    print_table(rows, left_out, folder, Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES))
+    print_table(rows, left_out, folder, terminal_console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES))
     for name, text in zip(_FILES, pages, strict=True):
         write_output(out / name, text)
-        print(out / name)
+        print(printable(str(out / name)))
 
 
 def print_table(rows: Sequence[Row], left_out: Sequence[LeftOut], folder: Path, console: Console) -> None:
@@ -75,12 +77,12 @@ def print_table(rows: Sequence[Row], left_out: Sequence[LeftOut], folder: Path, 
         table.add_column(task.title, justify="right")
     table.add_column(META, justify="right")
     for row in rows:
-        table.add_row(escape(row.system), *(cell_text(cell) for cell in _cells(row)))
+        table.add_row(_plain(row.system), *(cell_text(cell) for cell in _cells(row)))
     console.print(table)
     if left_out:
         console.print(f"{_counted(left_out)} without test scores:")
         for run in left_out:
-            console.print(f"  {escape(_place(run.folder, folder))}: {escape(run.reason)}", soft_wrap=True)
+            console.print(_plain(f"  {_place(run.folder, folder)}: {run.reason}"), soft_wrap=True)
 
 
 def as_markdown(rows: Sequence[Row], runs: Sequence[Run], left_out: Sequence[LeftOut], folder: Path) -> str:
@@ -88,13 +90,13 @@ def as_markdown(rows: Sequence[Row], runs: Sequence[Run], left_out: Sequence[Lef
     lines = ["# Test scores", "", _legend(), ""]
     lines += markdown_table(
         ["system", *(task.title for task in TASKS), META],
-        [[row.system, *(cell_text(cell) for cell in _cells(row))] for row in rows],
+        [[markdown_text(row.system), *(cell_text(cell) for cell in _cells(row))] for row in rows],
     )
     for title, header, body in run_tables(runs, folder):
-        lines += ["", f"## {title}, every run", "", *markdown_table(header, body)]
+        lines += ["", f"## {title}, every run", "", *markdown_table(header, [_in_markdown(line) for line in body])]
     if left_out:
         lines += ["", f"## {_counted(left_out)} without test scores", ""]
-        lines += [f"- {_place(run.folder, folder)}: {run.reason}" for run in left_out]
+        lines += [f"- {markdown_text(_place(run.folder, folder))}: {markdown_text(run.reason)}" for run in left_out]
     return "\n".join(lines) + "\n"
 
 
@@ -107,7 +109,7 @@ def as_csv(rows: Sequence[Row]) -> str:
     for row in rows:
         for (task, metric), cell in zip(names, _cells(row), strict=True):
             values = ["", "", 0, ""] if cell is None else _csv_values(cell)
-            writer.writerow([row.system, task, metric, *values])
+            writer.writerow([csv_text(row.system), task, metric, *values])
     return text.getvalue()
 
 
@@ -174,9 +176,19 @@ def _csv_values(cell: Cell) -> list[Any]:
 
 
 def markdown_table(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table; its first column is text, the others are numbers."""
+    """The lines of a table, of cells that are Markdown; its first column is text, the others are numbers."""
     lines = [header, ["---", *("---:" for _ in header[1:])], *body]
-    return ["| " + " | ".join(value.replace("|", "\\|") for value in line) + " |" for line in lines]
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def _in_markdown(line: Sequence[str]) -> list[str]:
+    """A line of :func:`run_tables`, whose first and last columns are text."""
+    return [markdown_text(line[0]), *line[1:-1], markdown_text(line[-1])]
+
+
+def _plain(text: str) -> Text:
+    """Text in which rich sees no markup, and a terminal no commands."""
+    return Text(printable(text))
 
 
 def _legend() -> str:

@@ -23,12 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from mmf_muvla.corpus.files import read_json
 from mmf_muvla.errors import InputError
 from mmf_muvla.report.history import read_history
+from mmf_muvla.run_config import read_run_config
 
 BASE = "base"
 _CONFIG, _RESULTS, _HISTORY = "config.yaml", "results.json", "history.jsonl"
@@ -178,7 +177,7 @@ def read_run(folder: Path) -> Run | LeftOut:
     Raises:
         InputError: one of its files is damaged.
     """
-    config = _read_config(folder / _CONFIG)
+    config = read_run_config(folder / _CONFIG)
     name = _task_name(config)
     if name not in TASK_NAMED:
         return LeftOut(folder, f"datasets is {name}, not one of {', '.join(TASK_NAMED)}")
@@ -284,17 +283,6 @@ def _chosen(systems: Sequence[str], patterns: Sequence[str]) -> list[str]:
 # --- what stands in a run's files
 
 
-def _read_config(path: Path) -> Any:
-    try:
-        config = OmegaConf.load(path)
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
-        first_line = str(error).partition("\n")[0]
-        raise InputError(str(path), f"cannot be read ({first_line})", "Remove the folder, or run it again") from error
-    if not OmegaConf.is_dict(config):
-        raise InputError(str(path), "is not a configuration", "Remove the folder, or run it again")
-    return config
-
-
 def _task_name(config: Any) -> str:
     datasets = OmegaConf.select(config, "datasets")
     return ",".join(map(str, datasets)) if OmegaConf.is_list(datasets) else str(datasets)
@@ -335,13 +323,13 @@ def _evaluated(config: Any, folder: Path) -> tuple[Any, Path] | None:
         return None
     if not (place / _CONFIG).is_file():
         return None
-    of_run = _read_config(place / _CONFIG)
+    of_run = read_run_config(place / _CONFIG)
     return (of_run, place) if _task_name(of_run) == _task_name(config) else None
 
 
 def _system_of_pretraining(folder: Path) -> str | None:
     path = folder / _CONFIG
-    named = OmegaConf.select(_read_config(path), "system") if path.is_file() else None
+    named = OmegaConf.select(read_run_config(path), "system") if path.is_file() else None
     return None if named is None else str(named)
 
 

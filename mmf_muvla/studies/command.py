@@ -23,6 +23,7 @@ from mmf_muvla.studies.records import RECORDS, Records
 from mmf_muvla.studies.runner import Runner, visible_gpus
 from mmf_muvla.studies.study import STUDY_KEYS, Study, read_study
 from mmf_muvla.studies.summary import summarize
+from mmf_muvla.terminal import terminal_console
 
 
 @dataclass
@@ -81,7 +82,7 @@ def study_command(arguments: Sequence[str], tools: Path) -> None:
         check_outputs(out, FILES)
     jobs = Jobs(study, work.absolute(), tools, tuple(run_arguments))
     records = Records(out / RECORDS, map(Path, options.records))
-    console = Console()
+    console = terminal_console()
     starts_jobs = not (options.dry_run or options.report_only)
     runner = Runner(records, _num_workers(options, study), console, visible_gpus() if starts_jobs else ())
     searches = [job for name in names for job in _searches(study, jobs, name)]
@@ -101,8 +102,8 @@ def study_command(arguments: Sequence[str], tools: Path) -> None:
     records.take_over(made_by)
     command = shlex.join(["python", "tools/run_study.py", *(it for it in arguments if it != "report_only=true")])
     write_results(out, study, summarize(study, finished), made_by, command)
-    console.print((out / "table.md").read_text(encoding="utf-8"), markup=False, highlight=False)
-    console.print(out / "index.html")
+    console.print((out / "table.md").read_text(encoding="utf-8"))
+    console.print(str(out / "index.html"), soft_wrap=True)
 
 
 def _searches(study: Study, jobs: Jobs, system: str) -> list[Job]:
@@ -163,8 +164,8 @@ def _show_plan(
     ]
     missing = runner.missing([*searches, *finals])
     for job in missing:
-        console.print(f"# {job.kind} {job.name}", highlight=False, markup=False)
-        console.print(shlex.join(job.command), highlight=False, markup=False, soft_wrap=True)
+        console.print(f"# {job.kind} {job.name}")
+        console.print(shlex.join(job.command), soft_wrap=True)
     console.print(f"{len(missing)} jobs")
 
 

@@ -19,8 +19,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from mmf_muvla.corpus.outputs import check_outputs, output_folder, write_output
 from mmf_muvla.errors import InputError
 from mmf_muvla.options.kinds import Name, Options
@@ -30,6 +28,7 @@ from mmf_muvla.report.score_page import markdown_table
 from mmf_muvla.report.scores import TASK_NAMED, TASKS
 from mmf_muvla.studies.records import RECORDS, Record, Records, pretraining_folder
 from mmf_muvla.studies.summary import Estimate
+from mmf_muvla.terminal import terminal_console
 from mmf_muvla.toyworld.blind import BlindScore, blind_scores
 from mmf_muvla.toyworld.config import ToyWorldConfig
 from mmf_muvla.toyworld.detector import Detection
@@ -105,7 +104,7 @@ def conditions_command(arguments: Sequence[str]) -> None:
     numbers = json.dumps([asdict(it) for it in conditions], indent=1)
     for name, content in zip(_FILES, (text, numbers), strict=True):
         write_output(out / name, content + "\n")
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+    terminal_console().print(text, soft_wrap=True)
 
 
 def as_markdown(conditions: Sequence[Condition]) -> str:

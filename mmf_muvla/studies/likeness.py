@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm import tqdm
@@ -39,6 +38,7 @@ from mmf_muvla.options.kinds import Count, Name, Options, Paths
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.report.score_page import MISSING, markdown_table
 from mmf_muvla.studies.records import RECORDS, Records, pretraining_folder
+from mmf_muvla.terminal import terminal_console
 
 _FILES = ("likeness.json", "likeness.md")
 
@@ -133,7 +133,7 @@ def likeness_command(arguments: Sequence[str]) -> None:
     numbers = {system: [asdict(it) for it in found] for system, found in measured.items()}
     for name, content in zip(_FILES, (as_json(numbers), text), strict=True):
         write_output(out / name, content)
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+    terminal_console().print(text, soft_wrap=True)
 
 
 def true_pairs(corpus: Corpus, words: WordPieces, num_images: int) -> list[Pair]:

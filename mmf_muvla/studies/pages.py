@@ -11,12 +11,14 @@ from typing import Any
 import jinja2
 
 from mmf_muvla.corpus.outputs import publish_output, write_output
+from mmf_muvla.report.escaping import csv_text, markdown_code, markdown_text
 from mmf_muvla.report.plots import COLOURS, INK, MUTED, as_svg, figure_with
 from mmf_muvla.report.score_page import MISSING, markdown_table
 from mmf_muvla.report.scores import TASK_NAMED
 from mmf_muvla.studies.records import Record
 from mmf_muvla.studies.study import Study
 from mmf_muvla.studies.summary import META, Estimate, Line
+from mmf_muvla.terminal import printable
 
 FILES = ("table.md", "table.csv", "plot.svg", "plot.png", "index.html")
 _TITLES = {name: task.title for name, task in TASK_NAMED.items()} | {META: "Meta-Ave"}
@@ -63,22 +65,33 @@ def write_results(folder: Path, study: Study, lines: Sequence[Line], records: Se
 def as_markdown(study: Study, lines: Sequence[Line], records: Sequence[Record], command: str) -> str:
     """The tables, with the command and the time that they took."""
     titles = [_TITLES[name] for name in (*study.tasks, META)]
-    reference = study.systems[study.reference].label
-    parts = [f"# {study.title}", ""]
-    parts += [*(f"The paper: {claim}" for claim in study.claims), ""] if study.claims else []
-    parts += [f"`{command}`", "", f"{_time(records)}.", ""]
+    reference = markdown_text(study.systems[study.reference].label)
+    parts = [f"# {markdown_text(study.title)}", ""]
+    parts += [*(f"The paper: {markdown_text(claim)}" for claim in study.claims), ""] if study.claims else []
+    parts += [markdown_code(command), "", f"{_time(records)}.", ""]
     parts += ["Test scores in per cent: mean ± standard error over seeds (number of seeds).", ""]
-    parts += markdown_table(["system", *titles], [(line.label, *_texts(study, line.scores, False)) for line in lines])
-    compared = [(line.label, *_texts(study, line.differences, True)) for line in lines if line.differences]
+    parts += markdown_table(
+        ["system", *titles], [(markdown_text(line.label), *_texts(study, line.scores, False)) for line in lines]
+    )
+    compared = [
+        (markdown_text(line.label), *_texts(study, line.differences, True)) for line in lines if line.differences
+    ]
     if compared:
-        parts += ["", f"Difference to {reference} in points, seed by seed: mean [95 % confidence interval].", ""]
+        parts += [
+            "",
+            f"Difference to {reference} in points, seed by seed: mean [95 % confidence interval].",
+            "",
+        ]
         parts += markdown_table(["system", *titles], compared)
     parts += [
         "",
         "Learning rates of the fine-tunings: of several, the best on validation data, with a seed outside the tables.",
         "",
     ]
-    parts += markdown_table(["system", *(_TITLES[name] for name in study.tasks)], _rates(study, lines))
+    parts += markdown_table(
+        ["system", *(_TITLES[name] for name in study.tasks)],
+        [(markdown_text(label), *rates) for label, *rates in _rates(study, lines)],
+    )
     return "\n".join(parts) + "\n"
 
 
@@ -91,7 +104,7 @@ def as_csv(study: Study, lines: Sequence[Line]) -> str:
     for line in lines:
         for column in (*study.tasks, META):
             values = [*_numbers(line.scores.get(column)), *_numbers(line.differences.get(column))]
-            writer.writerow([line.system, column, *values])
+            writer.writerow([csv_text(line.system), column, *values])
     return text.getvalue()
 
 
@@ -128,9 +141,9 @@ def _curves(study: Study, lines: Sequence[Line]) -> Any:
         for number, line in enumerate(others):
             if (cell := line.scores[column]) is not None:
                 style = ("--", ":", "-.")[number % 3]
-                axis.axhline(cell.mean, color=MUTED, linewidth=1, linestyle=style, label=line.label)
+                axis.axhline(cell.mean, color=MUTED, linewidth=1, linestyle=style, label=printable(line.label))
         axis.set_title(_TITLES[column], fontsize=10, loc="left", color=INK)
-        axis.set_xlabel(study.x_label)
+        axis.set_xlabel(printable(study.x_label))
         axis.set_xticks([x for x, _ in known], [f"{x:g}" for x, _ in known])
     if others:
         axes[0].legend(frameon=False, fontsize=7)
@@ -153,7 +166,7 @@ def _dots(study: Study, lines: Sequence[Line]) -> Any:
             )  # fmt: skip
         axis.set_ylim(-0.6, len(lines) - 0.4)
         axis.margins(x=0.12)
-        axis.set_yticks(places, [line.label for line in lines] if axis is axes[0] else [""] * len(lines))
+        axis.set_yticks(places, [printable(line.label) for line in lines] if axis is axes[0] else [""] * len(lines))
         axis.set_title(_TITLES[column], fontsize=10, loc="left", color=INK)
     return figure
 

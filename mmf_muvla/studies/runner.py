@@ -18,11 +18,13 @@ from typing import IO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from mmf_muvla.corpus.files import read_json, write_json
 from mmf_muvla.errors import MuvlaError
 from mmf_muvla.studies.jobs import WEIGHTS, Job, with_needs
 from mmf_muvla.studies.records import Records, record_of
+from mmf_muvla.terminal import printable, terminal_console
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ class Runner:
     def __init__(self, records: Records, num_workers: int, console: Console | None = None, gpus: Sequence[str] = ()):
         self.records = records
         self.num_workers = num_workers
-        self.console = console or Console()
+        self.console = console or terminal_console()
         self.gpus = gpus
         self._threads = max(1, (os.cpu_count() or 1) // num_workers)
 
@@ -95,10 +97,15 @@ class Runner:
             return
         running: list[_Running] = []
         failed: list[Job] = []
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
         bars = Progress(*columns, TimeRemainingColumn(), console=self.console, speed_estimate_period=3600)
         with _signals() as received, bars as progress:
-            bar = progress.add_task(title, total=len(waiting))
+            bar = progress.add_task(printable(title), total=len(waiting))
             try:
                 while waiting or running:
                     ended = [it for it in running if it.process.poll() is not None]
@@ -110,7 +117,7 @@ class Runner:
                             failed.append(it.job)
                     waiting = self._start_what_can(waiting, running, failed, lambda: progress.advance(bar))
                     names = ", ".join(it.job.name for it in running)
-                    progress.update(bar, description=f"{title}: {names}" if names else title)
+                    progress.update(bar, description=printable(f"{title}: {names}" if names else title))
                     time.sleep(_POLL_SECONDS)
                     if received:
                         raise KeyboardInterrupt(received[0])
@@ -205,23 +212,24 @@ class Runner:
         job = it.job
         with it.lock:  # until it is marked as done: another runner would start it
             if it.process.returncode != 0:
-                self.console.print(
-                    f"[red]failed[/red] {job.kind} {job.name}, status {it.process.returncode}: {job.log}"
-                )
+                self._print_failure(f"{job.kind} {job.name}, status {it.process.returncode}: {job.log}")
                 return False
             _note(it.lock, {})  # were it run again, it would count from nought
             if job.kind != "step":
                 try:
                     self.records.add(record_of(job, round(seconds, 1)))
                 except MuvlaError as error:
-                    self.console.print(f"[red]failed[/red] {error}")
+                    self._print_failure(str(error))
                     return False
                 _remove(job.folder, (*_REMOVED_AFTERWARDS, *(() if job.kind == "pretrain" else (WEIGHTS,))))
             job.folder.mkdir(exist_ok=True)
             write_json(job.folder / _DONE, {"command": list(job.command), "seconds": round(seconds, 1)})
         if not self.console.is_terminal:
-            self.console.print(f"{job.kind} {job.name}: {seconds:.0f} s", highlight=False)
+            self.console.print(f"{job.kind} {job.name}: {seconds:.0f} s")
         return True
+
+    def _print_failure(self, what: str) -> None:
+        self.console.print(Text.assemble(("failed", "red"), f" {what}"))
 
     def _stop(self, running: list[_Running]) -> None:
         """End all jobs; their checkpoints stay, and the next start goes on from them."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmf_muvla.options.kinds import Flag, Name
 from mmf_muvla.options.reading import read_options
+from mmf_muvla.terminal import start_logging
 from mmf_muvla.toyworld.config import ToyWorldConfig, WorldOptions
 from mmf_muvla.toyworld.world import generate
 
@@ -33,7 +33,7 @@ def make_toyworld(arguments: Sequence[str]) -> None:
     Raises:
         InputError: an option cannot be used, or the output folder is something else.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    start_logging()
     options = read_options(MakeOptions, arguments)
     settings = {entry.name: getattr(options, entry.name) for entry in dataclasses.fields(WorldOptions)}
     start = time.perf_counter()

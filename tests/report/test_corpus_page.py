@@ -205,7 +205,7 @@ class TestPage:
         quality["sentences"]["most_used"] = [{"sentence": "[red]a\x1b[2Jb[/]", "uses": 1}]
         stream = io.StringIO()
         print_quality(quality, Console(file=stream, width=150))
-        assert "[red]a�[2Jb[/]" in stream.getvalue()
+        assert r"[red]a\x1b[2Jb[/]" in stream.getvalue()
 
 
 class TestImages:

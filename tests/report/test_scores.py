@@ -245,10 +245,10 @@ def test_the_files(comparison: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     markdown = (tmp_path / "scores" / "scores.md").read_text()
     assert (
         "| base | 61.00 ± 1.41 (2) | 52.00 ± 2.83 (2) | 70.00 ± 0.00 (2) | 45.00 ± 7.07 (2) | 57.00 ± 2.83 (2) |\n"
-        "| a<b>\\|[red] | 25.00 (1) | – | – | – | – |\n"
+        "| a\\<b\\>\\|\\[red\\] | 25.00 (1) | – | – | – | – |\n"
         "| muvla_cc | 68.00 ± 2.00 (3) | 60.00 (1) | 75.00 (1) | 55.00 (1) | 64.00 (1) |\n"
     ) in markdown
-    assert "| a<b>\\|[red] | 1 | 25.00 | 75.00 | – | 40 | named |" in markdown
+    assert "| a\\<b\\>\\|\\[red\\] | 1 | 25.00 | 75.00 | – | 40 | named |" in markdown
     assert "- pretraining: datasets is muvla_cc" in markdown
 
     with (tmp_path / "scores" / "scores.csv").open(newline="") as file:
