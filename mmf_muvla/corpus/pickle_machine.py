@@ -40,6 +40,7 @@ _SHORT_TEXT, _TEXT, _MEMOIZE = pickle.SHORT_BINUNICODE[0], pickle.BINUNICODE[0],
 _GET, _LONG_GET, _PUT = pickle.BINGET[0], pickle.LONG_BINGET[0], pickle.BINPUT[0]
 _whole = struct.Struct("<I").unpack_from
 _SMALL_INTEGER = pickle.BININT1[0]
+_SMALL = 2**12
 # How much larger than the pickle its value may be when every reference is followed.
 _BASE_WEIGHT, _WEIGHT_PER_BYTE = 2**16, 8
 
@@ -303,8 +304,8 @@ class PickleMachine:
         target.__setstate__(state)  # type: ignore[attr-defined]
 
     def _check(self, value: Any) -> None:
-        if not self._shared and self._num_containers <= _MAX_DEPTH:
-            return  # As flat as that, and no part of it is met twice.
+        if not self._shared and self._num_containers <= _MAX_DEPTH and len(self._content) <= _SMALL:
+            return  # As flat as that, and nothing but short texts can be met twice.
         _Scales(self._shared, _BASE_WEIGHT + _WEIGHT_PER_BYTE * len(self._content)).weigh(value)
 
 

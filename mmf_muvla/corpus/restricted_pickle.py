@@ -25,6 +25,7 @@ _FROM_SOURCE = "Do not use this file; get it from its source"
 _DTYPE_NAME = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16|[SU]\d{1,9}|O8?)")
 _MAX_HEADER = 2**16
 _MAX_SIDE = 2**62
+_SHOWN_NUMBERS = 1000
 
 
 def load_pickle(
