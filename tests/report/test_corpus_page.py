@@ -30,7 +30,29 @@ from mmf_muvla.report.corpus_page import (
 from mmf_muvla.report.corpus_quality import measure_corpus
 from tests.small_corpus import K, sentence, write_small_corpus
 
-NASTY = ["</script><script>alert(1)</script>", "<!-- <script>", "a & b <b>'\"</b> \u2028 😀", "{{ 7 * 7 }}"]
+NASTY = [
+    "</script><script>alert(1)</script>",
+    "<!-- <script>",
+    "a & b <b>'\"</b> \u2028 😀",
+    "{{ 7 * 7 }}",
+    "{% raw %}{{ x }}{% endraw %}",
+    "${7 * 7} `${alert(1)}`",
+    "<img src=x onerror=alert(1)>",
+    '"><svg/onload=alert(1)>',
+    "' onmouseover='alert(1)",
+    '" style="background: url(//x)',
+    "</style><style>body { display: none }",
+    "</title></textarea></select><b>",
+    '<a href="javascript:alert(1)">x</a>',
+    "<iframe srcdoc='<script>alert(1)</script>'>",
+    "--> ]]> */ //",
+    "&lt;script&gt;&#60;script&#62;",
+    "\\u003cscript\\u003e \\x3cscript>",
+    "<math><mtext></mtext><script>alert(1)</script></math>",
+    "<base href=//x><meta http-equiv=refresh content=0>",
+    "__proto__",
+    "\ud800 half",
+]
 
 
 @pytest.fixture(scope="module")

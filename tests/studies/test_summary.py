@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -94,3 +98,45 @@ def test_results_are_a_table_a_plot_and_a_page(two_tasks: Study, records: list[R
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "It holds here." in page and "&lt;not&gt;" in page and "<svg" in page
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+class _Elements(HTMLParser):
+    def __init__(self, text: str):
+        super().__init__()
+        self.names: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "<script>alert(1)</script>",
+        '"><img src=x onerror=alert(1)>',
+        "a | b | c",
+        "[x](javascript:alert(1))",
+        "`a` *b* $\\frac{1}{2}$",
+        "two\nlines\x1b[2J",
+    ],
+)
+def test_labels_are_text(label: str, two_tasks: Study, records: list[Record], tmp_path: Path) -> None:
+    systems = {**two_tasks.systems, "ours": System(label)}
+    for name, study in (("plain", two_tasks), ("hostile", replace(two_tasks, systems=systems, title=label))):
+        write_results(tmp_path / name, study, summarize(study, records), records, "python …")
+    pages = {name: _Elements((tmp_path / name / "index.html").read_text("utf-8")) for name in ("plain", "hostile")}
+    outside_of_plots = [[it for it in page.names if it in _HTML] for page in pages.values()]
+    assert outside_of_plots[0] == outside_of_plots[1]
+    assert label in pages["hostile"].text
+    tables = [(tmp_path / name / "table.md").read_text("utf-8") for name in pages]
+    assert len(tables[0].splitlines()) == len(tables[1].splitlines()) and "\x1b" not in tables[1]
+    assert not re.search(r"(?<!\\)<(script|img)|(?<!\\)\]\(|\| b \|| \*b", tables[1])
+    ElementTree.parse(tmp_path / "hostile" / "plot.svg")
+
+
+_HTML = {"script", "img", "h1", "h2", "p", "table", "tr", "td", "th", "a", "b", "code", "style", "svg"}
