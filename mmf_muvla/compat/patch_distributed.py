@@ -32,16 +32,19 @@ def distributed_without_nccl(module: ModuleType) -> None:
 def distributed_init_on_cpu(module: ModuleType) -> None:
     """utils/distributed.py:220-237 (main 386).
 
-    Symptoms: "Distributed package doesn't have NCCL built in", then "Torch not compiled with CUDA enabled", and a
-    process group that is never left, so that a failing rank leaves the others waiting. Without NCCL the backend is
-    gloo, and the group is left at exit. Can go when MMF does both.
+    Symptoms: "Distributed package doesn't have NCCL built in", or "ProcessGroupNCCL is only supported with GPUs" where
+    torch was built for CUDA; then "Torch not compiled with CUDA enabled", and a process group that is never left, so
+    that a failing rank leaves the others waiting. Without a GPU or without NCCL the backend is gloo, and the group is
+    left at exit. Can go when MMF does both.
     """
+    import torch
     from torch import distributed
 
     distributed_init = without_cuda(module.distributed_init)
 
     def init_and_leave_at_exit(config: Any) -> Any:
-        if config.distributed.backend == "nccl" and not distributed.is_nccl_available():
+        has_nccl = torch.cuda.is_available() and distributed.is_nccl_available()
+        if config.distributed.backend == "nccl" and not has_nccl:
             config.distributed.backend = "gloo"
         if not distributed.is_initialized():
             atexit.register(_leave_group)

@@ -1,4 +1,4 @@
-"""Patches of what MMF writes while it trains: logs, checkpoints and the resolved configuration."""
+"""Patches of MMF's own trainer: its name, what it watches, its logs and checkpoints."""
 
 from __future__ import annotations
 
@@ -9,8 +9,74 @@ import weakref
 from types import ModuleType
 from typing import Any
 
+from mmf_muvla.compat.messages import log_message
 from mmf_muvla.compat.registration import patches
 from mmf_muvla.compat.substitutes import Overlay
+from mmf_muvla.errors import InputError
+
+
+@patches("mmf.trainers.base_trainer")
+def one_name_of_the_trainer(module: ModuleType) -> None:
+    """trainers/base_trainer.py:31 registers MMF's trainer as ``base_trainer``, which main calls ``mmf``.
+
+    Symptom: ``training.trainer=mmf`` ends in ``TypeError: 'NoneType' object is not callable``. Can go with rc10.
+    """
+    from mmf.common.registry import registry
+
+    trainer = registry.get_trainer_class("base_trainer")
+    if trainer is not None:  # main: its trainer is of another module
+        registry.register_trainer("mmf")(trainer)
+
+
+@patches("mmf.utils.early_stopping")
+def criterion_without_dataset(module: ModuleType) -> None:
+    """utils/early_stopping.py:53 (main 55) wants the criterion as ``dataset/metric``, whatever the data set is.
+
+    Symptom: with a metric's name alone, as this project's files have it, "Criteria used for early stopping is not
+    present in meter" at the first validation, without a word of what is. Here the name is looked for under the data
+    set's, and a name that is nowhere is refused with those that are. Can go when MMF does so.
+    """
+    stopping: Any = module.EarlyStopping
+    monitor = stopping.__call__
+
+    def monitor_by_name(self: Any, update: int, iteration: int, meter: Any) -> bool:
+        known = [key for key in meter.meters if key.startswith("val/")]
+        if self.early_stop_criteria not in known:
+            name = self.early_stop_criteria.removeprefix("val/")
+            matching = [key for key in known if key.endswith(f"/{name}")]
+            if len(matching) != 1:
+                raise InputError(
+                    f"training.early_stop.criteria={name}",
+                    "the validation gives more than one such value"
+                    if matching
+                    else "the validation gives no such value",
+                    f"It gives {', '.join(key.removeprefix('val/') for key in matching or known)}",
+                )
+            self.early_stop_criteria = self.metric = matching[0]
+        return monitor(self, update, iteration, meter)
+
+    stopping.__call__ = monitor_by_name
+
+
+@patches("mmf.utils.checkpoint")
+def safetensors_files(module: ModuleType) -> None:
+    """utils/checkpoint.py:326 (main 464) gives every file to ``torch.load``.
+
+    Symptom: ``checkpoint.resume_file=muvla_final.safetensors`` ends in an UnpicklingError. Here its tensors are loaded
+    where name and shape fit, and the log says which do. Can go when MMF reads safetensors.
+    """
+    torch_load = module.Checkpoint._torch_load
+
+    def load_file(self: Any, file: str) -> Any:
+        if not str(file).endswith(".safetensors"):
+            return torch_load(self, file)
+        from mmf_muvla.trainers.checkpoints import load_matching, read_checkpoint_file
+
+        model = self.trainer.model
+        log_message(f"{file}: {load_matching(model, read_checkpoint_file(file)['model'], str(file))}")
+        return {"model": model.state_dict()}  # MMF loads it once more, and finds nothing missing
+
+    module.Checkpoint._torch_load = load_file
 
 
 @patches("mmf.utils.checkpoint")

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import mmf.datasets.builders.nlvr2.dataset as nlvr2
 import mmf.models.visual_bert as visual_bert
@@ -27,7 +28,8 @@ from mmf.datasets.builders.nlvr2.builder import NLVR2Builder
 from mmf.datasets.builders.visual_entailment.builder import VisualEntailmentBuilder
 from mmf.datasets.builders.vqa2.builder import VQA2Builder
 from mmf.utils.checkpoint import Checkpoint
-from mmf.utils.distributed import infer_init_method
+from mmf.utils.distributed import distributed_init, infer_init_method
+from mmf.utils.early_stopping import EarlyStopping
 from mmf.utils.file_io import PathManager
 from mmf.utils.general import get_absolute_path
 from mmf.utils.logger import Logger, TensorboardLogger
@@ -117,11 +119,16 @@ def nlvr2_annotations() -> None:
 
 def is_of_mmf(builder: Any) -> None:
     """Its defaults are MMF's own, also where the current folder has a file of that name."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        path = Path("configs/datasets", builder().dataset_name, "defaults.yaml")
-        path.parent.mkdir(parents=True)
-        path.write_text("dataset_config: somebody else's\n")
-        assert get_absolute_path(builder.config_path()) != str(path.resolve()), "another project's defaults"
+    here = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            path = Path("configs/datasets", builder().dataset_name, "defaults.yaml")
+            path.parent.mkdir(parents=True)
+            path.write_text("dataset_config: somebody else's\n")
+            assert get_absolute_path(builder.config_path()) != str(path.resolve()), "another project's defaults"
+        finally:
+            os.chdir(here)
 
 
 def vqa2_config() -> None:
@@ -144,6 +151,49 @@ def world_size_without_address() -> None:
         assert "torchrun --nproc-per-node=99" in str(error)
     else:
         raise AssertionError("not refused here, but by a bare assert later")
+
+
+def distributed_init_on_cpu() -> None:
+    """Also where torch has NCCL and the machine has no GPU."""
+    for has_nccl in (True, False):
+        config = OmegaConf.create({"distributed": {"backend": "nccl", "world_size": 2, "rank": 0, "init_method": "x"}})
+        with (
+            mock.patch("torch.cuda.is_available", return_value=False),
+            mock.patch("torch.distributed.is_nccl_available", return_value=has_nccl),
+            mock.patch("torch.distributed.init_process_group", side_effect=InterruptedError) as init,
+            contextlib.suppress(InterruptedError),
+        ):
+            distributed_init(config)
+        assert init.call_args.kwargs["backend"] == "gloo", "NCCL was asked for, without a GPU"
+
+
+def one_name_of_the_trainer() -> None:
+    import mmf.trainers.base_trainer  # noqa: F401
+    import mmf.utils.build as build
+
+    config = OmegaConf.create({"training": {"trainer": "mmf"}})
+    build.build_trainer(config)
+
+
+def criterion_without_dataset() -> None:
+    watched = EarlyStopping(None, mock.Mock(), "an_accuracy", minimize=False)
+    values = {"val/total_loss": 2.0, "val/images/an_accuracy": 0.5, "train/images/an_accuracy": 0.9}
+    watched(1, 1, SimpleNamespace(meters={key: SimpleNamespace(global_avg=value) for key, value in values.items()}))
+    assert watched.best_monitored_value == 0.5
+
+
+def safetensors_files() -> None:
+    from safetensors.torch import save_file
+
+    model = torch.nn.ModuleDict({"encoder": torch.nn.Linear(2, 2)})
+    expected = {"encoder.weight": torch.ones(2, 2), "encoder.bias": torch.ones(2)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "weights.safetensors")
+        save_file(expected, path)
+        trainer = SimpleNamespace(model=model)
+        loaded = Checkpoint._torch_load(SimpleNamespace(trainer=trainer, device="cpu"), path)["model"]
+    assert loaded.keys() == expected.keys()
+    assert all(torch.equal(loaded[name], value) for name, value in expected.items())
 
 
 def visual_bert_model() -> Any:
