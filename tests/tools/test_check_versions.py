@@ -1,0 +1,27 @@
+"""What the script for the oldest and newest releases refuses; making an environment takes too long for a test."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("set=oldest", "set=oldest: unknown. Choose lowest or newest"),
+        ("python=python1.4", "python=python1.4: no such interpreter"),
+        ("mmf=tests", "mmf=tests: is no clone of MMF"),
+    ],
+)
+def test_options_that_cannot_be_used_are_named(option: str, message: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "tools/check_versions.py", option], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {message}")
