@@ -64,10 +64,10 @@ def folders(vinvl: Any, fake_image: Any, monkeypatch: pytest.MonkeyPatch) -> lis
         images = [fake_image(f"{part}-{number}", names=["dog", f"kind {number % 7}"]) for number in range(120)]
         for number in range(5, 120, 17):
             images[number].confidence = [0.5, 1.5]
-        for number in range(8, 120, 13):
-            images[number].boxes, images[number].names, images[number].confidence = [], [], []
-        for number in range(9, 120, 11):
+        for number in range(9, 120, 17):
             images[number].boxes[1] = [300.0, 100.0, 300.0, 480.0]
+        for number in range(8, 120, 17):
+            images[number].boxes, images[number].names, images[number].confidence = [], [], []
         folder = vinvl(images, name)
         lines = (folder / "features.tsv").read_text().splitlines(keepends=True)
         lines[40] = "rubbish\n"
@@ -105,8 +105,8 @@ def test_a_killed_import_is_continued_to_the_same_bytes(folders: list[Path], tmp
     assert sorted(expected) == ["skipped.jsonl", "store.counts.json", "store/data.mdb"]
     listed = [json.loads(line) for line in expected["skipped.jsonl"].splitlines()]
     assert counts["skipped"] >= 30
-    assert counts["images_without_regions"] >= 15
-    assert counts["regions_without_area"] >= 15
+    assert counts["images_without_regions"] >= 12
+    assert counts["regions_without_area"] >= 12
     assert counts["skipped"] + counts["images_without_regions"] == len(listed)
     assert len({entry["reason"] for entry in listed}) >= 7
 
