@@ -18,13 +18,17 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from mmf_muvla.cli import parse_options
+from mmf_muvla.corpus.commands import run_command
 from mmf_muvla.errors import InputError, MuvlaError
+from mmf_muvla.options.kinds import Flag, Name, Options
+from mmf_muvla.options.reading import read_options
 
 ROOT = Path(__file__).resolve().parents[1]
-OPTIONS = {"set": "lowest", "python": sys.executable, "mmf": "", "out": "outputs/versions", "install": "true"}
 RC10 = "mmf==1.0.0rc10"
 # What MMF's GitHub main imports beyond this package's requirements.
 MMF_MAIN_WANTS = ["iopath", "pandas", "termcolor"]
@@ -42,11 +46,30 @@ print(*(line for line in requires("mmf-muvla")), sep="\\n")
 """
 
 
+@dataclass
+class VersionOptions(Options):
+    """The options of the command.
+
+    Attributes:
+        set: which releases.
+        python: the interpreter.
+        mmf: the folder of a clone of MMF; ``None``: 1.0.0rc10.
+        out: where environments are made.
+        install: false: the environment of an earlier call is taken.
+    """
+
+    set: Literal["lowest", "newest"] = "lowest"
+    python: Name = sys.executable
+    mmf: Name | None = None
+    out: Name = "outputs/versions"
+    install: Flag = True
+
+
 class Environment:
     """A virtual environment of its own.
 
     Args:
-        folder: replaced by :meth:`make`.
+        folder: replaced by :meth:`make`, if it is an environment.
     """
 
     def __init__(self, folder: Path):
@@ -54,6 +77,8 @@ class Environment:
         self.python = folder / "bin" / "python"
 
     def make(self, python: str) -> None:
+        if self.folder.exists() and not (self.folder / "pyvenv.cfg").is_file():
+            raise InputError(str(self.folder), "is there already, and is no virtual environment", "Name another out=")
         shutil.rmtree(self.folder, ignore_errors=True)
         call([python, "-m", "venv", str(self.folder)])
 
@@ -100,19 +125,17 @@ def install_all(environment: Environment, chosen: str, python: str, mmf: str) ->
         environment.install(*MMF_MAIN_WANTS)
 
 
-def main(arguments: list[str]) -> None:
-    options = parse_options(arguments, OPTIONS)
-    chosen, mmf = options["set"], options["mmf"]
-    if chosen not in ("lowest", "newest"):
-        raise InputError(f"set={chosen}", "unknown", "Choose lowest or newest")
-    if shutil.which(options["python"]) is None:
-        raise InputError(f"python={options['python']}", "no such interpreter", "Give its name or path")
+def main(arguments: Sequence[str]) -> None:
+    options = read_options(VersionOptions, arguments)
+    chosen, mmf = options.set, options.mmf or ""
+    if shutil.which(options.python) is None:
+        raise InputError(f"python={options.python}", "no such interpreter", "Give its name or path")
     if mmf and not (Path(mmf) / "setup.py").is_file():
         raise InputError(f"mmf={mmf}", "is no clone of MMF", "Give the folder that holds MMF's setup.py")
-    out = Path(options["out"]).resolve()
-    environment = Environment(out / f"{chosen}-{Path(options['python']).name}{'-main' if mmf else ''}")
-    if options["install"] == "true":
-        install_all(environment, chosen, options["python"], mmf)
+    out = Path(options.out).resolve()
+    environment = Environment(out / f"{chosen}-{Path(options.python).name}{'-main' if mmf else ''}")
+    if options.install:
+        install_all(environment, chosen, options.python, mmf)
     call([str(environment.python), "-m", "pip", "list", "--format=freeze"])
     failures = []
     for command in (
@@ -129,10 +152,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except MuvlaError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(run_command(main, __doc__))

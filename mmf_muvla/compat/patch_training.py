@@ -126,20 +126,3 @@ def tensorboard_at_exit(module: ModuleType) -> None:
 
     logger.__init__ = construct_with_finalizer
     del logger.__del__
-
-
-@patches("mmf.utils.configuration")
-def own_training_options(module: ModuleType) -> None:
-    """Not a bug: MMF takes from the command line only options that some file has; of ``training`` it has all but these.
-
-    Symptom: ``AttributeError`` for ``training.start_over=True``. ``projects/muvla/trainer.yaml`` explains them.
-    """
-    from omegaconf import OmegaConf
-
-    build_default_config = module.Configuration._build_default_config
-
-    def build_default_config_with_own(self: Any) -> Any:
-        own = OmegaConf.create({"training": {"start_over": False}})
-        return OmegaConf.merge(own, build_default_config(self))
-
-    module.Configuration._build_default_config = build_default_config_with_own

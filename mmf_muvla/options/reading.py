@@ -95,7 +95,7 @@ def _renamed(override: str, former: Mapping[str, str]) -> str:
 def _override_of(known: Mapping[str, Key], override: str) -> DictConfig:
     """One ``key=value``. What YAML takes for something else (``007``, ``{name}``) is a text where one is wanted.
 
-    So is what is no YAML at all (``{name}.jpg``), unless it is in quotes.
+    So is ``{name}.jpg``, which is no YAML at all.
     """
     name, _, text = override.partition("=")
     key = known.get(name)
@@ -104,7 +104,7 @@ def _override_of(known: Mapping[str, Key], override: str) -> DictConfig:
     try:
         content = read_override(override)
     except InputError:
-        if key is None or key.kind is not str or text.startswith(("'", '"')):
+        if key is None or key.kind is not str or not text.startswith("{"):
             raise
         content = OmegaConf.create()
         OmegaConf.update(content, name, text)

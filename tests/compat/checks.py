@@ -66,16 +66,6 @@ def missing_learning_rate() -> None:
     CONFIGURATION._update_specific(OmegaConf.create({"training": {"device": "cpu"}}))
 
 
-def own_training_options() -> None:
-    defaults = OmegaConf.create({"training": {"seed": 3}})
-    with (
-        mock.patch("mmf.utils.configuration.get_default_config_path", return_value=""),
-        mock.patch("mmf.utils.configuration.load_yaml", return_value=defaults),
-    ):
-        training = CONFIGURATION._build_default_config().training
-    assert (training.seed, training.start_over) == (3, False)
-
-
 def config_names_model_and_datasets() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "named.yaml"

@@ -19,7 +19,6 @@ SYMPTOMS = {
     "resolvers": "UnsupportedInterpolationType: Unsupported interpolation type env|AttributeError",
     "missing_options": "ConfigAttributeError: (Missing key|Key) '?config",
     "missing_learning_rate": "ConfigAttributeError: (Missing key|Key) '?learning_rate",
-    "own_training_options": "ConfigAttributeError: (Missing key|Key) '?start_over",
     "config_names_model_and_datasets": "KeyError: .*Required argument 'model' not passed",
     "config_path": r"FileNotFoundError: .*no/such.yaml",
     "override_values": "ValueError: too many values to unpack",

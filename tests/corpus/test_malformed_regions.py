@@ -92,8 +92,8 @@ def check_policies(
     assert {"file", "line", "id", "reason", "value"} == entries[0].keys()
     assert counts["images"] == len(left)
 
-    run(good, out / "good", "error", labels)
-    expected = records(RegionStore(out / "good" / "store"))
+    run(good, out / "whole", "error", labels)
+    expected = records(RegionStore(out / "whole" / "store"))
     assert records(RegionStore(out / "skip" / "store")) == {image_id: expected[image_id] for image_id in left}
 
 
@@ -373,8 +373,8 @@ def test_what_makes_no_difference(case: str, tmp_path: Path) -> None:
     HARMLESS[case](folders[1])
     stores = []
     for folder in folders:
-        run(folder, folder / "out", "error", None)
-        stores.append((folder / "out" / "store" / "data.mdb").read_bytes())
+        run(folder, folder.with_name(f"{folder.name}-out"), "error", None)
+        stores.append((folder.with_name(f"{folder.name}-out") / "store" / "data.mdb").read_bytes())
     assert stores[0] == stores[1]
 
 

@@ -98,10 +98,10 @@ def test_what_is_not_noted_is_made_again(tmp_path: Path) -> None:
     asked(tmp_path)
     # Killed while part 2 was being written, and between part 4 and its note.
     part_path(tmp_path, NAME, 2, ".txt").write_text("4")
-    (tmp_path / "squares-000002.txt.tmp-999999999").write_text("4\n")
+    (tmp_path / "squares-000002.txt.muvla-tmp-999999999").write_text("4\n")
     for number in (2, 4):
         part_path(tmp_path, NAME, number, ".json").unlink()
-    (tmp_path / "squares-000004.json.tmp-999999999").write_text("{")
+    (tmp_path / "squares-000004.json.muvla-tmp-999999999").write_text("{")
     assert run(tmp_path) == EXPECTED
     assert asked(tmp_path) == [2, 4]
     assert contents(tmp_path) == whole

@@ -30,9 +30,14 @@ def run(
     )
 
 
+def beside(folder: Path) -> Path:
+    """Where a store goes: not into what it is made of."""
+    return folder.with_name(f"{folder.name}-out")
+
+
 def import_one(folder: Path, policy: str = "skip", **changes: Any) -> Regions:
-    run([folder], folder, policy, **changes)
-    store = RegionStore(folder / "store")
+    run([folder], beside(folder), policy, **changes)
+    store = RegionStore(beside(folder) / "store")
     return store.get(store.ids[0])
 
 
@@ -146,9 +151,9 @@ def test_rect_in_the_detectors_scale_is_mended(vinvl: Any, fake_image: Any, size
             for n in numbers
         ]
         folder = vinvl(images, f"relative_{relative}")
-        counts = run([folder], folder, "error")
+        counts = run([folder], beside(folder), "error")
         assert counts["boxes_mended"] == len(images)
-        np.testing.assert_allclose(RegionStore(folder / "store").get("1").bbox, boxes, atol=1e-3)
+        np.testing.assert_allclose(RegionStore(beside(folder) / "store").get("1").bbox, boxes, atol=1e-3)
 
 
 def test_rounding_of_the_detectors_image_is_no_mismatch(vinvl: Any, fake_image: Any) -> None:
@@ -187,9 +192,9 @@ def test_boxes_out_by_some_pixels_are_clipped_and_counted(
     vinvl: Any, fake_image: Any, boxes: list[list[float]], relative: bool
 ) -> None:
     folder = vinvl([fake_image("1", boxes=boxes, relative=relative)])
-    counts = run([folder], folder, "error")
+    counts = run([folder], beside(folder), "error")
     assert (counts["boxes_clipped"], counts["boxes_mended"], counts["regions"]) == (2, 0, 2)
-    bbox = RegionStore(folder / "store").get("1").bbox
+    bbox = RegionStore(beside(folder) / "store").get("1").bbox
     expected = np.clip(boxes, 0, [640, 480, 640, 480])
     np.testing.assert_allclose(bbox, expected, atol=1e-3)
 
@@ -201,9 +206,9 @@ def test_a_box_may_be_clipped_in_one_file_and_not_in_the_other(vinvl: Any, fake_
         images[1].boxes = np.clip(boxes, 0, [640, 480, 640, 480]).tolist()
         folder = vinvl([images[clipped]], f"{clipped}_{scale}")
         (folder / "predictions.tsv").write_text(images[1 - clipped].prediction_line())
-        counts = run([folder], folder, "error")
+        counts = run([folder], beside(folder), "error")
         assert (counts["boxes_mended"], counts["boxes_clipped"]) == (scale != 1, 0 if clipped else 2)
-        np.testing.assert_allclose(RegionStore(folder / "store").get("1").bbox, images[1].boxes, atol=1e-3)
+        np.testing.assert_allclose(RegionStore(beside(folder) / "store").get("1").bbox, images[1].boxes, atol=1e-3)
 
 
 # --- what is bad: a damaged second image of three

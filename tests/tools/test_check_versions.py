@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("set=oldest", "set=oldest: unknown. Choose lowest or newest"),
+        ("set=oldest", "command line: set=oldest: unknown value. Use one of lowest, newest"),
         ("python=python1.4", "python=python1.4: no such interpreter"),
         ("mmf=tests", "mmf=tests: is no clone of MMF"),
     ],
