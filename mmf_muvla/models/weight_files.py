@@ -34,7 +34,7 @@ def read_torch_file(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds: zip, pickle, end of file
         raise InputError(
-            str(path), f"cannot be read as a checkpoint of weights and plain values ({_first_line(error)})", _REMEDY
+            str(path), f"cannot be read as a checkpoint of weights and plain values ({_reason(error)})", _REMEDY
         ) from error
     # After loading, which has the better words for what is no checkpoint at all.
     if (problem := _damaged_part(path)) is not None:
@@ -95,6 +95,14 @@ def _damaged_part(path: Path) -> str | None:
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         return _first_line(error)
     return None if part is None else f"{part} does not have its checksum"
+
+
+def _reason(error: Exception) -> str:
+    """What PyTorch says is wrong, without its advice to read the file with ``weights_only=False``, which runs code."""
+    parts = [part.strip() for part in str(error).split("\n\n") if part.strip()]
+    if len(parts) > 1 and parts[0].startswith("Weights only load failed"):
+        return parts[1].rstrip(".")
+    return _first_line(error).partition(". ")[0]
 
 
 def _first_line(error: Exception) -> str:

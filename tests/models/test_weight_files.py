@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -120,3 +121,18 @@ def test_a_folder_that_no_run_has_written_is_refused(tmp_path: Path, config: str
     (tmp_path / "config.yaml").write_text(config)
     with pytest.raises(InputError, match=rf"config\.yaml: {problem}"):
         load_run(tmp_path)
+
+
+class RunsCode:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (os.system, ("echo",))
+
+
+def test_no_message_advises_to_run_code(tmp_path: Path) -> None:
+    """PyTorch's own does: it recommends ``weights_only=False``."""
+    torch.save({"model": RunsCode()}, tmp_path / "code.ckpt")
+    (tmp_path / "page.ckpt").write_text("<html>not found</html>")
+    for name, reason in (("code.ckpt", "unsupported GLOBAL .*system|Unsupported global"), ("page.ckpt", "operand")):
+        with pytest.raises(InputError, match=reason) as raised:
+            read_checkpoint_file(tmp_path / name)
+        assert "weights_only" not in str(raised.value)
