@@ -1,8 +1,8 @@
 """Reads files of weights: without running code, and not when they are damaged.
 
 A checkpoint of ``torch.save`` is a zip file with a checksum for each tensor, which ``torch.load`` does not look at: a
-flipped bit in a tensor would go unnoticed. Here they are looked at, at about half the time that loading takes. Files in
-the safetensors format have no checksum, so this project writes one into theirs.
+flipped bit in a tensor would go unnoticed. Here they are looked at, at about 1.7 times the CPU time of loading (0.26 s
+for 480 MB). Files in the safetensors format have no checksum, so this project writes one into theirs.
 """
 
 from __future__ import annotations
