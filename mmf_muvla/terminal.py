@@ -66,7 +66,11 @@ class _Formatter(logging.Formatter):
 
 
 def start_logging() -> None:
-    """Write the log to stderr, from level INFO on, with times."""
+    """Write the log to stderr, from level INFO on, with times.
+
+    Python's warnings become part of it: libraries quote what they find odd in data.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.captureWarnings(True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 
@@ -104,6 +105,13 @@ def test_logs_and_progress_bars(name: str, capsys: pytest.CaptureFixture[str], m
     shown = capsys.readouterr().err
     assert "image a" in shown or "\\" in shown
     assert is_harmless(shown.replace("\r", "")), repr(shown)
+
+
+@pytest.mark.parametrize("name", ["colour", "bell", "right to left"])
+def test_warnings_of_libraries_are_part_of_the_log(name: str) -> None:
+    program = "import sys, warnings; from mmf_muvla.terminal import start_logging; start_logging(); warnings.warn(%r)"
+    done = subprocess.run([sys.executable, "-c", program % HOSTILE[name]], capture_output=True, text=True, check=True)
+    assert "WARNING" in done.stderr and printable(HOSTILE[name]) in done.stderr and is_harmless(done.stderr)
 
 
 def test_the_log_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:

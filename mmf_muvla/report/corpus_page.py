@@ -569,8 +569,7 @@ def _draw_tags(axis: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     axis.set_title("linked pairs of frequent tags", fontsize=10, loc="left", color=plots.INK)
     places = np.arange(len(rows))[::-1]
     axis.barh(places, [row["of_pairs"] for row in rows], color=plots.COLOURS[0], height=0.7, linewidth=0)
-    # A dollar sign would start a formula.
-    axis.set_yticks(places, [row["tag"][:18] for row in rows], fontsize=8)
+    axis.set_yticks(places, [printable(row["tag"][:18]) for row in rows], fontsize=8)
     axis.set_xlim(0, 1)
     axis.grid(axis="y", visible=False)
     axis.set_axisbelow(True)
