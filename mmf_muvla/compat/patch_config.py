@@ -79,10 +79,15 @@ def missing_options(module: ModuleType) -> None:
     """
     from omegaconf import OmegaConf
 
+    from mmf_muvla.options.reading import read_override
+
     build_opt_list = module.Configuration._build_opt_list
 
     def build_opt_list_with_none(self: Any, opts: list[str] | None) -> Any:
-        options = build_opt_list(self, [f"{key}={value}" for key, value in written_options(opts)])
+        written = [f"{key}={value}" for key, value in written_options(opts)]
+        for option in written:
+            read_override(option)  # OmegaConf's own errors name neither the option nor what to do
+        options = build_opt_list(self, written)
         for name in ("config", "model", "dataset", "datasets"):
             if name not in options:
                 options[name] = None
@@ -217,6 +222,7 @@ def _merge_option(
 ) -> None:
     """One option of the command line. MMF leaves a group as it is, whatever it is to be."""
     from omegaconf import DictConfig, OmegaConf, open_dict
+    from omegaconf.errors import OmegaConfBaseException
 
     value = decoded(text)
     if key in ("dataset", "datasets") and isinstance(value, list):  # MMF wants "a,b"
@@ -239,6 +245,8 @@ def _merge_option(
         # It is known: all that was written has been checked.
         with open_dict(config):
             OmegaConf.update(config, key, value, force_add=True)
+    except OmegaConfBaseException as error:  # losses[9] of five
+        raise InputError(f"command line: {key}={text}", str(error).splitlines()[0], "Correct the key") from error
 
 
 @patches(_CONFIGURATION)

@@ -42,7 +42,11 @@ def checked_options(module: ModuleType) -> None:
     def check_and_import_user_dir(self: Any) -> None:
         if not self.config and hasattr(self, "muvla_files"):
             _check_what_was_written(self)
-        import_user_dir(self)
+        try:
+            import_user_dir(self)
+        except ModuleNotFoundError as error:
+            remedy = "Name a folder, or a package that Python finds"
+            raise InputError("env.user_dir", f"cannot be imported ({error})", remedy) from error
 
     def check_and_update_specific(self: Any, config: Any) -> Any:
         if hasattr(self, "muvla_files"):
@@ -65,7 +69,7 @@ def _files(module: ModuleType, path: str, asking: tuple[str, ...] = ()) -> Itera
     if path in asking:
         raise InputError(shown, "includes itself", "Leave it out of includes")
     content: Any = OmegaConf.to_container(read_yaml(Path(path)))
-    includes = content.pop("includes", None) or []
+    includes = content.pop("includes", [])
     if not isinstance(includes, list) or not all(isinstance(name, str) for name in includes):
         raise InputError(f"{shown}: includes", f"is {includes!r}", "Write a list of files")
     for name in includes:
@@ -165,6 +169,7 @@ def _check_all(self: Any, config: Any) -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     from mmf_muvla.cli import as_list
+    from mmf_muvla.corpus.outputs import refuse_beneath_file
     from mmf_muvla.options.checking import check_name
     from mmf_muvla.options.run import MODEL, check_run, known_keys
 
@@ -183,10 +188,16 @@ def _check_all(self: Any, config: Any) -> None:
         raise InputError(
             f"{source(key)}: {key}", str(error).splitlines()[0], "Correct what stands in its ${…}"
         ) from error
+    save_dir = Path(str(config.env.save_dir))
+    refuse_beneath_file(save_dir / "logs", f"env.save_dir={save_dir}")
     known = known_keys(content, registered.datasets)
     with open_dict(config):
         for name, value in check_run(content, source, registered, _left_to_mmf(self, known)).items():
             OmegaConf.update(config, name, value, merge=False)
+    if config.training.trainer != MODEL and "train" in config.get("run_type", "") and not config.checkpoint.resume:
+        from mmf_muvla.trainers.run_folder import RunFolder
+
+        RunFolder(save_dir, MODEL).refuse_used()  # MMF's own trainer would write over it
 
 
 def _refuse_model(where: str, model: Any, models: Sequence[str]) -> None:

@@ -200,7 +200,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object from a file, or ``None`` where there is no whole one."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 

@@ -124,7 +124,7 @@ def read_override(argument: str) -> DictConfig:
     """
     try:
         return OmegaConf.from_dotlist([argument])
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(
             argument,
             f"the value is not valid YAML ({' '.join(str(error).split())})",
@@ -140,7 +140,7 @@ def read_yaml(path: Path) -> DictConfig:
     """
     try:
         content = OmegaConf.load(path)
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError, OSError) as error:
         raise InputError(
             str(path), f"is not valid YAML ({' '.join(str(error).split())})", "Correct the file"
         ) from error

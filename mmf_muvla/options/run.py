@@ -232,6 +232,8 @@ def _check_together(run: Run, content: Mapping[str, Any], source: Source) -> Non
     if training.clip_gradients and training.max_grad_l2_norm is None:
         remedy = "Give a number, or set training.clip_gradients=false"
         refuse("training.max_grad_l2_norm", None, "there is nothing to clip gradients at", remedy)
+    if _at(content, f"model_config.{MODEL}.losses") == []:
+        refuse(f"model_config.{MODEL}.losses", [], "there is nothing to learn", "Name losses, or leave the option out")
     trunk = _at(content, f"model_config.{MODEL}.trunk") or {}
     hidden, heads = trunk.get("hidden_size"), trunk.get("num_attention_heads")
     if hidden and heads and int(hidden) % int(heads):

@@ -129,7 +129,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     content = _read(path)
     usual = content.get("setting")
     for override in overrides:
-        content = OmegaConf.merge(content, read_override(override))
+        content = _merged(content, read_override(override), f"{where}, {override}")
     setting = content.pop("setting", None)
     name = path.stem
     if setting != usual:
@@ -138,7 +138,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
         name = f"{path.stem}-{Path(setting).stem}"
     if setting is not None:
         beside = path.parent / setting
-        content = OmegaConf.merge(_read(beside if beside.is_file() else find_config(setting)), content)
+        content = _merged(_read(beside if beside.is_file() else find_config(setting)), content, where)
     try:
         values: dict[str, Any] = OmegaConf.to_container(content, resolve=True)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
@@ -163,6 +163,13 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     study = _build(Study, {"name": name, **values, **parts}, where)
     _check(study, where)
     return study
+
+
+def _merged(below: Any, above: Any, where: str) -> Any:
+    try:
+        return OmegaConf.merge(below, above)
+    except (OmegaConfBaseException, TypeError) as error:
+        raise InputError(where, str(error).splitlines()[0], "Write names, each with its keys") from error
 
 
 def _read(path: Path) -> Any:
@@ -222,6 +229,8 @@ def _needed(kind: Any) -> list[str]:
 
 
 def _check(study: Study, where: str) -> None:
+    if Path(study.name).name != study.name:
+        raise InputError(f"{where}: name={study.name}", "is no name of a folder", "Leave slashes and .. out")
     if study.reference not in study.systems:
         raise InputError(f"{where}: reference", f"{study.reference} is no system", "Name one of the systems")
     for name, system in study.systems.items():

@@ -76,9 +76,14 @@ class Evaluator:
         with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
             return model(batch)
 
-    def criterion(self) -> str:
-        """What makes a checkpoint the best one, by its name among the values of a validation."""
-        return self.training.early_stop.criteria.removeprefix("val/").removeprefix(f"{self.dataset_name}/")
+    def criterion(self, said: str | None = None) -> str:
+        """What makes a checkpoint the best one, by its name among the values of a validation.
+
+        Args:
+            said: ``training.early_stop.criteria``; ``None``: this run's.
+        """
+        criteria: str = self.training.early_stop.criteria if said is None else said
+        return criteria.removeprefix("val/").removeprefix(f"{self.dataset_name}/")
 
     @torch.no_grad()
     def refuse_what_cannot_be_measured(self) -> None:

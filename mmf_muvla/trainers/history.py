@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
+from mmf_muvla.compat.messages import log_message
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.outputs import PretrainingOutput
 
@@ -140,6 +142,8 @@ class History:
         self.path = save_dir / "history.jsonl"
         self.enabled = enabled
         self._tensorboard = None
+        if enabled:
+            self._cut_unfinished_line()
         if enabled and tensorboard:
             try:
                 from torch.utils.tensorboard import SummaryWriter
@@ -149,6 +153,14 @@ class History:
                 ) from error
 
             self._tensorboard = SummaryWriter(str(save_dir / "tensorboard"))
+
+    def _cut_unfinished_line(self) -> None:
+        """A process that ended while it wrote, on a full disk for one, has left a part of a line."""
+        content = self.path.read_bytes() if self.path.is_file() else b""
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(self.path, whole)
+            log_message(f"{self.path}: its last line was not whole, and is cut off", "warning")
 
     def write(self, split: str, update: int, epoch: float, values: Mapping[str, Any]) -> None:
         """Write one line: ``{"split", "update", "epoch", …values}``."""

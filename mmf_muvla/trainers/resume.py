@@ -126,7 +126,8 @@ def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any], source
         if name in old and name in new and _matches(name, _FIXED) and not _matches(name, _FREE):
             if name.endswith((".num_labels", ".num_object_classes")) and None in (first, second):
                 continue
-            raise InputError(f"{name}={_short(second)}", f"the run in {source} has {_short(first)}", _NEW_RUN)
+            remedy = f"Set it back ({name}={_short(first)}), or start a new run in another env.save_dir"
+            raise InputError(f"{name}={_short(second)}", f"the run in {source} has {_short(first)}", remedy)
         changed.append(f"{name}: {_short(first)} -> {_short(second)}")
     return [*changed, *_changed_batches(before, now, source)]
 

@@ -92,21 +92,36 @@ class RunFolder:
             self._release()
 
     def _take_over(self, go_on: bool, start_over: bool) -> None:
-        used = [path for pattern in (*_TRAINING, self.weights) for path in sorted(self.path.glob(pattern))]
+        used = self._used()
         if (config := self.path / CONFIG).is_file():
             if not used:
                 _refuse_another_config(config)
             used.append(config)
         if start_over:
             self._to_remove = used
-        elif used and not go_on:
-            names = [path.relative_to(self.path).as_posix() for path in used]
-            raise InputError(
-                f"env.save_dir={self.path}",
-                f"a training is in it already ({', '.join(names[:3])}{', …' if names[3:] else ''})",
-                "Go on with it by checkpoint.resume=True, name another env.save_dir, or remove the training by "
-                "training.start_over=True",
-            )
+        elif not go_on:
+            self._refuse(used, ", or remove the training by training.start_over=True")
+
+    def refuse_used(self) -> None:
+        """Refuse a folder with a training in it, for a trainer that neither claims it nor can start over.
+
+        Raises:
+            InputError: it has one.
+        """
+        self._refuse(self._used(), "")
+
+    def _used(self) -> list[Path]:
+        return [path for pattern in (*_TRAINING, self.weights) for path in sorted(self.path.glob(pattern))]
+
+    def _refuse(self, used: list[Path], further_remedy: str) -> None:
+        if not used:
+            return
+        names = [path.relative_to(self.path).as_posix() for path in used]
+        raise InputError(
+            f"env.save_dir={self.path}",
+            f"a training is in it already ({', '.join(names[:3])}{', …' if names[3:] else ''})",
+            f"Go on with it by checkpoint.resume=True, name another env.save_dir{further_remedy}",
+        )
 
     def begin(self, config: Any) -> None:
         """Make the folder this training's: what is to be removed goes only now, when nothing can be wrong any more."""
@@ -176,9 +191,10 @@ class RunFolder:
         update = int(state["num_updates"])
         path = self.path / "models" / f"model_{update}.ckpt"
         save_atomically(state, path)
-        link_atomically(path, self.path / CURRENT)
+        # The newest last: it speaks of the best one, which has to be there whenever this process is killed.
         if best:
             link_atomically(path, self.path / BEST)
+        link_atomically(path, self.path / CURRENT)
         if keep >= 0:
             # Later ones than this are of a course that was given up, when somebody went back to an earlier one.
             written = sorted(self._numbered(), key=lambda path: (_update_of(path) <= update, _update_of(path)))

@@ -93,7 +93,14 @@ class MuVLATrainer:
 
     def _claim_folder(self) -> None:
         if is_master():
-            go_on = bool(self.config.checkpoint.resume)
+            go_on, start = bool(self.config.checkpoint.resume), self.config.checkpoint.resume_file
+            inside = start and Path(start).resolve().is_relative_to(self.folder.path.resolve())
+            if inside and self.training.get("start_over", False):
+                raise InputError(
+                    f"checkpoint.resume_file={start}",
+                    "would be removed with the training in its folder, by training.start_over=True",
+                    "Name another env.save_dir",
+                )
             self.folder.claim(go_on, start_over=bool(self.training.get("start_over", False)))
         self._owns_folder = True
         synchronize()
@@ -105,6 +112,7 @@ class MuVLATrainer:
         self.autocast_dtype = choose_precision(self.training.get("precision", "fp32"), self.device)
         self._load_datasets()
         self._load_model()
+        self.evaluator = Evaluator(self.model, self.datasets, self.config, self.device, self.autocast_dtype)
         self._load_checkpoint()
         if distributed.is_initialized():
             self.parallel_model: torch.nn.Module = DistributedDataParallel(
@@ -112,7 +120,6 @@ class MuVLATrainer:
             )
         else:
             self.parallel_model = self.model
-        self.evaluator = Evaluator(self.model, self.datasets, self.config, self.device, self.autocast_dtype)
 
     def _has_unused_parameters(self) -> bool:
         """Whether a step may leave heads out: because the option says so, or views or losses are left out."""
@@ -248,6 +255,7 @@ class MuVLATrainer:
             self.num_updates = int(content["num_updates"])
             self.best_update = int(content.get("best_update", 0))
             self.best_value = content.get("best_metric_value")
+            self._forget_best_by_another_measure(content)
             self.last_validation = int(content.get("last_validation", self.num_updates))
             if self.scheduler is not None and content.get("scheduler"):
                 self.scheduler.load_state_dict(content["scheduler"])
@@ -266,6 +274,22 @@ class MuVLATrainer:
         if isinstance(before := content.get("config"), Mapping):
             self.step_sizes.refuse_change(before, config)
             self._keep_start(path, before)
+
+    def _forget_best_by_another_measure(self, content: Mapping[str, Any]) -> None:
+        """Values of another criterion say nothing about which checkpoint is the best one by that of now."""
+        before = content.get("config", {}).get("training", {}).get("early_stop", {})
+        now = self.training.early_stop
+        if not before or self.best_value is None:
+            return
+        same_name = self.evaluator.criterion(before.get("criteria")) == self.evaluator.criterion()
+        if same_name and bool(before.get("minimize")) == bool(now.minimize):
+            return
+        self._log(
+            f"training.early_stop says now that another value makes a checkpoint the best one; that of update "
+            f"{self.best_update} is so no longer",
+            "warning",
+        )
+        self.best_value, self.best_update = None, self.num_updates
 
     def _keep_start(self, path: Path, before: Mapping[str, Any]) -> None:
         """Keep in the configuration what the run started from, which is not said again when it is gone on with."""

@@ -106,6 +106,34 @@ def test_a_group_is_replaced_merged_or_refused() -> None:
             configured(TOYWORLD, f"training.early_stop={value}")
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("training.seed=[", r"training.seed=\[: the value is not valid YAML"),
+        ("checkpoint.resume_file=*/best.ckpt", r"checkpoint.resume_file=\*/best.ckpt: the value is not valid YAML"),
+        ("model_config.muvla.losses[9].params.weight=2", r"losses\[9\].params.weight=2: list index out of range"),
+        ("model_config.muvla.losses=[]", r"losses=\[\]: there is nothing to learn"),
+        ("env.user_dir=no_such_package", "env.user_dir: cannot be imported"),
+        (f"env.save_dir={Path(__file__)}", "is no folder, so that nothing can be written"),
+    ],
+)
+def test_what_neither_yaml_nor_mmf_can_use_is_named(option: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        configured(TOYWORLD, option)
+
+
+def test_the_trainer_of_mmf_does_not_write_over_a_training(tmp_path: Path) -> None:
+    for trainer in ("mmf", "base_trainer"):
+        options = (TOYWORLD, f"env.save_dir={tmp_path}", f"training.trainer={trainer}")
+        (tmp_path / "current.ckpt").unlink(missing_ok=True)
+        configured(*options)
+        (tmp_path / "current.ckpt").write_bytes(b"a checkpoint")
+        with pytest.raises(InputError, match="a training is in it already"):
+            configured(*options)
+        configured(*options, "checkpoint.resume=True")
+        configured(*options, "run_type=val")
+
+
 def test_values_are_what_they_obviously_are() -> None:
     options = [
         "training.max_updates=1e3",

@@ -13,6 +13,7 @@ import torch
 from omegaconf import OmegaConf
 
 from mmf_muvla.errors import InputError
+from mmf_muvla.trainers import run_folder
 from mmf_muvla.trainers.run_folder import MARK, RunFolder
 
 CONFIG = OmegaConf.create({"model": "muvla", "system": "mine"})
@@ -156,6 +157,29 @@ def test_checkpoints_of_a_course_that_was_given_up_go_first(tmp_path: Path) -> N
     folder.save(state(16), best=False, keep=2)
     assert {path.name for path in (tmp_path / "models").iterdir()} == {"model_15.ckpt", "model_16.ckpt"}
     assert torch.load(tmp_path / "current.ckpt")["num_updates"] == 16
+
+
+def test_a_process_killed_between_the_names_leaves_the_best_one_that_the_newest_speaks_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path, "muvla")
+    folder.save(state(10), best=True, keep=-1)
+    link = run_folder.link_atomically
+
+    def killed_at(name: str) -> None:
+        def link_or_die(existing: Path, path: Path) -> None:
+            if path.name == name:
+                raise KeyboardInterrupt
+            link(existing, path)
+
+        monkeypatch.setattr(run_folder, "link_atomically", link_or_die)
+
+    for update, name in ((20, "current.ckpt"), (30, "best.ckpt")):
+        killed_at(name)
+        with pytest.raises(KeyboardInterrupt):
+            folder.save(state(update), best=True, keep=-1)
+        newest, best = (torch.load(tmp_path / it)["num_updates"] for it in ("current.ckpt", "best.ckpt"))
+        assert newest <= best, "a run that goes on comes to the best one again"
 
 
 def test_the_newest_checkpoint_is_found_without_its_second_name(tmp_path: Path) -> None:

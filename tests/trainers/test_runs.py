@@ -116,6 +116,37 @@ def test_the_last_validation_counts_and_so_does_a_worse_course_after_it(
     assert json_of(save_dir / "results.json")["updates_trained"] == 10
 
 
+def test_another_criterion_is_not_compared_with_the_best_value_of_the_former(
+    whole: Path, corpus: Path, tmp_path: Path
+) -> None:
+    """No accuracy exceeds a loss of 20."""
+    save_dir = copy_of(whole, tmp_path)
+    by_accuracy = ("training.early_stop.criteria=muvla_itm_accuracy", "training.early_stop.minimize=false")
+    pretrain(corpus, save_dir, RESUME, "training.max_updates=9", *by_accuracy)
+    saved, measured = load(save_dir / "best.ckpt"), validations(save_dir, "muvla_itm_accuracy")
+    assert saved["num_updates"] == saved["best_update"] == json_of(save_dir / "results.json")["update"] > 7
+    assert saved["best_metric_value"] == measured[saved["num_updates"]] <= 1
+
+
+def test_a_line_that_was_cut_off_is_no_part_of_the_history(whole: Path, corpus: Path, tmp_path: Path) -> None:
+    save_dir = copy_of(whole, tmp_path)
+    history = save_dir / "history.jsonl"
+    whole_lines = history.read_text().splitlines()
+    history.write_text("\n".join(whole_lines)[:-20])
+    pretrain(corpus, save_dir, RESUME, "training.max_updates=8")
+    lines = history.read_text().splitlines()
+    assert lines[: len(whole_lines) - 1] == whole_lines[:-1] and json.loads(lines[-1])["update"] == 8
+
+
+def test_starting_over_does_not_remove_what_the_run_is_to_start_from(whole: Path, corpus: Path, tmp_path: Path) -> None:
+    save_dir = copy_of(whole, tmp_path)
+    for name in ("best.ckpt", "muvla_final.safetensors"):
+        start = f"checkpoint.resume_file={save_dir / name}"
+        with pytest.raises(InputError, match="would be removed with the training"):
+            pretrain(corpus, save_dir, start, "checkpoint.resume_pretrained=True", "training.start_over=True")
+    assert_truthful(save_dir)
+
+
 def test_a_best_checkpoint_that_is_gone_is_no_reason_to_lie(whole: Path, corpus: Path, tmp_path: Path) -> None:
     """Once it is missing, once it is of another update."""
     for number, other in enumerate((None, whole / "models" / "model_4.ckpt")):
