@@ -37,7 +37,9 @@ _GET_AGAIN = "Get the files again from their source"
 
 @dataclass
 class RefCocoCounts(Counts):
-    """As :class:`~mmf_muvla.annotations.published.Counts`, a record being an expression, a bad record an object; also:
+    """As :class:`~mmf_muvla.annotations.published.Counts`, a record being an expression; also:
+
+    An object that is damaged is one bad record; in a good one, each damaged expression is.
 
     Attributes:
         objects: how many objects (the file's "refs") are referred to by what is written.
@@ -144,10 +146,16 @@ def _add(record: Any, where: str, reader: _Reader, splits: _Splits) -> None:
     split.counts.records += len(sentences) if isinstance(sentences, list) else 0
     try:
         target = reader.object(record, where)
-        expressions = reader.expressions(record, where)
+        listed = reader.sentences(record, where)
     except InputError as error:
         split.sieve.leave_out(error)
         return
+    expressions = []
+    for sentence in listed:
+        try:
+            expressions.append(reader.expression(sentence, f"{where} (ref_id {record['ref_id']})"))
+        except InputError as error:
+            split.sieve.leave_out(error)
     split.counts.empty_expressions += sum(not text for _, text in expressions)
     written = [
         (sent_id, text)
@@ -221,26 +229,29 @@ class _Reader:
         key = check_key(self._options.key_of(PurePosixPath(file_name).stem, image_id), image_where)
         return _Object(key, file_name, box, is_beyond_image)
 
-    def expressions(self, record: dict[str, Any], where: str) -> list[tuple[int, str]]:
-        """The ids and texts of an object's expressions."""
-        where = f"{where} (ref_id {record['ref_id']})"
+    def sentences(self, record: dict[str, Any], where: str) -> list[Any]:
+        """The list of an object's expressions, each still to be looked at."""
         sentences = record.get("sentences")
-        if not isinstance(sentences, list) or not all(isinstance(sentence, dict) for sentence in sentences):
+        if not isinstance(sentences, list):
+            where = f"{where} (ref_id {record['ref_id']})"
             raise InputError(where, f"sentences are {shown(sentences)}, not a list of dictionaries", _GET_AGAIN)
-        expressions: dict[int, str] = {}
-        for sentence in sentences:
-            sent_id, text = number_of(sentence, "sent_id", where), sentence.get("sent")
-            if not isinstance(text, str):
-                raise InputError(where, f"sent of sent_id {sent_id} is {shown(text)}, not a text", _GET_AGAIN)
-            text = _as_text(text).strip()
-            if problem := text_problem(text):
-                raise InputError(where, f"sent of sent_id {sent_id} {problem}", _GET_AGAIN)
-            if sent_id in self._seen or sent_id in expressions:
-                raise InputError(where, f"sent_id {sent_id} is there twice", _GET_AGAIN)
-            expressions[sent_id] = text
-        # Only now: what is left out does not make an expression of another object a second one.
-        self._seen.update(expressions)
-        return list(expressions.items())
+        return sentences
+
+    def expression(self, sentence: Any, where: str) -> tuple[int, str]:
+        """The id and text of an expression, of which there is none before."""
+        if not isinstance(sentence, dict):
+            raise InputError(where, f"a sentence is {shown(sentence)}, not a dictionary", _GET_AGAIN)
+        sent_id, text = number_of(sentence, "sent_id", where), sentence.get("sent")
+        if not isinstance(text, str):
+            raise InputError(where, f"sent of sent_id {sent_id} is {shown(text)}, not a text", _GET_AGAIN)
+        text = _as_text(text).strip()
+        if problem := text_problem(text):
+            raise InputError(where, f"sent of sent_id {sent_id} {problem}", _GET_AGAIN)
+        if sent_id in self._seen:
+            raise InputError(where, f"sent_id {sent_id} is there twice", _GET_AGAIN)
+        # Only now: what is left out does not make another expression a second one.
+        self._seen.add(sent_id)
+        return sent_id, text
 
 
 def _read_refs(path: Path) -> list[Any]:

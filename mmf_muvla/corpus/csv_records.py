@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from mmf_muvla.errors import InputError
 _MOST_LINES = 10
 _MOST_BYTES = 2**16
 _DELIMITERS = ",;|\t"
+# Whatever the delimiter is, this is a cell in quotes.
+_QUOTED_CELL = re.compile(r'(^|[,;|\t])"(?:[^"]|"")*"(?=[,;|\t]|$)')
 # Longer lines are not read at all.
 csv.field_size_limit(max(csv.field_size_limit(), 8 * 2**20))
 
@@ -74,9 +77,20 @@ def join_records(lines: Iterable[bytes]) -> Iterator[bytes]:
     yield from waiting
 
 
-def guess_delimiter(row: str) -> str:
-    """The delimiter that a row has most of; of equally many, the more usual one."""
-    return max(_DELIMITERS, key=row.count)
+def guess_delimiter(rows: Sequence[str]) -> str:
+    """The delimiter of which most rows have as many as the first; what is in quotes does not count.
+
+    Where this holds for several, it is the one with the fewest blanks behind it, since in a sentence there is one; then
+    the one that the first row has most of; then the more usual one.
+    """
+    bare = [_QUOTED_CELL.sub(r'\1""', row) for row in rows]
+
+    def rank(delimiter: str) -> tuple[int, int, int]:
+        counts = [row.count(delimiter) for row in bare]
+        blanks = sum(row.count(f"{delimiter} ") for row in bare)
+        return counts.count(counts[0]) if counts[0] else 0, sum(counts) - blanks, counts[0]
+
+    return max(_DELIMITERS, key=rank)
 
 
 def split_row(row: str, delimiter: str) -> list[str]:
@@ -106,8 +120,10 @@ def row_of(row: str, layout: CsvLayout) -> list[str]:
     return cells
 
 
-def read_layout(file: Path, first: str, options: SentenceOptions, usual_names: tuple[str, ...]) -> CsvLayout:
-    """What the first row says about a file.
+def read_layout(
+    file: Path, first_rows: Sequence[str], options: SentenceOptions, usual_names: tuple[str, ...]
+) -> CsvLayout:
+    """What the first row, and for the delimiter the next ones, say about a file.
 
     It names the columns if ``column`` or ``image_id_column`` is a name, or neither is given. If they are numbers, it
     does so if the cell of the sentence is one of the usual names.
@@ -115,9 +131,9 @@ def read_layout(file: Path, first: str, options: SentenceOptions, usual_names: t
     Raises:
         InputError: the first row is no CSV, or has no such column.
     """
-    delimiter = guess_delimiter(first)
+    delimiter = guess_delimiter(first_rows)
     try:
-        cells = [cell.strip() for cell in split_row(first, delimiter)]
+        cells = [cell.strip() for cell in split_row(first_rows[0], delimiter)]
     except CsvProblem as problem:
         raise InputError(
             f"{file}, line 1", f"{problem.reason}: {problem.value}", "Correct the file, or its sentence_options.format"

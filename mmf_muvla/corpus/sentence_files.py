@@ -9,7 +9,7 @@ import reprlib
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,7 @@ from mmf_muvla.corpus.config import SentenceOptions
 from mmf_muvla.corpus.csv_records import CsvLayout, CsvProblem, join_records, read_layout, row_of
 from mmf_muvla.corpus.problems import BadRecord
 from mmf_muvla.corpus.text_shapes import (
+    SampleLine,
     refuse_other_columns,
     refuse_tables,
     refuse_what_is_no_text,
@@ -54,7 +55,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
 _INVISIBLE = dict.fromkeys((0xAD, 0x200B, 0x2060, 0xFEFF))
 
 _LONGEST_LOOK = 2**16
-_ROWS_TO_THE_FIRST = 100
+_FIRST_LINES = 100
+_ROWS_OF_A_SAMPLE = 500
 
 _NOT_UTF8 = "Convert the file to UTF-8, or leave such lines out with on_bad_record=skip"
 _LEAVE_OUT = "Correct the file, or leave such lines out with on_bad_record=skip"
@@ -210,6 +212,7 @@ def _check_columns(files: list[Path], kinds: list[str], options: SentenceOptions
 def _check_shape(file: Path, kind: str, options: SentenceOptions) -> None:
     """Refuse a file whose lines, by a sample, are something else than they are read as."""
     if kind == "parquet":
+        _check_parquet_values(file, options)
         return
     lines = sample_lines(file)
     refuse_what_is_no_text(file, lines)
@@ -230,10 +233,22 @@ def _check_shape(file: Path, kind: str, options: SentenceOptions) -> None:
     refuse_other_columns(file, chosen, values, str(column), is_table=kind != "jsonl")
 
 
-def _value_of(line: bytes, kind: str, options: SentenceOptions, layout: CsvLayout | None) -> str | None:
+def _check_parquet_values(file: Path, options: SentenceOptions) -> None:
+    """Refuse a file whose first rows hold something else than sentences."""
+    blocks = _parquet_blocks(file, options, _ROWS_OF_A_SAMPLE)
+    rows = next(blocks, [])
+    blocks.close()
+    found = [(number, _value_of(text, "parquet", options, owner)) for number, (text, owner) in enumerate(rows, 1)]
+    values = {number: value for number, value in found if value}
+    chosen = [SampleLine(b"", number) for number in values]
+    column = " or ".join(_USUAL_NAMES) if options.column is None else str(options.column)
+    refuse_other_columns(file, chosen, list(values.values()), column, is_table=False)
+
+
+def _value_of(line: Any, kind: str, options: SentenceOptions, image_id: Any) -> str | None:
     """The sentence of a line, ``None`` of a damaged one."""
     try:
-        return _parse(line, layout, kind, options)[0]
+        return _parse(line, image_id, kind, options)[0]
     except _BadLineError:
         return None
 
@@ -304,14 +319,16 @@ def _lines(file: Path) -> Iterator[bytes]:
 
 def _csv_layout(file: Path, options: SentenceOptions) -> CsvLayout | None:
     """What the first row of a file says; ``None`` of an empty file."""
-    first = next(join_records(islice(_lines(file), _ROWS_TO_THE_FIRST)), None)
+    rows = join_records(islice(_lines(file), _FIRST_LINES))
+    first = next(rows, None)
     if first is None:
         return None
     try:
         text = _decode(first[:_LONGEST_RECORD].removeprefix(_BYTE_ORDER_MARK).rstrip(b"\r"))
     except _BadLineError as problem:
         raise InputError(f"{file}, line 1", f"{problem.reason}: {problem.value}", _NOT_UTF8) from problem
-    return read_layout(file, text, options, _USUAL_NAMES)
+    others = [row.rstrip(b"\r").decode("utf-8", "replace") for row in rows if 0 < len(row) <= _LONGEST_LOOK]
+    return read_layout(file, [text, *others], options, _USUAL_NAMES)
 
 
 def _csv_blocks(file: Path) -> Iterator[list[bytes]]:
@@ -328,7 +345,9 @@ def _csv_blocks(file: Path) -> Iterator[list[bytes]]:
         yield rows
 
 
-def _parquet_blocks(file: Path, options: SentenceOptions) -> Iterator[list[tuple[Any, Any]]]:
+def _parquet_blocks(
+    file: Path, options: SentenceOptions, rows: int = _ROWS_PER_BLOCK
+) -> Generator[list[tuple[Any, Any]]]:
     try:
         # Where a file has checksums; without, wrong bytes may give wrong sentences.
         with pq.ParquetFile(file, page_checksum_verification=True) as table:
@@ -339,7 +358,7 @@ def _parquet_blocks(file: Path, options: SentenceOptions) -> Iterator[list[tuple
             if options.image_id_column is not None:
                 names.append(str(options.image_id_column))
                 _check_parquet_column(schema, names[1], _is_name, "names or whole numbers", file)
-            for batch in table.iter_batches(batch_size=_ROWS_PER_BLOCK, columns=names):
+            for batch in table.iter_batches(batch_size=rows, columns=names):
                 texts, owners = (_parquet_values(batch.column(name)) for name in (names[0], names[-1]))
                 yield list(zip(texts, owners, strict=True))
     except FileNotFoundError as error:
@@ -364,7 +383,7 @@ def _check_parquet_column(
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def _is_name(kind: pa.DataType) -> bool:

@@ -40,9 +40,25 @@ _NAME_FIRST = re.compile(
     r"""|[^,;|\t"]{1,300}\.(?:jpe?g|png|gif|bmp|webp|tiff?)(?:\#\d+)?["']?[,;|\t])""",
     re.IGNORECASE,
 )
-_NUMBER_FIRST = re.compile(r'\s*"?\d+"?\s?[,;|]\s?\D')
-_MARKUP = re.compile(r"\s*<[a-zA-Z/!?]")
-_JSON = re.compile(r"""\s*(?:[{\[]\s*["'{\[\d]|[{}\[\]]+,?\s*$|"[^"]{0,200}"\s*:)""")
+# A short number, a comma and a blank may begin a sentence ("2, maybe 3 dogs"), unless the numbers run on.
+_NUMBER_FIRST = re.compile(r'\s*"?(?:\d+"?\s?(?:[;|]\s?|,)|\d{4,}"?\s?,\s)[^\d\s]')
+_NUMBER_AND_BLANK = re.compile(r'\s*"?(\d{1,18})"?\s?,\s[^\d\s]')
+# A tag of HTML, one with attributes, one that is closed in the line, or alone in it; but no "<unk>" or "<s>".
+_MARKUP = re.compile(
+    r"\s*<(?!/?s>)(?:[/!?]|[a-z][\w:.-]*(?:\s[^<>]*=|\s*/>|>\s*$)|([a-z][\w:.-]*)>.*</\1>"
+    r"|(?:a|abbr|article|b|blockquote|body|br|center|code|dd|div|dl|dt|em|figure|font|footer|form|h[1-6]|head|header|hr"
+    r"|html|i|iframe|img|input|label|li|link|main|meta|nav|ol|p|pre|script|section|small|span|strong|style|sub|sup|table"
+    r"|tbody|td|th|thead|title|tr|tt|u|ul)[\s/>])",
+    re.IGNORECASE | re.DOTALL,
+)
+# "[1] A dog", "[1, 2] a dog" and "[0:12] a dog" are text.
+_JSON = re.compile(
+    r"""\s*(?:[{\[]\s*["'{\[]|\{\s*\d+\s*:|\[\s*\d[\d.eE+-]*\s*(?:,(?![\s\d.,]*\]\s*\w)|\]?,?\s*$)"""
+    r"""|[{}\[\]]+,?\s*$|"[^"]{0,200}"\s*:)"""
+)
+# Of texts that stand in quotes, as many as one in this many have doubled ones if they are cells of CSV.
+_ONE_IN_QUOTES = 10
+_SPEECH = re.compile(r'\s*"[^"]*",\s+[^\W\d][^\s,"]*\s+\w')
 _OTHER_COLUMN = "Name the column of the sentences with sentence_options.column"
 _COLUMN_NAMES = {"sentence", "sentences", "caption", "captions", "text", "comment", "raw", "title", "alt_text"}
 
@@ -144,14 +160,23 @@ def refuse_tables(file: Path, lines: Sequence[SampleLine]) -> None:
         )
     tabs = _most_common([text.strip().count("\t") for text in texts])
     width = _most_common([_quoted_width(text) for text in texts])
+    numbers = [int(match[1]) for match in map(_NUMBER_AND_BLANK.match, texts) if match]
+    run_on = numbers == sorted(numbers) and len(set(numbers)) > 1
     found: tuple[tuple[Callable[[str], object], str], ...] = (
         (_NAME_FIRST.match, "begin with the name of a file or an address"),
-        (_NUMBER_FIRST.match, "begin with a number of their own"),
+        (
+            lambda text: _NUMBER_FIRST.match(text) or (run_on and _NUMBER_AND_BLANK.match(text)),
+            "begin with a number of their own",
+        ),
         (lambda text: tabs and text.strip().count("\t") == tabs, f"hold {tabs} tab{'s' * (tabs > 1)}"),
         (lambda text: width and _quoted_width(text) == width, f"are {width} cells of CSV with quotes"),
     )
     for is_row, what in found:
         _refuse(file, lines, texts, is_row, f"most lines {what}, as in a table", _table_remedy(texts))
+    quoted = [text for text in texts if _is_quoted_cell(text)]
+    if sum('""' in text.strip()[1:-1] for text in quoted) * _ONE_IN_QUOTES >= len(quoted):
+        remedy = "Set sentence_options.format=csv sentence_options.column=0"
+        _refuse(file, lines, texts, _is_quoted_cell, "most lines are a cell of CSV with quotes, as in a table", remedy)
     remedy = "Set sentence_options.format=jsonl, with an object a line"
     _refuse(file, lines, texts, _JSON.match, "most lines look like JSON, not like sentences", remedy)
     _refuse(file, lines, texts, _MARKUP.match, "most lines are markup, not sentences", "Take the text out of the pages")
@@ -231,11 +256,18 @@ def _cells(row: str, delimiter: str) -> list[str]:
 
 
 def _quoted_width(text: str) -> int:
-    """How many cells a row of CSV has of which one is in quotes; 0 of another line."""
+    """How many cells a row of CSV has of which one is in quotes; 0 of another line, as ``"Yes", he said.``"""
     if '"' not in text:
         return 0
     cells = _cells(text, ",")
-    return len(cells) if len(cells) > 1 and re.search(r'(?:^|,)"', text) else 0
+    if len(cells) < 2 or not re.search(r'(?:^|,)"', text) or _SPEECH.match(text):
+        return 0
+    return len(cells)
+
+
+def _is_quoted_cell(text: str) -> bool:
+    text = text.strip()
+    return len(text) > 2 and text[0] == text[-1] == '"' and len(_cells(text, ",")) == 1
 
 
 def _most_common(numbers: Sequence[int]) -> int:

@@ -244,6 +244,30 @@ def test_bad_objects(problem: str, tmp_path: Path) -> None:
     assert (counts["val"].written, counts["val"].bad_records) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("bad", "problem"),
+    [
+        (sentence(91, "x") | {"sent": None}, "sent of sent_id 91 is None"),
+        (sentence(91, "x") | {"sent": "a\0b"}, "sent of sent_id 91 "),
+        (sentence(91, "x") | {"sent_id": "91"}, "sent_id is '91'"),
+        (sentence(90, "x"), "sent_id 90 is there twice"),
+        (sentence(0, "x"), "sent_id 0 is there twice"),
+        (None, "a sentence is None, not a dictionary"),
+    ],
+)
+def test_a_bad_expression_costs_no_other(bad: Any, problem: str, tmp_path: Path) -> None:
+    last = ref(9, 12, 99, "val", EXTRA)
+    last["sentences"] = [*EXTRA, bad, sentence(92, "a black cat")]
+    files = write(tmp_path, [*REFS, last], INSTANCES)
+    with pytest.raises(InputError, match=rf"object number 4 \(ref_id 9\): {problem}"):
+        convert_refcoco_plus(*files, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    counts = convert_refcoco_plus(*files, tmp_path / "out", Options(on_bad_record="skip"))
+    lines = read(tmp_path / "out" / "val.jsonl")
+    assert [(line["sent_id"], line["sentence"]) for line in lines[1:]] == [(90, "a cat"), (92, "a black cat")]
+    assert (counts["val"].records, counts["val"].written, counts["val"].bad_records) == (4, 3, 1)
+
+
 def test_a_split_of_another_dataset(tmp_path: Path) -> None:
     files = write(tmp_path, [*REFS, ref(9, 12, 99, "test", EXTRA)], INSTANCES)
     with pytest.raises(InputError, match="object number 4: split is 'test'"):

@@ -79,6 +79,21 @@ OTHER_FORMATS: dict[str, tuple[str, bytes, str, str]] = {
     "a title line and tabs": ("c.txt", lines("{c}\t{n}", "Caption\tid\n"), "names columns", "format=tsv .*column=0"),
     "numbers and commas": ("c.txt", lines('{n},"{c}"'), "begin with a number", "format=csv sentence_options.column=1"),
     "captions in quotes and labels": ("c.txt", lines('"{c}",outdoor'), "2 cells of CSV", "format=csv .*column=0"),
+    "captions in quotes alone": (
+        "c.txt", lines('"a ""good"" one, {c}"'), "a cell of CSV", "format=csv sentence_options.column=0"
+    ),
+    "captions in quotes, a few with quotes inside": (
+        "c.txt", lines('"{c}"') + b'"the ""old"" man"\n', "a cell of CSV", "format=csv sentence_options.column=0"
+    ),
+    "captions in quotes and short labels": ("c.txt", lines('"{c}", indoor'), "2 cells of CSV", "format=csv .*column=0"),
+    "numbers, commas and blanks": ("c.txt", lines("{n}, {c}"), "begin with a number", "format=csv .*column=1"),
+    "long numbers, commas and blanks": ("c.txt", lines("{n}391895, {c}"), "begin with a number", "format=csv"),
+    "numbers and bars": ("c.txt", lines("{n} | {c}"), "begin with a number", "format=csv .*column=1"),
+    "lists of numbers": ("c.txt", lines("[{n}, 2, 3.5]"), "look like JSON", "format=jsonl"),
+    "lists with numbers first": ("c.txt", lines('[{n}, "{c}"]'), "look like JSON", "format=jsonl"),
+    "tags with attributes": ("c.txt", lines('<cap id="{n}">{c}'), "are markup", "Take the text out"),
+    "tags of their own": ("c.txt", lines("<caption>{c}</caption>"), "are markup", "Take the text out"),
+    "tags that stay open": ("c.txt", lines("<li>{c}"), "are markup", "Take the text out"),
     "many tabs": ("c.txt", lines("a\tb\t{c}\t{n}"), "hold 3 tabs", "format=tsv sentence_options.column=2"),
     "JSON lines": ("c.txt", lines('{{"id": {n}, "caption": "{c}"}}'), "look like JSON", "format=jsonl"),
     "lists in JSON": ("c.text", lines('["{c}", {n}]'), "look like JSON", "format=jsonl"),
@@ -172,6 +187,59 @@ def test_dialogue_and_captions_with_commas_are_text(work: Any, tmp_path: Path) -
     assert sentences_in(work().folder) == texts + commas
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        "[{n}] {c}",
+        "[{n}, 12] {c}",
+        "[0:{n}] {c}",
+        "[00.5 - 0{n}.5] {c}",
+        "{{{n}}} {c}",
+        "{n} , 000 people are here: {c}",
+        "2, maybe 3 times: {c}",
+        "<unk> and {c}",
+        "<person> {c} <num>",
+        "<s> {c} </s>",
+        '"Yes", he said, "{c}"',
+        '"Number {n}", she told them, {c}',
+        '"{c}."',
+    ],
+)
+def test_marks_and_numbers_in_text(form: str, work: Any, tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_bytes(lines(form))
+    import_sentences([tmp_path / "c.txt"], SentenceOptions(), "error", 0.0, 1, work())
+    assert sentences_in(work().folder) == lines(form).decode().splitlines()
+
+
+# --- Parquet --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("form", "problem"),
+    [
+        ('{{"en": "{c}"}}', "column caption holds JSON"),
+        ("<p>{c} <b>{n}</b></p>", "column caption holds markup"),
+        ("https://a.example/{n}.jpg {c}", "column caption holds addresses"),
+    ],
+)
+def test_other_columns_of_parquet(form: str, problem: str, work: Any, tmp_path: Path) -> None:
+    values = [None, "", *lines(form).decode().splitlines()]
+    pq.write_table(pa.table({"caption": values, "alt": values}), tmp_path / "c.parquet", row_group_size=4)
+    with pytest.raises(InputError, match=f"c.parquet, line 3: {problem}.*options.column"):
+        import_sentences([tmp_path / "c.parquet"], SentenceOptions(column="caption"), "skip", 1.0, 1, work())
+
+
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.dictionary(pa.int32(), pa.string()), pa.large_string()])
+def test_kinds_of_text_in_parquet(kind: pa.DataType, work: Any, tmp_path: Path) -> None:
+    names = pa.array([f"{n}.png" for n in range(len(CAPTIONS))], pa.string()).cast(kind)
+    table = pa.table({"caption": pa.array(CAPTIONS, pa.string()).cast(kind), "image": names})
+    pq.write_table(table, tmp_path / "c.parquet")
+    options = SentenceOptions(image_id_column="image")
+    import_sentences([tmp_path / "c.parquet"], options, "error", 0.0, 1, work())
+    assert sentences_in(work().folder) == CAPTIONS
+    assert owners_in(work().folder) == names.to_pylist()
+
+
 # --- CSV ------------------------------------------------------------------------------------------------------------
 
 
@@ -196,6 +264,38 @@ def test_csv_is_read(
     assert sentences_in(work().folder) == CAPTIONS
     assert owners_in(work().folder) == [f"{n:06d}.png" for n in range(len(CAPTIONS))]
     assert (counts["lines"], counts["sentences"]) == (len(CAPTIONS), len(CAPTIONS))
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "|", "\t"])
+@pytest.mark.parametrize(
+    ("head", "column"), [("", 1), ("name{d}caption\n", None), ("name{d}caption, in English, spoken\n", 1)]
+)
+@pytest.mark.parametrize(
+    "caption",
+    ["a bird {n}, which sings, in {n}, trees", "two; of {n}; are| so; small\t {n}", 'an ""old"" man, {n}, sits'],
+)
+def test_delimiters_in_quotes(delimiter: str, head: str, column: Any, caption: str, work: Any, tmp_path: Path) -> None:
+    if delimiter == "," and " in " in head:
+        head = 'name,"caption, in English; spoken; or; not"\n'
+    content = head.format(d=delimiter) + "".join(
+        f'{n}.png{delimiter}"{caption.format(n=n)}"\n' for n in range(9)
+    )  # fmt: skip
+    (tmp_path / "c.csv").write_text(content)
+    options = SentenceOptions(column=column, min_words=4)
+    import_sentences([tmp_path / "c.csv"], options, "error", 0.0, 1, work())
+    expected = [" ".join(caption.replace('""', '"').format(n=n).split()) for n in range(9)]
+    # By its number, a column is only taken to be named where the name is a usual one.
+    assert sentences_in(work().folder)[-9:] == expected
+
+
+@pytest.mark.parametrize("content", ["{n}.png;{c}, and more\n", "{c}, and more;{n}\n", "{n}.png\t{c}, but, no, more\n"])
+def test_delimiters_without_quotes(content: str, work: Any, tmp_path: Path) -> None:
+    captions = [f"a man with {n} cats" for n in range(9)]
+    (tmp_path / "c.csv").write_text("".join(content.format(n=n, c=caption) for n, caption in enumerate(captions)))
+    options = SentenceOptions(column=int(not content.startswith("{c}")))
+    import_sentences([tmp_path / "c.csv"], options, "error", 0.0, 1, work())
+    end = content[content.index("{c}") + 3 :].split(";")[0].rstrip()
+    assert sentences_in(work().folder) == [caption + end for caption in captions]
 
 
 @pytest.mark.parametrize("block_bytes", [1, 50, 2**20])
