@@ -54,6 +54,7 @@ from mmf_muvla.corpus.rect_scale import (
     ScaleEvidence,
     possible_scales,
     prescribed_scale,
+    relative_rect,
     unknown_scale,
 )
 from mmf_muvla.corpus.region_records import id_problem
@@ -194,10 +195,12 @@ class VinvlFolder:
         """Decide what ``rect`` is measured in, note it, and say it.
 
         Raises:
-            InputError: it cannot be known, and there are boxes that it is needed for.
+            InputError: it cannot be known or is no pixels, and there are boxes that it is needed for.
         """
+        if evidence.is_relative() and needs_scale:
+            raise relative_rect(self.predictions_file)
         prescribed = prescribed_scale(self.options)
-        scale = prescribed or evidence.decide()
+        scale = None if evidence.is_relative() else prescribed or evidence.decide()
         if scale is None and needs_scale:
             raise unknown_scale(self.path, str(evidence))
         note = {"scale": None if scale is None else asdict(scale), "evidence": str(evidence)}

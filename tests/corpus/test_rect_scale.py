@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,10 +149,69 @@ def test_some_damaged_images_do_not_change_it(detector: tuple[int, int] | None, 
     check_boxes(tmp_path, images[:10] + images[15:])
 
 
-def test_large_images_of_which_few_say_something_are_originals(vinvl: Any, tmp_path: Path) -> None:
-    # What the detector saw was smaller: boxes fit into the original in either case.
-    images = make(LARGE, 3, (800, 1333))
+def squashed(images: list[FakeImage], width: float, height: float) -> list[FakeImage]:
+    """With ``rect`` as if all images had that size."""
+    for image in images:
+        boxes = np.array(image.boxes) / ([image.width, image.height] * 2) * ([width, height] * 2)
+        image.boxes = boxes.tolist()
+    return images
+
+
+def in_the_middle(images: list[FakeImage]) -> list[FakeImage]:
+    for image in images:
+        image.boxes = [[side * share for side, share in zip([image.width, image.height] * 2, box, strict=True)]
+                       for box in [(0.2, 0.3, 0.5, 0.6)] * 8]  # fmt: skip
+    return images
+
+
+PHOTOS = [(3000, 4000), (4000, 3000)]
+ROOM_FOR_BOXES = {
+    "3 large": lambda: make(LARGE, 3, (800, 1333)),
+    "19 of one size": lambda: make([(1600, 1200)], 19, (800, 1333)),
+    "19 for the smaller detector": lambda: make(LARGE, 19, (600, 1000)),
+    "5 photos": lambda: make(PHOTOS, 5, (800, 1333)),
+    "19 photos": lambda: make(PHOTOS, 19, (600, 1000)),
+    "0 to 1000": lambda: squashed(make([(2000, 1500)], 60), 1000, 1000),
+    "half": lambda: [replace(image, rect_scale=0.5) for image in make(SMALL, 60)],
+    "a square detector": lambda: squashed(make(SMALL, 60), 224, 224),
+    "middle of the image": lambda: in_the_middle(make(LARGE, 60)),
+    "large ones among small originals": lambda: make(SMALL, 230) + make(PHOTOS, 20, (800, 1333), seed=1),
+    "large ones among large originals": lambda: make(LARGE, 40) + make(LARGE, 15, (600, 1000), seed=1),
+    "small originals among large ones": lambda: make(PHOTOS, 100, (800, 1333)) + make(SMALL, 20, seed=1),
+}
+
+
+@pytest.mark.parametrize("name", ROOM_FOR_BOXES)
+def test_that_boxes_fit_is_no_evidence(name: str, vinvl: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="it cannot be known whether 'rect'.*region_options.rect_scale=original"):
+        run(vinvl(ROOM_FOR_BOXES[name]()), tmp_path, "skip")
+
+
+@pytest.mark.parametrize("sizes", [[(1333, 800), (800, 1333)], [(1370, 820)], [(1600, 1200)], PHOTOS, [(1280, 960)]])
+@pytest.mark.parametrize("count", [3, 19, 60])
+def test_large_originals_are_recognised(sizes: list[tuple[int, int]], count: int, vinvl: Any, tmp_path: Path) -> None:
+    images = make(sizes, count)
     assert run(vinvl(images), tmp_path)["boxes_mended"] == 0
+    check_boxes(tmp_path, images)
+
+
+@pytest.mark.parametrize("sizes", [SMALL, LARGE])
+def test_few_images_that_say_nothing_are_originals(sizes: list[tuple[int, int]], vinvl: Any, tmp_path: Path) -> None:
+    images = in_the_middle(make(sizes, 4))
+    assert run(vinvl(images), tmp_path)["boxes_mended"] == 0
+    check_boxes(tmp_path, images)
+
+
+@pytest.mark.parametrize("rect_scale", ["auto", "original", "detector"])
+@pytest.mark.parametrize(("sizes", "count"), [(SMALL, 60), (PHOTOS, 20), (SMALL, 1)])
+def test_boxes_that_are_no_pixels_are_refused_whatever_options_say(
+    sizes: list[tuple[int, int]], count: int, rect_scale: str, vinvl: Any, tmp_path: Path
+) -> None:
+    images = squashed(make(sizes, count), 1, 1)
+    if count == 60:
+        images[7].boxes[0] = [0, 0, 30, 40]
+    with pytest.raises(InputError, match=r"predictions.tsv: 'rect' seems to be relative to the image.*Multiply"):
+        run(vinvl(images), tmp_path, "skip", rect_scale=rect_scale)
 
 
 def test_rows_with_boxes_need_no_decision(vinvl: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -171,11 +171,18 @@ def test_rounding_of_the_detectors_image_is_no_mismatch(vinvl: Any, fake_image: 
 
 
 def test_rect_scale_can_be_prescribed(vinvl: Any, fake_image: Any) -> None:
-    # The image is larger than what the detector saw, so that rect fits into it either way.
-    image = fake_image("1", width=2000, height=1600, boxes=[[100, 100, 400, 600]], names=["dog"], confidence=[0.9])
+    # The image is larger than what the detectors saw, so that rect fits into it either way, and ends at no edge.
+    image = fake_image("1", width=2000, height=1600, boxes=[[100, 100, 400, 500]], names=["dog"], confidence=[0.9])
     image.relative = False
     folder = vinvl([image])
-    assert import_one(folder, "error").bbox.tolist() == [[100, 100, 400, 600]]
+    assert import_one(folder, "error").bbox.tolist() == [[100, 100, 400, 500]]
+    assert import_one(folder, "error", rect_scale="detector").bbox.tolist() == [[200, 200, 800, 1000]]
+    # At the edge of a smaller detector's image, and of no other: that is not to be guessed.
+    image.boxes[0][3] = 600
+    folder = vinvl([image], "edge")
+    with pytest.raises(InputError, match="it cannot be known whether 'rect'"):
+        import_one(folder, "error")
+    assert import_one(folder, "error", rect_scale="original").bbox.tolist() == [[100, 100, 400, 600]]
     assert import_one(folder, "error", rect_scale="detector").bbox.tolist() == [[200, 200, 800, 1200]]
 
 
