@@ -38,7 +38,7 @@ from mmf_muvla.corpus.label_map import LabelMap
 from mmf_muvla.corpus.mmf_records import as_array, feature_dim_of, read_record
 from mmf_muvla.corpus.problems import BadRecord, shown
 from mmf_muvla.corpus.region_records import id_problem, open_whole
-from mmf_muvla.corpus.restricted_pickle import PickleProblem, load_npy_object, load_pickle, read_npy_header
+from mmf_muvla.corpus.restricted_pickle import ONE_IMAGE, PickleProblem, load_npy_object, load_pickle, read_npy_header
 from mmf_muvla.errors import InputError
 
 _IMAGES_PER_SHARD = 32
@@ -372,7 +372,7 @@ def load_from_lmdb(file: Path, image_id: str, record: bytes | bytearray | memory
     if len(record) > _MOST_BYTES:
         raise bad("record is too large", f"{len(record)} bytes, at most {_MOST_BYTES} are read", DAMAGED_FILE)
     try:
-        content = load_pickle(record)
+        content = load_pickle(record, limits=ONE_IMAGE)
     except PickleProblem as problem:
         raise bad("record cannot be used", f"it {problem.problem[:400]}", problem.remedy) from problem
     if not isinstance(content, dict):
@@ -408,7 +408,7 @@ def _read_info(path: Path, bad: MakeProblem) -> dict[Any, Any]:
         size = path.stat().st_size
         if size > _MOST_BYTES:
             raise bad("information is too large", f"{size} bytes, at most {_MOST_BYTES} are read", DAMAGED_FILE)
-        content = load_npy_object(path)
+        content = load_npy_object(path, limits=ONE_IMAGE)
     except FileNotFoundError as error:
         raise bad("X.npy has no X_info.npy beside it", path.name, DAMAGED_FILE) from error
     except OSError as error:

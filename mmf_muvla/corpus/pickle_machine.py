@@ -2,7 +2,8 @@
 
 Python's own reader does whatever a pickle says: nine bytes make it take any amount of memory, and a few hundred keep it
 at work for years. Here every instruction takes time and memory in proportion to the pickle's length, and what comes out
-is plain: it ends, is not deep, and is not much larger than the pickle, however often that refers to its parts.
+is plain: it ends, is not deep, and is not much larger than the pickle, however often that refers to its parts. How much
+that may be altogether depends on what is read: one image of many (:data:`ONE_IMAGE`), or a file that the user names.
 
 The instructions are described in Python's ``Lib/pickletools.py``. Those that no writer of plain data uses are refused.
 """
@@ -13,6 +14,8 @@ import codecs
 import pickle
 import struct
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -22,9 +25,12 @@ _INTEGER_BYTES, _INTEGER_DIGITS = 16, 40
 _FLOAT_CHARACTERS = 60
 _MAX_DEPTH = 64
 _TOO_DEEP = f"values more than {_MAX_DEPTH} deep inside of one another"
+# An array of objects is written with two marks.
+_MAX_MARKS = 2 * _MAX_DEPTH
 # Longer keys of dictionaries could make comparing them the work of hours.
 _MAX_KEY = 10_000
-# What hashes fast and, unless on purpose, differently.
+# What hashes fast and, unless on purpose, differently. Larger integers could have the same hash by the thousand.
+_INTEGER_KEYS = range(-(2**63), 2**64)
 _KEYS = frozenset(
     {str, bytes, int, float, bool, type(None), np.str_, np.bytes_, np.bool_}
     | {np.dtype(f"{kind}{size}").type for kind in "iu" for size in (1, 2, 4, 8)}
@@ -32,10 +38,8 @@ _KEYS = frozenset(
 _SIZED = (str, bytes, bytearray, list, tuple, dict, set, frozenset)
 _LEAVES = frozenset({str, bytes, bytearray, int, float, bool, type(None)})
 _CONTAINERS = (list, tuple, dict, set, frozenset)
-# What a pickle may spend: the smallest, and for each of its bytes. What Python writes of plain data spends less.
-_BASE_BUDGET, _BUDGET_PER_BYTE = 2**20, 12
 # What instructions cost, about a fourth of the bytes of memory they take; and what is worked through, a byte or item.
-_CONTAINER_COST, _SET_COST, _MARK_COST = 16, 48, 8
+_CONTAINER_COST, _SET_COST, _MEMBER_COST = 16, 48, 32
 _SHORT_TEXT, _TEXT, _MEMOIZE = pickle.SHORT_BINUNICODE[0], pickle.BINUNICODE[0], pickle.MEMOIZE[0]
 _GET, _LONG_GET, _PUT = pickle.BINGET[0], pickle.LONG_BINGET[0], pickle.BINPUT[0]
 _whole = struct.Struct("<I").unpack_from
@@ -43,6 +47,38 @@ _SMALL_INTEGER = pickle.BININT1[0]
 _SMALL = 2**12
 # How much larger than the pickle its value may be when every reference is followed.
 _BASE_WEIGHT, _WEIGHT_PER_BYTE = 2**16, 8
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a pickle may contain, whatever its length.
+
+    Attributes:
+        num_instructions: each makes at most one object.
+        num_containers: lists, tuples, dictionaries, sets and objects.
+        num_keys: keys of all dictionaries and members of all sets; on purpose, a number of them can take that number's
+            square of steps to put in.
+        base_budget, budget_per_byte: what may be spent; what Python writes of plain data spends less.
+    """
+
+    num_instructions: int
+    num_containers: int
+    num_keys: int
+    base_budget: int
+    budget_per_byte: int
+
+    def budget(self, size: int) -> int:
+        """What a pickle of that many bytes may spend."""
+        generous = _WHOLE_BASE + _WHOLE_PER_BYTE * size
+        return min(generous, self.base_budget + self.budget_per_byte * size)
+
+
+_WHOLE_BASE, _WHOLE_PER_BYTE = 2**20, 12
+# A file with all of the data: some have tens of millions of objects.
+WHOLE_FILE = Limits(2**30, 2**30, 2**30, _WHOLE_BASE, _WHOLE_PER_BYTE)
+# One of many: with up to 32 MiB it is read, or refused, within two seconds and 200 MB. To be made of text, the bytes of
+# an array are worked through twice.
+ONE_IMAGE = Limits(2**20, 2**18, 2**14, 2**22, 2)
 
 
 class PickleProblem(Exception):
@@ -84,13 +120,15 @@ class Builder:
     Args:
         name: its name.
         build: what is called in its place; its work and memory are in proportion to the length of its arguments.
+        takes_members: whether these are the members of a set, or the keys and values of a dictionary.
     """
 
-    __slots__ = ("build", "name")
+    __slots__ = ("build", "name", "takes_members")
 
-    def __init__(self, name: str, build: Callable[..., Any]):
+    def __init__(self, name: str, build: Callable[..., Any], takes_members: bool = False):
         self.name = name
         self.build = build
+        self.takes_members = takes_members
 
 
 class PickleMachine:
@@ -100,7 +138,8 @@ class PickleMachine:
         content: the pickle; what follows its end is not looked at.
         find: gives a :class:`Builder`, or the class :class:`Record`, for a module and a name, or raises.
         stateful: classes whose objects may be given a state.
-        encoding, errors: how the byte strings of Python 2 become text.
+        encoding, errors: how the byte strings of Python 2 become text; what cannot become text stays bytes.
+        limits: what it may contain.
     """
 
     def __init__(
@@ -110,6 +149,7 @@ class PickleMachine:
         stateful: tuple[type, ...],
         encoding: str,
         errors: str,
+        limits: Limits,
     ):
         self._content = content
         self._find = find
@@ -121,8 +161,9 @@ class PickleMachine:
         self._below: list[list[Any]] = []
         self._memo: list[Any] = []
         self._shared: set[int] = set()
-        self._budget = _BASE_BUDGET + _BUDGET_PER_BYTE * len(content)
-        self._num_containers = 0
+        self._limits = limits
+        self._budget = limits.budget(len(content))
+        self._num_containers = self._num_keys = 0
 
     def run(self) -> Any:
         """The pickle's value.
@@ -134,7 +175,8 @@ class PickleMachine:
         content, memo, instructions, stop = self._content, self._memo, _INSTRUCTIONS, pickle.STOP[0]
         stack, at = self._stack, 0
         # The most frequent instructions are carried out here: to call them would take several times as long.
-        while (code := content[at]) != stop:
+        for _ in repeat(None, self._limits.num_instructions):
+            code = content[at]
             at += 1
             if code == _MEMOIZE:
                 memo.append(stack[-1])
@@ -162,10 +204,14 @@ class PickleMachine:
             elif code == _PUT:
                 self.store(content[at])
                 at += 1
+            elif code == stop:
+                break
             else:
                 self._at = at
                 instructions[code](self)
                 stack, at = self._stack, self._at
+        else:
+            raise _exceeded(f"more than {self._limits.num_instructions:,} instructions")
         (value,) = stack
         self._check(value)
         return value
@@ -207,7 +253,14 @@ class PickleMachine:
     def push_container(self, value: Any, cost: int = _CONTAINER_COST) -> None:
         self.spend(cost)
         self._num_containers += 1
+        if self._num_containers > self._limits.num_containers:
+            raise _exceeded(f"more than {self._limits.num_containers:,} lists, dictionaries and the like")
         self._stack.append(value)
+
+    def count_keys(self, number: int) -> None:
+        self._num_keys += number
+        if self._num_keys > self._limits.num_keys:
+            raise _exceeded(f"more than {self._limits.num_keys:,} keys of dictionaries and members of sets")
 
     def push_integer(self, digits: bytes) -> None:
         if len(digits) > _INTEGER_BYTES:
@@ -215,13 +268,18 @@ class PickleMachine:
         self._stack.append(int.from_bytes(digits, "little", signed=True))
 
     def push_old_text(self, content: bytes) -> None:
-        self._stack.append(content.decode(self._encoding, self._errors))
+        try:
+            self._stack.append(content.decode(self._encoding, self._errors))
+        except UnicodeDecodeError:
+            # Python 2 wrote the bytes of arrays in the same way.
+            self._stack.append(content)
 
     def pop(self) -> Any:
         return self._stack.pop()
 
     def mark(self) -> None:
-        self.spend(_MARK_COST)
+        if len(self._below) == _MAX_MARKS:
+            raise _exceeded(_TOO_DEEP)
         self._below.append(self._stack)
         self._stack = []
 
@@ -236,7 +294,7 @@ class PickleMachine:
             memo.append(self._stack[-1])
             return
         # Writers number what they store from 0 or 1; some leave numbers out.
-        if not 0 <= index <= len(self._content):
+        if not 0 <= index <= min(len(self._content), self._limits.num_instructions):
             raise _exceeded("a reference with a number beyond any")
         memo.extend([None] * (index + 1 - len(memo)))
         memo[index] = self._stack[-1]
@@ -264,6 +322,7 @@ class PickleMachine:
         if type(target) is not dict or len(items) % 2:
             raise ValueError(f"keys and values for a {type(target).__name__}")
         keys = items[::2]
+        self.count_keys(len(keys))
         check_keys(keys)
         target.update(zip(keys, items[1::2], strict=True))
 
@@ -271,6 +330,7 @@ class PickleMachine:
         target = self._stack[-1]
         if type(target) is not set:
             raise ValueError(f"members for a {type(target).__name__}")
+        self.count_keys(len(items))
         check_keys(items)
         target.update(items)
 
@@ -289,6 +349,10 @@ class PickleMachine:
         if type(builder) is not Builder:
             raise ValueError(f"it calls a {type(builder).__name__}")
         self.spend(_SET_COST + _lengths(arguments))
+        if builder.takes_members:
+            num_members = _lengths(arguments) - len(arguments)
+            self.count_keys(num_members)
+            self.spend(_MEMBER_COST * num_members)
         self.push(builder.build(*arguments))
 
     def new(self, kind: Any, arguments: Any) -> None:
@@ -318,6 +382,8 @@ def check_keys(keys: Iterable[Any]) -> None:
     keys = list(keys)
     for kind in set(map(type, keys)) - _KEYS:
         raise PickleProblem(f"contains a {kind.__name__} as a key", "Use text or numbers as keys")
+    if not all(key in _INTEGER_KEYS for key in keys if type(key) is int):
+        raise PickleProblem("contains an integer of more than 64 bits as a key", "Use text or smaller numbers as keys")
     longest = max((len(key) for key in keys if type(key) in (str, bytes)), default=0)
     if longest > _MAX_KEY:
         raise PickleProblem(f"contains a key of {longest} characters", "Use shorter keys")
@@ -438,6 +504,7 @@ def _dictionary(machine: PickleMachine) -> None:
 
 def _frozen_set(machine: PickleMachine) -> None:
     items = machine.pop_to_mark()
+    machine.count_keys(len(items))
     check_keys(items)
     machine.push_container(frozenset(items), _SET_COST)
 

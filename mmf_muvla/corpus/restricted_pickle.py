@@ -17,9 +17,18 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from mmf_muvla.corpus.pickle_machine import Builder, PickleMachine, PickleProblem, Record, check_keys
+from mmf_muvla.corpus.pickle_machine import (
+    ONE_IMAGE,
+    WHOLE_FILE,
+    Builder,
+    Limits,
+    PickleMachine,
+    PickleProblem,
+    Record,
+    check_keys,
+)
 
-__all__ = ["PickleProblem", "Record", "load_npy_object", "load_pickle", "read_npy_header"]
+__all__ = ["ONE_IMAGE", "WHOLE_FILE", "PickleProblem", "Record", "load_npy_object", "load_pickle", "read_npy_header"]
 
 _FROM_SOURCE = "Do not use this file; get it from its source"
 _DTYPE_NAME = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16|[SU]\d{1,9}|O8?)")
@@ -33,13 +42,16 @@ def load_pickle(
     records: Collection[tuple[str, str]] = (),
     encoding: str = "ascii",
     errors: str = "strict",
+    limits: Limits = WHOLE_FILE,
 ) -> Any:
     """Read a pickle of NumPy arrays and scalars, plain containers, strings and numbers.
 
     Args:
         content: the pickle, of any protocol, or a file that is at its begin.
         records: classes, by module and name, whose objects are to be read as :class:`Record`.
-        encoding, errors: how the byte strings of Python 2 become text, as in :meth:`bytes.decode`.
+        encoding, errors: how the byte strings of Python 2 become text, as in :meth:`bytes.decode`; what is no text in
+            that encoding stays bytes.
+        limits: what the pickle may contain: that of one image (:data:`ONE_IMAGE`), or of a whole file.
 
     Returns:
         The value; arrays are of a subclass of ``numpy.ndarray``.
@@ -49,19 +61,20 @@ def load_pickle(
     """
     try:
         held = bytes(content) if isinstance(content, (bytes, bytearray, memoryview)) else content.read()
-        machine = PickleMachine(held, lambda *name: _find(records, *name), (_Array, _Dtype, Record), encoding, errors)
-        return machine.run()
+        stateful = (_Array, _Dtype, Record)
+        return PickleMachine(held, lambda *name: _find(records, *name), stateful, encoding, errors, limits).run()
     except PickleProblem:
         raise
     except Exception as error:  # a damaged pickle can fail in any way
         raise PickleProblem(f"cannot be read ({type(error).__name__}: {error})", "Get the file again") from error
 
 
-def load_npy_object(path: Path) -> np.ndarray:
+def load_npy_object(path: Path, limits: Limits = WHOLE_FILE) -> np.ndarray:
     """Read an ``.npy`` file that holds an array of Python objects.
 
     Args:
         path: the file.
+        limits: what it may contain, as for :func:`load_pickle`.
 
     Returns:
         The array, of dtype object.
@@ -75,7 +88,7 @@ def load_npy_object(path: Path) -> np.ndarray:
         if dtype != np.dtype(object):
             problem = f"is an array of {dtype} of shape {shape}, not a list of objects"
             raise PickleProblem(problem, "Give the right file")
-        content = load_pickle(file)
+        content = load_pickle(file, limits=limits)
     if not isinstance(content, np.ndarray) or content.dtype != np.dtype(object) or content.shape != shape:
         raise PickleProblem(f"does not hold the array of objects, of shape {shape}, that it announces", _FROM_SOURCE)
     return content
@@ -119,6 +132,7 @@ class _Array(np.ndarray):
         _, shape, stand_in, is_fortran, data = _as_tuple(state)
         dtype = _dtype_of(stand_in)
         is_object = dtype == np.dtype(object)
+        data = _as_bytes(data)
         if not isinstance(data, list if is_object else bytes) or not isinstance(is_fortran, (bool, int)):
             raise ValueError("an array's values are of the wrong type")
         size = _size(shape)
@@ -168,7 +182,7 @@ def _dtype(description: Any, *_: Any) -> _Dtype:
 
 
 def _scalar(stand_in: Any, data: Any) -> Any:
-    dtype = _dtype_of(stand_in)
+    dtype, data = _dtype_of(stand_in), _as_bytes(data)
     if dtype == np.dtype(object) or not isinstance(data, bytes) or len(data) != dtype.itemsize:
         raise ValueError("a number that NumPy does not write")
     _check_characters(data, dtype)
@@ -231,7 +245,8 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "frozenset": _frozen_set,
     "OrderedDict": _dictionary,
 }
-_BUILDERS = {name: Builder(name, function) for name, function in _FUNCTIONS.items()}
+_OF_MEMBERS = ("set", "frozenset", "OrderedDict")
+_BUILDERS = {name: Builder(name, function, name in _OF_MEMBERS) for name, function in _FUNCTIONS.items()}
 # Under the module names of NumPy 1 and 2, and of Python 2, which the older protocols use.
 _ADMITTED = {
     *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
@@ -270,6 +285,12 @@ def _as_tuple(state: Any) -> tuple[Any, ...]:
     if type(state) is not tuple:
         raise ValueError("a state that NumPy does not write")
     return state
+
+
+def _as_bytes(data: Any) -> Any:
+    # The bytes that Python 2 wrote have become text where they could. Where several of them made one character,
+    # there are fewer now, which shows when their number is checked.
+    return data.encode("latin1") if isinstance(data, str) else data
 
 
 def _as_list(values: Any) -> list[Any] | tuple[Any, ...]:

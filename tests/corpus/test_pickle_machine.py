@@ -15,12 +15,12 @@ import pytest
 
 from mmf_muvla.corpus.config import RegionOptions
 from mmf_muvla.corpus.label_map import LabelMap
-from mmf_muvla.corpus.mmf_features import load_from_lmdb
+from mmf_muvla.corpus.mmf_features import load_from_folder, load_from_lmdb
 from mmf_muvla.corpus.mmf_records import read_record
 from mmf_muvla.corpus.problems import BadRecord
 from mmf_muvla.corpus.region_store import RegionStore
 from mmf_muvla.corpus.regions import import_regions
-from mmf_muvla.corpus.restricted_pickle import PickleProblem, load_npy_object, load_pickle, read_npy_header
+from mmf_muvla.corpus.restricted_pickle import ONE_IMAGE, PickleProblem, load_npy_object, load_pickle, read_npy_header
 from tests.corpus.mmf_files import FEATURE_DIM, NAMES, MmfImage, write_labels, write_lmdb, write_mmf_lmdb
 
 LEVELS = 60
@@ -48,6 +48,9 @@ TUPLE = b"h%c" % LEVELS
 BIG = b"B" + struct.pack("<I", 100_000) + bytes(100_000)
 HUGE = struct.pack("<Q", 2**40)
 
+# They have the same hash.
+COLLIDING = [b"\x8a\x0a" + ((2**61 - 1) * number).to_bytes(10, "little") for number in range(1, 40_000)]
+
 BOMBS: dict[str, bytes] = {
     # What is stored under a number.
     "number of a reference": b"\x80\x02Nr\xff\xff\xff\x7f.",
@@ -62,6 +65,12 @@ BOMBS: dict[str, bytes] = {
     "tuples in an ordered dictionary": TUPLES + b"ccollections\nOrderedDict\n(]((" + TUPLE + b"NteetRt.",
     "an array as a set": RECONSTRUCT + b"q\x00c__builtin__\nset\n(h\x00tR.",
     "complex keys": b"}" + SCALAR + b"(cnumpy\ndtype\n(X\x02\x00\x00\x00c8K\x00K\x01tRC\x08" + bytes(8) + b"tRNs.",
+    "colliding keys": b"}(" + b"".join(number + b"N" for number in COLLIDING) + b"u.",
+    "one colliding key": b"}" + COLLIDING[9] + b"Ns.",
+    "colliding members": b"\x80\x04\x8f(" + b"".join(COLLIDING) + b"\x90.",
+    "a set of colliding members": b"c__builtin__\nset\n(](" + b"".join(COLLIDING) + b"etR.",
+    "different members again and again": b"](](" + b"".join(b"M" + struct.pack("<H", n) for n in range(2**16))
+    + b"eq\x00c__builtin__\nset\nq\x01" + b"h\x01h\x00\x85R" * 1000 + b"e.",
     "long keys": b"}" + text(b"a" * 20_000) + b"Ns.",
     # Numbers that become no float, and no text.
     "400 digits": b"L" + b"9" * 400 + b"L\n.",
@@ -89,6 +98,7 @@ BOMBS: dict[str, bytes] = {
     "deep tuples": b"N" + b"\x85" * 20_000 + b".",
     "deep lists": b"]" * 20_000 + b"a" * 19_999 + b".",
     "deep dictionaries": b"}K\x00" * 9_000 + b"}" + b"s" * 9_000 + b".",
+    "open marks": b"(" * 1000 + b".",
     "deep marks": b"(" * 20_000 + b"t" * 20_000 + b".",
     # A few bytes of which each makes something larger.
     "arrays of the same bytes": BIG + b"q\x00" + BYTE + b"q\x01]("
@@ -132,11 +142,86 @@ def test_bombs_are_refused(name: str) -> None:
     assert len(str(error.value)) < 300 and error.value.remedy
 
 
+def junk(size: int) -> bytes:
+    """Bytes that are a part of the value, so that the pickle is long."""
+    return b"B" + struct.pack("<I", size) + bytes(size)
+
+
+LONG = 30 * 10**6
+# As long as a record may be; read one by one, for the memory that they take.
+LONG_BOMBS: dict[str, Callable[[], bytes]] = {
+    "lists": lambda: b"]" * (LONG // 2) + b"a" * (LONG // 2 - 1) + b".",
+    "dictionaries": lambda: b"(" + b"}" * LONG + b"l.",
+    "nothings": lambda: b"(" + b"N" * LONG + b"l.",
+    "marks": lambda: b"(" * LONG + b".",
+    "sets": lambda: b"\x80\x04(" + junk(LONG) + b"\x8f" * 10**6 + b"l.",
+    "a reference's number": lambda: b"(" + junk(LONG) + b"Nr" + struct.pack("<I", LONG) + b"l.",
+    "encoded again and again": lambda: b"](" + junk(LONG // 2) + text(b"a" * (LONG // 2)) + b"q\x00"
+    + b"c_codecs\nencode\n(h\x00X\x06\x00\x00\x00latin1tR" * 20 + b"e.",
+    "keys": lambda: b"}(" + b"".join(b"J" + struct.pack("<i", n) + b"N" for n in range(100_000)) + b"u.",
+    "members again and again": lambda: b"](" + junk(LONG) + b"](" + b"".join(b"M" + struct.pack("<H", n)
+    for n in range(10_000)) + b"eq\x00c__builtin__\nset\nq\x01" + b"h\x01h\x00\x85R" * 500 + b"e.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LONG_BOMBS)
+def test_one_image_takes_little_however_long_its_record(name: str) -> None:
+    content = LONG_BOMBS[name]()
+    with pytest.raises(BadRecord, match="it contains"):
+        bounded(lambda: load_from_lmdb(Path("data.mdb"), "22", content), seconds=20.0)
+
+
+def test_one_image_may_not_contain_much_in_a_folder_either(tmp_path: Path) -> None:
+    image = MmfImage("22")
+    np.save(tmp_path / "22.npy", np.zeros((4, FEATURE_DIM), np.float32))
+    np.save(tmp_path / "22_info.npy", np.array({**image.record(), "more": [[] for _ in range(300_000)]}, object))
+    with pytest.raises(BadRecord, match="it contains more than 262,144 lists"):
+        load_from_folder(tmp_path, "22")
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_large_records_and_larger_files_are_read(protocol: int) -> None:
+    rows = np.arange(100 * 2048, dtype=np.float32).reshape(100, 2048)
+    record = pickle.dumps({"features": rows.tolist(), "cls_prob": np.zeros((1000, 1601), np.float32)}, protocol)
+    assert load_pickle(record, limits=ONE_IMAGE)["features"] == rows.tolist()
+    large = pickle.dumps({"cls_prob": np.zeros(7 * 2**20, np.float32)}, protocol)
+    assert load_pickle(large, limits=ONE_IMAGE)["cls_prob"].shape == (7 * 2**20,)
+    questions = [{"id": number, "tokens": ["is", "it"], "answers": ["yes"] * 10} for number in range(40_000)]
+    file = pickle.dumps(questions, protocol)
+    assert load_pickle(file) == questions
+    with pytest.raises(PickleProblem, match="contains more than"):
+        load_pickle(file, limits=ONE_IMAGE)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin1"])
+@pytest.mark.parametrize(
+    "array",
+    [np.array([1.5, -2.0], "<f4"), np.arange(3, dtype="<i8"), np.array([200, 255], "u1"), np.array(["é", "一"], "<U1")],
+    ids=["floats", "integers", "bytes", "text"],
+)
+def test_arrays_of_python_2(array: np.ndarray, encoding: str) -> None:
+    dtype = b"cnumpy\ndtype\n(U\x02" + array.dtype.str[1:].encode() + b"K\x00K\x01tR"
+    data = b"U" + bytes([array.nbytes]) + array.tobytes()
+    whole = RECONSTRUCT.replace(b"C", b"U") + b"(K\x01(K" + bytes([array.size]) + b"t" + dtype + b"\x89" + data + b"tb."
+    loaded = load_pickle(b"\x80\x02" + whole, encoding=encoding)
+    assert loaded.dtype == array.dtype and loaded.tolist() == array.tolist()
+    first = b"U" + bytes([array.itemsize]) + array[:1].tobytes()
+    assert load_pickle(b"\x80\x02" + SCALAR + b"(" + dtype + first + b"tR.", encoding=encoding) == array[0]
+
+
+def test_bytes_that_several_make_one_character_of_are_no_array() -> None:
+    content = RECONSTRUCT + b"(K\x01(K\x02t" + BYTE + b"\x89U\x02\xc3\xa9tb."
+    with pytest.raises(PickleProblem, match="has 1 values or bytes"):
+        load_pickle(content, encoding="utf-8")
+
+
 HARMLESS: dict[str, tuple[bytes, Any]] = {
     "stored again and again": (b"\x80\x04N" + b"\x94" * 10**6 + b".", None),
     "a reference that is left out": (b"\x80\x02](K\x01q\x05h\x05e.", [1, 1]),
     "a frame of any length": (b"\x80\x04\x95" + HUGE + b"K\x05.", 5),
     "halves of characters": (b"\x80\x02X\x03\x00\x00\x00\xed\xa0\x80.", "\ud800"),
+    "keys of 64 bits": (pickle.dumps({2**64 - 1: 1, -(2**63): 2}), {2**64 - 1: 1, -(2**63): 2}),
+    "old text that is none": (b"U\x02\xc3\xa9.", b"\xc3\xa9"),
     "128 bits": (pickle.dumps([2**127 - 1, -(2**127)]), [2**127 - 1, -(2**127)]),
     "what follows": (b"K\x05.garbage", 5),
     "sixty levels": (b"N" + b"\x85" * 60 + b".", None),
