@@ -111,6 +111,12 @@ class Record:
         self.state = state
 
 
+class _NoText(bytes):
+    """What Python 2 wrote and does not become text: the values of an array, which is then made of them."""
+
+    __slots__ = ()
+
+
 _REFERRING = (*_CONTAINERS, np.ndarray, Record)
 
 
@@ -138,7 +144,7 @@ class PickleMachine:
         content: the pickle; what follows its end is not looked at.
         find: gives a :class:`Builder`, or the class :class:`Record`, for a module and a name, or raises.
         stateful: classes whose objects may be given a state.
-        encoding, errors: how the byte strings of Python 2 become text; what cannot become text stays bytes.
+        encoding, errors: how the byte strings of Python 2 become text; but for what arrays are made of, all have to.
         limits: what it may contain.
     """
 
@@ -164,6 +170,7 @@ class PickleMachine:
         self._limits = limits
         self._budget = limits.budget(len(content))
         self._num_containers = self._num_keys = 0
+        self._has_no_text = False
 
     def run(self) -> Any:
         """The pickle's value.
@@ -271,8 +278,8 @@ class PickleMachine:
         try:
             self._stack.append(content.decode(self._encoding, self._errors))
         except UnicodeDecodeError:
-            # Python 2 wrote the bytes of arrays in the same way.
-            self._stack.append(content)
+            self._has_no_text = True
+            self._stack.append(_NoText(content))
 
     def pop(self) -> Any:
         return self._stack.pop()
@@ -368,7 +375,12 @@ class PickleMachine:
         target.__setstate__(state)  # type: ignore[attr-defined]
 
     def _check(self, value: Any) -> None:
-        if not self._shared and self._num_containers <= _MAX_DEPTH and len(self._content) <= _SMALL:
+        if (
+            not self._has_no_text
+            and not self._shared
+            and self._num_containers <= _MAX_DEPTH
+            and len(self._content) <= _SMALL
+        ):
             return  # As flat as that, and nothing but short texts can be met twice.
         _Scales(self._shared, _BASE_WEIGHT + _WEIGHT_PER_BYTE * len(self._content)).weigh(value)
 
@@ -381,6 +393,8 @@ def check_keys(keys: Iterable[Any]) -> None:
     """
     keys = list(keys)
     for kind in set(map(type, keys)) - _KEYS:
+        if kind is _NoText:
+            raise _in_other_encoding(next(key for key in keys if type(key) is _NoText))
         raise PickleProblem(f"contains a {kind.__name__} as a key", "Use text or numbers as keys")
     if not all(key in _INTEGER_KEYS for key in keys if type(key) is int):
         raise PickleProblem("contains an integer of more than 64 bits as a key", "Use text or smaller numbers as keys")
@@ -413,6 +427,8 @@ class _Scales:
     def _weigh_parts(self, value: Any, depth: int) -> tuple[int, int]:
         if depth > _MAX_DEPTH:
             raise _exceeded(_TOO_DEEP)
+        if type(value) is _NoText:
+            raise _in_other_encoding(value)
         if isinstance(value, np.ndarray) and value.dtype != object:
             return 1 + value.size, 0
         parts = _parts(value)
@@ -438,6 +454,10 @@ def _parts(value: Any) -> Collection[Any]:
 
 def _lengths(values: tuple[Any, ...]) -> int:
     return len(values) + sum(len(value) for value in values if isinstance(value, _SIZED))
+
+
+def _in_other_encoding(text: bytes) -> ValueError:
+    return ValueError(f"the text {bytes(text[:40])!r} of Python 2 is in another encoding")
 
 
 def _exceeded(what: str) -> PickleProblem:

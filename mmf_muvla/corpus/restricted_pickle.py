@@ -49,8 +49,8 @@ def load_pickle(
     Args:
         content: the pickle, of any protocol, or a file that is at its begin.
         records: classes, by module and name, whose objects are to be read as :class:`Record`.
-        encoding, errors: how the byte strings of Python 2 become text, as in :meth:`bytes.decode`; what is no text in
-            that encoding stays bytes.
+        encoding, errors: how the byte strings of Python 2 become text, as in :meth:`bytes.decode`; but for what arrays
+            are made of, all of them have to.
         limits: what the pickle may contain: that of one image (:data:`ONE_IMAGE`), or of a whole file.
 
     Returns:
