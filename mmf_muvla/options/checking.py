@@ -149,8 +149,18 @@ def check_keys(
     Raises:
         InputError: the first of them.
     """
+    _refuse_periods("", content, known, where)
     for name, value in entries(content):
         check_key(name, value, known, where, is_known)
+        _refuse_periods(name, value, known, where)
+
+
+def _refuse_periods(name: str, group: Any, known: Mapping[str, Key], where: str) -> None:
+    """``training.seed: 5`` in a file is a key of its own, and not the seed of the training."""
+    for key in map(str, group if isinstance(group, Mapping) else ()):
+        if "." in key and general(f"{name}.{key}" if name else key) in known:
+            nested = key.replace(".", ": {") + ": …" + "}" * key.count(".")
+            raise InputError(where, f"the key '{key}' has a period in it", f"Write it as {nested}, or in lines")
 
 
 def check_key(

@@ -55,6 +55,8 @@ def test_shipped_files_are_all_looked_at() -> None:
 @pytest.mark.parametrize(
     ("written", "message"),
     [
+        ("training.seed: 5", r"mine.yaml: the key 'training.seed' has a period in it. Write it as training: {seed: …}"),
+        ("model_config: {muvla: {trunk.streams: 2}}", r"'trunk.streams' has a period in it. Write it as trunk: {str"),
         ("trainin: {max_updates: 3}", "mine.yaml: unknown key 'trainin'. Did you mean training?"),
         ("training: {evaluation_intervall: 3}", "mine.yaml: unknown key 'training.evaluation_intervall'"),
         ("optimizer: {params: {betas: [0.9, 1.5]}}", r"mine.yaml: optimizer.params.betas\[1\]=1.5"),
