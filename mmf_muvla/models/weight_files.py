@@ -7,6 +7,7 @@ for 480 MB). Files in the safetensors format have no checksum, so this project w
 
 from __future__ import annotations
 
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -99,10 +100,11 @@ def _damaged_part(path: Path) -> str | None:
 
 def _reason(error: Exception) -> str:
     """What PyTorch says is wrong, without its advice to read the file with ``weights_only=False``, which runs code."""
-    parts = [part.strip() for part in str(error).split("\n\n") if part.strip()]
-    if len(parts) > 1 and parts[0].startswith("Weights only load failed"):
-        return parts[1].rstrip(".")
-    return _first_line(error).partition(". ")[0]
+    text = str(error)
+    if not text.startswith("Weights only load failed"):
+        return _first_line(error).partition(". ")[0]
+    found = re.search(r"WeightsUnpickler error:\s*(.+)", text) or re.search(r"\n\s*\n(.+)", text)
+    return found[1].strip().rstrip(".") if found else "it holds more than weights, or is none"
 
 
 def _first_line(error: Exception) -> str:
