@@ -7,7 +7,7 @@
 Makes a virtual environment below ``out``, installs the set, MMF (1.0.0rc10, or the clone of MMF that ``mmf`` names) and
 this clone into it, and runs tests and the demo there, both however the other ends. The lowest set is computed from
 setup.py's bounds. ``install=false`` takes the environment of an earlier call. Takes 3 to 6 GB on disk (torch is the
-package index's default build) and about an hour on two cores. Exits with 0 where all passes, 1 where something does not,
+package index's default build) and an hour on two cores. Exits with 0 where all passes, 1 where something does not,
 2 where an option cannot be used.
 """
 
