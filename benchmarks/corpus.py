@@ -28,7 +28,14 @@ from machine import describe_machine, keep_results, matmul_rate, median_seconds,
 from rich.console import Console
 from rich.table import Table
 
-from mmf_muvla.corpus.config import BuildConfig, EmbeddingOptions, FaissOptions, LinkOptions, PhraseOptions, load_config
+from mmf_muvla.pairing.config import (
+    BuildConfig,
+    EmbeddingOptions,
+    FaissOptions,
+    LinkOptions,
+    PhraseOptions,
+    load_config,
+)
 
 PARTS = ("retrieval", "ann", "phrases", "links", "memory")
 DIMENSIONS = 384
@@ -100,7 +107,7 @@ def toyworld_sentences(folder: Path) -> list[str]:
 
 def vectors_like(texts: list[str], count: int, seed: int, spread: float = 0.5) -> np.ndarray:
     """Unit vectors that lie as embeddings of sentences do: real embeddings, each moved by ``spread`` of its length."""
-    from mmf_muvla.corpus.embed import Embedder
+    from mmf_muvla.pairing.embed import Embedder
 
     random = np.random.default_rng(seed)
     if "base" not in _memory:
@@ -124,8 +131,8 @@ def measure_retrieval(texts: list[str], _: Path) -> dict[str, Any]:
     import faiss
     from sentence_transformers.util import semantic_search
 
-    from mmf_muvla.corpus.embeddings import Embeddings
-    from mmf_muvla.corpus.search import exact_top_k, fastest_dtype
+    from mmf_muvla.pairing.embeddings import Embeddings
+    from mmf_muvla.pairing.search import exact_top_k, fastest_dtype
 
     rows, queries = vectors_like(texts, 200_000, 1), vectors_like(texts, 20_000, 2)
     rows_tensor, queries_tensor = torch.from_numpy(rows), torch.from_numpy(queries)
@@ -179,9 +186,9 @@ def measure_ann(texts: list[str], _: Path) -> dict[str, Any]:
 def _ann_of_spread(texts: list[str], spread: float, probes: tuple[int, ...]) -> dict[str, Any]:
     import faiss
 
-    from mmf_muvla.corpus.embeddings import Embeddings
-    from mmf_muvla.corpus.faiss_search import build_index, search_index
-    from mmf_muvla.corpus.search import exact_top_k, rescore
+    from mmf_muvla.pairing.embeddings import Embeddings
+    from mmf_muvla.pairing.faiss_search import build_index, search_index
+    from mmf_muvla.pairing.search import exact_top_k, rescore
 
     rows, queries = vectors_like(texts, 1_000_000, 1, spread), vectors_like(texts, 2000, 2, spread)
     embeddings = Embeddings.of_array(rows)
@@ -215,11 +222,11 @@ def measure_phrases(texts: list[str], folder: Path) -> dict[str, Any]:
     """The stage with two processes, and spaCy asked sentence by sentence."""
     import spacy
 
-    from mmf_muvla.corpus.arrow import TableWriter
-    from mmf_muvla.corpus.phrases import find_phrases
-    from mmf_muvla.corpus.progress import ProgressRecord
-    from mmf_muvla.corpus.sentences import SENTENCES_SCHEMA
-    from mmf_muvla.corpus.stages import Work
+    from mmf_muvla.artifacts.arrow import TableWriter
+    from mmf_muvla.artifacts.progress import ProgressRecord
+    from mmf_muvla.artifacts.stages import Work
+    from mmf_muvla.pairing.phrases import find_phrases
+    from mmf_muvla.sentences.importing import SENTENCES_SCHEMA
 
     chosen = [texts[row] for row in np.random.default_rng(4).permutation(len(texts))[:24576]]
     with TableWriter(folder / "pool.arrow", SENTENCES_SCHEMA) as writer:
@@ -248,9 +255,9 @@ def measure_links(texts: list[str], _: Path) -> dict[str, Any]:
     """The best of each sentence's phrases for each region, and gensim asked pair by pair."""
     from gensim.models import KeyedVectors
 
-    from mmf_muvla.corpus.link import Linker
-    from mmf_muvla.corpus.word_vectors import load_word_vectors
-    from mmf_muvla.corpus.workers import one_thread
+    from mmf_muvla.artifacts.workers import one_thread
+    from mmf_muvla.pairing.link import Linker
+    from mmf_muvla.pairing.word_vectors import load_word_vectors
 
     random = np.random.default_rng(5)
     options = LinkOptions(threshold=0.0)
@@ -330,7 +337,7 @@ def measure_memory(_: list[str], folder: Path) -> dict[str, Any]:
 
 def run_stage(name: str, arguments: list[str]) -> None:
     """Run one stage in this process, and print how much memory that took."""
-    from mmf_muvla.corpus.build import make_pipeline
+    from mmf_muvla.pairing.build import make_pipeline
 
     pipeline = make_pipeline(load_config(BuildConfig, arguments))
     stage = next(stage for stage in pipeline.stages if stage.name == name)

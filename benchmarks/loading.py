@@ -30,8 +30,8 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from mmf_muvla.corpus.arrow import TableWriter, list_array
-from mmf_muvla.corpus.store import (
+from mmf_muvla.artifacts.arrow import TableWriter, list_array
+from mmf_muvla.pairing.store import (
     BUILD_KEY,
     CORPUS_FILE,
     PAIRS_FILE,

@@ -38,7 +38,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmf_muvla.datasets.collate import ImageArrays, PretrainingSample, collate_pretraining
-from mmf_muvla.datasets.views import (
+from mmf_muvla.models.embeddings import region_location
+from mmf_muvla.models.encoder import Encoder
+from mmf_muvla.models.pretraining import PretrainingHeads
+from mmf_muvla.models.trunk import TrunkConfig
+from mmf_muvla.objectives.losses import PRETRAINING_LOSSES
+from mmf_muvla.objectives.views import (
     IGNORE,
     Links,
     MaskingConfig,
@@ -47,11 +52,6 @@ from mmf_muvla.datasets.views import (
     region_phrase_row,
     region_tag_row,
 )
-from mmf_muvla.losses.objectives import PRETRAINING_LOSSES
-from mmf_muvla.models.embeddings import region_location
-from mmf_muvla.models.encoder import Encoder
-from mmf_muvla.models.pretraining import PretrainingHeads
-from mmf_muvla.models.trunk import TrunkConfig
 
 BATCH = 16
 VIEWS = ("region_tag", "region_phrase", "image_sentence")

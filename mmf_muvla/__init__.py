@@ -12,8 +12,8 @@ __version__ = "0.1.0"
 def register_with_mmf() -> None:
     """Tell MMF's registry about everything in this project; called when MMF imports its user directory."""
     import mmf_muvla.datasets.builders
-    import mmf_muvla.losses.registered
-    import mmf_muvla.metrics.registered
+    import mmf_muvla.datasets.tasks.registered
     import mmf_muvla.models.muvla
+    import mmf_muvla.objectives.registered
     import mmf_muvla.trainers.schedule
     import mmf_muvla.trainers.trainer  # noqa: F401

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmf_muvla.corpus.arrow import TableWriter, list_array
-from mmf_muvla.corpus.region_store import Regions, RegionStoreWriter
-from mmf_muvla.corpus.store import (
+from mmf_muvla.artifacts.arrow import TableWriter, list_array
+from mmf_muvla.pairing.store import (
     BUILD_KEY,
     PAIRS_FILE,
     PAIRS_SCHEMA,
@@ -17,6 +16,7 @@ from mmf_muvla.corpus.store import (
     SENTENCES_SCHEMA,
     write_meta,
 )
+from mmf_muvla.regions.store import Regions, RegionStoreWriter
 
 NAMES = ["bird", "car", "cat", "dog", "house", "tree"]
 K, DIM = 3, 16

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mmf_muvla.corpus.outputs import check_outputs
+from mmf_muvla.artifacts.outputs import check_outputs
 from mmf_muvla.studies.command import study_command
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,7 +11,7 @@ be given on the command line as well: retrieval.k=3, out=data/corpus/other.
 
 import sys
 
-from mmf_muvla.corpus.commands import build_command, run_command
+from mmf_muvla.pairing.commands import build_command, run_command
 
 if __name__ == "__main__":
     sys.exit(run_command(build_command, __doc__))

@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mmf_muvla.corpus.commands import run_command
 from mmf_muvla.errors import InputError, MuvlaError
 from mmf_muvla.options.kinds import Flag, Name, Options
 from mmf_muvla.options.reading import read_options
+from mmf_muvla.pairing.commands import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 RC10 = "mmf==1.0.0rc10"
@@ -35,7 +35,7 @@ MMF_MAIN_WANTS = ["iopath", "pandas", "termcolor"]
 TEST_TOOLS = ["hypothesis", "pytest", "setuptools"]
 TESTS = [
     "tests/compat", "tests/losses", "tests/metrics", "tests/models", "tests/datasets", "tests/trainers",
-    "tests/corpus/test_build.py", "tests/projects/test_mmf_run.py", "tests/projects/test_mmf_trainer.py",
+    "tests/pairing/test_build.py", "tests/projects/test_mmf_run.py", "tests/projects/test_mmf_trainer.py",
 ]  # fmt: skip
 # On MMF's main: what trains, since some of tests/compat is about rc10 alone. pytest takes MMF's test_reporter.py for
 # tests, and would rewrite it.

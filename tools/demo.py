@@ -22,12 +22,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from mmf_muvla.corpus.commands import run_command
-from mmf_muvla.corpus.files import refuse_foreign
-from mmf_muvla.corpus.outputs import check_outputs, foreign_in_marked, output_folder, publish_output
+from mmf_muvla.artifacts.files import refuse_foreign
+from mmf_muvla.artifacts.outputs import check_outputs, foreign_in_marked, output_folder, publish_output
 from mmf_muvla.errors import MuvlaError
 from mmf_muvla.options.kinds import Flag, Name, Options, Whole
 from mmf_muvla.options.reading import read_options
+from mmf_muvla.pairing.commands import run_command
 from mmf_muvla.paths import resource_path
 
 
@@ -91,8 +91,8 @@ def check_demo(out: Path) -> None:
         InputError: it would.
     """
     # Loaded when the options are known to be right.
-    from mmf_muvla.corpus.region_outputs import check_import
-    from mmf_muvla.corpus.store import refuse_foreign_corpus
+    from mmf_muvla.pairing.store import refuse_foreign_corpus
+    from mmf_muvla.regions.outputs import check_import
     from mmf_muvla.report.demo import FILES
     from mmf_muvla.toyworld.world import foreign_in_world
 

@@ -12,7 +12,7 @@ An import that was killed goes on when it is started again.
 
 import sys
 
-from mmf_muvla.corpus.commands import import_command, run_command
+from mmf_muvla.pairing.commands import import_command, run_command
 
 if __name__ == "__main__":
     sys.exit(run_command(import_command, __doc__))

@@ -9,7 +9,7 @@ their tag, with the similarity behind them.
 
 import sys
 
-from mmf_muvla.corpus.commands import run_command, show_command
+from mmf_muvla.pairing.commands import run_command, show_command
 
 if __name__ == "__main__":
     sys.exit(run_command(show_command, __doc__))

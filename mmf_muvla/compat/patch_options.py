@@ -168,8 +168,8 @@ def _check_all(self: Any, config: Any) -> None:
     from omegaconf import OmegaConf, open_dict
     from omegaconf.errors import OmegaConfBaseException
 
+    from mmf_muvla.artifacts.outputs import refuse_beneath_file
     from mmf_muvla.cli import as_list
-    from mmf_muvla.corpus.outputs import refuse_beneath_file
     from mmf_muvla.options.checking import check_name
     from mmf_muvla.options.run import MODEL, check_run, known_keys
 

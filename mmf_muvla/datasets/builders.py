@@ -15,11 +15,11 @@ from torch.utils.data import Dataset
 
 from mmf_muvla.datasets.downstream import TaskDataset
 from mmf_muvla.datasets.images import check_feature_dim
-from mmf_muvla.datasets.nlvr2 import NLVR2Dataset
 from mmf_muvla.datasets.pretraining import PretrainingDataset
-from mmf_muvla.datasets.refcoco_plus import RefCOCOPlusDataset
-from mmf_muvla.datasets.visual_entailment import VisualEntailmentDataset
-from mmf_muvla.datasets.vqa2 import VQA2Dataset
+from mmf_muvla.datasets.tasks.nlvr2.dataset import NLVR2Dataset
+from mmf_muvla.datasets.tasks.refcoco_plus.dataset import RefCOCOPlusDataset
+from mmf_muvla.datasets.tasks.visual_entailment.dataset import VisualEntailmentDataset
+from mmf_muvla.datasets.tasks.vqa2.dataset import VQA2Dataset
 from mmf_muvla.options.data import VQA2, Pretraining, Task
 from mmf_muvla.options.kinds import Options
 from mmf_muvla.paths import resource_path

@@ -17,15 +17,15 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from mmf_muvla.corpus.detection import Detection
-from mmf_muvla.corpus.lmdb_files import LmdbFile
-from mmf_muvla.corpus.mmf_features import MmfImage, feature_files, load_from_folder, load_from_lmdb
-from mmf_muvla.corpus.mmf_records import feature_dim_of, read_unnamed_record
-from mmf_muvla.corpus.problems import BadRecord
-from mmf_muvla.corpus.region_records import META_KEY, PROGRESS_KEY, id_problem
-from mmf_muvla.corpus.region_store import RegionStore
 from mmf_muvla.datasets.collate import ImageArrays
 from mmf_muvla.errors import InputError
+from mmf_muvla.reading.problems import BadRecord
+from mmf_muvla.regions.detection import Detection
+from mmf_muvla.regions.lmdb_files import LmdbFile
+from mmf_muvla.regions.mmf_features import MmfImage, feature_files, load_from_folder, load_from_lmdb
+from mmf_muvla.regions.mmf_records import feature_dim_of, read_unnamed_record
+from mmf_muvla.regions.records import META_KEY, PROGRESS_KEY, id_problem
+from mmf_muvla.regions.store import RegionStore
 
 _MMF_KEYS = b"keys"
 _MAX_DIGITS = 32

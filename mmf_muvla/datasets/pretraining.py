@@ -14,10 +14,10 @@ from mmf.datasets.base_dataset import BaseDataset
 from omegaconf import OmegaConf
 
 from mmf_muvla.cli import as_list
-from mmf_muvla.corpus.store import Corpus
 from mmf_muvla.datasets.collate import ImageArrays, PretrainingSample, collate_pretraining
 from mmf_muvla.datasets.tokens import WordPieces
-from mmf_muvla.datasets.views import (
+from mmf_muvla.errors import InputError
+from mmf_muvla.objectives.views import (
     OBJECTIVES,
     PLAIN_VIEWS,
     Ints,
@@ -31,7 +31,7 @@ from mmf_muvla.datasets.views import (
     region_tag_row,
     tokens_in_phrases,
 )
-from mmf_muvla.errors import InputError
+from mmf_muvla.pairing.store import Corpus
 
 # One stream of random numbers per use, so that switching a view off leaves the others' masks as they are. A stream is
 # known by its place here: new ones belong at the end.
@@ -103,7 +103,7 @@ class PretrainingDataset(BaseDataset):
 
     @property
     def predicts(self) -> set[str]:
-        """What the views together can have targets for, see :class:`~mmf_muvla.datasets.views.Row`."""
+        """What the views together can have targets for, see :class:`~mmf_muvla.objectives.views.Row`."""
         return {name for row in self.sample(0, epoch=0).rows.values() for name in row.predicts}
 
     def region_counts(self) -> Ints:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmf_muvla.models.dropout import Dropout
+from mmf_muvla.models.cpu.dropout import Dropout
 from mmf_muvla.models.trunk import TrunkConfig, initialize_weights
 
 TEXT_SEGMENT, REGION_SEGMENT = 0, 1

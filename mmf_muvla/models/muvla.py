@@ -12,11 +12,9 @@ from omegaconf import OmegaConf, open_dict
 from torch import nn
 
 from mmf_muvla.compat.messages import log_message
-from mmf_muvla.corpus.store import Corpus
 from mmf_muvla.datasets.images import check_feature_dim
 from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.errors import InputError
-from mmf_muvla.losses.objectives import heads_of
 from mmf_muvla.models.classification import ClassificationHeads
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.grounding import GroundingHeads
@@ -28,6 +26,8 @@ from mmf_muvla.models.region_init import (
     start_a_head_at_likeness,
     start_regions_at_their_words,
 )
+from mmf_muvla.objectives.losses import heads_of
+from mmf_muvla.pairing.store import Corpus
 from mmf_muvla.paths import resource_path
 
 TASKS = ("pretraining", "classification", "image_pair", "grounding")

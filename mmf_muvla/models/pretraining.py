@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmf_muvla.datasets.views import IGNORE, OBJECTIVES, ROWS_OF_OBJECTIVE
-from mmf_muvla.losses.curriculum import pair_weights, view_weights
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.heads import Pooler, VocabularyHead, linear_head, vocabulary_logits
 from mmf_muvla.models.load_report import LoadReport
-from mmf_muvla.models.outputs import Predictions, PretrainingOutput
 from mmf_muvla.models.trunk import MASKED_TOKEN_HEAD_TIES, masked_token_head_state, read_checkpoint
+from mmf_muvla.objectives.curriculum import pair_weights, view_weights
+from mmf_muvla.objectives.outputs import Predictions, PretrainingOutput
+from mmf_muvla.objectives.views import IGNORE, OBJECTIVES, ROWS_OF_OBJECTIVE
 
 VIEW_OF_ROW = {row: OBJECTIVES.index(view) for view, rows in ROWS_OF_OBJECTIVE.items() for row in rows}
 

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmf_muvla.corpus.store import Corpus
 from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.models.embeddings import REGION_SEGMENT, TEXT_SEGMENT, MultimodalEmbeddings
 from mmf_muvla.models.trunk import AttentionParts
+from mmf_muvla.pairing.store import Corpus
 
 _SEGMENT_LENGTH = 1.6  # of what sets regions apart from words, relative to a word embedding
 _OTHER_SIDE_SCORE = 4.0  # added to the attention score of a word and a region, taken from that of two of a kind

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from mmf_muvla.artifacts.files import publish_folder, refuse_foreign, write_json
+from mmf_muvla.artifacts.outputs import foreign_in_marked, mark_folder, output_folder
 from mmf_muvla.cli import as_list
-from mmf_muvla.corpus.files import publish_folder, refuse_foreign, write_json
-from mmf_muvla.corpus.outputs import foreign_in_marked, mark_folder, output_folder
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.trunk import checkpoint_file, read_checkpoint
 from mmf_muvla.options.kinds import Count, Name, Options, Paths

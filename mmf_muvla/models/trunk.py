@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.models.dropout import Dropout
-from mmf_muvla.models.linear import ROWS_TOGETHER, Linear, feed_forward
-from mmf_muvla.models.ragged_attention import ragged_attention
+from mmf_muvla.models.cpu.dropout import Dropout
+from mmf_muvla.models.cpu.linear import ROWS_TOGETHER, Linear, feed_forward
+from mmf_muvla.models.cpu.ragged_attention import ragged_attention
 from mmf_muvla.models.weight_files import read_safetensors, read_torch_file
 from mmf_muvla.pretrained import resolve_pretrained
 
@@ -93,7 +93,8 @@ class Layout:
     Between two attentions a layer works on each position by itself. So hidden states travel packed, real positions
     only, row after row: texts and region counts differ so much within a batch that a third or more of its positions is
     padding. For the attention, one kernel for all rows is best on a GPU, so they are padded there; on a CPU each row is
-    taken by itself, and nothing is padded but the end of the batch (see :data:`mmf_muvla.models.linear.ROWS_TOGETHER`).
+    taken by itself, and nothing is padded but the end of the batch (see
+    :data:`mmf_muvla.models.cpu.linear.ROWS_TOGETHER`).
 
     Args:
         mask: bool [rows, length], True at real positions.

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.models.dropout import Dropout
-from mmf_muvla.models.linear import Linear, feed_forward
+from mmf_muvla.models.cpu.dropout import Dropout
+from mmf_muvla.models.cpu.linear import Linear, feed_forward
 from mmf_muvla.models.trunk import AttentionParts, Layer, Layout, TrunkConfig
 
 

@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from mmf_muvla.corpus.files import as_json
-from mmf_muvla.corpus.outputs import check_outputs, output_folder, write_output
-from mmf_muvla.corpus.store import Corpus
-from mmf_muvla.datasets.json_lines import read_json_lines
+from mmf_muvla.artifacts.files import as_json
+from mmf_muvla.artifacts.outputs import check_outputs, output_folder, write_output
 from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.loading import load_run
 from mmf_muvla.options.kinds import Count, Name, Options, Share
 from mmf_muvla.options.reading import read_options
+from mmf_muvla.pairing.store import Corpus
+from mmf_muvla.reading.json_lines import read_json_lines
 from mmf_muvla.report.matching import match_logits
 from mmf_muvla.report.plots import small_multiples
 from mmf_muvla.run_config import read_run_config

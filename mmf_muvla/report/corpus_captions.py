@@ -15,14 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmf_muvla.corpus.arrow import MappedTable, read_batches
-from mmf_muvla.corpus.config import PhraseOptions
-from mmf_muvla.corpus.progress import progress_bar
-from mmf_muvla.corpus.sentence_files import clean_sentence
-from mmf_muvla.corpus.store import PAIRS_FILE, SENTENCES_FILE, Corpus
+from mmf_muvla.artifacts.arrow import MappedTable, read_batches
+from mmf_muvla.artifacts.progress import progress_bar
 from mmf_muvla.errors import InputError
+from mmf_muvla.pairing.config import PhraseOptions
+from mmf_muvla.pairing.store import PAIRS_FILE, SENTENCES_FILE, Corpus
 from mmf_muvla.report.corpus_sample import SAMPLED_IMAGES, sample_images
 from mmf_muvla.report.corpus_tables import share
+from mmf_muvla.sentences.files import clean_sentence
 
 SHUFFLES = 5
 RECALL_RANKS = (5, 10, 100)
@@ -239,8 +239,8 @@ def _measure_ranks(corpus: Corpus, captions: Mapping[int, Sequence[str]]) -> dic
 
 
 def own_caption_ranks(corpus_folder: Path, captions: dict[str, list[str]]) -> dict[str, int]:
-    """See :func:`mmf_muvla.corpus.own_captions.own_caption_ranks`, which loads torch and a model."""
-    from mmf_muvla.corpus import own_captions
+    """See :func:`mmf_muvla.pairing.own_captions.own_caption_ranks`, which loads torch and a model."""
+    from mmf_muvla.pairing import own_captions
 
     return own_captions.own_caption_ranks(corpus_folder, captions)
 
@@ -260,7 +260,7 @@ def _measure_nouns(
 def _head_nouns(texts: Sequence[str]) -> Iterator[list[str]]:
     """The head nouns of each text's noun phrases, lower-case."""
     # spaCy takes seconds to load, and is not needed without captions.
-    from mmf_muvla.corpus.phrases import PhraseFinder
+    from mmf_muvla.pairing.phrases import PhraseFinder
 
     with progress_bar(len(texts), "nouns", "sentence") as progress:
         for text, spans in zip(texts, PhraseFinder(PhraseOptions()).find(list(texts)), strict=True):

@@ -18,17 +18,17 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mmf_muvla.corpus.files import as_json
-from mmf_muvla.corpus.outputs import check_outputs, output_folder, write_output
-from mmf_muvla.corpus.sentence_files import clean_sentence
-from mmf_muvla.corpus.store import Corpus, CorpusItem, Sentence
+from mmf_muvla.artifacts.files import as_json
+from mmf_muvla.artifacts.outputs import check_outputs, output_folder, write_output
 from mmf_muvla.errors import InputError
 from mmf_muvla.options.kinds import CountOrNone, Name, Options, Seed
 from mmf_muvla.options.reading import read_options
+from mmf_muvla.pairing.store import Corpus, CorpusItem, Sentence
 from mmf_muvla.report import plots
 from mmf_muvla.report.corpus_captions import KnownCaptions, known_captions
 from mmf_muvla.report.corpus_quality import measure_corpus
 from mmf_muvla.report.corpus_sample import sample_images
+from mmf_muvla.sentences.files import clean_sentence
 from mmf_muvla.terminal import printable, terminal_console
 
 PICTURE_SIDE = 400

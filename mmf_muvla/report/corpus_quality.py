@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmf_muvla.corpus.store import Corpus
+from mmf_muvla.pairing.store import Corpus
 from mmf_muvla.report.corpus_captions import KnownCaptions, measure_captions
 from mmf_muvla.report.corpus_sample import SAMPLED_IMAGES, measure_mentions, measure_tags, sample_images
 from mmf_muvla.report.corpus_tables import measure_tables

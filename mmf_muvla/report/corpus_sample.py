@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mmf_muvla.corpus.progress import progress_bar
-from mmf_muvla.corpus.store import Corpus
+from mmf_muvla.artifacts.progress import progress_bar
+from mmf_muvla.pairing.store import Corpus
 from mmf_muvla.report.corpus_tables import share
 
 SAMPLED_IMAGES = 10_000

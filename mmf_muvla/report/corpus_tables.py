@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmf_muvla.corpus.arrow import ListColumn, read_batches
-from mmf_muvla.corpus.progress import progress_bar
-from mmf_muvla.corpus.store import PAIRS_FILE, SENTENCES_FILE, Corpus
+from mmf_muvla.artifacts.arrow import ListColumn, read_batches
+from mmf_muvla.artifacts.progress import progress_bar
+from mmf_muvla.pairing.store import PAIRS_FILE, SENTENCES_FILE, Corpus
 
 TOP_SENTENCES = 20
 # Similarities and scores are counted in steps of this size.

@@ -9,9 +9,9 @@ from typing import Any
 import jinja2
 from rich.table import Table
 
-from mmf_muvla.corpus.files import as_json
-from mmf_muvla.corpus.outputs import write_output
-from mmf_muvla.corpus.store import Corpus, RegionStore
+from mmf_muvla.artifacts.files import as_json
+from mmf_muvla.artifacts.outputs import write_output
+from mmf_muvla.pairing.store import Corpus, RegionStore
 from mmf_muvla.report import scores
 from mmf_muvla.report.history import RunHistory, read_history, read_results
 from mmf_muvla.report.matching import Matching, evaluate_matching, read_pairs

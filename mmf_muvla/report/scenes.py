@@ -7,7 +7,7 @@ import html
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmf_muvla.corpus.store import Corpus
+from mmf_muvla.pairing.store import Corpus
 
 # Well told apart on white and on pictures.
 PALETTE = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#0b9bb5", "#c217a6", "#7a8b00", "#b5651d", "#00695c")

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mmf_muvla.corpus.outputs import check_outputs, output_folder, write_output
+from mmf_muvla.artifacts.outputs import check_outputs, output_folder, write_output
 from mmf_muvla.options.kinds import Name, Names, Options
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.report.escaping import csv_text, markdown_text

@@ -24,7 +24,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from mmf_muvla.corpus.files import read_json
+from mmf_muvla.artifacts.files import read_json
 from mmf_muvla.errors import InputError
 from mmf_muvla.report.history import read_history
 from mmf_muvla.run_config import read_run_config

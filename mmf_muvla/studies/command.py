@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field
 from rich.console import Console
 
-from mmf_muvla.corpus.outputs import check_outputs, output_folder
+from mmf_muvla.artifacts.outputs import check_outputs, output_folder
 from mmf_muvla.errors import InputError
 from mmf_muvla.options.checking import unknown_key
 from mmf_muvla.options.kinds import Flag, Name, Names, Number, Options, Whole, WholeNumbers

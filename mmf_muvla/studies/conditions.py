@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mmf_muvla.corpus.outputs import check_outputs, output_folder, write_output
+from mmf_muvla.artifacts.outputs import check_outputs, output_folder, write_output
 from mmf_muvla.errors import InputError
 from mmf_muvla.options.kinds import Name, Options
 from mmf_muvla.options.reading import read_options

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from mmf_muvla.corpus.files import digest_of_json
+from mmf_muvla.artifacts.files import digest_of_json
 from mmf_muvla.errors import InputError
 from mmf_muvla.paths import find_config
 from mmf_muvla.studies.study import Study

@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from mmf_muvla.corpus.outputs import publish_output, write_output
+from mmf_muvla.artifacts.outputs import publish_output, write_output
 from mmf_muvla.report.escaping import csv_text, markdown_code, markdown_text
 from mmf_muvla.report.plots import COLOURS, INK, MUTED, as_svg, figure_with
 from mmf_muvla.report.score_page import MISSING, markdown_table

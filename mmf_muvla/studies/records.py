@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmf_muvla.corpus.files import read_json
+from mmf_muvla.artifacts.files import read_json
 from mmf_muvla.errors import InputError, MuvlaError
 from mmf_muvla.report.history import read_history
 from mmf_muvla.report.scores import TASK_NAMED

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from mmf_muvla.corpus.files import read_json, write_json
+from mmf_muvla.artifacts.files import read_json, write_json
 from mmf_muvla.errors import MuvlaError
 from mmf_muvla.studies.jobs import WEIGHTS, Job, with_needs
 from mmf_muvla.studies.records import Records, record_of

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mmf_muvla.corpus.files import publish_folder, read_json
-from mmf_muvla.corpus.outputs import output_folder
-from mmf_muvla.corpus.progress import progress_bar
+from mmf_muvla.artifacts.files import publish_folder, read_json
+from mmf_muvla.artifacts.outputs import output_folder
+from mmf_muvla.artifacts.progress import progress_bar
 from mmf_muvla.errors import InputError
 from mmf_muvla.toyworld.books import book_corpus
 from mmf_muvla.toyworld.captions import caption_corpus, distinct_captions

@@ -13,7 +13,7 @@ import torch
 from omegaconf import Container, OmegaConf
 from torch import Tensor, nn
 
-from mmf_muvla.corpus.files import publish_file
+from mmf_muvla.artifacts.files import publish_file
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.load_report import LoadReport
 from mmf_muvla.models.weight_files import CHECKSUM_KEY, checksum, read_safetensors, read_torch_file

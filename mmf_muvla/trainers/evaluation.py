@@ -18,11 +18,11 @@ from torch import Tensor, distributed
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from mmf_muvla.artifacts.files import write_json
 from mmf_muvla.cli import as_list
 from mmf_muvla.compat.messages import log_message
-from mmf_muvla.corpus.files import write_json
 from mmf_muvla.errors import InputError
-from mmf_muvla.metrics.streamed import StreamedMetric
+from mmf_muvla.objectives.streamed_metric import StreamedMetric
 from mmf_muvla.trainers.history import RunningMeans, gather
 from mmf_muvla.trainers.sampler import EvaluationBatches, in_order_of_items
 

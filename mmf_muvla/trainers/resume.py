@@ -19,11 +19,11 @@ import yaml
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from mmf_muvla.corpus.files import digest_of_json, fingerprint
-from mmf_muvla.corpus.store import PAIRS_FILE, SENTENCES_FILE, Corpus
+from mmf_muvla.artifacts.files import digest_of_json, fingerprint
 from mmf_muvla.datasets.downstream import TaskDataset
 from mmf_muvla.datasets.pretraining import PretrainingDataset
 from mmf_muvla.errors import InputError
+from mmf_muvla.pairing.store import PAIRS_FILE, SENTENCES_FILE, Corpus
 
 # Options by which something else would be trained, as patterns of ``fnmatch``.
 _FIXED = (

@@ -22,8 +22,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from mmf_muvla.artifacts.files import publish_file, remove_temporary_files
 from mmf_muvla.compat.messages import log_message
-from mmf_muvla.corpus.files import publish_file, remove_temporary_files
 from mmf_muvla.errors import InputError
 from mmf_muvla.trainers.checkpoints import link_atomically, save_atomically
 

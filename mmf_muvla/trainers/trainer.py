@@ -26,12 +26,12 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from mmf_muvla.artifacts.files import write_json
 from mmf_muvla.cli import as_list
 from mmf_muvla.compat.messages import log_message
-from mmf_muvla.corpus.files import write_json
 from mmf_muvla.datasets.pretraining import PretrainingDataset
 from mmf_muvla.errors import InputError, MuvlaError
-from mmf_muvla.losses.objectives import HEADS, heads_of
+from mmf_muvla.objectives.losses import HEADS, heads_of
 from mmf_muvla.trainers.checkpoints import (
     first_not_finite,
     load_matching,

@@ -19,11 +19,11 @@ from mmf.datasets.builders.vqa2.dataset import VQA2Dataset
 from mmf.datasets.processors.processors import VQAAnswerProcessor
 from omegaconf import OmegaConf
 
-from mmf_muvla.corpus.config import RegionOptions
-from mmf_muvla.corpus.region_store import RegionStore
-from mmf_muvla.corpus.regions import import_regions
 from mmf_muvla.datasets.images import open_images
-from mmf_muvla.datasets.restricted_npy import load_object_array
+from mmf_muvla.pairing.config import RegionOptions
+from mmf_muvla.reading.restricted_npy import load_object_array
+from mmf_muvla.regions.importing import import_regions
+from mmf_muvla.regions.store import RegionStore
 from mmf_muvla.toyworld.config import ToyWorldConfig
 from mmf_muvla.toyworld.questions import all_answers
 from mmf_muvla.toyworld.world import generate

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from mmf_muvla.corpus.region_store import Regions, RegionStoreWriter
 from mmf_muvla.paths import resource_path
+from mmf_muvla.regions.store import Regions, RegionStoreWriter
 
 NAMES = ["bird", "car", "cat", "dog", "house", "tree"]
 DIM = 16

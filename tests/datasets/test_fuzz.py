@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from mmf_muvla.errors import InputError
-from tests.annotations.hostile import ODD_VALUES, as_lines, change_bytes, change_value, damaged_json
 from tests.datasets.small_tasks import TASKS, annotation_file, make, records, write_annotations
+from tests.datasets.tasks.hostile import ODD_VALUES, as_lines, change_bytes, change_value, damaged_json
 
 FILES = int(os.environ.get("MUVLA_FUZZ", "320")) // 8
 GOOD = 4

@@ -13,10 +13,10 @@ import lmdb
 import numpy as np
 import pytest
 
-from mmf_muvla.corpus.region_store import Regions, RegionStoreWriter
 from mmf_muvla.datasets.images import ImageSource, open_images
 from mmf_muvla.errors import InputError
-from tests.corpus.mmf_files import (
+from mmf_muvla.regions.store import Regions, RegionStoreWriter
+from tests.regions.mmf_files import (
     FEATURE_DIM,
     MmfImage,
     info_file,

@@ -11,8 +11,8 @@ import torch
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
-from mmf_muvla.datasets.views import IGNORE
 from mmf_muvla.errors import InputError
+from mmf_muvla.objectives.views import IGNORE
 from mmf_muvla.paths import resource_path
 from tests.small_corpus import DIM, NAMES, K, write_small_corpus
 

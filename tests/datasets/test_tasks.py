@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from mmf_muvla.corpus.region_store import RegionStore
 from mmf_muvla.errors import InputError
+from mmf_muvla.regions.store import RegionStore
 from tests.datasets.small_tasks import TASKS, annotation_file, classes_of, make, records
 
 

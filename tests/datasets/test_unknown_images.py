@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from mmf_muvla.datasets import downstream
-from mmf_muvla.datasets.vqa2 import read_answers
+from mmf_muvla.datasets.tasks.vqa2.dataset import read_answers
 from mmf_muvla.errors import InputError
-from tests.annotations.hostile import ODD_VALUES
 from tests.datasets.small_tasks import DIM, make, records
+from tests.datasets.tasks.hostile import ODD_VALUES
 
 INFO = {"bbox": np.array([[0, 0, 10, 10]], np.float32), "image_width": 20, "image_height": 20, "num_boxes": 1}
 
@@ -107,7 +107,7 @@ def test_odd_values_in_an_array_are_named_or_do_no_harm(field: str, folder: Path
         entries: list[Any] = [*good, {**last, field: value}]
         template.left_out = dict.fromkeys(template.left_out, 0)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("mmf_muvla.datasets.vqa2.load_object_array", lambda _, entries=entries: entries)
+            patch.setattr("mmf_muvla.datasets.tasks.vqa2.dataset.load_object_array", lambda _, entries=entries: entries)
             try:
                 template.records = template._usable(template.read_records())
             except InputError as error:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mmf_muvla.annotations.vqa_answers import soft_scores, vqa_accuracy
-from mmf_muvla.datasets.vqa2 import AnswerVocabulary, read_answers
+from mmf_muvla.datasets.tasks.vqa2.answers import soft_scores, vqa_accuracy
+from mmf_muvla.datasets.tasks.vqa2.dataset import AnswerVocabulary, read_answers
 from mmf_muvla.errors import InputError
 from tests.datasets.small_tasks import ANSWERS, make, records
 

@@ -13,47 +13,49 @@ import pytest
 import torch
 from torch import nn
 
+from mmf_muvla.models.cpu.linear import ROWS_TOGETHER
 from mmf_muvla.models.encoder import Encoder
-from mmf_muvla.models.linear import ROWS_TOGETHER
 from mmf_muvla.models.pretraining import PretrainingHeads
 from mmf_muvla.models.trunk import TrunkConfig
-from tests.losses.test_equations import CLASSES, FEATURES, WORDS, Case, case, random_batch
+from tests.objectives.test_equations import CLASSES, FEATURES, WORDS, Case, case, random_batch
 
 HERE = "models/test_departures.py"
 DEPARTURES = {
     "masked features are zeroed in place, MRFR compares with them": [
         "datasets/test_pretraining.py::test_masked_regions_keep_their_original_feature_as_target",
-        "losses/test_equations.py::test_3_1_region_tag",
+        "objectives/test_equations.py::test_3_1_region_tag",
     ],
     "padding regions are masked and regressed, the loss is averaged over all slots": [
         "datasets/test_pretraining.py::test_batch_fields_and_padding",
         f"{HERE}::test_padding_changes_no_loss",
     ],
-    "w_ITM multiplies a batch mean": ["losses/test_objectives.py::test_the_sum_is_the_papers_equation_pair_by_pair"],
-    "w_ITM misses p-MRTC and reaches tag batches": ["losses/test_equations.py::test_3_4_the_curriculum"],
+    "w_ITM multiplies a batch mean": [
+        "objectives/test_objectives.py::test_the_sum_is_the_papers_equation_pair_by_pair"
+    ],
+    "w_ITM misses p-MRTC and reaches tag batches": ["objectives/test_equations.py::test_3_4_the_curriculum"],
     "R-P masks any token, and both modalities": [
-        "datasets/test_views.py::test_region_phrase_masks_one_modality_and_only_what_is_linked",
-        "datasets/test_views.py::test_region_phrase_probability_is_rate_times_similarity",
+        "objectives/test_views.py::test_region_phrase_masks_one_modality_and_only_what_is_linked",
+        "objectives/test_views.py::test_region_phrase_probability_is_rate_times_similarity",
     ],
     "phrase tokens are found by membership": [
-        "datasets/test_views.py::test_phrase_tokens_are_found_by_span_not_by_word"
+        "objectives/test_views.py::test_phrase_tokens_are_found_by_span_not_by_word"
     ],
     "the keep-10-% rule has the wrong threshold": [
-        "datasets/test_views.py::test_chosen_tokens_are_80_10_10",
-        "datasets/test_views.py::test_region_phrase_probability_is_rate_times_similarity",
-        "datasets/test_views.py::test_region_tag_masks_both_modalities_at_their_rates_and_hides_nine_of_ten",
+        "objectives/test_views.py::test_chosen_tokens_are_80_10_10",
+        "objectives/test_views.py::test_region_phrase_probability_is_rate_times_similarity",
+        "objectives/test_views.py::test_region_tag_masks_both_modalities_at_their_rates_and_hides_nine_of_ten",
     ],
     "p-MRTC is NaN without targets": [
-        "losses/test_objectives.py::test_a_batch_without_targets_adds_zero_and_keeps_the_graph",
+        "objectives/test_objectives.py::test_a_batch_without_targets_adds_zero_and_keeps_the_graph",
         f"{HERE}::test_a_batch_without_any_target_trains_on_without_nan",
     ],
     "one data set a step, epochs count all four": [
-        "losses/test_equations.py::test_3_4_the_curriculum",
+        "objectives/test_equations.py::test_3_4_the_curriculum",
         "trainers/test_sampler.py::test_every_epoch_is_another_permutation_cut_into_whole_batches",
         "trainers/test_sampler.py::test_views_take_turns",
     ],
     "the embedding LayerNorm is bypassed": [
-        "losses/test_equations.py::test_3_0_what_enters_the_trunk",
+        "objectives/test_equations.py::test_3_0_what_enters_the_trunk",
         "models/test_embeddings.py::test_initial_text_and_regions_have_the_same_size",
     ],
     "vocabulary logits at all positions": [f"{HERE}::test_vocabulary_logits_at_targets_only"],
@@ -62,17 +64,17 @@ DEPARTURES = {
         f"{HERE}::test_the_trunk_works_on_real_positions_only",
     ],
     "negatives differ by image id only": [
-        "datasets/test_views.py::test_negatives_are_as_frequent_as_positives_and_never_the_images_own",
+        "objectives/test_views.py::test_negatives_are_as_frequent_as_positives_and_never_the_images_own",
         "datasets/test_pretraining.py::test_sentences_are_the_images_own_and_all_k_of_them_are_seen",
     ],
     "640 kB of zeros ride with each sample": [f"{HERE}::test_a_stored_image_is_its_features_and_little_more"],
     "features and annotations are pickles": [
-        "datasets/test_restricted_npy.py::test_code_is_refused_and_not_run",
+        "reading/test_restricted_npy.py::test_code_is_refused_and_not_run",
         "trainers/test_checkpoints.py::test_code_in_a_checkpoint_is_not_run",
     ],
-    "box coordinates must be divided by hand": ["corpus/test_regions.py"],
+    "box coordinates must be divided by hand": ["regions/test_importing.py"],
     "pretrain.yaml is no YAML, with another learning rate": [f"{HERE}::test_configs_are_the_papers"],
-    "corpus building is not published": ["corpus/test_build.py"],
+    "corpus building is not published": ["pairing/test_build.py"],
 }
 TEXT_BY_ROW = ("input_ids", "attention_mask", "mlm_labels", "token_region")
 TESTS = Path(__file__).resolve().parents[1]
@@ -88,7 +90,7 @@ def test_every_departure_has_its_test(departure: str) -> None:
 
 
 def losses_of(it: Case, batch: dict) -> dict[str, float]:
-    from mmf_muvla.losses.objectives import PRETRAINING_LOSSES
+    from mmf_muvla.objectives.losses import PRETRAINING_LOSSES
 
     output = it.heads(it.encoder, batch)
     return {loss.name: loss()({}, output).item() for loss in PRETRAINING_LOSSES}
@@ -119,7 +121,7 @@ def test_a_batch_without_any_target_trains_on_without_nan() -> None:
     losses = losses_of(it, it.batch)
     assert losses.pop("itm") > 0
     assert losses == {"mlm": 0, "mrc": 0, "mrfr": 0, "p_mrtc": 0}
-    from mmf_muvla.losses.objectives import PRETRAINING_LOSSES
+    from mmf_muvla.objectives.losses import PRETRAINING_LOSSES
 
     output = it.heads(it.encoder, it.batch)
     torch.stack([loss()({}, output) for loss in PRETRAINING_LOSSES]).sum().backward()
@@ -159,7 +161,7 @@ def test_behind_the_last_attention_only_what_heads_look_at_is_computed() -> None
 
 
 def test_a_stored_image_is_its_features_and_little_more(tmp_path: Path) -> None:
-    from mmf_muvla.corpus.region_store import RegionStore
+    from mmf_muvla.regions.store import RegionStore
     from tests.small_corpus import DIM, write_small_corpus
 
     store = RegionStore(write_small_corpus(tmp_path / "small", images=4) / "regions.lmdb")

@@ -9,7 +9,19 @@ import pytest
 import torch
 
 from mmf_muvla.datasets.collate import ImageArrays, PretrainingSample, collate_pretraining
-from mmf_muvla.datasets.views import (
+from mmf_muvla.models.cpu.linear import ROWS_TOGETHER
+from mmf_muvla.models.encoder import Encoder
+from mmf_muvla.models.pretraining import PretrainingHeads
+from mmf_muvla.models.trunk import TrunkConfig
+from mmf_muvla.models.two_stream import TwoStreamShape
+from mmf_muvla.objectives.losses import (
+    MaskedLanguageModelling,
+    MaskedRegionClassification,
+    MaskedRegionClassificationKL,
+    MaskedRegionFeatureRegression,
+)
+from mmf_muvla.objectives.per_sample import detector_divergence
+from mmf_muvla.objectives.views import (
     OBJECTIVES,
     PLAIN_VIEWS,
     MaskingConfig,
@@ -17,18 +29,6 @@ from mmf_muvla.datasets.views import (
     plain_row,
     region_tag_row,
 )
-from mmf_muvla.losses.objectives import (
-    MaskedLanguageModelling,
-    MaskedRegionClassification,
-    MaskedRegionClassificationKL,
-    MaskedRegionFeatureRegression,
-)
-from mmf_muvla.losses.per_sample import detector_divergence
-from mmf_muvla.models.encoder import Encoder
-from mmf_muvla.models.linear import ROWS_TOGETHER
-from mmf_muvla.models.pretraining import PretrainingHeads
-from mmf_muvla.models.trunk import TrunkConfig
-from mmf_muvla.models.two_stream import TwoStreamShape
 
 SAMPLES, FEATURES, CLASSES, WORDS = 6, 6, 7, 60
 VOCABULARY = Vocabulary(cls_id=1, sep_id=2, mask_id=3, pad_id=0, ordinary_ids=np.arange(10, WORDS))

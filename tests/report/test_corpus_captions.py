@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mmf_muvla.corpus.arrow import TableWriter
-from mmf_muvla.corpus.store import SENTENCES_FILE, Corpus
+from mmf_muvla.artifacts.arrow import TableWriter
 from mmf_muvla.errors import InputError
+from mmf_muvla.pairing.store import SENTENCES_FILE, Corpus
 from mmf_muvla.report import corpus_captions
 from mmf_muvla.report.corpus_captions import (
     KnownCaptions,

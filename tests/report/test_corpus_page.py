@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from mmf_muvla.corpus.store import Corpus, Sentence
 from mmf_muvla.errors import InputError
+from mmf_muvla.pairing.store import Corpus, Sentence
 from mmf_muvla.report import corpus_page
 from mmf_muvla.report.corpus_captions import KnownCaptions
 from mmf_muvla.report.corpus_page import (

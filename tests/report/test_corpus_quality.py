@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mmf_muvla.corpus.store import Corpus
+from mmf_muvla.pairing.store import Corpus
 from mmf_muvla.report.corpus_captions import KnownCaptions
 from mmf_muvla.report.corpus_quality import measure_corpus
 from tests.small_corpus import sentence, write_small_corpus

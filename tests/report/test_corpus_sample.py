@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mmf_muvla.corpus.store import Corpus
+from mmf_muvla.pairing.store import Corpus
 from mmf_muvla.report.corpus_sample import measure_mentions, measure_tags, mentions, sample_images
 from tests.small_corpus import K, write_small_corpus
 

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mmf_muvla.corpus.store import Corpus
+from mmf_muvla.pairing.store import Corpus
 from mmf_muvla.report import corpus_tables
 from mmf_muvla.report.corpus_tables import Distribution, measure_tables
 from tests.small_corpus import K, write_small_corpus

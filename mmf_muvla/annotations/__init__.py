@@ -1,1 +1,0 @@
-"""The benchmarks' published annotation files, and how their answers are judged."""

@@ -1,0 +1,273 @@
+"""Files that are either whole or absent, and fingerprints that tell whether a file has changed.
+
+A folder replaces another one only where everything in that is known to be of this project's making; who publishes a
+folder says how to tell. A file that a user has named is published with :mod:`mmf_muvla.artifacts.outputs`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmf_muvla.errors import InputError
+
+# Up to this size a fingerprint reads the whole file; beyond, samples of it, and its time of change as well.
+_WHOLE_FILE_BYTES = 256 * 2**20
+_SAMPLE_BYTES = 2**16
+_SAMPLES = 64
+# In the names of what is unfinished or about to be removed: such files are removed, so nobody else's must look like it.
+_TEMPORARY, _REPLACED = "muvla-tmp", "muvla-old"
+
+# Says what in a folder is not of this project's making: the first such thing, the folder itself where it carries no
+# mark of this project, or None.
+ForeignIn = Callable[[Path], Path | None]
+
+
+def everything_in(folder: Path) -> Path | None:
+    """Nothing in a folder is known to be of this project's making."""
+    return folder
+
+
+def refuse_foreign(path: Path, foreign_in: ForeignIn) -> None:
+    """Refuse to replace a folder that is not of this project's making, or not all of it.
+
+    Args:
+        path: the folder; that it is not there, or empty, is well.
+        foreign_in: what in it is somebody else's.
+
+    Raises:
+        InputError: it is somebody else's, or no folder.
+    """
+    remedy = "Name another folder, or move it away"
+    if path.is_symlink():
+        raise InputError(str(path), "is a symbolic link and would be replaced", "Name the folder that it leads to")
+    if not path.is_dir():
+        if path.exists():
+            raise InputError(str(path), "is a file, and a folder is to be written", remedy)
+        return
+    found = foreign_in(path) if any(path.iterdir()) else None
+    if found == path:
+        raise InputError(str(path), "is there already, and is none that this command has made", remedy)
+    if found is not None:
+        raise InputError(
+            str(path), f"would be replaced, but {found} was not made with it, or has been changed since", remedy
+        )
+
+
+@contextmanager
+def publish_file(path: Path) -> Iterator[Path]:
+    """Give a temporary name to write to; the file appears under ``path`` at the end, whole, or not at all.
+
+    A file that is already there is replaced. So ``path`` is in a folder of this project's own; where a user has named
+    it, :func:`~mmf_muvla.artifacts.outputs.publish_output` is right.
+    """
+    temporary = temporary_name(path)
+    temporary.touch()
+    mode = _permissions(temporary)
+    temporary.unlink()
+    try:
+        yield temporary
+        _permit(temporary, mode)
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def publish_folder(path: Path, foreign_in: ForeignIn = everything_in) -> Iterator[Path]:
+    """Give a temporary folder to fill; it becomes ``path`` at the end, whole, or not at all.
+
+    A folder that is already there is replaced, if it is empty or nothing in it is foreign. Between the two renames that
+    this takes there is no folder under ``path``: who reads it sees the old one, none, or the new one, never a mixture.
+
+    Args:
+        path: the folder.
+        foreign_in: what in an older folder is somebody else's.
+
+    Raises:
+        InputError: ``path`` is somebody else's; before any work is done, or when it has become so meanwhile.
+    """
+    refuse_foreign(path, foreign_in)
+    temporary = temporary_name(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        put_folder_in_place(temporary, path, foreign_in)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def put_folder_in_place(folder: Path, path: Path, foreign_in: ForeignIn = everything_in) -> None:
+    """Rename a finished folder to ``path``, of which an older one is replaced; on disk when this returns.
+
+    Raises:
+        InputError: ``path`` is somebody else's; see :func:`refuse_foreign`.
+    """
+    refuse_foreign(path, foreign_in)
+    mode = _permissions(folder) & 0o666
+    for file in folder.rglob("*"):
+        if file.is_file():
+            _permit(file, mode)
+        _sync(file)
+    _sync(folder)
+    replaced = path.with_name(f"{path.name}.{_REPLACED}-{os.getpid()}")
+    if path.exists():
+        os.rename(path, replaced)
+    os.rename(folder, path)
+    _sync(path.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def remove_as_a_whole(folder: Path) -> None:
+    """Remove a folder, if it is there; it is renamed first, so that nobody takes half of it for the whole.
+
+    What a kill leaves of it is removed by :func:`remove_leftovers`.
+    """
+    if not folder.exists():
+        return
+    doomed = folder.with_name(f"{folder.name}.{_REPLACED}-{os.getpid()}")
+    os.rename(folder, doomed)
+    shutil.rmtree(doomed)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file is one that a process has not finished, or had not when it was killed."""
+    return f".{_TEMPORARY}-" in path.name
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what a killed process was writing inside a folder that nobody else writes to."""
+    for path in folder.glob(f"*.{_TEMPORARY}-*"):
+        _remove(path)
+
+
+def remove_leftovers(path: Path, of_living: bool = False) -> None:
+    """Remove what killed processes left behind while they were writing ``path``.
+
+    Args:
+        path: what they were writing.
+        of_living: also what belongs to a process that is running, as where nobody else may write ``path``.
+    """
+    leftover_of = re.compile(re.escape(path.name) + rf"\.(?:{_TEMPORARY}|{_REPLACED})-(\d{{1,9}})")
+    for leftover in path.parent.iterdir():
+        found = leftover_of.fullmatch(leftover.name)
+        if found and (of_living or not _is_running(int(found[1]))):
+            _remove(leftover)
+
+
+@contextmanager
+def alone(path: Path, refusal: InputError) -> Iterator[None]:
+    """Keep other processes out; the lock ends with the process, however that ends.
+
+    Args:
+        path: what is locked, a folder or a file that is there.
+        refusal: raised where another process has the lock.
+    """
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise refusal from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as JSON in the order given, by atomic rename."""
+    with publish_file(path) as temporary:
+        temporary.write_text(as_json(value), encoding="utf-8")
+
+
+def as_json(value: Any) -> str:
+    """``value`` as JSON in the order given."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object from a file, or ``None`` where there is no whole one."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def digest_of_json(value: Any) -> str:
+    """A digest of a JSON value, in which the order of keys does not count."""
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def fingerprint(path: Path) -> dict[str, Any]:
+    """What identifies the content of a file or folder, at a cost that does not grow with its size.
+
+    Files up to 256 MiB are read whole. A larger one is identified by its size, its time of change and 64 samples.
+    """
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+        return {str(file.relative_to(path)): fingerprint(file) for file in files}
+    status = path.stat()
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        if status.st_size <= _WHOLE_FILE_BYTES:
+            while chunk := file.read(2**20):
+                digest.update(chunk)
+            return {"size": status.st_size, "digest": digest.hexdigest()}
+        for sample in range(_SAMPLES):
+            file.seek((status.st_size - _SAMPLE_BYTES) * sample // (_SAMPLES - 1))
+            digest.update(file.read(_SAMPLE_BYTES))
+    return {"size": status.st_size, "modified_ns": status.st_mtime_ns, "samples": digest.hexdigest()}
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside ``path``, under which there is nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
+    return path.with_name(f"{path.name}.{_TEMPORARY}-{os.getpid()}")
+
+
+def _permissions(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def _permit(path: Path, mode: int) -> None:
+    """Give a file the permissions of any new file: some libraries make files that only their owner can read."""
+    if _permissions(path) != mode:
+        path.chmod(mode)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,116 @@
+"""Progress bars that suit a terminal and a log file, and a record of them that outlives the process."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from mmf_muvla.artifacts.files import read_json
+from mmf_muvla.terminal import printable
+
+PROGRESS_FILE = "progress.json"
+_SECONDS_BETWEEN_RECORDS = 2.0
+_NUMBER, _NUMBER_OR_NONE = (int, float), (int, float, type(None))
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "step": str,
+    "done": _NUMBER,
+    "total": _NUMBER_OR_NONE,
+    "unit": str,
+    "seconds": _NUMBER,
+    "left": _NUMBER_OR_NONE,
+}
+
+
+def progress_bar(total: int | None, description: str, unit: str, initial: int = 0) -> Any:
+    """A progress bar with rate and remaining time; advance it with ``update``, close it with ``with``."""
+    return _Bar(total=total, desc=printable(description), unit=unit, initial=initial, **_looks())
+
+
+class ProgressRecord:
+    """How far a stage is, in a file, so that another process can tell, and a later one goes on counting.
+
+    Args:
+        path: the file; what a killed process left there is read.
+
+    Attributes:
+        seconds_before: how long killed runs have worked.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._last = _read(path)
+        self._started = time.monotonic()
+        self._written = 0.0
+        self.seconds_before: float = self._last.get("seconds", 0.0)
+
+    def seconds(self) -> float:
+        """How long the stage has been worked on, killed runs included."""
+        return self.seconds_before + time.monotonic() - self._started
+
+    def bar(self, total: int | None, description: str, unit: str, initial: int = 0) -> Any:
+        """As :func:`progress_bar`, and recorded every few seconds."""
+        bar = progress_bar(total, description, unit, initial)
+        bar.record = self
+        return bar
+
+    def write(self, bar: tqdm) -> None:
+        """Record how far a bar is, unless that has just been done."""
+        now = time.monotonic()
+        if now - self._written < _SECONDS_BETWEEN_RECORDS:
+            return
+        self._written = now
+        # Counts may come from NumPy.
+        done, total = int(bar.n), None if bar.total is None else int(bar.total)
+        rate = bar.format_dict["rate"] or (done - bar.initial) / max(bar.format_dict["elapsed"], 1e-9)
+        content = {
+            "step": bar.desc,
+            "done": done,
+            "total": total,
+            "unit": bar.unit,
+            "seconds": self.seconds(),
+            "left": max(0.0, (total - done) / rate) if total and rate else None,
+        }
+        # Not more than a convenience: that a torn file is read as none is enough, and cheaper than a careful one.
+        self._path.write_text(json.dumps(content), encoding="utf-8")
+
+    def describe(self) -> str:
+        """What the file says, in words."""
+        last = self._last
+        if not last:
+            return "begun"
+        text = f"{last['step']}: {last['done']:,}"
+        if last["total"]:
+            text += f" of {last['total']:,} ({last['done'] / last['total']:.0%})"
+        text += f" {last['unit']}s after {last['seconds']:,.0f} s"
+        return f"{text}, some {last['left']:,.0f} s of this step left" if last["left"] is not None else text
+
+
+class _Bar(tqdm):
+    record: ProgressRecord | None = None
+
+    @classmethod
+    def get_lock(cls) -> Any:
+        """The lock of all bars. A subclass that is the first to ask would get one of its own."""
+        return tqdm.get_lock()
+
+    def update(self, n: float | None = 1) -> bool | None:
+        shown = super().update(n)
+        if self.record:
+            self.record.write(self)
+        return shown
+
+
+def _looks() -> dict[str, Any]:
+    # In a log file every refresh is a line of its own.
+    return {"mininterval": 0.2 if sys.stderr.isatty() else 30.0, "dynamic_ncols": True, "smoothing": 0.05}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = read_json(path) or {}
+    is_whole = all(key in content and isinstance(content[key], kind) for key, kind in _KINDS.items())
+    return content if is_whole else {}

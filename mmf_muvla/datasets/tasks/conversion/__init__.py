@@ -1,0 +1,1 @@
+"""What all converters of annotations share."""

@@ -1,0 +1,119 @@
+"""SNLI-VE: sentences that an image entails, contradicts or leaves open, from github.com/necla-ml/SNLI-VE."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmf_muvla.datasets.tasks.conversion.published import (
+    Counts,
+    Options,
+    Sieve,
+    read_json_lines,
+    text_of,
+    write_json_lines,
+)
+from mmf_muvla.datasets.tasks.conversion.report import Report
+from mmf_muvla.datasets.tasks.conversion.values import shown
+from mmf_muvla.errors import InputError
+from mmf_muvla.regions.records import id_problem
+
+LABELS = ("entailment", "neutral", "contradiction")  # in the order of MMF's stock data set
+# MMF reads the first, which is how the dataset's first files have it; later ones are written by a script with the next.
+_IMAGE_FIELDS = ("Flikr30kID", "Flickr30K_ID", "Flickr30kID")
+
+
+@dataclass
+class SnliVeCounts(Counts):
+    """As :class:`~mmf_muvla.datasets.tasks.conversion.published.Counts`, of what is written also:
+
+    Attributes:
+        entailment, neutral, contradiction: how many have this label.
+        images: how many different images there are.
+        repeated_pairs: how many have a ``pairID`` that was there before; they are written all the same.
+    """
+
+    entailment: int = 0
+    neutral: int = 0
+    contradiction: int = 0
+    images: int = 0
+    repeated_pairs: int = 0
+
+
+def convert_snli_ve(
+    source: Path, out: Path, options: Options | None = None, report: Report | None = None
+) -> SnliVeCounts:
+    """Check a published split, and write it as the task's file; no field is lost.
+
+    Args:
+        source: ``snli_ve_train.jsonl``, ``snli_ve_dev.jsonl`` or ``snli_ve_test.jsonl``, an object a line with
+            ``sentence2`` (the hypothesis), ``gold_label``, ``pairID`` and the image under ``Flikr30kID`` or
+            ``Flickr30K_ID``, with or without ending; where both are missing, ``captionID`` (``123.jpg#0``) tells it.
+        out: the ``.jsonl`` to write; every line has ``Flikr30kID``.
+        options: records on which the annotators did not agree (``gold_label`` ``"-"``, or none) are left out unless
+            they say otherwise: MMF's own dataset cannot read those.
+        report: collects what concerns all splits, where there are several.
+
+    Returns:
+        What became of the records.
+
+    Raises:
+        InputError: the file or a record cannot be used.
+    """
+    counts = SnliVeCounts()
+    sieve = Sieve(options or Options(), "skip", counts, report, out.stem)
+    write_json_lines(out, _records(source, sieve, counts), source)
+    return counts
+
+
+def _records(source: Path, sieve: Sieve, counts: SnliVeCounts) -> Iterator[dict[str, Any]]:
+    labels: Counter[str] = Counter()
+    images, pairs = set(), set()
+    for where, record in read_json_lines(source, sieve):
+        try:
+            image, label = _check(record, where)
+        except InputError as error:
+            sieve.leave_out(error)
+            continue
+        if not sieve.admits((image,), record["sentence2"], label is not None):
+            continue
+        counts.repeated_pairs += record["pairID"] in pairs
+        pairs.add(record["pairID"])
+        images.add(image)
+        counts.images = len(images)
+        if label is not None:
+            labels[label] += 1
+        counts.entailment, counts.neutral, counts.contradiction = (labels[label] for label in LABELS)
+        yield record
+
+
+def _check(record: dict[str, Any], where: str) -> tuple[str, str | None]:
+    """A record's image and label; the image's name is put where MMF looks for it."""
+    where = f"{where} (pair {text_of(record, 'pairID', where)[:60]})"
+    text_of(record, "sentence2", where)
+    label = record.get("gold_label")
+    if label not in (*LABELS, "-", "", None):
+        raise InputError(where, f"gold_label is {shown(label)}", f"It must be {', '.join(LABELS)} or -")
+    name = _image_name(record, where)
+    image = name.partition(".")[0]
+    if id_problem(image):
+        raise InputError(where, f"the image is called {shown(name)}", "It must be a name with something before the .")
+    record["Flikr30kID"] = name
+    return image, label if label in LABELS else None
+
+
+def _image_name(record: dict[str, Any], where: str) -> str:
+    for field in _IMAGE_FIELDS:
+        name = record.get(field)
+        if isinstance(name, str) and name.strip():
+            return name
+        if type(name) is int:
+            return str(name)
+    if record.get("captionID") is None:
+        raise InputError(
+            where, "does not say which image it is about", f"One of {', '.join(_IMAGE_FIELDS)} must be there"
+        )
+    return text_of(record, "captionID", where).partition("#")[0]

@@ -1,0 +1,80 @@
+"""SNLI-VE from MMF's stock files: does a photograph entail a sentence, contradict it, or neither?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from mmf_muvla.artifacts.files import publish_file
+from mmf_muvla.datasets.downstream import UNLABELLED, TaskDataset, TaskRecord, TaskSample, text_of
+from mmf_muvla.datasets.tasks.conversion.values import shown
+from mmf_muvla.datasets.tasks.visual_entailment.converter import LABELS
+from mmf_muvla.errors import InputError
+from mmf_muvla.reading.json_lines import read_json_lines
+
+_NO_AGREEMENT = "-"  # the annotators' majority label where there is none
+
+
+@dataclass(frozen=True, slots=True)
+class HypothesisRecord(TaskRecord):
+    """A hypothesis about an image.
+
+    Attributes:
+        pair_id: the benchmark's name of the pair of image and hypothesis.
+        label: index into ``LABELS``, UNLABELLED where the annotators did not agree.
+    """
+
+    pair_id: str
+    label: int
+
+
+class VisualEntailmentDataset(TaskDataset[HypothesisRecord]):
+    """Hypotheses with their image, from jsonl with ``sentence2``, ``gold_label``, ``Flikr30kID`` and ``pairID``.
+
+    The image's key is what stands before the first period of ``Flikr30kID``.
+    """
+
+    prediction_suffix: ClassVar[str] = ".jsonl"
+    num_labels = len(LABELS)
+
+    def read_records(self) -> Iterator[HypothesisRecord]:
+        for line, entry in read_json_lines(self.path):
+            where = f"{self.path}, line {line}"
+            label = _label(entry.get("gold_label"), where)
+            yield HypothesisRecord(
+                place=line,
+                text=text_of(entry, "sentence2", where),
+                images=(text_of(entry, "Flikr30kID", where).partition(".")[0],),
+                labelled=label != UNLABELLED,
+                pair_id=text_of(entry, "pairID", where),
+                label=label,
+            )
+
+    def targets(self, samples: Sequence[TaskSample[HypothesisRecord]]) -> dict[str, Tensor]:
+        """``targets`` int [B], index into ``LABELS``, -1 where unknown."""
+        return {"targets": torch.tensor([sample.record.label for sample in samples])}
+
+    def format_for_prediction(self, report: Any) -> list[str]:
+        """One word of ``LABELS`` for each sample of a batch."""
+        return [LABELS[label] for label in report["scores"].argmax(dim=1).tolist()]
+
+    def write_predictions(self, path: Path, predictions: Sequence[Any]) -> None:
+        """Write a line ``{"pairID": …, "prediction": …}`` for each sample."""
+        with publish_file(path) as temporary:
+            pairs = zip(self.records, predictions, strict=True)
+            lines = [json.dumps({"pairID": r.pair_id, "prediction": p}, ensure_ascii=False) + "\n" for r, p in pairs]
+            temporary.write_text("".join(lines), encoding="utf-8")
+
+
+def _label(value: Any, where: str) -> int:
+    if value is None or value == _NO_AGREEMENT:
+        return UNLABELLED
+    if value not in LABELS:
+        raise InputError(where, f"gold_label is {shown(value)}", f'It must be {", ".join(LABELS)}, "-" or absent')
+    return LABELS.index(value)

@@ -1,0 +1,233 @@
+"""VQA 2.0 from MMF's stock files: an ``.npy`` annotation array per split, an answer vocabulary, region features."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mmf_muvla.datasets.downstream import UNLABELLED, TaskDataset, TaskRecord, TaskSample
+from mmf_muvla.datasets.tasks.conversion.values import shown, text_problem
+from mmf_muvla.datasets.tasks.vqa2.answers import (
+    QUESTION_KINDS,
+    normalize_answer,
+    question_kind,
+    soft_scores,
+    vqa_accuracy,
+)
+from mmf_muvla.datasets.tasks.vqa2.converter import MAX_ANSWERS
+from mmf_muvla.errors import InputError
+from mmf_muvla.reading.restricted_npy import load_object_array
+
+_REMEDY = "Mend or remove the entry"
+_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
+_accuracy = lru_cache(maxsize=2**16)(vqa_accuracy)  # unanimous answers come again and again
+
+
+def read_answers(path: str | Path) -> list[str]:
+    """Read an answer vocabulary, one answer a line.
+
+    Raises:
+        InputError: the file is missing, no text, empty, or has the same answer twice.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(str(path), "no such answer vocabulary", "Check dataset_config.vqa2.answers")
+    try:
+        answers = path.read_text(encoding="utf-8-sig").splitlines()
+    except ValueError as error:
+        raise InputError(str(path), f"is no text in UTF-8 ({error})", "Give an answer a line") from error
+    if not answers:
+        raise InputError(str(path), "has no answers", "Give an answer a line")
+    for number, answer in enumerate(answers, 1):
+        if problem := text_problem(answer):
+            raise InputError(f"{path}, line {number}", problem, "Mend or remove the line")
+    repeated = [answer for answer, n in Counter(answers).items() if n > 1]
+    if repeated:
+        raise InputError(str(path), f"the answer {repeated[0]!r} stands there twice", "Remove one of the lines")
+    return answers
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionRecord(TaskRecord):
+    """A question about an image.
+
+    Attributes:
+        question_id: the benchmark's number of the question.
+        answers: the annotators' answers in alphabetical order; empty on hidden test splits.
+        kind: index into ``QUESTION_KINDS``, UNLABELLED without answers.
+    """
+
+    question_id: int
+    answers: tuple[str, ...]
+    kind: int
+
+
+class AnswerVocabulary:
+    """The answers that a model can give, and what they are worth.
+
+    Args:
+        answers: the answers, each once.
+    """
+
+    def __init__(self, answers: Sequence[str]):
+        self.answers = list(answers)
+        self._index = {answer: index for index, answer in enumerate(answers)}
+        self._same_when_normalized: defaultdict[str, list[int]] = defaultdict(list)
+        for index, answer in enumerate(answers):
+            self._same_when_normalized[normalize_answer(answer)].append(index)
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def soft_targets(self, annotators: Sequence[str]) -> NDArray[np.float32]:
+        """What the classifier is trained towards, float32 [len(self)]: the annotators' soft scores."""
+        targets = np.zeros(len(self), np.float32)
+        for answer, score in soft_scores(annotators).items():
+            index = self._index.get(answer)
+            if index is None:
+                index = next(iter(self._same_when_normalized.get(normalize_answer(answer), ())), None)
+            if index is not None:
+                targets[index] = max(targets[index], score)
+        return targets
+
+    def accuracies(self, annotators: Sequence[str]) -> NDArray[np.float32]:
+        """The benchmark's accuracy of every answer, float32 [len(self)], zeros without annotators."""
+        values = np.zeros(len(self), np.float32)
+        # No other answer than those that equal an annotator's when normalised scores anything.
+        for form in {normalize_answer(answer) for answer in annotators}:
+            for index in self._same_when_normalized.get(form, ()):
+                values[index] = _accuracy(self.answers[index], tuple(annotators))
+        return values
+
+
+class VQA2Dataset(TaskDataset[QuestionRecord]):
+    """Questions with their image's regions and soft answer scores.
+
+    The image's key is the entry's ``feature_path`` without folders and ending, else its ``image_id``. Entries without
+    ``answers`` are unlabelled. A question may have any number of answers; official scores are those of ten.
+    """
+
+    entry: ClassVar[str] = "entry"
+
+    def __init__(self, dataset_name: str, config: Any, dataset_type: str):
+        self.vocabulary = AnswerVocabulary(read_answers(config.answers))
+        self.num_labels = len(self.vocabulary)
+        super().__init__(dataset_name, config, dataset_type)
+
+    @property
+    def answers(self) -> list[str]:
+        """The answer vocabulary."""
+        return self.vocabulary.answers
+
+    def read_records(self) -> Iterator[QuestionRecord]:
+        for number, entry in enumerate(load_object_array(self.path)):
+            where = f"{self.path}, entry {number}"
+            if not isinstance(entry, dict):
+                raise InputError(where, f"is {shown(entry)}, not a dictionary", "Give an MMF vqa2 annotation file")
+            if "image_id" not in entry:
+                if number == 0:  # the first entry of an MMF annotation file describes the file
+                    continue
+                raise InputError(where, "image_id is missing", _REMEDY)
+            answers = _answers(entry.get("answers"), where)
+            kind = question_kind(_text(entry, "answer_type", where), answers)
+            yield QuestionRecord(
+                place=number,
+                text=_text(entry, "question_str", where) or "",
+                images=(image_key(entry, where),),
+                labelled=bool(answers),
+                question_id=_question_id(entry.get("question_id"), where),
+                answers=answers,
+                kind=QUESTION_KINDS.index(kind) if answers else UNLABELLED,
+            )
+
+    def targets(self, samples: Sequence[TaskSample[QuestionRecord]]) -> dict[str, Tensor]:
+        """Targets of a batch.
+
+        Returns:
+            ``targets`` float [B, answers], the soft scores; ``answer_accuracy`` float [B, answers], the benchmark's
+            accuracy of each answer; ``question_kind`` int [B], index into ``QUESTION_KINDS``, -1 where unlabelled;
+            ``question_id`` int [B].
+        """
+        records = [sample.record for sample in samples]
+        return {
+            "targets": torch.from_numpy(np.stack([self.vocabulary.soft_targets(r.answers) for r in records])),
+            "answer_accuracy": torch.from_numpy(np.stack([self.vocabulary.accuracies(r.answers) for r in records])),
+            "question_kind": torch.tensor([r.kind for r in records]),
+            "question_id": torch.tensor([r.question_id for r in records]),
+        }
+
+    def format_for_prediction(self, report: Any) -> list[dict[str, Any]]:
+        """Predictions in the benchmark's submission format: ``[{"question_id": …, "answer": …}]``."""
+        best = report["scores"].argmax(dim=1).tolist()
+        return [
+            {"question_id": question, "answer": self.answers[answer]}
+            for question, answer in zip(report["question_id"].tolist(), best, strict=True)
+        ]
+
+
+def image_key(entry: dict[str, Any], where: str) -> str:
+    """The region store's key of an annotation entry: its feature path without folders and ending, else its image id.
+
+    Where the feature path is the image's name with ``.npy``, the name is the key, folders included.
+
+    Raises:
+        InputError: it has neither.
+    """
+    path = _text(entry, "feature_path", where)
+    if path:
+        return path[: -len(".npy")] if path == f"{entry.get('image_name')}.npy" else Path(path).stem
+    image_id = entry["image_id"]
+    is_number = isinstance(image_id, int | np.integer) and not isinstance(image_id, bool)
+    if is_number and _SMALLEST <= image_id <= _LARGEST:
+        return str(image_id)
+    if not isinstance(image_id, str) or not image_id:
+        raise InputError(where, f"image_id is {shown(image_id)}, neither a name nor a whole number", _REMEDY)
+    return str(image_id)
+
+
+def _text(entry: dict[str, Any], key: str, where: str) -> str | None:
+    value = entry.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InputError(where, f"{key} is {shown(value)}, not a text", _REMEDY)
+    if problem := text_problem(value):
+        raise InputError(where, f"{key} {problem}", _REMEDY)
+    return str(value)
+
+
+def _answers(value: Any, where: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple | np.ndarray) or not all(isinstance(answer, str) for answer in value):
+        raise InputError(where, f"answers is {shown(value, 60)}, not a list of strings", _REMEDY)
+    if len(value) > MAX_ANSWERS:
+        raise InputError(where, f"has {len(value):,} answers, more than {MAX_ANSWERS:,}", _REMEDY)
+    for answer in value:
+        if problem := text_problem(answer):
+            raise InputError(where, f"one of answers {problem}", _REMEDY)
+    # The order says nothing, and one order makes equal lists of answers equal.
+    return tuple(sorted(str(answer) for answer in value))
+
+
+def _question_id(value: Any, where: str) -> int:
+    try:
+        # Of digits that are too many for a number, 20 are as good.
+        number = int(value[:20] if isinstance(value, str) else value)
+        is_whole = isinstance(value, str) or number == value
+    except (TypeError, ValueError, OverflowError):
+        is_whole = False
+    if not is_whole:
+        raise InputError(where, f"question_id is {shown(value)}, not a whole number", _REMEDY)
+    if not _SMALLEST <= number <= _LARGEST:
+        raise InputError(where, f"question_id is {shown(value)}, which is out of range", _REMEDY)
+    return number

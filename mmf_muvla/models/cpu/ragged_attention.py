@@ -1,0 +1,82 @@
+"""Multi-head attention over rows of different lengths that lie one after the other, for float32 on CPUs.
+
+PyTorch's attention wants rows of one length; with dropout on a CPU it also keeps several copies of queries, keys and
+probabilities for the gradients. This one takes each row as it lies in the packed tensor, copies nothing, and computes
+the probabilities again for the gradients: on short rows (words and regions, not documents) that costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmf_muvla.models.cpu.dropout import keep_mask
+
+
+class _RaggedAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, lengths: list[int], num_heads: int, dropout: float) -> Tensor:
+        context = qkv.new_empty(len(qkv), qkv.shape[1] // 3)
+        kept_of_row: list[Tensor] = []
+        factor = 1.0
+        for part, result in zip(qkv.split(lengths), context.split(lengths), strict=True):
+            query, key, value = _heads(part, 3, num_heads)
+            weights = _probabilities(query, key)
+            if dropout:
+                kept, factor = keep_mask(weights.shape, dropout)
+                kept_of_row.append(kept)
+                weights = weights.mul_(kept).mul_(factor)
+            torch.bmm(weights, value, out=_heads(result, 1, num_heads)[0])
+        ctx.save_for_backward(qkv, *kept_of_row)
+        ctx.lengths, ctx.num_heads, ctx.factor = lengths, num_heads, factor
+        return context
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        qkv, *kept_of_row = ctx.saved_tensors
+        result = torch.empty_like(qkv)
+        rows = zip(*(tensor.split(ctx.lengths) for tensor in (qkv, gradients[0], result)), strict=True)
+        for number, (part, gradient, part_result) in enumerate(rows):
+            query, key, value = _heads(part, 3, ctx.num_heads)
+            of_query, of_key, of_value = _heads(part_result, 3, ctx.num_heads)
+            (of_context,) = _heads(gradient, 1, ctx.num_heads)
+            weights = _probabilities(query, key)
+            of_weights = torch.bmm(of_context, value.transpose(1, 2))
+            if kept_of_row:
+                scaled = kept_of_row[number] * ctx.factor
+                torch.bmm((weights * scaled).transpose(1, 2), of_context, out=of_value)
+                of_weights.mul_(scaled)
+            else:
+                torch.bmm(weights.transpose(1, 2), of_context, out=of_value)
+            of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+            of_scores.mul_(query.shape[-1] ** -0.5)
+            torch.bmm(of_scores, key, out=of_query)
+            torch.bmm(of_scores.transpose(1, 2), query, out=of_key)
+        return result, None, None, None
+
+
+def _heads(packed: Tensor, parts: int, num_heads: int) -> tuple[Tensor, ...]:
+    """[length, parts x width] -> for each part a view [heads, length, width / heads]."""
+    return packed.view(len(packed), parts, num_heads, -1).permute(1, 2, 0, 3).unbind(0)
+
+
+def _probabilities(query: Tensor, key: Tensor) -> Tensor:
+    scores = torch.bmm(query, key.transpose(1, 2)).mul_(query.shape[-1] ** -0.5)
+    return torch.softmax(scores, dim=-1, out=scores)
+
+
+def ragged_attention(qkv: Tensor, lengths: list[int], num_heads: int, dropout: float) -> Tensor:
+    """Attention of each row within itself.
+
+    Args:
+        qkv: float32 [sum of lengths, 3 x width], queries, keys and values of all positions, rows one after the other.
+        lengths: of each row; rows may be empty.
+        num_heads: number of heads; it divides the width.
+        dropout: probability of dropping an attention weight.
+
+    Returns:
+        float32 [sum of lengths, width].
+    """
+    return _RaggedAttention.apply(qkv, [length for length in lengths if length], num_heads, dropout)

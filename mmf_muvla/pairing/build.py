@@ -1,0 +1,293 @@
+"""Builds a weakly aligned corpus in stages: from detector output and texts to what training reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from mmf_muvla.artifacts.files import alone, fingerprint
+from mmf_muvla.artifacts.outputs import output_folder, refuse_beneath_file, refuse_inputs
+from mmf_muvla.artifacts.stages import Pipeline, Stage, StageState, Work, read_manifest
+from mmf_muvla.artifacts.workers import count_workers
+from mmf_muvla.errors import InputError
+from mmf_muvla.pairing.config import BuildConfig, RetrievalOptions, SentenceOptions, as_paths
+from mmf_muvla.pairing.embed import embed_sentences
+from mmf_muvla.pairing.link import LINKS_FILE, link_regions
+from mmf_muvla.pairing.pack import pack_corpus
+from mmf_muvla.pairing.phrases import PHRASES_FILE, find_phrases
+from mmf_muvla.pairing.retrieve import SCORE_FILE, SENTENCE_FILE, USED_FILE, retrieve_sentences
+from mmf_muvla.pairing.store import CORPUS_FILE, PAIRS_FILE, REGIONS_FOLDER, refuse_foreign_corpus
+from mmf_muvla.pretrained import resolve_pretrained
+from mmf_muvla.regions.importing import import_regions, region_fingerprints, region_parameters
+from mmf_muvla.sentences.importing import OWNERS_FILE, SENTENCES_FILE, SKIPPED_FILE, import_sentences
+from mmf_muvla.terminal import terminal_console
+
+# Inside the folder of the corpus; what the stages leave there is needed to build on, not to train.
+_BUILD_FOLDER = "build"
+_STORE = "store"
+_CORPUS_FILES = (CORPUS_FILE, REGIONS_FOLDER, SENTENCES_FILE, PAIRS_FILE)
+
+
+def make_pipeline(config: BuildConfig) -> Pipeline:
+    """The stages of a build. Input files are fingerprinted here.
+
+    Raises:
+        InputError: an input does not exist.
+    """
+    out = Path(config.out).expanduser()
+    build = out / _BUILD_FOLDER
+    folders = as_paths(config.regions, "regions")
+    texts = as_paths(config.sentences, "sentences")
+    policy = {"on_bad_record": config.on_bad_record, "max_skipped_fraction": config.max_skipped_fraction}
+    model = {"model": config.embedding.model, "compute_dtype": config.embedding.compute_dtype}
+
+    store = build / "regions" / _STORE
+    pool, owners = build / "sentences" / SENTENCES_FILE, build / "sentences" / OWNERS_FILE
+    retrieved, scores, used = (build / "retrieve" / name for name in (SENTENCE_FILE, SCORE_FILE, USED_FILE))
+    phrases = build / "phrases" / PHRASES_FILE
+    links = build / "link" / LINKS_FILE
+    pairing = config.pairing if config.pairing.source == "captions" else None
+
+    def run_regions(work: Work) -> dict[str, int]:
+        return import_regions(
+            folders,
+            config.region_options,
+            config.on_bad_record,
+            config.max_skipped_fraction,
+            work.folder / store.name,
+            work.folder / SKIPPED_FILE,
+            work.num_workers,
+            work.progress,
+        )
+
+    def run_sentences(work: Work) -> dict[str, int]:
+        return import_sentences(
+            texts,
+            config.sentence_options,
+            config.on_bad_record,
+            config.max_skipped_fraction,
+            config.retrieval.k,
+            work,
+        )
+
+    def run_retrieve(work: Work) -> dict[str, int]:
+        return retrieve_sentences(
+            store,
+            build / "embed",
+            owners if config.retrieval.exclude_own or pairing else None,
+            config.query,
+            config.embedding,
+            config.retrieval,
+            work,
+            pairing,
+        )
+
+    def run_pack(_: Work) -> dict[str, int]:
+        counts = [_counts(build / name) for name in ("regions", "sentences")]
+        return pack_corpus(
+            store,
+            phrases,
+            retrieved,
+            scores,
+            links,
+            pool_size=counts[1]["sentences"],
+            num_skipped=sum(count["skipped"] for count in counts),
+            target=out,
+        )
+
+    stages = [
+        Stage(
+            name="regions",
+            version=2,
+            inputs=region_fingerprints(folders, config.region_options),
+            parameters={**region_parameters(config.region_options), **policy},
+            settings={},
+            after=(),
+            libraries=("lmdb", "safetensors", "numpy"),
+            run=run_regions,
+        ),
+        Stage(
+            name="sentences",
+            version=2,
+            inputs=_fingerprints(texts),
+            parameters={**_sentence_parameters(config.sentence_options), **policy},
+            settings={},
+            after=(),
+            libraries=("pyarrow",),
+            run=run_sentences,
+        ),
+        Stage(
+            name="embed",
+            version=2,
+            inputs=_fingerprint_of_pretrained(config.embedding.model, "embedding.model"),
+            parameters={**model, "dtype": config.embedding.dtype},
+            settings=_only(config.embedding, "batch_size", "device"),
+            after=("sentences",),
+            libraries=("sentence-transformers", "transformers", "torch"),
+            run=lambda work: embed_sentences(pool, config.embedding, work),
+        ),
+        Stage(
+            name="retrieve",
+            version=2,
+            inputs={},
+            parameters={**asdict(config.query), **_pair_parameters(config)},
+            settings=_only(config.retrieval, "images_at_once", "device"),
+            after=("regions", "embed"),
+            libraries=("sentence-transformers", "transformers", "torch", "numpy", "faiss-cpu"),
+            run=run_retrieve,
+        ),
+        Stage(
+            name="phrases",
+            version=2,
+            inputs={},
+            parameters=_only(config.phrases, "model", "strip_determiners"),
+            settings=_only(config.phrases, "batch_size"),
+            after=("sentences", "retrieve"),
+            libraries=("spacy", config.phrases.model),
+            run=lambda work: find_phrases(pool, used, config.phrases, work),
+        ),
+        Stage(
+            name="link",
+            version=2,
+            inputs=_fingerprint_of_pretrained(config.link.vectors, "link.vectors"),
+            parameters=asdict(config.link),
+            settings={},
+            after=("regions", "retrieve", "phrases"),
+            libraries=("gensim", "numpy"),
+            run=lambda work: link_regions(store, phrases, retrieved, config.link, work),
+        ),
+        Stage(
+            name="pack",
+            version=2,
+            inputs={},
+            parameters={},
+            settings={},
+            after=("regions", "sentences", "retrieve", "phrases", "link"),
+            libraries=("pyarrow",),
+            run=run_pack,
+            outputs_elsewhere=[
+                Path("..", name) for name in (CORPUS_FILE, f"{REGIONS_FOLDER}/data.mdb", SENTENCES_FILE, PAIRS_FILE)
+            ],
+        ),
+    ]
+    return Pipeline(build, stages, count_workers(config.num_workers))
+
+
+def _sentence_parameters(options: SentenceOptions) -> dict[str, Any]:
+    # Options that there were not always: a corpus that was built without them has not to be built again.
+    added, usual = ("max_characters", "max_word_characters"), SentenceOptions()
+    parameters = asdict(options)
+    return {name: value for name, value in parameters.items() if name not in added or value != getattr(usual, name)}
+
+
+def _pair_parameters(config: BuildConfig) -> dict[str, Any]:
+    if config.pairing.source == "retrieval":
+        return _search_parameters(config.retrieval)
+    # Nothing is searched for: how that would be done does not count.
+    unsearched = RetrievalOptions(k=config.retrieval.k)
+    return {**_search_parameters(unsearched), "pairing": asdict(config.pairing)}
+
+
+def _search_parameters(retrieval: RetrievalOptions) -> dict[str, Any]:
+    parameters: dict[str, Any] = _only(retrieval, "k", "index", "exclude_own")
+    # FAISS's options count where FAISS is used: exact results do not hang on them.
+    return parameters if retrieval.index == "exact" else {**parameters, "faiss": asdict(retrieval.faiss)}
+
+
+def build_corpus(config: BuildConfig) -> None:
+    """Run what has to be run, and print a table of all stages.
+
+    Raises:
+        InputError: an input or an option cannot be used, another process is building the same corpus, or something
+            would be replaced that is no part of one.
+    """
+    inputs = [*as_paths(config.regions, "regions"), *as_paths(config.sentences, "sentences")]
+    out = output_folder("out", config.out, inputs)
+    refuse_beneath_file(out / _BUILD_FOLDER / ".lock", str(out / _BUILD_FOLDER))
+    refuse_inputs((out / name for name in (_BUILD_FOLDER, *_CORPUS_FILES)), inputs)
+    pipeline = make_pipeline(config)
+    for stage in pipeline.stages:
+        if not pipeline.state(stage).done:
+            pipeline.check(stage)
+    if not pipeline.state(pipeline.stages[-1]).done:
+        refuse_foreign_corpus(out)
+    rows = []
+    lock = pipeline.folder / ".lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.touch()
+    refusal = InputError(
+        f"out={pipeline.folder.parent}",
+        "another process is building this corpus",
+        "Wait for it, or name another folder",
+    )
+    with alone(lock, refusal):
+        for stage in pipeline.stages:
+            state = pipeline.state(stage)
+            word = "skipped, done before"
+            if not state.done:
+                state, word = pipeline.run(stage), "done"
+            rows.append((stage, state, word))
+    _print_table(f"Corpus {config.out}", rows)
+
+
+def print_status(config: BuildConfig) -> None:
+    """Print a table of what is done and what is not, and why.
+
+    Raises:
+        InputError: an input does not exist.
+    """
+    pipeline = make_pipeline(config)
+    states = [(stage, pipeline.state(stage)) for stage in pipeline.stages]
+    rows = [(stage, state, "done" if state.done else _to_do(state)) for stage, state in states]
+    _print_table(f"Corpus {config.out}", rows)
+
+
+def _to_do(state: StageState) -> str:
+    return f"to do: {state.reason}" + (f"; stopped at {state.begun}" if state.begun else "")
+
+
+def _print_table(title: str, rows: Sequence[tuple[Stage, StageState, str]]) -> None:
+    table = Table(title=title, title_justify="left")
+    table.add_column("stage")
+    table.add_column("state")
+    table.add_column("seconds", justify="right")
+    table.add_column("skipped", justify="right")
+    table.add_column("counts")
+    for stage, state, word in rows:
+        counts = {name: count for name, count in state.counts.items() if name != "skipped"}
+        table.add_row(
+            stage.name,
+            word,
+            "" if state.seconds is None else f"{state.seconds:,.1f}",
+            f"{state.counts['skipped']:,}" if "skipped" in state.counts else "",
+            ", ".join(f"{name} {count:,}" for name, count in counts.items()),
+        )
+    terminal_console().print(table)
+
+
+def _fingerprints(files: Any) -> dict[str, Any]:
+    prints = {}
+    for file in files:
+        if not file.is_file():
+            raise InputError(str(file), "no such file", "Correct the path in the configuration")
+        prints[str(file)] = fingerprint(file)
+    return prints
+
+
+def _fingerprint_of_pretrained(name: str, option: str) -> dict[str, Any]:
+    path = Path(resolve_pretrained(name, option))
+    return {name: fingerprint(path) if path.exists() else "by name"}
+
+
+def _counts(folder: Path) -> dict[str, int]:
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    return manifest["counts"]
+
+
+def _only(options: Any, *names: str) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in names}

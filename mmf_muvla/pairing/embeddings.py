@@ -1,0 +1,93 @@
+"""Embeddings on disk: ``.npy`` parts of equal length, read in blocks, never mapped, so that memory stays small."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mmf_muvla.artifacts.parts import part_files
+from mmf_muvla.errors import InputError
+
+PART_NAME = "embeddings"
+
+
+class Embeddings:
+    """Rows of numbers, in parts.
+
+    Args:
+        parts: the rows, cut into arrays, or into ``.npy`` files of them, at least one; all but the last have equally
+            many.
+
+    Attributes:
+        dimensions: numbers per row.
+
+    Raises:
+        InputError: a file is missing, or is not whole.
+    """
+
+    def __init__(self, parts: Sequence[Path] | Sequence[np.ndarray]):
+        self._parts = parts
+        first = self._part(0)
+        self._rows_per_part = len(first)
+        self._count = self._rows_per_part * (len(parts) - 1) + len(self._part(-1))
+        self._dtype = first.dtype
+        self.dimensions: int = first.shape[1]
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> Embeddings:
+        """What the stage *embed* has written.
+
+        Raises:
+            InputError: there is nothing, or a file is not whole.
+        """
+        parts = part_files(folder, PART_NAME, ".npy")
+        if not parts:
+            raise InputError(str(folder), "has no embeddings", "Build the corpus again")
+        return cls(parts)
+
+    @classmethod
+    def of_array(cls, array: np.ndarray) -> Embeddings:
+        """The rows of an array."""
+        return cls([array])
+
+    def __len__(self) -> int:
+        return self._count
+
+    def blocks(self, size: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
+        """The rows from ``start`` to ``stop``, about ``size`` at a time, but whole parts.
+
+        Yields:
+            The number of the first row, and the rows, as they are stored [n, dimensions].
+        """
+        stop = len(self) if stop is None else min(stop, len(self))
+        per_block = max(1, size // self._rows_per_part)
+        if len(self._parts) == 1:
+            rows = self._part(0)
+            for first in range(start, stop, size):
+                yield first, rows[first : min(first + size, stop)]
+            return
+        for number in range(start // self._rows_per_part, -(-stop // self._rows_per_part), per_block):
+            parts = [self._part(index) for index in range(number, min(number + per_block, len(self._parts)))]
+            first = number * self._rows_per_part
+            block = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            yield max(first, start), block[max(0, start - first) : stop - first]
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """Some rows, as they are stored [n, dimensions]; cheapest where ``rows`` are sorted."""
+        found = np.empty((len(rows), self.dimensions), self._dtype)
+        part_of_row = rows // self._rows_per_part
+        for part in np.unique(part_of_row):
+            here = part_of_row == part
+            found[here] = self._part(part)[rows[here] - part * self._rows_per_part]
+        return found
+
+    def _part(self, number: int) -> np.ndarray:
+        part = self._parts[number]
+        if not isinstance(part, Path):
+            return part
+        try:
+            return np.load(part, allow_pickle=False)
+        except (OSError, EOFError, ValueError) as error:
+            raise InputError(str(part), f"cannot be read as embeddings ({error})", "Build the corpus again") from error

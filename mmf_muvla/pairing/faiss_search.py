@@ -1,0 +1,147 @@
+"""Approximate search with FAISS: indexes of some million sentences each, built one after the other, kept in files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmf_muvla.artifacts.parts import make_part, part_files, publish_part
+from mmf_muvla.errors import InputError
+from mmf_muvla.pairing.config import FaissOptions
+from mmf_muvla.pairing.embeddings import Embeddings
+
+INDEX_NAME = "index"
+# FAISS advises 39 vectors a cell to learn cells from; fewer than that, and cells are drawn almost at random.
+_TRAINING_PER_CELL = 39
+
+
+def build_indexes(embeddings: Embeddings, kind: str, options: FaissOptions, folder: Path, progress: Any = None) -> int:
+    """Write ``index-000000.faiss`` …, those that are not there yet.
+
+    Args:
+        embeddings: what is to be searched.
+        kind: ``flat``, ``ivf`` or ``hnsw``.
+        options: FAISS's parameters.
+        folder: for the files.
+        progress: a progress bar, advanced by the number of sentences.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        InputError: FAISS does not understand ``factory`` or ``quantizer``.
+    """
+    per_index = options.sentences_per_index
+    ranges = [(start, min(start + per_index, len(embeddings))) for start in range(0, len(embeddings), per_index)]
+
+    def build(rows: tuple[int, int], path: Path) -> dict[str, int]:
+        index = build_index(embeddings, kind, options, *rows)
+        with publish_part(path, ".faiss") as file:
+            _faiss().write_index(index, str(file))
+        return {"sentences": rows[1] - rows[0]}
+
+    for number, rows in enumerate(ranges):
+        note = make_part(folder, INDEX_NAME, number, partial(build, rows))
+        if progress is not None:
+            progress.update(note["sentences"])
+    return len(ranges)
+
+
+def build_index(embeddings: Embeddings, kind: str, options: FaissOptions, start: int, stop: int) -> Any:
+    """An index of the rows from ``start`` to ``stop``, which it numbers from 0."""
+    faiss = _faiss()
+    text = str(options.factory or _factory(kind, options, stop - start))
+    with _explained(text, "does not understand"):
+        index = faiss.index_factory(embeddings.dimensions, text, faiss.METRIC_INNER_PRODUCT)
+    inner = _inner(index)
+    if hasattr(inner, "hnsw"):
+        inner.hnsw.efConstruction = options.efConstruction
+    if not index.is_trained:
+        chosen = np.random.default_rng(0).choice(
+            np.arange(start, stop), min(options.train_size, stop - start), replace=False
+        )
+        sample = embeddings.gather(np.sort(chosen)).astype(np.float32)
+        with _explained(text, f"cannot learn from {len(sample)} sentences"):
+            index.train(sample)
+    for _, block in embeddings.blocks(2**17, start, stop):
+        index.add(np.ascontiguousarray(block, np.float32))
+    return index
+
+
+def search_index(index: Any, queries: np.ndarray, k: int, options: FaissOptions) -> np.ndarray:
+    """The rows that an index finds, int64 [queries, k]; -1 where it finds fewer."""
+    inner = _inner(index)
+    if hasattr(inner, "nprobe"):
+        inner.nprobe = options.nprobe
+    if hasattr(inner, "hnsw"):
+        inner.hnsw.efSearch = max(options.efSearch, k)
+    return index.search(np.ascontiguousarray(queries, np.float32), min(k, index.ntotal))[1]
+
+
+def _inner(index: Any) -> Any:
+    """The index that has the parameters: not one that only turns vectors, or ranks again what that finds."""
+    faiss = _faiss()
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform):
+        return _inner(index.index)
+    return _inner(index.base_index) if isinstance(index, faiss.IndexRefine) else index
+
+
+@contextmanager
+def _explained(text: str, problem: str) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1]
+        raise InputError(
+            "retrieval.faiss",
+            f"FAISS {problem}: {text!r} ({reason})",
+            "See faiss.index_factory for what factory and quantizer can be",
+        ) from error
+
+
+def search_indexes(
+    folder: Path, queries: np.ndarray, k: int, options: FaissOptions, progress: Any = None
+) -> np.ndarray:
+    """What all index files together find; one of them is in memory at a time.
+
+    Returns:
+        Rows, in no order, int64 [queries, at least k]; -1 is none.
+    """
+    found = []
+    first = 0
+    for index in _indexes(folder):
+        ids = search_index(index, queries, k, options)
+        found.append(np.where(ids >= 0, ids + first, -1))
+        first += index.ntotal
+        if progress is not None:
+            progress.update(index.ntotal)
+    return np.concatenate(found, axis=1)
+
+
+def _indexes(folder: Path) -> Iterator[Any]:
+    for path in part_files(folder, INDEX_NAME, ".faiss"):
+        yield _faiss().read_index(str(path))
+
+
+def _factory(kind: str, options: FaissOptions, count: int) -> str:
+    if kind == "flat":
+        return "Flat"
+    if kind == "hnsw":
+        return f"HNSW{options.M},{options.quantizer}"
+    wanted = options.nlist or 2 ** round(math.log2(8 * math.sqrt(count)))
+    trained = min(options.train_size, count)
+    cells = max(1, min(wanted, trained // _TRAINING_PER_CELL))
+    return f"IVF{cells},{options.quantizer}"
+
+
+def _faiss() -> Any:
+    import faiss
+
+    return faiss

@@ -1,0 +1,287 @@
+"""Stage *link*: which noun phrase of a sentence means each region, by word vectors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mmf_muvla.artifacts.arrow import ListColumn, MappedTable, TableWriter
+from mmf_muvla.artifacts.parts import chunks, join_parts, make_part, once, publish_part
+from mmf_muvla.artifacts.stages import Work
+from mmf_muvla.artifacts.workers import one_thread
+from mmf_muvla.errors import InputError
+from mmf_muvla.pairing.config import LinkOptions
+from mmf_muvla.pairing.word_vectors import WordVectors, load_word_vectors
+from mmf_muvla.regions.store import RegionStore
+
+logger = logging.getLogger(__name__)
+
+LINKS_SCHEMA = pa.schema([("link_phrase", pa.list_(pa.int16())), ("link_similarity", pa.list_(pa.float32()))])
+LINKS_FILE = "links.arrow"
+# Class names without a word vector, one a line; only where there are any.
+UNKNOWN_CLASSES_FILE = "unknown_classes.txt"
+_NAMES_SAID = 10
+_PART = "part"
+_IMAGES_PER_PART = 16384
+_IMAGES_AT_ONCE = 256
+
+
+def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptions, work: Work) -> dict[str, int]:
+    """Link every region of every image to a noun phrase of each of the image's sentences: ``links.arrow``.
+
+    The similarity is that of the region's class name to the phrase. Attributes take no part: the detector's would
+    otherwise outweigh the object ("red car" is nearer to "red dress" than to "car").
+
+    Per image the table has, row-major [K, regions]: ``link_phrase``, index into the sentence's phrases (-1: none), and
+    ``link_similarity``, 0 to 1 (0: none). Class names without a word vector are listed in ``unknown_classes.txt``.
+
+    Args:
+        store: region store, for the classes of the regions.
+        phrases: table of sentences with phrases, as the stage *phrases* writes it.
+        retrieved: .npy with the rows of the pool that were retrieved, int64 [images, K].
+        options: word vectors, weight of the head, threshold.
+        work: folder, progress.
+
+    Returns:
+        Counts: links, possible (pairs of region and sentence), unknown_classes (class names without a word vector),
+        phrases_unknown (looked-up phrases without a word vector).
+
+    Raises:
+        InputError: the word vectors cannot be read, or know none of the classes, or none of the phrases.
+    """
+    regions = RegionStore(store)
+    table = MappedTable(phrases)
+    pool_rows = np.concatenate([batch.column("pool_row").to_numpy() for batch in table.batches])
+    sentences = np.load(retrieved, mmap_mode="r", allow_pickle=False)
+    reader = _PhraseReader(table)
+    # Linking a million images takes a minute: it is done in one process, and what a killed one has done in parts.
+    linker: list[Linker] = []
+
+    def link(class_ids: list[np.ndarray], first: int, path: Path) -> dict[str, Any]:
+        if not linker:
+            vectors = load_word_vectors(options.vectors, options.max_words)
+            linker.append(Linker(regions.object_names, vectors, options))
+            if linker[0].num_unknown_classes == linker[0].num_classes:
+                raise _knows_nothing(options, f"{linker[0].num_classes} class names", linker[0].unknown_classes)
+        return _link_part(linker[0], reader, pool_rows, sentences[first : first + len(class_ids)], class_ids, path)
+
+    def link_all() -> dict[str, int]:
+        counts = {"links": 0, "possible": 0, "unknown_classes": 0, "phrases_unknown": 0}
+        first = num_phrases = 0
+        unknown_classes: list[str] = []
+        unknown_phrases: dict[str, None] = {}
+        with one_thread(), work.progress.bar(len(regions), "link", "image") as progress:
+            for number, class_ids in enumerate(chunks(_classes(regions), _IMAGES_PER_PART)):
+                note = make_part(work.folder, _PART, number, partial(link, class_ids, first))
+                first += len(class_ids)
+                progress.update(len(class_ids))
+                for name in ("links", "possible", "phrases_unknown"):
+                    counts[name] += note[name]
+                counts["unknown_classes"] = note["unknown_classes"]
+                unknown_classes = note.get("class_names", [])
+                num_phrases += note.get("phrases", 0)
+                unknown_phrases |= dict.fromkeys(note.get("unknown_phrases", []))
+        if num_phrases and counts["phrases_unknown"] == num_phrases:
+            raise _knows_nothing(options, "phrases", list(unknown_phrases))
+        _list_unknown_classes(work.folder, options, unknown_classes, len(regions.object_names))
+        return counts
+
+    counts = once(work.folder, "linked", link_all)
+    join_parts(work.folder, _PART, LINKS_SCHEMA, LINKS_FILE)
+    return counts
+
+
+def _link_part(
+    linker: Linker,
+    reader: _PhraseReader,
+    pool_rows: np.ndarray,
+    sentences: np.ndarray,
+    class_ids: list[np.ndarray],
+    path: Path,
+) -> dict[str, Any]:
+    links = possible = 0
+    # So that what is counted does not hang on where a killed process stopped.
+    linker.forget()
+    with publish_part(path, ".arrow") as file, TableWriter(file, LINKS_SCHEMA) as writer:
+        for start in range(0, len(class_ids), _IMAGES_AT_ONCE):
+            classes = class_ids[start : start + _IMAGES_AT_ONCE]
+            rows, local = np.unique(sentences[start : start + len(classes)], return_inverse=True)
+            phrases = [reader[row] for row in np.searchsorted(pool_rows, rows)]
+            linked_phrases, similarities = linker.link(phrases, local.reshape(len(classes), -1), classes)
+            ends = np.cumsum([0, *(len(ids) * sentences.shape[1] for ids in classes)])
+            offsets = pa.array(ends, pa.int32())
+            writer.write(
+                pa.ListArray.from_arrays(offsets, pa.array(linked_phrases)),
+                pa.ListArray.from_arrays(offsets, pa.array(similarities)),
+            )
+            links += int((linked_phrases >= 0).sum())
+            possible += len(linked_phrases)
+    return {
+        "links": links,
+        "possible": possible,
+        "unknown_classes": linker.num_unknown_classes,
+        "class_names": linker.unknown_classes,
+        "phrases": linker.num_phrases,
+        "phrases_unknown": linker.num_unknown_phrases,
+        "unknown_phrases": linker.unknown_phrases,
+    }
+
+
+def _knows_nothing(options: LinkOptions, what: str, unknown: Sequence[str]) -> InputError:
+    return InputError(
+        f"link.vectors={options.vectors}",
+        f"knows none of the {what} ({_said(unknown)})",
+        "Use vectors of the language of the texts, with words in lower case, and enough of them (link.max_words)",
+    )
+
+
+def _list_unknown_classes(folder: Path, options: LinkOptions, names: Sequence[str], num_classes: int) -> None:
+    if not names:
+        return
+    (folder / UNKNOWN_CLASSES_FILE).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    logger.warning(
+        "%d of %d classes have no word vector in %s, so that their regions get no links: %s (all in %s)",
+        *(len(names), num_classes, options.vectors, _said(names), UNKNOWN_CLASSES_FILE),
+    )
+
+
+def _said(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:_NAMES_SAID])) + " …" * (len(names) > _NAMES_SAID)
+
+
+class Linker:
+    """Finds the phrase that is most similar to each object class.
+
+    Args:
+        object_names: class names [c].
+        vectors: word vectors.
+        options: weight of the head of a phrase or class name, threshold.
+
+    Attributes:
+        num_classes: how many classes there are.
+        num_unknown_classes: of these, how many have no word vector.
+        unknown_classes: their names.
+        num_phrases: phrases that were looked up, each counted once.
+        num_unknown_phrases: of these, how many have no word vector.
+        unknown_phrases: the first of them.
+    """
+
+    def __init__(self, object_names: Sequence[str], vectors: WordVectors, options: LinkOptions):
+        self._vectors = vectors
+        self._options = options
+        # The head of a class name is its last word ("traffic light"), so that a phrase of the same words is the same.
+        heads = [name.split()[-1] for name in object_names]
+        self._classes = np.stack(
+            [vectors.mean(name, head, options.head_weight) for name, head in zip(object_names, heads, strict=True)]
+        )
+        self.num_classes = len(object_names)
+        is_known = np.asarray(self._classes.any(axis=1))
+        self.unknown_classes = [name for name, known in zip(object_names, is_known.tolist(), strict=True) if not known]
+        self.num_unknown_classes = len(self.unknown_classes)
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew to remember phrases, and to count those without a word vector."""
+        # Number 0 stands for no phrase.
+        self._phrase_vectors = [np.zeros(self._vectors.dimensions, np.float32)]
+        self._numbers: dict[tuple[str, str], int] = {}
+        self.num_unknown_phrases = 0
+        self.unknown_phrases: list[str] = []
+
+    @property
+    def num_phrases(self) -> int:
+        return len(self._numbers)
+
+    def link(
+        self, sentences: Sequence[list[tuple[str, str]]], retrieved: np.ndarray, class_ids: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The best phrase of each of an image's sentences for each of its regions.
+
+        The similarity of a class and a phrase is computed once for all images, whatever the regions and sentences that
+        have them.
+
+        Args:
+            sentences: the phrases of each sentence [s], each a phrase and its head.
+            retrieved: the sentences of each image, int [images, K].
+            class_ids: the classes of each image's regions, int [n] per image.
+
+        Returns:
+            Image after image, row-major [K * n]: the phrase's number in its sentence (-1: none is similar enough; the
+            first of equal ones), int16, and its cosine similarity, at most 1 (0 where there is none), float32.
+        """
+        numbers, phrase = np.unique(self._phrase_numbers(sentences), return_inverse=True)
+        phrase = phrase.reshape(len(sentences), -1)
+        lengths = np.array([len(ids) for ids in class_ids])
+        most = int(lengths.max())
+        is_region = np.arange(most) < lengths[:, None]
+        classes, place = np.unique(np.concatenate(class_ids), return_inverse=True)
+        region = np.zeros((len(class_ids), most), np.int64)
+        region[is_region] = place
+        cosines = np.stack([self._phrase_vectors[number] for number in numbers]) @ self._classes[classes].T
+        # What fills up a sentence of few phrases is never the most similar.
+        cosines[numbers == 0] = -2
+        # [images, K, regions], phrase by phrase: of equal ones the first stays.
+        highest = np.full((*retrieved.shape, most), -2, np.float32)
+        best = np.zeros(highest.shape, np.int16)
+        flat = cosines.reshape(-1)
+        for number in range(phrase.shape[1]):
+            first_pair = phrase[:, number] * len(classes)
+            found = flat.take(first_pair[retrieved][:, :, None] + region[:, None, :])
+            best[found > highest] = number
+            np.maximum(highest, found, out=highest)
+        linked = (highest >= self._options.threshold) & (highest > 0)
+        wanted = np.broadcast_to(is_region[:, None, :], linked.shape)
+        best[~linked] = -1
+        highest[~linked] = 0
+        return best[wanted], np.minimum(highest, 1)[wanted]
+
+    def _phrase_numbers(self, sentences: Sequence[list[tuple[str, str]]]) -> np.ndarray:
+        """The numbers of each sentence's phrases in the matrix, 0 behind its last, int [sentences, most phrases]."""
+        lengths = np.array([len(phrases) for phrases in sentences])
+        numbers = np.zeros((len(sentences), max(lengths.max(initial=0), 1)), np.int64)
+        known = self._numbers
+        numbers[np.arange(numbers.shape[1]) < lengths[:, None]] = [
+            known.get(phrase) or self._add(phrase) for phrases in sentences for phrase in phrases
+        ]
+        return numbers
+
+    def _add(self, phrase: tuple[str, str]) -> int:
+        vector = self._vectors.mean(*phrase, self._options.head_weight)
+        if not vector.any():
+            self.num_unknown_phrases += 1
+            if len(self.unknown_phrases) < _NAMES_SAID:
+                self.unknown_phrases.append(phrase[0])
+        self._phrase_vectors.append(vector)
+        self._numbers[phrase] = len(self._phrase_vectors) - 1
+        return self._numbers[phrase]
+
+
+class _PhraseReader:
+    """The phrases of a sentence, each with its head, as text."""
+
+    def __init__(self, table: MappedTable):
+        self._table = table
+        self._sentences = table.strings("sentence")
+        self._spans = [table.lists(name) for name in ("phrase_start", "phrase_end", "head_start", "head_end")]
+
+    def __getitem__(self, row: int) -> list[tuple[str, str]]:
+        batch, row = self._table.locate(row)
+        text = self._sentences[batch][row]
+        spans = [column[batch][row].tolist() for column in self._spans]
+        return [
+            (text[start:end], text[head_start:head_end])
+            for start, end, head_start, head_end in zip(*spans, strict=True)
+        ]
+
+
+def _classes(regions: RegionStore) -> Iterator[np.ndarray]:
+    """Class ids of the regions of each image."""
+    for batch in regions.blocks():
+        column = ListColumn(batch.column("class_id"))
+        yield from (column[row] for row in range(batch.num_rows))

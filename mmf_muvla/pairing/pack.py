@@ -1,0 +1,147 @@
+"""Stage *pack*: what the other stages found becomes the corpus that training reads."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from mmf_muvla.artifacts.arrow import TableWriter, read_batches
+from mmf_muvla.artifacts.files import publish_file, publish_folder
+from mmf_muvla.pairing.store import (
+    BUILD_KEY,
+    CORPUS_FILE,
+    PAIRS_FILE,
+    PAIRS_SCHEMA,
+    REGIONS_FOLDER,
+    SENTENCES_FILE,
+    SENTENCES_SCHEMA,
+    refuse_foreign_corpus,
+    write_meta,
+)
+from mmf_muvla.regions.store import RegionStore
+from mmf_muvla.regions.writer import foreign_in_store
+
+
+def pack_corpus(
+    store: Path,
+    phrases: Path,
+    retrieved: Path,
+    scores: Path,
+    links: Path,
+    pool_size: int,
+    num_skipped: int,
+    target: Path,
+) -> dict[str, int]:
+    """Write the corpus. ``corpus.json`` is removed first and comes last, so that a folder that has it is whole.
+
+    Args:
+        store: region store; it is linked, not copied, where the file system can do that.
+        phrases, links: tables, as the stages *phrases* and *link* write them.
+        retrieved, scores: .npy [images, K], as the stage *retrieve* writes them.
+        pool_size: sentences that could have been retrieved.
+        num_skipped: damaged records that the build left out.
+        target: the folder of the corpus.
+
+    Returns:
+        The counts that ``corpus.json`` has.
+
+    Raises:
+        InputError: what would be replaced is no corpus's.
+    """
+    regions = RegionStore(store)
+    sentences = np.load(retrieved, allow_pickle=False, mmap_mode="r")
+    similarity = np.load(scores, allow_pickle=False, mmap_mode="r")
+    build = _digest(regions.content, phrases, links, retrieved, scores)
+
+    counts = {
+        "images": len(sentences),
+        "regions": regions.num_regions,
+        "sentences": pool_size,
+        "sentences_used": 0,
+        "phrases": 0,
+        "links": 0,
+        "skipped": num_skipped,
+    }
+    refuse_foreign_corpus(target)
+    target.mkdir(parents=True, exist_ok=True)
+    (target / CORPUS_FILE).unlink(missing_ok=True)
+    with publish_folder(target / REGIONS_FOLDER, foreign_in_store) as folder:
+        _link_or_copy(store / "data.mdb", folder / "data.mdb")
+    with (
+        publish_file(target / SENTENCES_FILE) as file,
+        TableWriter(file, SENTENCES_SCHEMA, {BUILD_KEY: build}) as writer,
+    ):
+        for batch in read_batches([phrases]):
+            writer.write(*(batch.column(name) for name in SENTENCES_SCHEMA.names))
+            counts["sentences_used"] += batch.num_rows
+            counts["phrases"] += len(batch.column("phrase_start").flatten())
+    counts["links"] = _write_pairs(target / PAIRS_FILE, build, regions, phrases, links, sentences, similarity)
+    write_meta(target, sentences.shape[1], counts, build)
+    return counts
+
+
+def _write_pairs(
+    target: Path,
+    build: str,
+    regions: RegionStore,
+    phrases: Path,
+    links: Path,
+    sentences: np.ndarray,
+    scores: np.ndarray,
+) -> int:
+    """Write the table of pairs, and return how many links there are."""
+    pool_rows = np.concatenate([batch.column("pool_row").to_numpy() for batch in read_batches([phrases])])
+    image_ids = _ImageIds(regions)
+    k = sentences.shape[1]
+    first = num_links = 0
+    with publish_file(target) as file, TableWriter(file, PAIRS_SCHEMA, {BUILD_KEY: build}) as writer:
+        for batch in read_batches([links]):
+            part = slice(first, first + batch.num_rows)
+            offsets = pa.array(np.arange(batch.num_rows + 1, dtype=np.int32) * k)
+            numbers = np.searchsorted(pool_rows, sentences[part].reshape(-1)).astype(np.int32)
+            writer.write(
+                image_ids.take(batch.num_rows),
+                pa.ListArray.from_arrays(offsets, pa.array(numbers)),
+                pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(scores[part]).reshape(-1))),
+                batch.column("link_phrase"),
+                batch.column("link_similarity"),
+            )
+            num_links += int((batch.column("link_similarity").flatten().to_numpy() > 0).sum())
+            first += batch.num_rows
+    return num_links
+
+
+class _ImageIds:
+    """Hands out the image ids of a store, in their order."""
+
+    def __init__(self, regions: RegionStore):
+        self._blocks = regions.blocks()
+        self._waiting: list[str] = []
+
+    def take(self, count: int) -> list[str]:
+        while len(self._waiting) < count:
+            self._waiting += next(self._blocks).column("image_id").to_pylist()
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        return taken
+
+
+def _digest(regions: str, *files: Path) -> str:
+    """Names a build by its content, so that building the same twice gives the same files."""
+    digest = hashlib.blake2b(regions.encode(), digest_size=16)
+    for path in files:
+        with path.open("rb") as file:
+            while chunk := file.read(2**20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,109 @@
+"""Pairs that are given, not searched for: an image's own sentences, or some of other images, for comparisons."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from mmf_muvla.errors import InputError
+from mmf_muvla.pairing.config import PairingOptions
+from mmf_muvla.pairing.owners import Owners, image_digests
+from mmf_muvla.regions.store import RegionStore
+
+# A hash is compared with the share by so many of its bits: as many as a float has.
+_BITS = 53
+
+
+class GivenPairs:
+    """Which K sentences each image of a corpus gets.
+
+    What an image gets hangs on the seed, its id and its own sentences alone: not on other images, nor on their order.
+
+    Args:
+        regions: the images.
+        table: the table of owners that the stage *sentences* writes.
+        pool_size: how many sentences there are.
+        k: sentences per image.
+        options: the share of images that get their own, and the seed.
+
+    Raises:
+        InputError: an image has no sentence of its own and should get some, or so many that too few others are left and
+            should get these.
+    """
+
+    def __init__(self, regions: RegionStore, table: Path, pool_size: int, k: int, options: PairingOptions):
+        self._pool_size, self._k, self._options = pool_size, k, options
+        images = np.concatenate([image_digests(block.column("image_id").to_pylist()) for block in regions.blocks()])
+        self._owners = Owners(table, images)
+        self._check(regions, images)
+
+    def get_own(self, images: np.ndarray) -> np.ndarray:
+        """Whether images, given by their digests, get sentences of their own, bool [n]."""
+        # Whole numbers are compared with a float exactly: a share of 1 is all images, one of 0 none.
+        limit = self._options.true_fraction * 2**_BITS
+        draws = (next(self._chance(b"share", image)) >> (64 - _BITS) for image in map(int, images))
+        return np.fromiter((draw < limit for draw in draws), bool, len(images))
+
+    def sentences(self, images: np.ndarray) -> np.ndarray:
+        """The sentences of images, given by their digests; of own ones the first K, or all in turn, int64 [n, K]."""
+        begins, ends = self._owners.spans(images)
+        own = self.get_own(images)
+        rows = np.empty((len(images), self._k), np.int64)
+        for place in range(self._k):
+            rows[own, place] = self._owners.rows[begins[own] + place % (ends - begins)[own]]
+        for number in np.flatnonzero(~own):
+            mine = self._owners.rows[begins[number] : ends[number]]
+            rows[number] = self._others(int(images[number]), set(mine.tolist()))
+        return rows
+
+    def _others(self, image: int, own: set[int]) -> list[int]:
+        """K distinct sentences of the whole pool, none of them the image's own."""
+        drawn: dict[int, None] = {}
+        for number in self._chance(b"others", image):
+            row = number % self._pool_size
+            if row not in own:
+                drawn[row] = None
+            if len(drawn) == self._k:
+                break
+        return list(drawn)
+
+    def _chance(self, purpose: bytes, image: int) -> Iterator[int]:
+        """Endless random numbers of 64 bits, the same with every release of every library."""
+        for block in count():
+            content = f"{self._options.seed}/{image}/{block}".encode()
+            yield from struct.unpack("<8Q", hashlib.blake2b(content, person=purpose).digest())
+
+    def _check(self, regions: RegionStore, images: np.ndarray) -> None:
+        begins, ends = self._owners.spans(images)
+        own = self.get_own(images)
+        lacking = np.flatnonzero(own & (begins == ends))
+        if len(lacking):
+            raise InputError(
+                "pairing.source=captions",
+                f"{len(lacking)} of {int(own.sum())} images that should get their own sentences have none, the first "
+                f"is {_image_id(regions, int(lacking[0]))}",
+                "Give each a sentence (of those in the files, sentence_options.min_words and max_words may have left "
+                "some out), take these images out of regions, or check sentence_options.image_id_column",
+            )
+        crowded = np.flatnonzero(~own & (self._pool_size - (ends - begins) < self._k))
+        if len(crowded):
+            raise InputError(
+                f"retrieval.k={self._k}",
+                f"image {_image_id(regions, int(crowded[0]))} should get sentences of other images, and of the "
+                f"{self._pool_size} sentences fewer than {self._k} are not its own",
+                "Give more text, or lower retrieval.k",
+            )
+
+
+def _image_id(regions: RegionStore, number: int) -> str:
+    """The id of an image by its number in the store."""
+    for block in regions.blocks():
+        if number < block.num_rows:
+            return block.column("image_id")[number].as_py()
+        number -= block.num_rows
+    raise IndexError(number)

@@ -1,0 +1,256 @@
+"""Reads a weakly aligned corpus: images by their regions, their retrieved sentences, and the links between the two.
+
+A corpus is a folder:
+
+* ``corpus.json``: format, version, ``k``, ``feature_dim``, names of classes and attributes, counts. It is written last:
+  a folder without it is not a whole corpus.
+* ``regions.lmdb``: see :mod:`mmf_muvla.regions.store`.
+* ``sentences.arrow``: ``sentence``, ``source`` (its line in the input), ``phrase_start`` and ``phrase_end`` (in
+  characters); the sentences that were retrieved at least once.
+* ``pairs.arrow``: ``image_id``, ``sentence`` [K] (rows of the former, best first), ``score`` [K], ``link_phrase`` and
+  ``link_similarity`` [K * regions], row-major.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mmf_muvla.artifacts.arrow import MappedTable
+from mmf_muvla.artifacts.files import read_json, refuse_foreign, write_json
+from mmf_muvla.artifacts.outputs import refuse_file
+from mmf_muvla.errors import InputError
+from mmf_muvla.regions.store import Regions, RegionStore, RegionStoreWriter
+from mmf_muvla.regions.writer import foreign_in_store
+
+__all__ = ["Corpus", "CorpusItem", "RegionStore", "RegionStoreWriter", "Regions", "Sentence"]
+
+FORMAT = {"format": "muvla-corpus", "version": 1}
+CORPUS_FILE, REGIONS_FOLDER = "corpus.json", "regions.lmdb"
+SENTENCES_FILE, PAIRS_FILE = "sentences.arrow", "pairs.arrow"
+SENTENCES_SCHEMA = pa.schema(
+    [
+        ("sentence", pa.string()),
+        ("source", pa.int64()),
+        ("phrase_start", pa.list_(pa.int32())),
+        ("phrase_end", pa.list_(pa.int32())),
+    ]
+)
+PAIRS_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("sentence", pa.list_(pa.int32())),
+        ("score", pa.list_(pa.float32())),
+        ("link_phrase", pa.list_(pa.int16())),
+        ("link_similarity", pa.list_(pa.float32())),
+    ]
+)
+# Metadata of both tables: the build that they belong to.
+BUILD_KEY = "build"
+
+_REBUILD = "Build it again with tools/build_corpus.py"
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence of the corpus.
+
+    Attributes:
+        text: the sentence.
+        phrases: start and end of each noun phrase, in characters, int32 [p, 2].
+    """
+
+    text: str
+    phrases: np.ndarray
+
+
+@dataclass(frozen=True)
+class CorpusItem:
+    """An image with its K retrieved sentences. The arrays are the caller's own.
+
+    Attributes:
+        regions: the image's n regions.
+        tags: the object tag of every region [n].
+        sentence_ids: what to ask :meth:`Corpus.sentence` for, best first, int64 [K]; distinct where they were searched.
+        scores: cosine similarity of tags and sentence, float32 [K].
+        link_phrase: for every region the phrase of the sentence that means it, -1 where none does, int16 [K, n].
+        link_similarity: how similar that phrase is to the region's class, 0 to 1, float32 [K, n].
+    """
+
+    regions: Regions
+    tags: list[str]
+    sentence_ids: np.ndarray
+    scores: np.ndarray
+    link_phrase: np.ndarray
+    link_similarity: np.ndarray
+
+
+class Corpus:
+    """A weakly aligned corpus, memory-mapped. It can be pickled, and used on both sides of a fork.
+
+    Args:
+        path: the corpus's folder.
+
+    Attributes:
+        k: sentences per image.
+        feature_dim: numbers per region feature.
+        object_names, attribute_names: what class and attribute ids stand for.
+        counts: what the build counted.
+        regions: the region store.
+        num_sentences: sentences that were retrieved at least once.
+
+    Raises:
+        InputError: ``path`` is not a whole corpus.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        meta = _read_meta(self.path)
+        self.k: int = meta["k"]
+        self.feature_dim: int = meta["feature_dim"]
+        self.object_names: list[str] = meta["object_names"]
+        self.attribute_names: list[str] = meta["attribute_names"]
+        self.counts: dict[str, int] = meta["counts"]
+        self.regions = RegionStore(self.path / REGIONS_FOLDER)
+        self._pairs = MappedTable(self.path / PAIRS_FILE)
+        self._sentence_table = MappedTable(self.path / SENTENCES_FILE)
+        self._check_that_parts_belong_together(meta)
+        self.num_sentences = len(self._sentence_table)
+        self._image_ids = self._pairs.strings("image_id")
+        self._sentence_ids, self._scores, self._link_phrases, self._link_similarities = (
+            self._pairs.lists(name) for name in ("sentence", "score", "link_phrase", "link_similarity")
+        )
+        self._texts = self._sentence_table.strings("sentence")
+        self._phrase_starts = self._sentence_table.lists("phrase_start")
+        self._phrase_ends = self._sentence_table.lists("phrase_end")
+
+    def __reduce__(self) -> tuple[type[Corpus], tuple[Path]]:
+        return (type(self), (self.path,))
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    @cached_property
+    def image_ids(self) -> list[str]:
+        """The images' names, in the corpus's order."""
+        return [image_id for block in self._pairs.blocks("image_id") for image_id in block]
+
+    def __getitem__(self, index: int) -> CorpusItem:
+        """An image by its number.
+
+        Raises:
+            IndexError: there is no such image.
+        """
+        batch, row = self._pairs.locate(index)
+        regions = self.regions.get(self._image_ids[batch][row])
+        shape = (self.k, len(regions))
+        return CorpusItem(
+            regions=regions,
+            tags=regions.tags(self.object_names, self.attribute_names),
+            sentence_ids=self._sentence_ids[batch][row].astype(np.int64),
+            scores=self._scores[batch][row].copy(),
+            link_phrase=self._link_phrases[batch][row].reshape(shape).copy(),
+            link_similarity=self._link_similarities[batch][row].reshape(shape).copy(),
+        )
+
+    def spread(self, num_images: int) -> list[int]:
+        """At most so many images, evenly spread over the corpus, by their numbers."""
+        return np.unique(np.linspace(0, len(self) - 1, min(num_images, len(self))).astype(int)).tolist()
+
+    def sentence_ids(self, index: int) -> np.ndarray:
+        """An image's sentences alone, best first, int64 [K]: as in its item, without reading its regions.
+
+        Raises:
+            IndexError: there is no such image.
+        """
+        batch, row = self._pairs.locate(index)
+        return self._sentence_ids[batch][row].astype(np.int64)
+
+    @property
+    def region_counts(self) -> np.ndarray:
+        """How many regions each image has, int64 [len(self)], without reading their features."""
+        links = [np.diff(column.offsets) for column in self._link_phrases]
+        return np.concatenate(links).astype(np.int64) // self.k
+
+    def sentence(self, number: int) -> Sentence:
+        """A sentence by its number.
+
+        Raises:
+            IndexError: there is no such sentence.
+        """
+        batch, row = self._sentence_table.locate(int(number))
+        phrases = np.stack([self._phrase_starts[batch][row], self._phrase_ends[batch][row]], axis=1)
+        return Sentence(self._texts[batch][row], phrases)
+
+    def _check_that_parts_belong_together(self, meta: dict[str, Any]) -> None:
+        for name, table in ((PAIRS_FILE, self._pairs), (SENTENCES_FILE, self._sentence_table)):
+            build = (table.schema.metadata or {}).get(BUILD_KEY.encode(), b"").decode()
+            if build != meta[BUILD_KEY]:
+                raise InputError(str(self.path / name), "is of another build than corpus.json", _REBUILD)
+        if self.regions.content != meta["regions_content"]:
+            raise InputError(str(self.path / REGIONS_FOLDER), "is of another build than corpus.json", _REBUILD)
+
+
+def refuse_foreign_corpus(folder: Path) -> None:
+    """Refuse to write a corpus over files that are no corpus's.
+
+    Raises:
+        InputError: the folder has such a file.
+    """
+    meta, tables = folder / CORPUS_FILE, (folder / SENTENCES_FILE, folder / PAIRS_FILE)
+    refuse_file(meta, (read_json(meta) or {}).get("format") == FORMAT["format"])
+    for table in tables:
+        refuse_file(table, table.is_file() and _build_of(table) is not None)
+    refuse_foreign(folder / REGIONS_FOLDER, foreign_in_store)
+
+
+def _build_of(table: Path) -> str | None:
+    """The build that a table belongs to; ``None`` where the file is no table of a corpus."""
+    try:
+        with pa.memory_map(str(table)) as file, pa.ipc.open_file(file) as reader:
+            return (reader.schema.metadata or {}).get(BUILD_KEY.encode(), b"").decode() or None
+    except (pa.ArrowInvalid, OSError, UnicodeDecodeError):
+        return None
+
+
+def write_meta(folder: Path, k: int, counts: dict[str, int], build: str) -> None:
+    """Write ``corpus.json``, which makes a folder that has the regions and both tables a whole corpus.
+
+    Args:
+        folder: the corpus's folder.
+        k: sentences per image.
+        counts: what the build counted.
+        build: as in the metadata of both tables.
+    """
+    regions = RegionStore(folder / REGIONS_FOLDER)
+    meta = {
+        **FORMAT,
+        "k": k,
+        "feature_dim": regions.feature_dim,
+        "counts": counts,
+        BUILD_KEY: build,
+        "regions_content": regions.content,
+        "object_names": regions.object_names,
+        "attribute_names": regions.attribute_names,
+    }
+    write_json(folder / CORPUS_FILE, meta)
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    file = path / CORPUS_FILE
+    if not file.is_file():
+        raise InputError(str(path), f"is not a whole corpus (it has no {CORPUS_FILE})", _REBUILD)
+    try:
+        meta = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(str(file), f"is not JSON ({error})", _REBUILD) from error
+    found = {key: meta.get(key) for key in FORMAT}
+    if found != FORMAT:
+        raise InputError(str(file), f"is not a corpus of this version (it says {found})", _REBUILD)
+    return meta

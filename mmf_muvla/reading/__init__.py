@@ -1,0 +1,1 @@
+"""Readers of foreign files that execute nothing and account for what is damaged."""

@@ -1,0 +1,311 @@
+"""Reads other programs' pickles without running what a pickle may contain.
+
+A pickle is a program: it may call whatever it can import. Here it can import nothing. Where it asks for one of the few
+names that arrays, numbers and plain containers are written with, it gets a stand-in that builds just those, and checks
+what it is given; everything else is refused before anything has been called.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from mmf_muvla.reading.pickle_machine import (
+    ONE_IMAGE,
+    WHOLE_FILE,
+    Builder,
+    Limits,
+    PickleMachine,
+    PickleProblem,
+    Record,
+    check_keys,
+)
+
+__all__ = ["ONE_IMAGE", "WHOLE_FILE", "PickleProblem", "Record", "load_npy_object", "load_pickle", "read_npy_header"]
+
+_FROM_SOURCE = "Do not use this file; get it from its source"
+_DTYPE_NAME = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16|[SU]\d{1,9}|O8?)")
+_MAX_HEADER = 2**16
+_MAX_SIDE = 2**62
+_SHOWN_NUMBERS = 1000
+
+
+def load_pickle(
+    content: bytes | bytearray | memoryview | BinaryIO,
+    records: Collection[tuple[str, str]] = (),
+    encoding: str = "ascii",
+    errors: str = "strict",
+    limits: Limits = WHOLE_FILE,
+) -> Any:
+    """Read a pickle of NumPy arrays and scalars, plain containers, strings and numbers.
+
+    Args:
+        content: the pickle, of any protocol, or a file that is at its begin.
+        records: classes, by module and name, whose objects are to be read as :class:`Record`.
+        encoding, errors: how the byte strings of Python 2 become text, as in :meth:`bytes.decode`; but for what arrays
+            are made of, all of them have to.
+        limits: what the pickle may contain: that of one image (:data:`ONE_IMAGE`), or of a whole file.
+
+    Returns:
+        The value; arrays are of a subclass of ``numpy.ndarray``.
+
+    Raises:
+        PickleProblem: the pickle contains something else, or is damaged.
+    """
+    try:
+        held = bytes(content) if isinstance(content, (bytes, bytearray, memoryview)) else content.read()
+        stateful = (_Array, _Dtype, Record)
+        return PickleMachine(held, lambda *name: _find(records, *name), stateful, encoding, errors, limits).run()
+    except PickleProblem:
+        raise
+    except Exception as error:  # a damaged pickle can fail in any way
+        raise PickleProblem(f"cannot be read ({type(error).__name__}: {error})", "Get the file again") from error
+
+
+def load_npy_object(path: Path, limits: Limits = WHOLE_FILE) -> np.ndarray:
+    """Read an ``.npy`` file that holds an array of Python objects.
+
+    Args:
+        path: the file.
+        limits: what it may contain, as for :func:`load_pickle`.
+
+    Returns:
+        The array, of dtype object.
+
+    Raises:
+        PickleProblem: it is another array, contains what :func:`load_pickle` refuses, or is damaged.
+        OSError: it cannot be opened.
+    """
+    with path.open("rb") as file:
+        shape, _, dtype = read_npy_header(file)
+        if dtype != np.dtype(object):
+            problem = f"is an array of {dtype} of shape {shape}, not a list of objects"
+            raise PickleProblem(problem, "Give the right file")
+        content = load_pickle(file, limits=limits)
+    if not isinstance(content, np.ndarray) or content.dtype != np.dtype(object) or content.shape != shape:
+        raise PickleProblem(f"does not hold the array of objects, of shape {shape}, that it announces", _FROM_SOURCE)
+    return content
+
+
+def read_npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Read what an ``.npy`` file announces: shape, whether it is in Fortran's order, dtype.
+
+    Raises:
+        PickleProblem: it is no such file.
+    """
+    try:
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            _check_header_size(file)
+        if version == (1, 0):
+            header = np.lib.format.read_array_header_1_0(file)
+        else:
+            header = np.lib.format.read_array_header_2_0(file)
+    except Exception as error:  # headers are Python literals, which can be damaged in many ways
+        raise PickleProblem(f"cannot be read as an .npy file ({error})", "Get the file again") from error
+    if not all(0 <= side < _MAX_SIDE for side in header[0]):
+        raise PickleProblem(f"announces an array of shape {str(header[0])[:40]}", "Get the file again")
+    return header
+
+
+def _check_header_size(file: BinaryIO) -> None:
+    # NumPy would take as much memory as is announced here before it looks for so many bytes.
+    size = file.read(4)
+    if int.from_bytes(size, "little") > _MAX_HEADER:
+        raise ValueError("its header is longer than any")
+    file.seek(-len(size), os.SEEK_CUR)
+
+
+class _Array(np.ndarray):
+    """An array that checks the state that a pickle gives it: NumPy believes shapes, and reads beyond short lists."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, stand_in, is_fortran, data = _as_tuple(state)
+        dtype = _dtype_of(stand_in)
+        is_object = dtype == np.dtype(object)
+        data = _as_bytes(data)
+        if not isinstance(data, list if is_object else bytes) or not isinstance(is_fortran, (bool, int)):
+            raise ValueError("an array's values are of the wrong type")
+        size = _size(shape)
+        if len(data) != (size if is_object else size * dtype.itemsize):
+            raise ValueError(f"an array of shape {shape} and dtype {dtype} has {len(data)} values or bytes")
+        _check_characters(data, dtype)
+        super().__setstate__((1, shape, dtype, bool(is_fortran), data))  # type: ignore[arg-type]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # Pickled in turn, it is an array like any other.
+        return self.view(np.ndarray).__reduce_ex__(protocol)
+
+
+class _Dtype:
+    """Stands for a dtype while a pickle is being read."""
+
+    __slots__ = ("dtype",)
+
+    def __init__(self, dtype: np.dtype):
+        self.dtype = dtype
+
+    def __setstate__(self, state: Any) -> None:
+        _, byte_order, subarray, names, fields, *_ = _as_tuple(state)
+        if subarray is not None or names is not None or fields is not None:
+            raise PickleProblem("contains a structured array", "Convert it to plain arrays")
+        if not isinstance(byte_order, str) or byte_order not in ("<", ">", "|", "="):
+            raise ValueError("a byte order that there is not")
+        self.dtype = self.dtype.newbyteorder(byte_order)  # type: ignore[arg-type]
+
+
+def _reconstruct(subtype: Any, shape: Any, _: Any) -> np.ndarray:
+    if subtype is not _BUILDERS["ndarray"] or type(shape) is not tuple or list(map(type, shape)) != [int] or shape[0]:
+        raise ValueError("an array that NumPy does not write")
+    return np.zeros(0, np.int8).view(_Array)
+
+
+def _ndarray(*_: Any) -> None:
+    raise ValueError("an array that NumPy does not write")
+
+
+def _dtype(description: Any, *_: Any) -> _Dtype:
+    if not isinstance(description, str) or not _DTYPE_NAME.fullmatch(description):
+        # Nothing but text is shown: it takes long to write out what refers to itself again and again.
+        shown = description[:40] if isinstance(description, str) else "that is no text"
+        raise PickleProblem(f"contains an array of dtype {shown}", "Convert it to plain arrays")
+    return _Dtype(np.dtype(description))
+
+
+def _scalar(stand_in: Any, data: Any) -> Any:
+    dtype, data = _dtype_of(stand_in), _as_bytes(data)
+    if dtype == np.dtype(object) or not isinstance(data, bytes) or len(data) != dtype.itemsize:
+        raise ValueError("a number that NumPy does not write")
+    _check_characters(data, dtype)
+    return np.frombuffer(data, dtype)[0]
+
+
+def _from_buffer(data: Any, stand_in: Any, shape: Any, order: Any, axis_order: Any = None) -> np.ndarray:
+    dtype = _dtype_of(stand_in)
+    if dtype == np.dtype(object) or not isinstance(data, (bytes, bytearray)) or not isinstance(order, str):
+        raise ValueError("an array's values are of the wrong type")
+    if len(data) != _size(shape) * dtype.itemsize:
+        raise ValueError(f"an array of shape {shape} and dtype {dtype} has {len(data)} bytes")
+    _check_characters(data, dtype)
+    array = np.frombuffer(data, dtype)
+    if axis_order is not None:
+        array = array.reshape(shape).transpose(axis_order)
+    else:
+        array = array.reshape(shape, order="F" if order == "F" else "C")
+    return array.view(_Array)
+
+
+def _encode(text: Any, encoding: Any) -> bytes:
+    # How bytes are written by the protocols that know only text.
+    is_known = isinstance(encoding, str) and encoding in ("latin1", "latin-1")
+    if not is_known or not isinstance(text, str):
+        raise ValueError("text in an encoding that plain data are not written in")
+    return text.encode("latin1")
+
+
+def _bytes(*arguments: Any) -> bytes:
+    if arguments:
+        raise ValueError("bytes that are made of something")
+    return b""
+
+
+def _set(members: Any = ()) -> set[Any]:
+    check_keys(_as_list(members))
+    return set(members)
+
+
+def _frozen_set(members: Any = ()) -> frozenset[Any]:
+    check_keys(_as_list(members))
+    return frozenset(members)
+
+
+def _dictionary(pairs: Any = ()) -> dict[Any, Any]:
+    check_keys(key for key, _ in map(_as_list, _as_list(pairs)))
+    return dict(pairs)
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "_reconstruct": _reconstruct,
+    "scalar": _scalar,
+    "_frombuffer": _from_buffer,
+    "ndarray": _ndarray,
+    "dtype": _dtype,
+    "encode": _encode,
+    "bytes": _bytes,
+    "set": _set,
+    "frozenset": _frozen_set,
+    "OrderedDict": _dictionary,
+}
+_OF_MEMBERS = ("set", "frozenset", "OrderedDict")
+_BUILDERS = {name: Builder(name, function, name in _OF_MEMBERS) for name, function in _FUNCTIONS.items()}
+# Under the module names of NumPy 1 and 2, and of Python 2, which the older protocols use.
+_ADMITTED = {
+    *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+    *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
+    *((module, name) for module in ("builtins", "__builtin__") for name in ("set", "frozenset", "bytes")),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+    ("collections", "OrderedDict"),
+}
+
+
+def _find(records: Collection[tuple[str, str]], module: str, name: str) -> Builder | type[Record]:
+    if (module, name) in records:
+        return Record
+    if (module, name) in _ADMITTED:
+        return _BUILDERS[name]
+    if module.partition(".")[0] == "torch":
+        raise PickleProblem(
+            f"contains {module}.{name}: torch tensors are not read",
+            "Convert them with tensor.numpy() where they are written",
+        )
+    raise PickleProblem(f"contains {module[:60]}.{name[:60]}, which could run code", _FROM_SOURCE)
+
+
+def _dtype_of(stand_in: Any) -> np.dtype:
+    if not isinstance(stand_in, _Dtype):
+        raise ValueError("a dtype that NumPy does not write")
+    if stand_in.dtype.itemsize == 0:
+        # Any number of such values would take no bytes.
+        raise ValueError(f"dtype {stand_in.dtype} of no size")
+    return stand_in.dtype
+
+
+def _as_tuple(state: Any) -> tuple[Any, ...]:
+    if type(state) is not tuple:
+        raise ValueError("a state that NumPy does not write")
+    return state
+
+
+def _as_bytes(data: Any) -> Any:
+    # The bytes that Python 2 wrote have become text where they could. Where several of them made one character,
+    # there are fewer now, which shows when their number is checked.
+    return data.encode("latin1") if isinstance(data, str) else data
+
+
+def _as_list(values: Any) -> list[Any] | tuple[Any, ...]:
+    if type(values) not in (list, tuple):
+        raise ValueError("a container that is made of no list")
+    return values
+
+
+def _check_characters(data: Any, dtype: np.dtype) -> None:
+    # NumPy takes any number for a character, and fails when it is looked at.
+    if dtype.kind == "U" and len(data) and np.frombuffer(data, f"{dtype.byteorder}u4").max() > sys.maxunicode:
+        raise ValueError("an array of text has characters that do not exist")
+
+
+def _size(shape: Any) -> int:
+    if not isinstance(shape, tuple) or not all(type(side) is int and 0 <= side < _MAX_SIDE for side in shape):
+        raise ValueError("an array's shape is none")
+    return math.prod(shape)

@@ -1,0 +1,1 @@
+"""Detector output of every format becomes a region store."""

@@ -1,0 +1,100 @@
+"""LMDBs that are read here and there in a process, and on both sides of a fork."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
+from pathlib import Path
+
+import lmdb
+
+from mmf_muvla.errors import InputError
+from mmf_muvla.regions.records import open_whole
+
+
+class LmdbFile:
+    """Reads an LMDB's records. It can be pickled, and used on both sides of a fork.
+
+    However many of them read a file, and by whatever path, the file is open once, and stays open: LMDB must not be
+    opened twice in a process.
+
+    Args:
+        path: the LMDB, a folder or a file.
+        kind: what it should be, for messages: "a region store", say.
+        remedy: what to do where it cannot be read.
+
+    Raises:
+        OSError: there is no such file.
+    """
+
+    def __init__(self, path: Path, kind: str, remedy: str):
+        self.path = path
+        self._kind = kind
+        self._remedy = remedy
+        self._identity = _identity(path)
+
+    def __reduce__(self) -> tuple[type[LmdbFile], tuple[Path, str, str]]:
+        return (type(self), (self.path, self._kind, self._remedy))
+
+    def __contains__(self, key: bytes) -> bool:
+        with self._environment().begin(buffers=True) as transaction:
+            return transaction.get(key) is not None
+
+    def get(self, key: bytes) -> bytearray | None:
+        """A record, the caller's own, or ``None`` where there is none.
+
+        Raises:
+            InputError: the file cannot be read as an LMDB, has been cut off, or another one has taken its place.
+        """
+        with self._environment().begin(buffers=True) as transaction:
+            record = transaction.get(key)
+            return None if record is None else bytearray(record)
+
+    def first_keys(self, count: int) -> list[bytes]:
+        """The first ``count`` keys, in the order of their bytes; fewer where there are fewer."""
+        with self._environment().begin(buffers=True) as transaction:
+            return [bytes(key) for key in islice(transaction.cursor().iternext(values=False), count)]
+
+    def _environment(self) -> lmdb.Environment:
+        if self._identity not in _environments:
+            if _identity(self.path) != self._identity:
+                raise InputError(
+                    str(self.path), "was replaced while it was being read", "Start the reading program again"
+                )
+            try:
+                _environments[self._identity] = open_whole(self.path)
+            except lmdb.Error as error:
+                raise InputError(str(self.path), f"cannot be read as {self._kind} ({error})", self._remedy) from error
+        return _environments[self._identity]
+
+
+def opened(path: Path) -> AbstractContextManager[lmdb.Environment]:
+    """An LMDB for a short look: closed afterwards, unless others in this process read it.
+
+    Raises:
+        OSError: there is no such file.
+        lmdb.Error: it cannot be read as an LMDB.
+    """
+    # One that is open must not be opened again, nor be closed under its reader.
+    known = _environments.get(_identity(path))
+    return nullcontext(known) if known else open_whole(path)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = os.stat(path / "data.mdb" if path.is_dir() else path)
+    return status.st_dev, status.st_ino
+
+
+# By the file's identity, which an open file keeps to itself, also after another one has taken its place.
+_environments: dict[tuple[int, int], lmdb.Environment] = {}
+
+
+def _forget_environments() -> None:
+    # An environment must not be carried over a fork: the child opens its own.
+    for environment in _environments.values():
+        environment.close()
+    _environments.clear()
+
+
+os.register_at_fork(after_in_child=_forget_environments)

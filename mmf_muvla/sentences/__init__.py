@@ -1,0 +1,1 @@
+"""Text files become a table of distinct sentences."""

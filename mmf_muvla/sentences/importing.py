@@ -1,0 +1,269 @@
+"""Stage *sentences*: files of text become a pool of distinct, clean sentences."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mmf_muvla.artifacts.arrow import TableWriter, read_batches
+from mmf_muvla.artifacts.files import publish_file
+from mmf_muvla.artifacts.parts import once, part_files, publish_part, read_notes, remove_parts, run_parts
+from mmf_muvla.artifacts.stages import Work
+from mmf_muvla.errors import InputError
+from mmf_muvla.pairing.config import SentenceOptions
+from mmf_muvla.reading.problems import BadRecord, SkipLog
+from mmf_muvla.sentences.files import SentenceBlock, clean_block, read_blocks
+from mmf_muvla.sentences.text_shapes import looks_like_a_name
+
+logger = logging.getLogger(__name__)
+
+SENTENCES_SCHEMA = pa.schema([("sentence", pa.string()), ("source", pa.int64())])
+# Which sentences belong to which image, where the input says so; sentences by their number in the pool.
+OWNERS_SCHEMA = pa.schema([("image_id", pa.string()), ("pool_row", pa.int64())])
+SENTENCES_FILE, OWNERS_FILE, SKIPPED_FILE = "sentences.arrow", "owners.arrow", "skipped.jsonl"
+
+_CLEAN = "clean"
+_CLEAN_SCHEMA = pa.schema([*SENTENCES_SCHEMA, ("image_id", pa.string())])
+# Digests are compared so many at a time, whatever the size of the corpus.
+_DIGESTS_AT_ONCE = 2**18
+# Where fewer lines than this share become sentences, it is said what happened to the others.
+_SMALL_SHARE = 0.5
+
+
+def import_sentences(
+    files: Sequence[Path],
+    options: SentenceOptions,
+    on_bad_record: str,
+    max_skipped_fraction: float,
+    at_least: int,
+    work: Work,
+) -> dict[str, int]:
+    """Write the distinct sentences of some files to ``sentences.arrow``.
+
+    Of sentences that are equal when they have been cleaned, the first stays. ``source`` in the table is the line it was
+    on, counted from 1 and on from file to file. Where images are named, ``owners.arrow`` says which sentences belong to
+    them, those included that were dropped for an equal one.
+
+    Args:
+        files: see ``sentences`` in :class:`~mmf_muvla.pairing.config.BuildConfig`.
+        options: how to read them.
+        on_bad_record, max_skipped_fraction: what to do about damaged lines.
+        at_least: how many sentences there must be.
+        work: folder, progress, workers.
+
+    Returns:
+        Counts: sentences, lines, skipped (damaged lines), empty, duplicates, too_short, too_long (in words, in
+        characters, or in the characters of a word).
+
+    Raises:
+        InputError: a file cannot be read, a line is bad under ``on_bad_record=error``, too many are, or fewer than
+            ``at_least`` sentences remain.
+    """
+
+    def clean() -> dict[str, Any]:
+        notes: Iterator[tuple[int, dict[str, Any]]] = run_parts(
+            work.folder,
+            _CLEAN,
+            partial(_clean_part, options, on_bad_record == "error"),
+            enumerate(read_blocks(list(files), options)),
+            work.num_workers,
+        )
+        with work.progress.bar(None, "sentences", "line") as progress:
+            for _, note in notes:
+                progress.update(note["lines"])
+        return {}
+
+    def select() -> dict[str, int]:
+        left_out = _list_skipped(work.folder, on_bad_record, max_skipped_fraction)
+        counts = left_out.counts
+        keep, first_of = _find_duplicates(work, has_owners=options.image_id_column is not None)
+        counts["sentences"] = int(keep.sum())
+        counts["duplicates"] = len(keep) - counts["sentences"]
+        if counts["sentences"] < at_least:
+            raise InputError(
+                ", ".join(map(str, files)),
+                f"{counts['sentences']} distinct sentences can be used, fewer than the {at_least} to retrieve for each "
+                f"image: {left_out.describe(counts['duplicates'])}",
+                left_out.remedy(),
+            )
+        if counts["sentences"] < _SMALL_SHARE * counts["lines"]:
+            logger.warning("%d sentences, %s", counts["sentences"], left_out.describe(counts["duplicates"]))
+        _write_pool(work, keep)
+        if options.image_id_column is not None:
+            _write_owners(work.folder, keep, first_of)
+        return {name: counts[name] for name in _COUNTS}
+
+    once(work.folder, "cleaned", clean)
+    counts = once(work.folder, "selected", select)
+    remove_parts(work.folder, _CLEAN)
+    return counts
+
+
+_COUNTS = ("sentences", "lines", "skipped", "empty", "duplicates", "too_short", "too_long")
+
+
+def _clean_part(
+    options: SentenceOptions, stop_at_bad: bool, _: None, block: SentenceBlock, path: Path
+) -> dict[str, Any]:
+    cleaned = clean_block(block, options, stop_at_bad)
+    with publish_part(path, ".arrow") as file, TableWriter(file, _CLEAN_SCHEMA) as writer:
+        writer.write(cleaned.sentences, cleaned.sources, cleaned.image_ids)
+    digests = b"".join(hashlib.blake2b(text.encode(), digest_size=16).digest() for text in cleaned.sentences)
+    with publish_part(path, ".digests") as file:
+        file.write_bytes(digests)
+    return {
+        "file": str(block.file),
+        "lines": cleaned.num_lines,
+        "sentences": len(cleaned.sentences),
+        "bad": cleaned.bad,
+        "filtered": dict(cleaned.filtered),
+        "listed": cleaned.listed,
+    }
+
+
+@dataclass
+class _LeftOut:
+    """What became of the lines that are no sentences of the pool.
+
+    Attributes:
+        counts: lines, skipped, empty, too_short, too_long.
+        reasons: how many lines were left out for each reason.
+        examples: the first line of each reason: file, line, value.
+    """
+
+    counts: dict[str, int]
+    reasons: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, tuple[Path, int, str]] = field(default_factory=dict)
+
+    def describe(self, num_duplicates: int) -> str:
+        """How many lines were left out and why, with an example of each reason."""
+        parts = []
+        for reason, count in self.reasons.most_common(6):
+            file, line, value = self.examples[reason]
+            shown = f": {value[:60]!r}{' …' * (len(value) > 60)}" if value else ""
+            parts.append(f"{count} × {reason} ({file.name}, line {line}{shown})")
+        if num_duplicates:
+            parts.append(f"{num_duplicates} × equal to another one")
+        return f"of {self.counts['lines']} lines, left out: {'; '.join(parts) or 'none'}"
+
+    def remedy(self) -> str:
+        """What the user can do about it, by what the lines look like."""
+        filtered = [(reason, value) for reason, (_, _, value) in self.examples.items()]
+        if any(reason == _FILTERS[0] and looks_like_a_name(value) for reason, value in filtered):
+            return (
+                "Lines look like addresses, names of files or numbers: name the column of the sentences with "
+                "sentence_options.column. Give more text where that is right"
+            )
+        return "Give more text, or lower retrieval.k or sentence_options.min_words"
+
+
+_FILTERS = ("too few words", "too many words", "too many characters", "too many characters in a word")
+
+
+def _list_skipped(folder: Path, on_bad_record: str, max_skipped_fraction: float) -> _LeftOut:
+    """Write the list of what was left out, and refuse input of which too much is damaged."""
+    left_out = _LeftOut({"lines": 0})
+    filtered = Counter[str]()
+    with SkipLog(folder / SKIPPED_FILE, on_bad_record, max_skipped_fraction) as skips:
+        for note in read_notes(folder, _CLEAN):
+            file = Path(note["file"])
+            for line, reason, value, remedy in note["bad"]:
+                skips.add_bad(BadRecord(file, line, "", reason, value, remedy))
+                left_out.examples.setdefault(reason, (file, line, value))
+            for line, reason, value in note["listed"]:
+                skips.add_filtered(file, line, reason, value)
+                left_out.examples.setdefault(reason, (file, line, value))
+            filtered.update(note["filtered"])
+            left_out.counts["lines"] += note["lines"]
+        left_out.counts["skipped"] = skips.num_bad
+        skips.check(left_out.counts["lines"])
+        left_out.reasons = filtered + skips.bad
+    left_out.counts["empty"] = filtered["empty line"]
+    left_out.counts["too_short"] = filtered[_FILTERS[0]]
+    left_out.counts["too_long"] = sum(filtered[reason] for reason in _FILTERS[1:])
+    return left_out
+
+
+def _find_duplicates(work: Work, has_owners: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Which sentences are the first of their kind, in memory that hardly grows with their number.
+
+    Sentences are compared by 128-bit digests, and these not all at once: in each pass those that end in the same bits.
+
+    Returns:
+        Whether to keep a sentence, bool [n]; and, where sentences have owners, pairs of a dropped sentence and the one
+        that it equals, sorted, int64 [dropped, 2], else empty.
+    """
+    files = part_files(work.folder, _CLEAN, ".digests")
+    total = sum(file.stat().st_size for file in files) // 16
+    num_passes = 1
+    while total > num_passes * _DIGESTS_AT_ONCE:
+        num_passes *= 2
+    keep = np.zeros(total, bool)
+    pairs = [np.zeros((0, 2), np.int64)]
+    with work.progress.bar(num_passes, "duplicates", "round") as progress:
+        for number in range(num_passes):
+            rows, digests = _digests_of_pass(files, number, num_passes)
+            # Stable: of equal ones, the earliest is first.
+            order = np.lexsort((digests[:, 1], digests[:, 0]))
+            rows, digests = rows[order], digests[order]
+            is_first = np.ones(len(rows), bool)
+            is_first[1:] = (digests[1:] != digests[:-1]).any(axis=1)
+            keep[rows[is_first]] = True
+            if has_owners:
+                first_of = rows[np.flatnonzero(is_first)[np.cumsum(is_first) - 1]] if len(rows) else rows
+                pairs.append(np.stack([rows, first_of], axis=1)[~is_first])
+            progress.update()
+    found = np.concatenate(pairs)
+    return keep, found[np.argsort(found[:, 0])]
+
+
+def _digests_of_pass(files: Sequence[Path], number: int, num_passes: int) -> tuple[np.ndarray, np.ndarray]:
+    rows, digests = [np.zeros(0, np.int64)], [np.zeros((0, 2), np.uint64)]
+    first = 0
+    for file in files:
+        part = np.fromfile(file, "<u8").reshape(-1, 2)
+        chosen = np.flatnonzero((part[:, 0] & np.uint64(num_passes - 1)) == number)
+        rows.append(chosen + first)
+        digests.append(part[chosen])
+        first += len(part)
+    return np.concatenate(rows), np.concatenate(digests)
+
+
+def _write_pool(work: Work, keep: np.ndarray) -> None:
+    first = 0
+    with (
+        publish_file(work.folder / SENTENCES_FILE) as file,
+        TableWriter(file, SENTENCES_SCHEMA) as writer,
+        work.progress.bar(len(keep), "pool", "sentence") as progress,
+    ):
+        for batch in read_batches(part_files(work.folder, _CLEAN, ".arrow")):
+            chosen = batch.filter(pa.array(keep[first : first + batch.num_rows]))
+            if chosen.num_rows:
+                writer.write(*(chosen.column(name) for name in SENTENCES_SCHEMA.names))
+            first += batch.num_rows
+            progress.update(batch.num_rows)
+
+
+def _write_owners(folder: Path, keep: np.ndarray, first_of: np.ndarray) -> None:
+    # Number in the pool of a kept sentence: how many were kept before it.
+    pool_row = np.cumsum(keep) - 1
+    equal_to = np.arange(len(keep))
+    equal_to[first_of[:, 0]] = first_of[:, 1]
+    first = 0
+    with publish_file(folder / OWNERS_FILE) as file, TableWriter(file, OWNERS_SCHEMA) as writer:
+        for batch in read_batches(part_files(folder, _CLEAN, ".arrow")):
+            owners = batch.column("image_id")
+            rows = pool_row[equal_to[first : first + batch.num_rows]]
+            owned = owners.is_valid()
+            if batch.num_rows:
+                writer.write(owners.filter(owned), pa.array(rows).filter(owned))
+            first += batch.num_rows
