@@ -92,7 +92,7 @@ def work(tmp_path: Path) -> Callable[..., Work]:
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
-    return Path(__file__).resolve().parents[2]
+    return Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 from mmf_muvla.datasets.tasks.conversion.command import convert_command
 from mmf_muvla.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def write_vqa2(folder: Path) -> None:
