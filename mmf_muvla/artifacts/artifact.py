@@ -58,7 +58,6 @@ from mmf_muvla.artifacts.files import (
     write_record,
 )
 from mmf_muvla.artifacts.lock import locked
-from mmf_muvla.artifacts.outputs import MARK, is_signed, sign_folder
 from mmf_muvla.artifacts.parts import forget_damaged, forget_steps
 from mmf_muvla.artifacts.progress import PROGRESS_FILE, ProgressRecord
 from mmf_muvla.errors import InputError
@@ -198,14 +197,16 @@ class Artifact:
             counts = self.make(Work(folder, progress, num_workers))
             seconds = round(progress.seconds(), 3)
             (folder / PROGRESS_FILE).unlink(missing_ok=True)
-            sign_folder(folder)  # until the manifest says whose folder this is
-            (folder / MADE_FROM).unlink(missing_ok=True)
+            if self.resumes:
+                write_json(
+                    folder / MADE_FROM, {}
+                )  # a folder of ours that cannot be continued, until there is a manifest
             forget_steps(folder)
-            written = [path for path in folder.rglob("*") if path.is_file() and path != folder / MARK]
+            written = [path for path in folder.rglob("*") if path.is_file() and path != folder / MADE_FROM]
             outputs = describe_files(folder, written) | describe_files(self.folder, self._files_elsewhere())
             self._write_manifest(folder, counts, seconds, outputs, {"num_workers": num_workers})
-            (folder / MARK).unlink()
             if self.resumes:
+                (folder / MADE_FROM).unlink()
                 put_folder_in_place(folder, self.folder, self.foreign_in)
         self._is_sound = True
         logger.info("%s took %.1f s: %s", self.name, seconds, counts)
@@ -287,13 +288,14 @@ class Artifact:
             if any(folder.iterdir()) and read_json(folder / MADE_FROM) != self.made_from:
                 refuse_foreign(folder, _unmarked)
                 # The note goes first: a folder of which half is removed must not be taken for one to be continued.
-                _empty(folder)
+                write_json(folder / MADE_FROM, {})
+                for path in folder.iterdir():
+                    if path.name != MADE_FROM:
+                        remove_as_a_whole(path)
             for path in (folder, self.folder):
                 remove_leftovers(path, of_living=True)
             remove_temporary_files(folder)
-            if not (folder / MADE_FROM).exists():
-                write_json(folder / MADE_FROM, self.made_from)
-            (folder / MARK).unlink(missing_ok=True)
+            write_json(folder / MADE_FROM, self.made_from)
             for path in forget_damaged(folder):
                 logger.warning("%s is damaged, and is made again", path)
             yield folder
@@ -328,23 +330,9 @@ def _foreign_in_work(folder: Path) -> Path | None:
 
 
 def _unmarked(folder: Path) -> Path | None:
-    """A working folder, unless it is an artifact's.
-
-    One that is killed before it begins has hardly a file, and one that is killed at its end a manifest.
-    """
-    is_ours = is_signed(folder) or any((folder / name).is_file() for name in (MADE_FROM, MANIFEST))
+    """A working folder, unless it is an artifact's: one that is killed at its end has a manifest already."""
+    is_ours = any((folder / name).is_file() for name in (MADE_FROM, MANIFEST))
     return None if is_ours or all(map(is_temporary, folder.iterdir())) else folder
-
-
-def _empty(folder: Path) -> None:
-    sign_folder(folder)
-    (folder / MADE_FROM).unlink(missing_ok=True)
-    for path in folder.iterdir():
-        if path.name != MARK:
-            if path.is_dir():
-                remove_as_a_whole(path)
-            else:
-                path.unlink()
 
 
 def _first_difference(before: Any, now: Any, name: str = "") -> str:

@@ -13,7 +13,7 @@ import re
 import shutil
 import stat
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,16 +131,17 @@ def put_folder_in_place(folder: Path, path: Path, foreign_in: ForeignIn = everyt
     shutil.rmtree(replaced, ignore_errors=True)
 
 
-def remove_as_a_whole(folder: Path) -> None:
-    """Remove a folder, if it is there; it is renamed first, so that nobody takes half of it for the whole.
+def remove_as_a_whole(path: Path) -> None:
+    """Remove a file or folder, if it is there; a folder is renamed first, so that half of it is never taken for all.
 
     What a kill leaves of it is removed by :func:`remove_leftovers`.
     """
-    if not folder.exists():
-        return
-    doomed = folder.with_name(f"{folder.name}.{_REPLACED}-{os.getpid()}")
-    os.rename(folder, doomed)
-    shutil.rmtree(doomed)
+    if path.is_dir() and not path.is_symlink():
+        doomed = path.with_name(f"{path.name}.{_REPLACED}-{os.getpid()}")
+        os.rename(path, doomed)
+        shutil.rmtree(doomed)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def is_temporary(path: Path) -> bool:
@@ -248,15 +249,27 @@ def first_foreign(folder: Path, described: Mapping[str, Mapping[str, Any]], note
         described: by :func:`describe_files`, relative to the folder.
         note: the file in the folder that says so.
     """
-    files = {folder / name: expected for name, expected in described.items()}
-    folders = {above for file in (note, *files) for above in file.parents}
+    since = note.stat().st_mtime_ns
+    return first_other(folder, described, note, lambda path, name: _is_changed(path, described[name], since))
+
+
+def first_other(
+    folder: Path, known: Collection[str], note: Path, is_changed: Callable[[Path, str], bool]
+) -> Path | None:
+    """The first path in a folder, at any depth, that is neither ``note`` nor a known file as it was.
+
+    Args:
+        folder: where to look.
+        known: files, relative to the folder.
+        note: the file in the folder that says which are known.
+        is_changed: whether a known file, given by its path and its name in ``known``, is another one now.
+    """
+    names = {folder / name: name for name in known}
+    folders = {above for file in (note, *names) for above in file.parents}
     for path in sorted(folder.rglob("*")):
-        if path.is_symlink():
-            return path
-        if path.is_dir():
-            if path not in folders:
-                return path
-        elif path != note and (path not in files or _is_changed(path, files[path], note.stat().st_mtime_ns)):
+        if path == note or (path in folders and path.is_dir() and not path.is_symlink()):
+            continue
+        if path not in names or path.is_symlink() or not path.is_file() or is_changed(path, names[path]):
             return path
     return None
 

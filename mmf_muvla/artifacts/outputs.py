@@ -15,7 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmf_muvla.artifacts.files import fingerprint, publish_file, read_json, temporary_name, write_json
+from mmf_muvla.artifacts.files import (
+    fingerprint,
+    first_other,
+    publish_file,
+    read_json,
+    temporary_name,
+    write_json,
+)
 from mmf_muvla.errors import InputError
 
 MARK = ".mmf-muvla.json"
@@ -181,22 +188,12 @@ def foreign_in_marked(folder: Path) -> Path | None:
     known = _read_mark(folder)
     if not known:
         return folder
-    folders = {parent for name in known for parent in (folder / name).parents}
-    for path in sorted(folder.rglob("*")):
-        if path == folder / MARK or (path in folders and path.is_dir() and not path.is_symlink()):
-            continue
-        if path.is_symlink() or not path.is_file() or fingerprint(path) not in known.get(_name(folder, path), ()):
-            return path
-    return None
+    return first_other(folder, known, folder / MARK, lambda path, name: fingerprint(path) not in known[name])
 
 
 def is_marked(path: Path) -> bool:
     """Whether a file is as this project has written it."""
     return fingerprint(path) in _read_mark(path.parent).get(path.name, ())
-
-
-def _name(folder: Path, path: Path) -> str:
-    return str(path.relative_to(folder))
 
 
 def _mark(path: Path, content: dict[str, Any]) -> None:

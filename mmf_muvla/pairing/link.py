@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,7 @@ import pyarrow as pa
 
 from mmf_muvla.artifacts.arrow import ListColumn, MappedTable, TableWriter
 from mmf_muvla.artifacts.artifact import Work
-from mmf_muvla.artifacts.parts import chunks, join_parts, make_part, once, publish_part
-from mmf_muvla.artifacts.workers import one_thread
+from mmf_muvla.artifacts.parts import chunks, join_parts, once, publish_part, run_parts
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import LinkOptions
 from mmf_muvla.pairing.word_vectors import WordVectors, load_word_vectors
@@ -45,8 +43,6 @@ def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptio
         store: region store, for the classes of the regions.
         phrases: table of sentences with phrases, as the stage *phrases* writes it.
         retrieved: .npy with the rows of the pool that were retrieved, int64 [images, K].
-        options: word vectors, weight of the head, threshold.
-        work: folder, progress.
 
     Returns:
         Counts: links, possible (pairs of region and sentence), unknown_classes (class names without a word vector),
@@ -56,39 +52,31 @@ def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptio
         InputError: the word vectors cannot be read, or know none of the classes, or none of the phrases.
     """
     regions = RegionStore(store)
-    table = MappedTable(phrases)
-    pool_rows = np.concatenate([batch.column("pool_row").to_numpy() for batch in table.batches])
-    sentences = np.load(retrieved, mmap_mode="r", allow_pickle=False)
-    reader = _PhraseReader(table)
-    # Linking a million images takes a minute: it is done in one process, and what a killed one has done in parts.
-    linker: list[Linker] = []
-
-    def link(class_ids: list[np.ndarray], first: int, path: Path) -> dict[str, Any]:
-        if not linker:
-            vectors = load_word_vectors(options.vectors, options.max_words)
-            linker.append(Linker(regions.object_names, vectors, options))
-            if linker[0].num_unknown_classes == linker[0].num_classes:
-                raise _knows_nothing(options, f"{linker[0].num_classes} class names", linker[0].unknown_classes)
-        return _link_part(linker[0], reader, pool_rows, sentences[first : first + len(class_ids)], class_ids, path)
 
     def link_all() -> dict[str, int]:
-        counts = {"links": 0, "possible": 0, "unknown_classes": 0, "phrases_unknown": 0}
-        first = num_phrases = 0
-        unknown_classes: list[str] = []
-        unknown_phrases: dict[str, None] = {}
-        with one_thread(), work.progress.bar(len(regions), "link", "image") as progress:
-            for number, class_ids in enumerate(chunks(_classes(regions), _IMAGES_PER_PART)):
-                note = make_part(work.folder, _PART, number, partial(link, class_ids, first))
-                first += len(class_ids)
-                progress.update(len(class_ids))
+        counts = dict.fromkeys(("links", "possible", "unknown_classes", "phrases_unknown"), 0)
+        num_phrases, unknown_classes, unknown_phrases = 0, [], []
+        # Linking a million images takes a minute: one process does it.
+        parts = run_parts(
+            work.folder,
+            _PART,
+            _link_part,
+            enumerate(_classes(regions)),
+            num_workers=1,
+            setup=_Linking,
+            arguments=(regions.object_names, phrases, retrieved, options),
+        )
+        with work.progress.bar(len(regions), "link", "image") as progress:
+            for _, note in parts:
+                progress.update(note["images"])
                 for name in ("links", "possible", "phrases_unknown"):
                     counts[name] += note[name]
-                counts["unknown_classes"] = note["unknown_classes"]
-                unknown_classes = note.get("class_names", [])
-                num_phrases += note.get("phrases", 0)
-                unknown_phrases |= dict.fromkeys(note.get("unknown_phrases", []))
+                num_phrases += note["phrases"]
+                unknown_classes = note["class_names"]
+                unknown_phrases += note["unknown_phrases"]
+        counts["unknown_classes"] = len(unknown_classes)
         if num_phrases and counts["phrases_unknown"] == num_phrases:
-            raise _knows_nothing(options, "phrases", list(unknown_phrases))
+            raise _knows_nothing(options, "phrases", list(dict.fromkeys(unknown_phrases)))
         _list_unknown_classes(work.folder, options, unknown_classes, len(regions.object_names))
         return counts
 
@@ -97,35 +85,45 @@ def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptio
     return counts
 
 
-def _link_part(
-    linker: Linker,
-    reader: _PhraseReader,
-    pool_rows: np.ndarray,
-    sentences: np.ndarray,
-    class_ids: list[np.ndarray],
-    path: Path,
-) -> dict[str, Any]:
+class _Linking:
+    """What a part is linked with.
+
+    Raises:
+        InputError: no class has a word vector.
+    """
+
+    def __init__(self, object_names: list[str], phrases: Path, retrieved: Path, options: LinkOptions):
+        table = MappedTable(phrases)
+        self.pool_rows = np.concatenate([batch.column("pool_row").to_numpy() for batch in table.batches])
+        self.phrases = _PhraseReader(table)
+        self.sentences = np.load(retrieved, mmap_mode="r", allow_pickle=False)
+        self.linker = Linker(object_names, load_word_vectors(options.vectors, options.max_words), options)
+        if self.linker.num_unknown_classes == len(object_names):
+            raise _knows_nothing(options, f"{len(object_names)} class names", object_names)
+
+
+def _link_part(linking: _Linking, item: tuple[int, list[np.ndarray]], path: Path) -> dict[str, Any]:
+    first, class_ids = item
+    linker = linking.linker
     links = possible = 0
-    # So that what is counted does not hang on where a killed process stopped.
+    # So that what is counted does not depend on where a killed process stopped.
     linker.forget()
     with publish_part(path, ".arrow") as file, TableWriter(file, LINKS_SCHEMA) as writer:
         for start in range(0, len(class_ids), _IMAGES_AT_ONCE):
             classes = class_ids[start : start + _IMAGES_AT_ONCE]
-            rows, local = np.unique(sentences[start : start + len(classes)], return_inverse=True)
-            phrases = [reader[row] for row in np.searchsorted(pool_rows, rows)]
+            sentences = linking.sentences[first + start : first + start + len(classes)]
+            rows, local = np.unique(sentences, return_inverse=True)
+            phrases = [linking.phrases[row] for row in np.searchsorted(linking.pool_rows, rows)]
             linked_phrases, similarities = linker.link(phrases, local.reshape(len(classes), -1), classes)
-            ends = np.cumsum([0, *(len(ids) * sentences.shape[1] for ids in classes)])
-            offsets = pa.array(ends, pa.int32())
-            writer.write(
-                pa.ListArray.from_arrays(offsets, pa.array(linked_phrases)),
-                pa.ListArray.from_arrays(offsets, pa.array(similarities)),
-            )
+            offsets = pa.array(np.cumsum([0, *(len(ids) * sentences.shape[1] for ids in classes)]), pa.int32())
+            columns = (pa.ListArray.from_arrays(offsets, pa.array(it)) for it in (linked_phrases, similarities))
+            writer.write(*columns)
             links += int((linked_phrases >= 0).sum())
             possible += len(linked_phrases)
     return {
+        "images": len(class_ids),
         "links": links,
         "possible": possible,
-        "unknown_classes": linker.num_unknown_classes,
         "class_names": linker.unknown_classes,
         "phrases": linker.num_phrases,
         "phrases_unknown": linker.num_unknown_phrases,
@@ -164,11 +162,9 @@ class Linker:
         options: weight of the head of a phrase or class name, threshold.
 
     Attributes:
-        num_classes: how many classes there are.
-        num_unknown_classes: of these, how many have no word vector.
-        unknown_classes: their names.
-        num_phrases: phrases that were looked up, each counted once.
-        num_unknown_phrases: of these, how many have no word vector.
+        num_classes, num_unknown_classes: how many classes there are, and how many have no word vector.
+        unknown_classes: the names of these.
+        num_unknown_phrases: phrases that were looked up and have no word vector, each counted once.
         unknown_phrases: the first of them.
     """
 
@@ -280,8 +276,10 @@ class _PhraseReader:
         ]
 
 
-def _classes(regions: RegionStore) -> Iterator[np.ndarray]:
-    """Class ids of the regions of each image."""
-    for batch in regions.blocks():
-        column = ListColumn(batch.column("class_id"))
-        yield from (column[row] for row in range(batch.num_rows))
+def _classes(regions: RegionStore) -> Iterator[tuple[int, list[np.ndarray]]]:
+    """Of each part the number of its first image, and the classes of the regions of each image."""
+    columns = ((ListColumn(batch.column("class_id")), batch.num_rows) for batch in regions.blocks())
+    first = 0
+    for part in chunks((column[row] for column, count in columns for row in range(count)), _IMAGES_PER_PART):
+        yield first, part
+        first += len(part)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,9 @@ from mmf_muvla.pairing.store import (
 from mmf_muvla.regions.store import RegionStore
 from mmf_muvla.regions.writer import foreign_in_store
 
+# Rows of the pool and their scores, both [images, K].
+_Found = tuple[np.ndarray, np.ndarray]
+
 
 def pack_corpus(
     store: Path,
@@ -33,6 +37,7 @@ def pack_corpus(
     retrieved: Path,
     scores: Path,
     links: Path,
+    *,
     pool_size: int,
     num_skipped: int,
     target: Path,
@@ -80,32 +85,29 @@ def pack_corpus(
             writer.write(*(batch.column(name) for name in SENTENCES_SCHEMA.names))
             counts["sentences_used"] += batch.num_rows
             counts["phrases"] += len(batch.column("phrase_start").flatten())
-    counts["links"] = _write_pairs(target / PAIRS_FILE, build, regions, phrases, links, sentences, similarity)
+    counts["links"] = _write_pairs(
+        target / PAIRS_FILE, {BUILD_KEY: build}, regions, phrases, links, (sentences, similarity)
+    )
     write_meta(target, sentences.shape[1], counts, build)
     return counts
 
 
 def _write_pairs(
-    target: Path,
-    build: str,
-    regions: RegionStore,
-    phrases: Path,
-    links: Path,
-    sentences: np.ndarray,
-    scores: np.ndarray,
+    target: Path, metadata: dict[str, str], regions: RegionStore, phrases: Path, links: Path, found: _Found
 ) -> int:
     """Write the table of pairs, and return how many links there are."""
+    sentences, scores = found
     pool_rows = np.concatenate([batch.column("pool_row").to_numpy() for batch in read_batches([phrases])])
-    image_ids = _ImageIds(regions)
+    image_ids = chain.from_iterable(block.column("image_id").to_pylist() for block in regions.blocks())
     k = sentences.shape[1]
     first = num_links = 0
-    with publish_file(target) as file, TableWriter(file, PAIRS_SCHEMA, {BUILD_KEY: build}) as writer:
+    with publish_file(target) as file, TableWriter(file, PAIRS_SCHEMA, metadata) as writer:
         for batch in read_batches([links]):
             part = slice(first, first + batch.num_rows)
             offsets = pa.array(np.arange(batch.num_rows + 1, dtype=np.int32) * k)
             numbers = np.searchsorted(pool_rows, sentences[part].reshape(-1)).astype(np.int32)
             writer.write(
-                image_ids.take(batch.num_rows),
+                list(islice(image_ids, batch.num_rows)),
                 pa.ListArray.from_arrays(offsets, pa.array(numbers)),
                 pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(scores[part]).reshape(-1))),
                 batch.column("link_phrase"),
@@ -114,20 +116,6 @@ def _write_pairs(
             num_links += int((batch.column("link_similarity").flatten().to_numpy() > 0).sum())
             first += batch.num_rows
     return num_links
-
-
-class _ImageIds:
-    """Hands out the image ids of a store, in their order."""
-
-    def __init__(self, regions: RegionStore):
-        self._blocks = regions.blocks()
-        self._waiting: list[str] = []
-
-    def take(self, count: int) -> list[str]:
-        while len(self._waiting) < count:
-            self._waiting += next(self._blocks).column("image_id").to_pylist()
-        taken, self._waiting = self._waiting[:count], self._waiting[count:]
-        return taken
 
 
 def _digest(regions: str, *files: Path) -> str:
