@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -101,6 +102,15 @@ def run_parts(
             following += 1
     for number in sorted(finished):
         yield number, finished[number]
+
+
+def add_up(parts: Iterable[tuple[int, dict[str, int]]], progress: Any, unit: str) -> dict[str, int]:
+    """The sums of what the notes of parts count; ``progress`` is advanced by each part's ``unit``."""
+    totals = Counter[str]()
+    for _, note in parts:
+        totals.update(note)
+        progress.update(note[unit])
+    return dict(totals)
 
 
 def make_part(folder: Path, name: str, number: int, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:

@@ -82,12 +82,12 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
         return retrieve_sentences(
             store,
             build / "embed",
-            owners if config.retrieval.exclude_own or pairing else None,
             config.query,
             config.embedding,
             config.retrieval,
             work,
-            pairing,
+            owners=owners if config.retrieval.exclude_own or pairing else None,
+            pairing=pairing,
         )
 
     def run_pack(_: Work) -> dict[str, int]:

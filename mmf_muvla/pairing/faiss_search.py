@@ -37,20 +37,19 @@ def build_indexes(embeddings: Embeddings, kind: str, options: FaissOptions, fold
     Raises:
         InputError: FAISS does not understand ``factory`` or ``quantizer``.
     """
-    per_index = options.sentences_per_index
-    ranges = [(start, min(start + per_index, len(embeddings))) for start in range(0, len(embeddings), per_index)]
+    starts = range(0, len(embeddings), options.sentences_per_index)
 
-    def build(rows: tuple[int, int], path: Path) -> dict[str, int]:
-        index = build_index(embeddings, kind, options, *rows)
+    def build(start: int, path: Path) -> dict[str, int]:
+        stop = min(start + starts.step, len(embeddings))
         with publish_part(path, ".faiss") as file:
-            _faiss().write_index(index, str(file))
-        return {"sentences": rows[1] - rows[0]}
+            _faiss().write_index(build_index(embeddings, kind, options, start, stop), str(file))
+        return {"sentences": stop - start}
 
-    for number, rows in enumerate(ranges):
-        note = make_part(folder, INDEX_NAME, number, partial(build, rows))
+    for number, start in enumerate(starts):
+        note = make_part(folder, INDEX_NAME, number, partial(build, start))
         if progress is not None:
             progress.update(note["sentences"])
-    return len(ranges)
+    return len(starts)
 
 
 def build_index(embeddings: Embeddings, kind: str, options: FaissOptions, start: int, stop: int) -> Any:
@@ -126,8 +125,7 @@ def search_indexes(
 
 
 def _indexes(folder: Path) -> Iterator[Any]:
-    for path in part_files(folder, INDEX_NAME, ".faiss"):
-        yield _faiss().read_index(str(path))
+    return (_faiss().read_index(str(path)) for path in part_files(folder, INDEX_NAME, ".faiss"))
 
 
 def _factory(kind: str, options: FaissOptions, count: int) -> str:

@@ -1,28 +1,73 @@
-"""Pairs that are given, not searched for: an image's own sentences, or some of other images, for comparisons."""
+"""Which sentences belong to which image, and pairs that are given by that instead of being searched for.
+
+An image gets its own sentences, or some of other images: for comparisons with what retrieval finds.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
-from itertools import count
+from collections.abc import Iterator, Sequence
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
 
+from mmf_muvla.artifacts.arrow import read_batches
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import PairingOptions
-from mmf_muvla.pairing.owners import Owners, image_digests
 from mmf_muvla.regions.store import RegionStore
 
 # A hash is compared with the share by so many of its bits: as many as a float has.
 _BITS = 53
 
 
+class Owners:
+    """The sentences of each image, in 16 bytes a sentence that belongs to one of the corpus.
+
+    Args:
+        table: the table of owners that the stage *sentences* writes.
+        images: digests of the corpus's images, uint64 [n].
+
+    Attributes:
+        rows: numbers of sentences, those of an image side by side, each once and in order, int64 [owned].
+        most_of_one_image: the largest number of sentences that an image has.
+    """
+
+    def __init__(self, table: Path, images: np.ndarray):
+        images = np.sort(images)
+        digests, rows = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+        for batch in read_batches([table]):
+            digest = image_digests(batch.column("image_id").to_pylist())
+            place = np.minimum(np.searchsorted(images, digest), len(images) - 1)
+            known = images[place] == digest
+            digests.append(digest[known])
+            rows.append(batch.column("pool_row").to_numpy()[known])
+        image, row = np.concatenate(digests), np.concatenate(rows)
+        order = np.lexsort((row, image))
+        image, row = image[order], row[order]
+        # An image may have the same sentence twice.
+        is_new = np.ones(len(row), bool)
+        is_new[1:] = (image[1:] != image[:-1]) | (row[1:] != row[:-1])
+        self._image, self.rows = image[is_new], row[is_new]
+        _, counts = np.unique(self._image, return_counts=True)
+        self.most_of_one_image = int(counts.max(initial=0))
+
+    def spans(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where the sentences of some images, given by their digests [n], begin and end in ``rows``, two int64 [n]."""
+        return np.searchsorted(self._image, images, "left"), np.searchsorted(self._image, images, "right")
+
+
+def image_digests(image_ids: Sequence[str]) -> np.ndarray:
+    """What stands for each image where all ids would need too much memory, uint64 [n]."""
+    joined = b"".join(hashlib.blake2b(image_id.encode(), digest_size=8).digest() for image_id in image_ids)
+    return np.frombuffer(joined, np.uint64).copy()
+
+
 class GivenPairs:
     """Which K sentences each image of a corpus gets.
 
-    What an image gets hangs on the seed, its id and its own sentences alone: not on other images, nor on their order.
+    What an image gets depends on the seed, its id and its own sentences alone: not on other images, nor on their order.
 
     Args:
         regions: the images.
@@ -64,12 +109,10 @@ class GivenPairs:
     def _others(self, image: int, own: set[int]) -> list[int]:
         """K distinct sentences of the whole pool, none of them the image's own."""
         drawn: dict[int, None] = {}
-        for number in self._chance(b"others", image):
-            row = number % self._pool_size
-            if row not in own:
+        rows = (number % self._pool_size for number in self._chance(b"others", image))
+        while len(drawn) < self._k:
+            if (row := next(rows)) not in own:
                 drawn[row] = None
-            if len(drawn) == self._k:
-                break
         return list(drawn)
 
     def _chance(self, purpose: bytes, image: int) -> Iterator[int]:
@@ -102,8 +145,5 @@ class GivenPairs:
 
 def _image_id(regions: RegionStore, number: int) -> str:
     """The id of an image by its number in the store."""
-    for block in regions.blocks():
-        if number < block.num_rows:
-            return block.column("image_id")[number].as_py()
-        number -= block.num_rows
-    raise IndexError(number)
+    ids = (block.column("image_id") for block in regions.blocks())
+    return next(islice((image_id for column in ids for image_id in column), number, None)).as_py()

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from mmf_muvla.artifacts.arrow import TableWriter, list_array, read_batches
 from mmf_muvla.artifacts.artifact import Work
-from mmf_muvla.artifacts.parts import join_parts, once, publish_part, run_parts
+from mmf_muvla.artifacts.parts import add_up, join_parts, once, publish_part, run_parts
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import PhraseOptions
 
@@ -63,13 +63,8 @@ def find_phrases(sentences: Path, used: Path, options: PhraseOptions, work: Work
             setup=PhraseFinder,
             arguments=(options,),
         )
-        counts = {"sentences": len(rows), "phrases": 0, "sentences_without": 0}
         with work.progress.bar(len(rows), "phrases", "sentence") as progress:
-            for _, note in parts:
-                counts["phrases"] += note["phrases"]
-                counts["sentences_without"] += note["sentences_without"]
-                progress.update(note["sentences"])
-        return counts
+            return add_up(parts, progress, "sentences")
 
     counts = once(work.folder, "found", find)
     join_parts(work.folder, _PART, PHRASES_SCHEMA, PHRASES_FILE)

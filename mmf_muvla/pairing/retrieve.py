@@ -16,6 +16,7 @@ from mmf_muvla.artifacts.arrow import ListColumn
 from mmf_muvla.artifacts.artifact import Work
 from mmf_muvla.artifacts.files import publish_file
 from mmf_muvla.artifacts.parts import (
+    add_up,
     chunks,
     forget_steps,
     make_part,
@@ -31,8 +32,7 @@ from mmf_muvla.pairing.config import EmbeddingOptions, PairingOptions, QueryOpti
 from mmf_muvla.pairing.embed import Embedder, devices_of, embedding_workers, start_embedder
 from mmf_muvla.pairing.embeddings import Embeddings
 from mmf_muvla.pairing.faiss_search import INDEX_NAME, build_indexes, search_indexes
-from mmf_muvla.pairing.owners import Owners, image_digests
-from mmf_muvla.pairing.pairs import GivenPairs
+from mmf_muvla.pairing.pairs import GivenPairs, Owners, image_digests
 from mmf_muvla.pairing.query import image_query
 from mmf_muvla.pairing.search import check_that_enough, exact_top_k, rescore
 from mmf_muvla.regions.store import RegionStore
@@ -52,11 +52,12 @@ _MOST_OF_ONE_IMAGE = 1000
 def retrieve_sentences(
     store: Path,
     embeddings: Path,
-    owners: Path | None,
     query: QueryOptions,
     embedding: EmbeddingOptions,
     retrieval: RetrievalOptions,
     work: Work,
+    *,
+    owners: Path | None = None,
     pairing: PairingOptions | None = None,
 ) -> dict[str, int]:
     """Find the sentences of every image.
@@ -67,12 +68,12 @@ def retrieve_sentences(
     Args:
         store: region store.
         embeddings: folder of the sentences' embeddings, as the stage *embed* leaves it.
-        owners: table of the images that sentences belong to, where these must not be retrieved for them, or where
-            ``pairing`` is given.
         query: how tags become text.
         embedding: the model that the sentences were embedded with.
         retrieval: how many sentences, and how they are searched.
         work: folder, progress, workers.
+        owners: table of the images that sentences belong to, where these must not be retrieved for them, or where
+            ``pairing`` is given.
         pairing: which images get their own sentences, and which some of others; ``None``: sentences are searched.
 
     Returns:
@@ -95,9 +96,6 @@ def retrieve_sentences(
         # Before anything is embedded: here it is found out if images have no sentences.
         pairs = GivenPairs(regions, owners, len(pool), retrieval.k, pairing)
 
-    def embed() -> dict[str, int]:
-        return _embed_queries(regions, query, embedding, work)
-
     def index() -> dict[str, int]:
         with work.progress.bar(len(pool), "index", "sentence") as progress:
             return {"indexes": build_indexes(pool, retrieval.index, retrieval.faiss, folder, progress)}
@@ -106,14 +104,11 @@ def retrieve_sentences(
         find = partial(_pair_part, pool, pairs) if pairs else _searcher(pool, owners, retrieval, work)
         return _find(find, len(pool), retrieval.images_at_once, work)
 
-    def join() -> dict[str, int]:
-        return _join(folder, (len(regions), retrieval.k), len(pool))
-
-    counts = once(folder, "queries", embed)
+    counts = once(folder, "queries", lambda: _embed_queries(regions, query, embedding, work))
     if retrieval.index != "exact" and not pairs:
         once(folder, "index", index)
     counts |= once(folder, "searched", search)
-    counts |= once(folder, "joined", join)
+    counts |= once(folder, "joined", lambda: _join(folder, (len(regions), retrieval.k), len(pool)))
     for name in (_QUERIES, INDEX_NAME, _RESULTS):
         remove_parts(folder, name)
     return counts
@@ -131,13 +126,8 @@ def _embed_queries(
         setup=start_embedder,
         arguments=(embedding,),
     )
-    counts = {"images": 0, "queries": 0}
     with work.progress.bar(len(regions), "queries", "image") as progress:
-        for _, note in parts:
-            counts["images"] += note["images"]
-            counts["queries"] += note["queries"]
-            progress.update(note["images"])
-    return counts
+        return add_up(parts, progress, "images")
 
 
 def _query_texts(regions: RegionStore, options: QueryOptions) -> Iterator[tuple[str, str]]:

@@ -9,8 +9,7 @@ import pytest
 from mmf_muvla.artifacts.arrow import TableWriter
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import PairingOptions
-from mmf_muvla.pairing.owners import image_digests
-from mmf_muvla.pairing.pairs import GivenPairs
+from mmf_muvla.pairing.pairs import GivenPairs, image_digests
 from mmf_muvla.regions.store import Regions, RegionStore, RegionStoreWriter
 from mmf_muvla.sentences.importing import OWNERS_SCHEMA
 

@@ -135,7 +135,7 @@ def test_the_most_similar_sentences_of_every_image(
     attributes: bool, store: Path, pool: Path, embedder: Embedder, vectors: np.ndarray, work: Any
 ) -> None:
     query = QueryOptions(attributes=attributes)
-    counts = retrieve_sentences(store, pool, None, query, EMBEDDING, options(k=7), work())
+    counts = retrieve_sentences(store, pool, query, EMBEDDING, options(k=7), work())
     found = results(work().folder)
     assert found["sentence"].shape == found["score"].shape == (len(IMAGES), 7)
     assert (found["sentence"].dtype, found["score"].dtype, found["used"].dtype) == (np.int64, np.float32, np.int64)
@@ -157,10 +157,10 @@ def test_the_most_similar_sentences_of_every_image(
 @pytest.mark.usefixtures("one_model")
 @pytest.mark.parametrize("index", ["flat", "ivf", "hnsw"])
 def test_indexes_that_look_at_everything_find_the_same(index: str, store: Path, pool: Path, work: Any) -> None:
-    retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, options(), work("exact"))
+    retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, options(), work("exact"))
     faiss = FaissOptions(nprobe=100, efSearch=100, sentences_per_index=30)
     counts = retrieve_sentences(
-        store, pool, None, QueryOptions(), EMBEDDING, options(index=index, faiss=faiss), work("index")
+        store, pool, QueryOptions(), EMBEDDING, options(index=index, faiss=faiss), work("index")
     )
     assert contents(work("index").folder) == contents(work("exact").folder)
     assert counts["not_found"] == 0
@@ -174,17 +174,17 @@ def test_indexes_that_look_at_everything_find_the_same(index: str, store: Path, 
 def test_what_an_index_does_not_find_is_searched_for(
     images_at_once: int, store: Path, pool: Path, work: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, options(k=20), work("exact"))
+    retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, options(k=20), work("exact"))
     # Twelve cells of four sentences each, of which one is looked into.
     faiss = FaissOptions(factory="IVF12,Flat", nprobe=1)
     settings = options(k=20, index="ivf", faiss=faiss, images_at_once=images_at_once)
-    counts = retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, settings, work("index"))
+    counts = retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, settings, work("index"))
     assert contents(work("index").folder) == contents(work("exact").folder)
     # Images, not queries.
     assert counts["not_found"] == len(IMAGES) > counts["queries"]
     # With as many as a cell has at least, that is not needed.
     settings = options(k=1, index="ivf", faiss=faiss, images_at_once=images_at_once)
-    counts = retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, settings, work("few"))
+    counts = retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, settings, work("few"))
     assert counts["not_found"] == 0
 
 
@@ -192,7 +192,7 @@ def test_what_an_index_does_not_find_is_searched_for(
 def test_equal_queries_are_embedded_once_in_a_part(
     one_model: list[list[str]], store: Path, pool: Path, work: Any
 ) -> None:
-    counts = retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, options(), work())
+    counts = retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, options(), work())
     assert one_model == [
         ["red dog. cat", "red car", "red horse. boat"],
         ["red chair", "red boat", "red cat", "red car"],
@@ -209,10 +209,10 @@ def test_too_few_sentences(store: Path, pool: Path, work: Any, one_model: list[l
         with pytest.raises(
             InputError, match="retrieval.k=49: there are only 48 sentences. Give more text, or lower it"
         ):
-            retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, options(k=49, index=index), work())
+            retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, options(k=49, index=index), work())
     # That is known before anything is embedded.
     assert one_model == []
-    retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, options(k=48), work())
+    retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, options(k=48), work())
     assert np.sort(results(work().folder)["sentence"], axis=1).tolist() == [list(range(48))] * len(IMAGES)
 
 
@@ -255,7 +255,7 @@ def test_own_sentences_are_left_out(
     random.shuffle(pairs)
     table = owners_table(tmp_path / "owners.arrow", [(str(image), int(row)) for image, row in pairs])
     settings = options(index=index, images_at_once=images_at_once, faiss=FaissOptions(nprobe=100))
-    retrieve_sentences(store, pool, table, QueryOptions(), EMBEDDING, settings, work())
+    retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, settings, work(), owners=table)
     found = results(work().folder)
     assert found["sentence"].shape == (len(IMAGES), 3)
     for number, image in enumerate(IMAGES):
@@ -270,12 +270,12 @@ def test_own_sentences_are_left_out(
 def test_an_image_may_own_so_much_that_nothing_is_left(store: Path, pool: Path, work: Any, tmp_path: Path) -> None:
     table = owners_table(tmp_path / "owners.arrow", [("image5", row) for row in range(46)])
     with pytest.raises(InputError) as caught:
-        retrieve_sentences(store, pool, table, QueryOptions(), EMBEDDING, options(), work("few"))
+        retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, options(), work("few"), owners=table)
     assert caught.value.where == "retrieval.k=3"
     assert "46 sentences of its own, and fewer than 3 others are left" in caught.value.problem
     assert "exclude_own=false" in caught.value.remedy
     # Two are left.
-    retrieve_sentences(store, pool, table, QueryOptions(), EMBEDDING, options(k=2), work("enough"))
+    retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, options(k=2), work("enough"), owners=table)
     assert sorted(results(work("enough").folder)["sentence"][5].tolist()) == [46, 47]
 
 
@@ -286,7 +286,7 @@ def test_a_column_that_does_not_tell_images_apart(
     monkeypatch.setattr(retrieve, "_MOST_OF_ONE_IMAGE", 20)
     table = owners_table(tmp_path / "owners.arrow", [("image5", row) for row in range(21)])
     with pytest.raises(InputError, match="image_id_column: an image of the corpus has 21 sentences of its own"):
-        retrieve_sentences(store, pool, table, QueryOptions(), EMBEDDING, options(), work())
+        retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, options(), work(), owners=table)
 
 
 @pytest.mark.usefixtures("one_model")
@@ -294,9 +294,9 @@ def test_a_column_that_does_not_tell_images_apart(
 def test_owners_that_are_not_in_the_corpus(
     owners: list[tuple[str, int]], store: Path, pool: Path, work: Any, tmp_path: Path
 ) -> None:
-    retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, options(), work("without"))
+    retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, options(), work("without"))
     table = owners_table(tmp_path / "owners.arrow", owners)
-    retrieve_sentences(store, pool, table, QueryOptions(), EMBEDDING, options(), work("with"))
+    retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, options(), work("with"), owners=table)
     assert contents(work("with").folder) == contents(work("without").folder)
 
 
@@ -313,7 +313,9 @@ def given(
     store: Path, pool: Path, table: Path, work: Any, fraction: float = 1.0, seed: int = 0, **values: Any
 ) -> dict[str, int]:
     pairing = PairingOptions("captions", fraction, seed)
-    return retrieve_sentences(store, pool, table, QueryOptions(), EMBEDDING, options(**values), work, pairing)
+    return retrieve_sentences(
+        store, pool, QueryOptions(), EMBEDDING, options(**values), work, owners=table, pairing=pairing
+    )
 
 
 @pytest.fixture
@@ -361,7 +363,7 @@ def test_sentences_of_others_with_their_scores(
 
 @pytest.mark.usefixtures("one_model")
 def test_a_score_is_what_retrieval_says_of_the_same_pair(store: Path, pool: Path, own_table: Path, work: Any) -> None:
-    retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, options(k=48), work("all"))
+    retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, options(k=48), work("all"))
     given(store, pool, own_table, work())
     every, own = results(work("all").folder), results(work().folder)
     for number in range(len(IMAGES)):
@@ -431,7 +433,7 @@ def test_workers_and_images_at_once_do_not_matter(store: Path, pool: Path, work:
         name = f"{num_workers}"
         settings = options(images_at_once=images_at_once)
         counts = retrieve_sentences(
-            store, pool, table, QueryOptions(), EMBEDDING, settings, work(name, num_workers=num_workers)
+            store, pool, QueryOptions(), EMBEDDING, settings, work(name, num_workers=num_workers), owners=table
         )
         outcomes.append((counts, contents(work(name).folder)))
     assert outcomes[0] == outcomes[1]
@@ -444,7 +446,7 @@ def test_a_killed_run_goes_on_with_another_number_at_once(
     def settings(images_at_once: int) -> RetrievalOptions:
         return options(images_at_once=images_at_once)
 
-    whole = retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, settings(4), work("whole"))
+    whole = retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, settings(4), work("whole"))
     one_model.clear()
     original, searched = retrieve._search_part, []
 
@@ -462,8 +464,8 @@ def test_a_killed_run_goes_on_with_another_number_at_once(
         monkeypatch.setattr(retrieve, "_search_part", search_until(last))
         if last < 10:
             with pytest.raises(KeyboardInterrupt):
-                retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, settings(images_at_once), killed)
-    counts = retrieve_sentences(store, pool, None, QueryOptions(), EMBEDDING, settings(8), killed)
+                retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, settings(images_at_once), killed)
+    counts = retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, settings(8), killed)
     # Two parts were made with one number, and then all with the other, none twice.
     assert searched == ["results-000000", "results-000001", "results-000000", "results-000001"]
     assert (counts, contents(killed.folder)) == (whole, contents(work("whole").folder))
@@ -482,15 +484,15 @@ def test_embeddings_may_be_cut_into_other_parts(
         np.save(tmp_path / "other" / f"embeddings-{number:06d}.npy", vectors[start : start + 7])
     assert len(Embeddings.of_folder(tmp_path / "other")) == 48
     for name, folder in (("one", pool), ("other", tmp_path / "other")):
-        retrieve_sentences(store, folder, None, QueryOptions(), EMBEDDING, options(), work(f"stage-{name}"))
+        retrieve_sentences(store, folder, QueryOptions(), EMBEDDING, options(), work(f"stage-{name}"))
     assert contents(work("stage-one").folder) == contents(work("stage-other").folder)
 
 
 def test_embeddings_that_are_missing_or_torn(store: Path, pool: Path, work: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no embeddings. Build the corpus again"):
-        retrieve_sentences(store, tmp_path, None, QueryOptions(), EMBEDDING, options(), work())
+        retrieve_sentences(store, tmp_path, QueryOptions(), EMBEDDING, options(), work())
     shutil.copytree(pool, tmp_path / "torn")
     torn = tmp_path / "torn" / "embeddings-000002.npy"
     torn.write_bytes(torn.read_bytes()[:500])
     with pytest.raises(InputError, match="embeddings-000002.npy: cannot be read as embeddings"):
-        retrieve_sentences(store, tmp_path / "torn", None, QueryOptions(), EMBEDDING, options(), work())
+        retrieve_sentences(store, tmp_path / "torn", QueryOptions(), EMBEDDING, options(), work())
