@@ -124,9 +124,9 @@ def rescore(queries: np.ndarray, rows: Embeddings, candidates: np.ndarray, k: in
         part = order[start : start + _GATHERED]
         vectors = rows.gather(flat[part]).astype(np.float64)
         exact[part] = np.einsum("nd,nd->n", queries[part // candidates.shape[1]].astype(np.float64), vectors)
-    # Equal sentences have equal scores: their order must not hang on the last bit of a sum.
+    # Equal sentences have equal scores: their order must not depend on the last bit of a sum.
     scores = exact.reshape(candidates.shape).astype(np.float32)
-    best = np.lexsort((candidates, -scores), axis=1)[:, :k]
+    best = _best(candidates, scores, k)
     return np.take_along_axis(candidates, best, axis=1), np.take_along_axis(scores, best, axis=1)
 
 
@@ -158,25 +158,10 @@ def _search(
     progress: Any = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows and scores [q, k], and the queries for which they are not proved to be the best."""
-    scan = _scan(queries, rows, min(k + SPARE, len(rows)), devices, dtype, progress)
-    ids, scores = rescore(queries, rows, scan.ids, k)
+    candidates, dropped, error = _scan(queries, rows, min(k + SPARE, len(rows)), devices, dtype, progress)
+    ids, scores = rescore(queries, rows, candidates, k)
     # What was dropped scores at most `dropped` in the scan, so at most `dropped + error` in truth.
-    return ids, scores, np.flatnonzero(~(scores[:, -1] > scan.dropped + scan.error))
-
-
-@dataclass
-class _Scan:
-    """Candidates of a scan.
-
-    Attributes:
-        ids: rows, int64 [q, kept].
-        dropped: no row that is not among them scored more, float32 [q].
-        error: how far a score can be from the true inner product, float64 [q].
-    """
-
-    ids: np.ndarray
-    dropped: np.ndarray
-    error: np.ndarray
+    return ids, scores, np.flatnonzero(~(scores[:, -1] > dropped + error))
 
 
 def _scan(
@@ -186,7 +171,13 @@ def _scan(
     devices: Sequence[torch.device],
     dtype: torch.dtype,
     progress: Any,
-) -> _Scan:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Candidates.
+
+    Returns:
+        Rows, int64 [q, kept]; what no row that is not among them scored more than, float32 [q]; and how far a score can
+        be from the true inner product, float64 [q].
+    """
     import torch
 
     blocks = _Shared(rows.blocks(_ROWS_AT_ONCE))
@@ -214,7 +205,7 @@ def _scan(
         dropped = torch.maximum(dropped, scores[:, kept]) if scores.shape[1] > kept else dropped
         ids = ids.gather(1, order[:, :kept])
     error = np.max([scanner.error() for scanner in scanners], axis=0)
-    return _Scan(ids.numpy(), dropped.numpy(), error)
+    return ids.numpy(), dropped.numpy(), error
 
 
 class _Shared:
@@ -362,39 +353,26 @@ def _keep_all_near(
             slack = 2.2 * queries.shape[1] * 2.0**-24 * lengths[part] * longest + 1e-6
             floor = torch.from_numpy((at_least[part] - slack).astype(np.float32)).to(device)
             query, row = (group @ single.T >= floor[:, None]).nonzero(as_tuple=True)
-            near = query.cpu().numpy(), row.cpu().numpy()
-            if len(near[0]):
-                _merge_exactly(queries[part], block, first, *near, ids[part], scores[part])
+            if len(query):
+                found = _rescore_block(queries[part], block, query.cpu().numpy(), row.cpu().numpy(), k)
+                all_ids = np.concatenate([ids[part], np.where(found[0] >= 0, found[0] + first, -1)], axis=1)
+                all_scores = np.concatenate([scores[part], found[1]], axis=1)
+                best = _best(all_ids, all_scores, k)
+                ids[part] = np.take_along_axis(all_ids, best, axis=1)
+                scores[part] = np.take_along_axis(all_scores, best, axis=1)
     return ids, scores
 
 
-def _merge_exactly(
-    queries: np.ndarray,
-    block: np.ndarray,
-    first: int,
-    query: np.ndarray,
-    row: np.ndarray,
-    ids: np.ndarray,
-    scores: np.ndarray,
-) -> None:
-    """Put rows of a block among the best of their queries, in place.
+def _rescore_block(
+    queries: np.ndarray, block: np.ndarray, query: np.ndarray, row: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`rescore`, for pairs of a query and a row of the block, sorted by query."""
+    counts = np.bincount(query, minlength=len(queries))
+    candidates = np.full((len(queries), counts.max()), -1, np.int64)
+    candidates[query, np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)] = row
+    return rescore(queries, Embeddings.of_array(block), candidates, k)
 
-    Args:
-        queries: float32 [q, d].
-        block: rows [n, d], of which the first has the number ``first``.
-        first: see there.
-        query, row: pairs to take into account, sorted by query.
-        ids, scores: the best so far [q, k].
-    """
-    exact = np.empty(len(query), np.float32)
-    for start in range(0, len(query), _GATHERED):
-        part = slice(start, start + _GATHERED)
-        left, right = queries[query[part]].astype(np.float64), block[row[part]].astype(np.float64)
-        exact[part] = np.einsum("nd,nd->n", left, right)
-    starts = np.searchsorted(query, np.arange(len(queries) + 1))
-    for number in np.unique(query):
-        part = slice(starts[number], starts[number + 1])
-        all_ids = np.concatenate([ids[number], row[part] + first])
-        all_scores = np.concatenate([scores[number], exact[part]])
-        best = np.lexsort((all_ids, -all_scores))[: ids.shape[1]]
-        ids[number], scores[number] = all_ids[best], all_scores[best]
+
+def _best(ids: np.ndarray, scores: np.ndarray, k: int) -> np.ndarray:
+    """Places of the ``k`` best of each row, best first, of equal ones the one with the lower id."""
+    return np.lexsort((ids, -scores), axis=1)[:, :k]
