@@ -65,6 +65,7 @@ from mmf_muvla.errors import InputError
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
+_MANIFEST_KEYS = {"name", "made_from", "counts", "seconds", "outputs"}
 # In a working folder: what the artifact is being made from.
 MADE_FROM = "made_from.json"
 # Of the files that artifacts that can be resumed write on their way.
@@ -227,11 +228,13 @@ class Artifact:
     def verify(self) -> list[Path]:
         """Read every file again; those that are damaged or missing, its manifest included.
 
-        Files of a manifest without checksums, which an older version has written, are only measured.
+        Where an older version has written the manifest, there are no checksums, and only sizes are compared.
         """
         manifest = read_manifest(self.folder)
         if manifest is None:
             return [self.folder / MANIFEST]
+        if any("crc32" not in expected for expected in manifest["outputs"].values()):
+            logger.warning("%s was made by an older version, without checksums: only sizes are compared", self.folder)
         return damaged_files(self.folder, manifest["outputs"])
 
     def refuse_damaged(self) -> None:
@@ -308,15 +311,14 @@ class Artifact:
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of an artifact, or ``None`` where that has not been finished, or its manifest is damaged."""
-    manifest = read_record(folder / MANIFEST)
-    if manifest is None or not isinstance(manifest.get("outputs"), dict):
-        return None
-    if "stage" in manifest:  # of the time before checksums
+    manifest = read_record(folder / MANIFEST) or {}
+    if "stage" in manifest and isinstance(manifest.get("outputs"), dict):  # of the time before checksums
         name = manifest["name"] = manifest["stage"]
-        manifest["outputs"] = {
-            os.path.relpath(file, name): {"size": size} for file, size in manifest["outputs"].items()
-        }
-    return manifest
+        outputs = manifest["outputs"].items()
+        manifest["outputs"] = {os.path.relpath(file, name): {"size": size} for file, size in outputs}
+    if not manifest.keys() >= _MANIFEST_KEYS or not isinstance(manifest["outputs"], dict):
+        return None
+    return manifest if all(isinstance(it, dict) and "size" in it for it in manifest["outputs"].values()) else None
 
 
 def _foreign_in_work(folder: Path) -> Path | None:

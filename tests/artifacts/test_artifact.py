@@ -269,6 +269,18 @@ def test_another_kind_of_artifact_is_never_replaced(tmp_path: Path) -> None:
     Artifact(tmp_path / "it", name="world", version=2).check()
 
 
+@pytest.mark.parametrize(
+    "content", [{"outputs": {}}, {"stage": "it"}, {"stage": "it", "outputs": [1]}, {"name": "it", "outputs": {"a": 3}}]
+)
+def test_a_manifest_of_somebody_else_is_none(content: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "it").mkdir()
+    (tmp_path / "it" / MANIFEST).write_text(json.dumps(content))
+    artifact = Artifact(tmp_path / "it")
+    assert not artifact.state().done and artifact.verify() == [tmp_path / "it" / MANIFEST]
+    with pytest.raises(InputError, match="it: is there already"):
+        artifact.check()
+
+
 def test_what_an_older_version_has_built_is_still_done(recorder: Recorder) -> None:
     recorder.build()
     path = recorder.folder / "first" / MANIFEST
