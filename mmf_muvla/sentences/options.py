@@ -1,4 +1,4 @@
-"""How texts are read: the options ``sentence_options``."""
+"""How texts are read: ``sentence_options`` of a corpus."""
 
 from __future__ import annotations
 
