@@ -23,6 +23,9 @@ import pyarrow as pa
 from safetensors.numpy import save
 
 from mmf_muvla.artifacts.arrow import list_array
+from mmf_muvla.regions.regions import Regions, id_problem, tag_texts
+
+__all__ = ["Regions", "id_problem", "tag_texts"]
 
 FORMAT = {"format": "muvla-regions", "version": 2}
 META_KEY = b"__meta__"
@@ -37,50 +40,7 @@ TAGS_SCHEMA = pa.schema(
         ("confidence", pa.list_(pa.float32())),
     ]
 )
-# LMDB's own limit on the length of a key.
-_MAX_ID_BYTES = 511
 _DTYPES: dict[str, np.dtype] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "I32": np.dtype("<i4")}
-
-
-@dataclass(frozen=True)
-class Regions:
-    """The detected regions of one image.
-
-    Attributes:
-        image_id: the image's name.
-        width, height: its size in pixels.
-        image_feature_0: region features, float16 [n, d].
-        bbox: x1, y1, x2, y2 in pixels, inside the image, float32 [n, 4].
-        class_id: index into the store's ``object_names``, int32 [n].
-        attribute_id: index into the store's ``attribute_names``, -1 where no attribute is known, int32 [n].
-        confidence: the detector's confidence in the class, float32 [n].
-    """
-
-    image_id: str
-    width: int
-    height: int
-    image_feature_0: np.ndarray
-    bbox: np.ndarray
-    class_id: np.ndarray
-    attribute_id: np.ndarray
-    confidence: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.class_id)
-
-    def tags(self, object_names: Sequence[str], attribute_names: Sequence[str]) -> list[str]:
-        """The object tag of every region: its class name, behind its attribute where that is known ("red car")."""
-        return tag_texts(self.class_id, self.attribute_id, object_names, attribute_names)
-
-
-def tag_texts(
-    class_ids: np.ndarray, attribute_ids: np.ndarray, object_names: Sequence[str], attribute_names: Sequence[str]
-) -> list[str]:
-    """Tags as text; see :meth:`Regions.tags`."""
-    return [
-        object_names[class_id] if attribute_id < 0 else f"{attribute_names[attribute_id]} {object_names[class_id]}"
-        for class_id, attribute_id in zip(class_ids.tolist(), attribute_ids.tolist(), strict=True)
-    ]
 
 
 @dataclass(frozen=True)
@@ -157,21 +117,6 @@ def decode_block(record: bytearray) -> pa.RecordBatch:
     """Read the record of a block; its buffers lie in ``record``."""
     with pa.ipc.open_stream(pa.py_buffer(record)) as reader:
         return reader.read_next_batch()
-
-
-def id_problem(image_id: str) -> str | None:
-    """Why an image id cannot be a key of a store, or ``None`` where it can."""
-    if not image_id or "\n" in image_id:
-        return f"{image_id!r} cannot be an image id: it is empty or has a line break"
-    try:
-        key = image_id.encode()
-    except UnicodeEncodeError:
-        return f"{image_id!r} cannot be an image id: it is no valid Unicode text"
-    if key in (META_KEY, PROGRESS_KEY) or key.startswith(_BLOCK_PREFIX):
-        return f"{image_id!r} cannot be an image id: the store uses it itself"
-    if len(key) > _MAX_ID_BYTES:
-        return f"the id has {len(key)} bytes, at most {_MAX_ID_BYTES} are possible"
-    return None
 
 
 def open_whole(path: Path) -> lmdb.Environment:

@@ -129,7 +129,7 @@ class RegionStoreWriter:
         Raises:
             InputError: its id is already there or cannot be a key, or its arrays do not fit each other.
         """
-        self._check(regions)
+        regions.check(self._feature_dim, len(self._object_names), len(self._attribute_names))
         self.put_encoded(encode_regions(regions))
 
     def put_encoded(self, image: EncodedRegions) -> None:
@@ -257,34 +257,6 @@ class RegionStoreWriter:
 
     def _names_digest(self) -> str:
         return digest_of_json([FORMAT, self._feature_dim, self._object_names, self._attribute_names])
-
-    def _check(self, regions: Regions) -> None:
-        where = f"image {regions.image_id}"
-        problem = id_problem(regions.image_id)
-        if problem:
-            raise InputError(where, problem, "Give the image another id")
-        n = len(regions.class_id)
-        shapes = {
-            "image_feature_0": (regions.image_feature_0.shape, (n, self._feature_dim)),
-            "bbox": (regions.bbox.shape, (n, 4)),
-            "class_id": (regions.class_id.shape, (n,)),
-            "attribute_id": (regions.attribute_id.shape, (n,)),
-            "confidence": (regions.confidence.shape, (n,)),
-        }
-        for name, (shape, expected) in shapes.items():
-            if shape != expected:
-                raise InputError(where, f"{name} has shape {shape}, expected {expected}", "Correct the arrays")
-        for name, ids, names in (
-            ("class_id", regions.class_id, self._object_names),
-            ("attribute_id", regions.attribute_id, self._attribute_names),
-        ):
-            lowest = -1 if name == "attribute_id" else 0
-            if n and not (lowest <= ids.min() and ids.max() < len(names)):
-                raise InputError(
-                    where,
-                    f"{name} reaches from {ids.min()} to {ids.max()}, but there are {len(names)} names",
-                    "Correct it",
-                )
 
     def _meta(self) -> dict[str, Any]:
         return {
