@@ -22,20 +22,11 @@ from mmf_muvla.artifacts.workers import ordered_map
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.reading.problems import BadRecord, SkipLog
-from mmf_muvla.regions.detection import (
-    DAMAGED_FILE,
-    NO_REGIONS,
-    Contents,
-    Detection,
-    ImageWithoutRegions,
-    RegionSource,
-    Shard,
-    ShardReader,
-)
+from mmf_muvla.regions.checks import DAMAGED_FILE, NO_REGIONS, FoundImage, ImageWithoutRegions
 from mmf_muvla.regions.label_map import read_label_map
 from mmf_muvla.regions.outputs import check_import, counts_path, work_path
-from mmf_muvla.regions.records import EncodedRegions, Regions, encode_regions
-from mmf_muvla.regions.sources import open_regions
+from mmf_muvla.regions.records import EncodedRegions, encode_regions
+from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, ShardContent, open_regions
 from mmf_muvla.regions.writer import RegionStoreWriter, partial_path
 
 # Raised when shards or what is found in them change, so that what an older version has begun is not continued.
@@ -115,10 +106,8 @@ def import_regions(
 
 def region_parameters(options: RegionOptions) -> dict[str, Any]:
     """The options that a store depends on. A newer one is left out while unset, so that older stores remain valid."""
-    parameters = asdict(options)
-    if parameters["detector_size"] is None:
-        del parameters["detector_size"]
-    return parameters
+    newer = {"detector_size": None, "format": "auto"}
+    return {key: value for key, value in asdict(options).items() if key not in newer or value != newer[key]}
 
 
 def region_fingerprints(sources: Sequence[Path], options: RegionOptions) -> dict[str, Any]:
@@ -308,37 +297,22 @@ class _Worker:
     ):
         self._sources = sources
         self._work = work
-        self._class_ids = {name: number for number, name in enumerate(object_names)}
-        self._attribute_ids: dict[str | None, int] = {name: number for number, name in enumerate(attribute_names)}
-        self._attribute_ids[None] = -1
-        self._open: tuple[int, ShardReader] | None = None
+        self._names = NameIds(object_names, attribute_names)
 
-    def reader(self, source: int) -> ShardReader:
-        if self._open is None or self._open[0] != source:
-            self._open = source, self._sources[source].reader(self._work / f"index-{source:04d}")
-        return self._open[1]
+    def read(self, source: int, shard: Shard) -> ShardContent:
+        return self._sources[source].read(shard, self._work / f"index-{source:04d}", self._names)
 
-    def encode(self, image: Detection | BadRecord) -> _EncodedImage | BadRecord:
+    def encode(self, image: FoundImage | BadRecord) -> _EncodedImage | BadRecord:
         if isinstance(image, BadRecord):
             return image
-        regions = Regions(
-            image_id=image.image_id,
-            width=image.width,
-            height=image.height,
-            image_feature_0=image.features,
-            bbox=image.boxes,
-            class_id=np.array([self._class_ids[name] for name in image.names], np.int32),
-            attribute_id=np.array([self._attribute_ids[name] for name in image.attributes], np.int32),
-            confidence=image.confidence,
-        )
         return _EncodedImage(
-            encode_regions(regions), image.mended, image.num_clipped, image.num_without_area, image.num_dropped
+            encode_regions(image.regions), image.mended, image.num_clipped, image.num_without_area, image.num_dropped
         )
 
 
 def _read_shard(worker: _Worker, item: tuple[int, int, Shard, bool]) -> _ShardResult:
     source, number, shard, is_last = item
-    content = worker.reader(source).read(shard)
+    content = worker.read(source, shard)
     return _ShardResult(source, number, is_last, [worker.encode(image) for image in content.images], content.found)
 
 

@@ -229,7 +229,7 @@ def test_the_size_of_shards_makes_no_difference(
         assert RegionStore(out / "store").ids == whole.ids
 
 
-def test_many_names_are_sorted_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_names_are_sorted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mmf_features, "_NAMES_IN_MEMORY", 7)
     names = [f"{number * 37 % 101}/{'x' * (number % 3)}" for number in range(101)]
-    assert list(mmf_features._sorted_lines(iter(names), tmp_path / "index")) == sorted(names)
+    assert list(mmf_features._sorted_lines(iter(names))) == sorted(names)
