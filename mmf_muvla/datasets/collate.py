@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmf_muvla.objectives.views import IGNORE, Ints, Row
-from mmf_muvla.regions.records import Regions
+from mmf_muvla.regions.regions import Regions
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,10 @@ from mmf_muvla.regions.detection import (
     rename,
 )
 from mmf_muvla.regions.label_map import LabelMap
+from mmf_muvla.regions.lmdb_files import open_whole
 from mmf_muvla.regions.mmf_records import as_array, feature_dim_of, read_record
 from mmf_muvla.regions.options import RegionOptions
-from mmf_muvla.regions.records import id_problem, open_whole
+from mmf_muvla.regions.regions import id_problem
 
 _IMAGES_PER_SHARD = 32
 _NAMES_IN_MEMORY = 2**16

@@ -8,6 +8,7 @@ from pathlib import Path
 from mmf_muvla.errors import InputError
 from mmf_muvla.regions.detection import RegionSource
 from mmf_muvla.regions.label_map import LabelMap
+from mmf_muvla.regions.lmdb_store import LmdbStore, is_lmdb_store
 from mmf_muvla.regions.mmf_features import MmfFeatureFolder, MmfLmdb
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.vinvl import FEATURES_FILE, PREDICTIONS_FILE, VinvlFolder
@@ -34,6 +35,8 @@ def open_regions(path: Path, options: RegionOptions, labels: LabelMap | None = N
     if path.is_dir():
         if (path / FEATURES_FILE).exists() or (path / PREDICTIONS_FILE).exists():
             return VinvlFolder(path, options, labels)
+        if is_lmdb_store(path):
+            return LmdbStore(path, options)
         if (path / "data.mdb").is_file():
             return MmfLmdb(path, options, labels)
         if _has_array(path):

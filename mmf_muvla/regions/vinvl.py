@@ -50,7 +50,6 @@ from mmf_muvla.regions.detection import (
 )
 from mmf_muvla.regions.label_map import LabelMap, is_text
 from mmf_muvla.regions.options import RegionOptions
-from mmf_muvla.regions.records import id_problem
 from mmf_muvla.regions.rect_scale import (
     REMEDY,
     Scale,
@@ -60,6 +59,7 @@ from mmf_muvla.regions.rect_scale import (
     relative_rect,
     unknown_scale,
 )
+from mmf_muvla.regions.regions import id_problem
 
 FEATURES_FILE, PREDICTIONS_FILE = "features.tsv", "predictions.tsv"
 _BYTES_PER_SHARD = 16 * 2**20

@@ -193,10 +193,10 @@ def test_what_is_not_mutated_is_read(tmp_path: Path) -> None:
     random.Random(0).shuffle(keys)
     write_lmdb(source, {**{key.encode(): value for key, value in mutants.items()}, b"keys": pickle.dumps(keys)})
     options = RegionOptions(feature_dim=FEATURE_DIM, label_map=str(write_labels(tmp_path)))
-    import_regions([source], options, "skip", 1.0, tmp_path / "store", tmp_path / "skipped.jsonl")
+    import_regions([source], options, "skip", 1.0, tmp_path / "store")
     store = RegionStore(tmp_path / "store")
     alone = write_mmf_lmdb(tmp_path / "alone", good)
-    import_regions([alone], options, "error", 0.0, tmp_path / "alone_store", tmp_path / "none.jsonl")
+    import_regions([alone], options, "error", 0.0, tmp_path / "alone_store")
     expected = RegionStore(tmp_path / "alone_store")
     for image in good:
         found, wanted = store.get(image.image_id), expected.get(image.image_id)

@@ -353,7 +353,7 @@ def test_a_skip_build_leaves_them_out(tmp_path: Path) -> None:
     listed = [key for pair in zip(keys, list(records)[:5], strict=True) for key in pair] + list(records)[5:]
     write_lmdb(source, {**records, b"keys": pickle.dumps(listed)})
     options = RegionOptions(feature_dim=FEATURE_DIM, label_map=str(write_labels(tmp_path)))
-    counts = import_regions([source], options, "skip", 1.0, tmp_path / "store", tmp_path / "skipped.jsonl")
+    counts = import_regions([source], options, "skip", 1.0, tmp_path / "store")
     assert counts["skipped"] == len(records)
     assert sorted(RegionStore(tmp_path / "store").ids) == sorted(image.image_id for image in good)
-    assert len((tmp_path / "skipped.jsonl").read_text().splitlines()) == len(records)
+    assert len((tmp_path / "store" / "skipped.jsonl").read_text().splitlines()) == len(records)
