@@ -246,6 +246,7 @@ def test_neither_workers_nor_kills_nor_shards_change_it(
     images = make(MIXED, 80, (600, 1000))
     folder = vinvl(images)
     whole = run(folder, tmp_path / "whole")
+    monkeypatch.setattr(regions, "_PIECES_PER_SHARD", 1)
     for size in (1500, 7000):
         monkeypatch.setattr(vinvl_module, "_BYTES_PER_SHARD", size)
         out = tmp_path / str(size)
@@ -258,7 +259,6 @@ def test_neither_workers_nor_kills_nor_shards_change_it(
                 return write(*arguments)
 
             patch.setattr(regions, "_write_shard", stop)
-            patch.setattr(regions, "_PIECES_PER_SHARD", 1)
             with pytest.raises(Stop):
                 run(folder, out)
         assert run(folder, out, num_workers=2) == whole
