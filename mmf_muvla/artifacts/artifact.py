@@ -241,10 +241,11 @@ class Artifact:
         """
         damaged = [] if self._is_sound else self.verify()
         if damaged:
+            remove = self.folder if damaged[0].name == MANIFEST else "it"
             raise InputError(
                 os.path.normpath(damaged[0]),
                 f"is damaged or missing: it is not what {self.name} has written",
-                f"Remove {self.folder}, and run the same command again",
+                f"Remove {remove}, and run the same command again",
             )
         self._is_sound = True
 

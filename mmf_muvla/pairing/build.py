@@ -31,7 +31,7 @@ from mmf_muvla.terminal import terminal_console
 
 # Inside the folder of the corpus; what the stages leave there is needed to build on, not to train.
 _BUILD_FOLDER = "build"
-_MEND = "Remove the folder of the stage that wrote them (of the corpus's own files, build/pack), and build it again"
+_MEND = "Remove them (of a manifest, the whole folder), and build the corpus again"
 _CORPUS_FILES = (CORPUS_FILE, REGIONS_FOLDER, SENTENCES_FILE, PAIRS_FILE)
 
 

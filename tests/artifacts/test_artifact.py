@@ -10,7 +10,9 @@ import pytest
 
 from mmf_muvla.artifacts import artifact
 from mmf_muvla.artifacts.artifact import MANIFEST, Artifact, Work
-from mmf_muvla.artifacts.parts import remove_notes, run_parts
+from mmf_muvla.artifacts.files import read_record, write_record
+from mmf_muvla.artifacts.lock import Claim
+from mmf_muvla.artifacts.parts import once, remove_notes, run_parts
 from mmf_muvla.errors import InputError
 
 
@@ -212,3 +214,211 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
     (folder / "part-000000.txt.muvla-tmp-1").write_text("half")
     assert recorder.build() == ["first", "second"]
     assert sorted(path.name for path in (tmp_path / "build").iterdir()) == ["first", "second"]
+
+
+# --- damage, and what is somebody else's
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1
+    path.write_bytes(content)
+
+
+def test_verify_names_what_is_damaged(recorder: Recorder) -> None:
+    recorder.build()
+    first = recorder.both()[0]
+    assert first.verify() == []
+    flip(first.folder / "result")
+    assert first.state().done  # nothing is read for that
+    assert first.verify() == [first.folder / "result"]
+    (first.folder / "result").unlink()
+    assert first.verify() == [first.folder / "result"]
+    (first.folder / MANIFEST).write_text((first.folder / MANIFEST).read_text().replace("things", "thinks"))
+    assert first.verify() == [first.folder / MANIFEST]
+    assert first.state().reason == "its manifest is damaged"
+
+
+def test_nothing_is_made_of_what_is_damaged(recorder: Recorder) -> None:
+    recorder.build()
+    file = recorder.folder / "first" / "result"
+    flip(file)
+    with pytest.raises(InputError, match="first/result: is damaged or missing"):
+        recorder.build(second={"parameters": {"p": 2}})
+    assert recorder.ran == []
+    file.unlink()
+    assert recorder.build(second={"parameters": {"p": 2}}) == ["first", "second"]
+
+
+def test_a_changed_file_is_never_lost(recorder: Recorder) -> None:
+    recorder.build()
+    file = recorder.folder / "first" / "result"
+    for text in ("fis,t", "first, and more"):
+        file.write_text(text)
+        with pytest.raises(InputError, match="would be replaced, but .*result .* has been changed since"):
+            recorder.build(first={"parameters": {"p": 2}})
+        assert file.read_text() == text
+    file.write_text("first")  # as it was, but younger
+    assert recorder.build(first={"parameters": {"p": 2}}) == ["first", "second"]
+
+
+def test_another_kind_of_artifact_is_never_replaced(tmp_path: Path) -> None:
+    Artifact(tmp_path / "it", name="world").run()
+    with pytest.raises(InputError, match="it: is there already"):
+        Artifact(tmp_path / "it", name="store").check()
+    Artifact(tmp_path / "it", name="world", version=2).check()
+
+
+def test_what_an_older_version_has_built_is_still_done(recorder: Recorder) -> None:
+    recorder.build()
+    path = recorder.folder / "first" / MANIFEST
+    manifest = json.loads(path.read_text())
+    former = {key: value for key, value in manifest.items() if key not in ("name", "checksum")}
+    path.write_text(json.dumps({"stage": "first", **former, "outputs": {"first/result": 5}}))
+    assert recorder.build() == []
+    first = recorder.both()[0]
+    assert first.verify() == [] and first.foreign_in(first.folder) is None
+    assert recorder.build(first={"parameters": {"p": 2}}) == ["first", "second"]
+
+
+@pytest.mark.parametrize("damaged", ["part-000001.arrow", "part-000001.json", "counted.done.json"])
+def test_damaged_parts_are_made_again(damaged: str, tmp_path: Path) -> None:
+    made: list[int] = []
+    steps: list[str] = []
+
+    def make_part(_: None, number: int, path: Path) -> dict[str, int]:
+        made.append(number)
+        path.with_suffix(".arrow").write_text(f"part {number}")
+        return {"number": number}
+
+    def make(work: Work) -> dict[str, int]:
+        notes = list(run_parts(work.folder, "part", make_part, enumerate(range(3)), 1))
+        once(work.folder, "counted", lambda: {"parts": len(notes) + len(steps.append("counted") or "")})
+        if len(steps) == 1:
+            raise KeyboardInterrupt
+        remove_notes(work.folder, "part")
+        return {}
+
+    artifact = Artifact(tmp_path / "it", make)
+    with pytest.raises(KeyboardInterrupt):
+        artifact.run()
+    flip(artifact.work_folder / damaged)
+    steps.append("before")
+    made.clear()
+    artifact.run()
+    assert made == ([1] if "part" in damaged else [])
+    assert steps == ["counted", "before", "counted"]
+    assert (artifact.folder / "part-000001.arrow").read_text() == "part 1"
+
+
+def test_what_a_step_has_written_is_verified(tmp_path: Path) -> None:
+    def make(work: Work) -> dict[str, int]:
+        once(work.folder, "written", lambda: {"characters": (work.folder / "table.arrow").write_text("whole")})
+        if not (tmp_path / "again").exists():
+            raise KeyboardInterrupt
+        return {}
+
+    artifact = Artifact(tmp_path / "it", make)
+    with pytest.raises(KeyboardInterrupt):
+        artifact.run()
+    flip(artifact.work_folder / "table.arrow")
+    (tmp_path / "again").touch()
+    artifact.run()
+    assert (artifact.folder / "table.arrow").read_text() == "whole"
+
+
+# --- ways to be made
+
+
+def test_one_process_works_at_a_time(tmp_path: Path) -> None:
+    def make(_: Work) -> dict[str, int]:
+        with pytest.raises(InputError, match="another process is working here"):
+            Artifact(tmp_path / "it").run()
+        return {}
+
+    Artifact(tmp_path / "it", make).run()
+    assert os.listdir(tmp_path) == ["it"]
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_what_cannot_be_resumed_leaves_nothing_behind(fails: bool, tmp_path: Path) -> None:
+    def make(work: Work) -> dict[str, int]:
+        (work.folder / "notes.txt").write_text("made")
+        if fails:
+            raise RuntimeError
+        return {"notes": 1}
+
+    artifact = Artifact(tmp_path / "it", make, resumes=False)
+    artifact.check()
+    if fails:
+        with pytest.raises(RuntimeError):
+            artifact.run()
+        assert os.listdir(tmp_path) == []
+    else:
+        assert artifact.run().counts == {"notes": 1}
+        assert sorted(os.listdir(tmp_path / "it")) == [MANIFEST, "notes.txt"]
+        assert artifact.state().done and artifact.verify() == []
+
+
+def test_files_elsewhere_are_outputs(tmp_path: Path) -> None:
+    def make(_: Work) -> dict[str, int]:
+        (tmp_path / "folder").mkdir()
+        for name in ("table", "folder/inner"):
+            (tmp_path / name).write_text("made")
+        return {}
+
+    artifact = Artifact(tmp_path / "build" / "it", make, elsewhere=["../../table", "../../folder"])
+    artifact.run()
+    assert artifact.state().done
+    flip(tmp_path / "folder" / "inner")
+    assert [path.resolve() for path in artifact.verify()] == [tmp_path / "folder" / "inner"]
+    (tmp_path / "table").unlink()
+    assert artifact.state().reason == "../table is missing or has another size"
+
+
+def test_a_job_writes_its_folder_itself(tmp_path: Path) -> None:
+    job = Artifact(tmp_path / "job", parameters={"seed": 1})
+    claim = Claim.take(tmp_path / "job.lock", last_sign=tmp_path / "job.log")
+    assert claim is not None and Claim.take(tmp_path / "job.lock", tmp_path / "job.log") is None
+    job.folder.mkdir()
+    for name in ("weights", "log"):
+        (job.folder / name).write_text(name)
+    assert not job.state().done
+    job.seal({"updates": 5}, claim.seconds(), outputs=["weights"])
+    assert job.state().done and job.state().counts == {"updates": 5}
+    (job.folder / "log").write_text("more")
+    assert job.state().done and job.verify() == []
+    flip(job.folder / "weights")
+    assert job.verify() == [job.folder / "weights"]
+    (job.folder / "weights").unlink()
+    assert not job.state().done
+    assert not Artifact(tmp_path / "job", parameters={"seed": 2}).state().done
+    claim.release()
+
+
+def test_a_claim_counts_the_seconds_of_parts_that_were_interrupted(tmp_path: Path) -> None:
+    lock, log = tmp_path / "job.lock", tmp_path / "job.log"
+    claim = Claim.take(lock, log)
+    assert claim is not None and claim.before == 0
+    log.touch()
+    start = json.loads(lock.read_text())["start"]
+    os.utime(log, (start + 10, start + 10))
+    claim.release()
+    claim = Claim.take(lock, log)
+    assert claim is not None and claim.before == pytest.approx(10) and claim.seconds() > 10
+    claim.finish()
+    claim.release()
+    claim = Claim.take(lock, log)
+    assert claim is not None and claim.before == 0
+    claim.release()
+
+
+@pytest.mark.parametrize("bit", range(0, 400, 7))
+def test_a_record_knows_when_it_is_damaged(bit: int, tmp_path: Path) -> None:
+    value = {"a": {"size": 12, "crc32": "00ff00ff"}, "text": "café"}
+    write_record(tmp_path / "record.json", value)
+    content = bytearray((tmp_path / "record.json").read_bytes())
+    content[bit // 8 % len(content)] ^= 1 << bit % 8
+    (tmp_path / "record.json").write_bytes(content)
+    found = read_record(tmp_path / "record.json")
+    assert found is None or {key: found.get(key) for key in value} == value
