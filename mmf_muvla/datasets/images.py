@@ -17,12 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.reading.problems import BadRecord
+from mmf_muvla.regions.index import META_FILE
 from mmf_muvla.regions.lmdb_files import LmdbFile
+from mmf_muvla.regions.lmdb_store import is_lmdb_store, older_store
 from mmf_muvla.regions.mmf_features import KEYS, MmfFeatureFolder, MmfLmdb, MmfSource
 from mmf_muvla.regions.mmf_records import MmfImage
-from mmf_muvla.regions.records import META_KEY, PROGRESS_KEY
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.regions import Regions
 from mmf_muvla.regions.store import RegionStore
 
@@ -81,7 +82,9 @@ def open_images(path: str | Path, feature_dim: int | None = None) -> ImageSource
     """
     path = Path(path)
     source: ImageSource
-    if path.is_file() or (path / "data.mdb").is_file():
+    if (path / META_FILE).is_file():
+        source = _StoreImages(path)
+    elif path.is_file() or (path / "data.mdb").is_file():
         source = _open_lmdb_source(path, feature_dim)
     elif path.is_dir():
         source = _MmfImages(MmfFeatureFolder(path, RegionOptions()), feature_dim)
@@ -112,8 +115,8 @@ def check_feature_dim(path: str | Path, found: int, wanted: int | None) -> None:
 
 def _open_lmdb_source(path: Path, feature_dim: int | None) -> ImageSource:
     file = LmdbFile(path, "a region store or an LMDB of MMF features", "Copy it again, or make it again")
-    if META_KEY in file or PROGRESS_KEY in file:
-        return _StoreImages(path)
+    if is_lmdb_store(path):
+        raise older_store(path)
     if KEYS in file:
         return _MmfImages(MmfLmdb(path, RegionOptions()), feature_dim)
     raise InputError(
@@ -128,30 +131,21 @@ class _StoreImages(ImageSource):
         self.path = path
         self._store = RegionStore(path)
         self.feature_dim = self._store.feature_dim
-        self._ids: frozenset[str] | None = None
 
     def __reduce__(self) -> tuple[type[_StoreImages], tuple[Path]]:
         return (type(self), (self.path,))
 
     def __contains__(self, key: str) -> bool:
-        # All ids at once: to look for a record is to read it, features included.
-        if self._ids is None:
-            self._ids = frozenset(self._store.ids)
-        return _image_id(key) in self._ids
+        return _image_id(key) in self._store
 
     def first_key(self) -> str | None:
-        return next(iter(self._store.ids), None)
+        return next((block.column("image_id")[0].as_py() for block in self._store.blocks()), None)
 
     def get(self, key: str) -> Regions:
         try:
             return self._store.get(_image_id(key))
-        except InputError:
-            raise
-        except Exception as error:  # a damaged record can fail in any way
-            if key not in self:
-                raise self._absent(key) from error
-            problem = f"record is damaged ({type(error).__name__}: {error})"
-            raise InputError(f"{self.path} (image {key})", problem, "Import the regions again") from error
+        except KeyError as error:
+            raise self._absent(key) from error
 
 
 class _MmfImages(ImageSource):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mmf_muvla.artifacts.arrow import read_batches
+from mmf_muvla.regions.regions import image_digests
 
 
 class Owners:
@@ -45,9 +44,3 @@ class Owners:
     def spans(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where the sentences of some images, given by their digests [n], begin and end in ``rows``, two int64 [n]."""
         return np.searchsorted(self._image, images, "left"), np.searchsorted(self._image, images, "right")
-
-
-def image_digests(image_ids: Sequence[str]) -> np.ndarray:
-    """What stands for each image where all ids would need too much memory, uint64 [n]."""
-    joined = b"".join(hashlib.blake2b(image_id.encode(), digest_size=8).digest() for image_id in image_ids)
-    return np.frombuffer(joined, np.uint64).copy()

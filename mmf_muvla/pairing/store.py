@@ -4,7 +4,7 @@ A corpus is a folder:
 
 * ``corpus.json``: format, version, ``k``, ``feature_dim``, names of classes and attributes, counts. It is written last:
   a folder without it is not a whole corpus.
-* ``regions.lmdb``: see :mod:`mmf_muvla.regions.store`.
+* ``regions``: see :mod:`mmf_muvla.regions.store`.
 * ``sentences.arrow``: ``sentence``, ``source`` (its line in the input), ``phrase_start`` and ``phrase_end`` (in
   characters); the sentences that were retrieved at least once.
 * ``pairs.arrow``: ``image_id``, ``sentence`` [K] (rows of the former, best first), ``score`` [K], ``link_phrase`` and
@@ -14,6 +14,7 @@ A corpus is a folder:
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,16 +24,23 @@ import numpy as np
 import pyarrow as pa
 
 from mmf_muvla.artifacts.arrow import MappedTable
-from mmf_muvla.artifacts.files import read_json, refuse_foreign, write_json
+from mmf_muvla.artifacts.files import (
+    damaged_files,
+    describe_files,
+    read_json,
+    read_record,
+    refuse_foreign,
+    write_record,
+)
 from mmf_muvla.artifacts.outputs import refuse_file
 from mmf_muvla.errors import InputError
+from mmf_muvla.regions.index import foreign_in_store
 from mmf_muvla.regions.store import Regions, RegionStore, RegionStoreWriter
-from mmf_muvla.regions.writer import foreign_in_store
 
 __all__ = ["Corpus", "CorpusItem", "RegionStore", "RegionStoreWriter", "Regions", "Sentence"]
 
-FORMAT = {"format": "muvla-corpus", "version": 1}
-CORPUS_FILE, REGIONS_FOLDER = "corpus.json", "regions.lmdb"
+FORMAT = {"format": "muvla-corpus", "version": 2}
+CORPUS_FILE, REGIONS_FOLDER = "corpus.json", "regions"
 SENTENCES_FILE, PAIRS_FILE = "sentences.arrow", "pairs.arrow"
 SENTENCES_SCHEMA = pa.schema(
     [
@@ -54,7 +62,9 @@ PAIRS_SCHEMA = pa.schema(
 # Metadata of both tables: the build that they belong to.
 BUILD_KEY = "build"
 
-_REBUILD = "Build it again with tools/build_corpus.py"
+_REBUILD = "Remove it, and build it again with tools/build_corpus.py"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,8 @@ class Corpus:
 
     Args:
         path: the corpus's folder.
+        verify: read both tables once, and compare them with their checksums (about a second a gigabyte); the records of
+            regions are verified when they are read.
 
     Attributes:
         k: sentences per image.
@@ -106,12 +118,14 @@ class Corpus:
         num_sentences: sentences that were retrieved at least once.
 
     Raises:
-        InputError: ``path`` is not a whole corpus.
+        InputError: ``path`` is not a whole corpus, or is damaged.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, verify: bool = True):
         self.path = Path(path)
         meta = _read_meta(self.path)
+        if verify:
+            _verify_tables(self.path, meta)
         self.k: int = meta["k"]
         self.feature_dim: int = meta["feature_dim"]
         self.object_names: list[str] = meta["object_names"]
@@ -130,8 +144,8 @@ class Corpus:
         self._phrase_starts = self._sentence_table.lists("phrase_start")
         self._phrase_ends = self._sentence_table.lists("phrase_end")
 
-    def __reduce__(self) -> tuple[type[Corpus], tuple[Path]]:
-        return (type(self), (self.path,))
+    def __reduce__(self) -> tuple[type[Corpus], tuple[Path, bool]]:
+        return (type(self), (self.path, False))
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -238,8 +252,9 @@ def write_meta(folder: Path, k: int, counts: dict[str, int], build: str) -> None
         "regions_content": regions.content,
         "object_names": regions.object_names,
         "attribute_names": regions.attribute_names,
+        "files": describe_files(folder, [folder / PAIRS_FILE, folder / SENTENCES_FILE]),
     }
-    write_json(folder / CORPUS_FILE, meta)
+    write_record(folder / CORPUS_FILE, meta)
 
 
 def _read_meta(path: Path) -> dict[str, Any]:
@@ -253,4 +268,14 @@ def _read_meta(path: Path) -> dict[str, Any]:
     found = {key: meta.get(key) for key in FORMAT}
     if found != FORMAT:
         raise InputError(str(file), f"is not a corpus of this version (it says {found})", _REBUILD)
+    if read_record(file) is None:
+        raise InputError(str(file), "is damaged, or has been changed", _REBUILD)
     return meta
+
+
+def _verify_tables(path: Path, meta: dict[str, Any]) -> None:
+    if "files" not in meta:
+        logger.info("%s was built by an older version, without checksums: it is not verified", path)
+    for file in damaged_files(path, meta.get("files", {})):
+        problem = "cannot be read as an Arrow file: it is missing, or damaged (it does not fit its checksum)"
+        raise InputError(str(file), problem, _REBUILD)

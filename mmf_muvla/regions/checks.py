@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.reading.problems import BadRecord
 from mmf_muvla.regions.boxes import allowed_overshoot, have_area, limits_of
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.regions import Regions
 
 # Two sides may be in the wrong order by so many pixels, from rounding.
@@ -64,10 +64,10 @@ class FoundImage:
     """
 
     regions: Regions
-    mended: bool
-    num_clipped: int
-    num_without_area: int
-    num_dropped: int
+    mended: bool = False
+    num_clipped: int = 0
+    num_without_area: int = 0
+    num_dropped: int = 0
 
 
 def check_image(

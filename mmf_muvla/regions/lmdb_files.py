@@ -10,7 +10,6 @@ from pathlib import Path
 import lmdb
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.regions.records import open_whole
 
 
 class LmdbFile:
@@ -67,6 +66,23 @@ class LmdbFile:
             except lmdb.Error as error:
                 raise InputError(str(self.path), f"cannot be read as {self._kind} ({error})", self._remedy) from error
         return _environments[self._identity]
+
+
+def open_whole(path: Path) -> lmdb.Environment:
+    """Open an LMDB, a folder or a single file, for reading.
+
+    Raises:
+        lmdb.Error: it is none, or has been cut off.
+    """
+    environment = lmdb.open(str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False)
+    # A file that was cut off while it was copied would kill the process on the first access beyond its end.
+    expected = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    file = path / "data.mdb" if path.is_dir() else path
+    size = file.stat().st_size
+    if size < expected:
+        environment.close()
+        raise lmdb.CorruptedError(f"{file.name} has {size} bytes of {expected}")
+    return environment
 
 
 def opened(path: Path) -> AbstractContextManager[lmdb.Environment]:

@@ -22,13 +22,13 @@ import numpy as np
 
 from mmf_muvla.artifacts.files import fingerprint
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.reading.problems import BadRecord, shown
 from mmf_muvla.reading.restricted_pickle import ONE_IMAGE, PickleProblem, load_npy_object, load_pickle, read_npy_header
 from mmf_muvla.regions.checks import FoundImage, Place, refuse_feature_size
 from mmf_muvla.regions.label_map import LabelMap
 from mmf_muvla.regions.lmdb_files import LmdbFile
 from mmf_muvla.regions.mmf_records import MmfImage, as_array
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.regions import id_problem
 from mmf_muvla.regions.sources import Contents, ListedSource, NameIds, fingerprint_of_names
 
@@ -149,9 +149,8 @@ class MmfLmdb(MmfSource):
         super().__init__(path, options, labels)
         self._records = LmdbFile(path, "an LMDB", "Copy it again, or make it again")
         if KEYS not in self._records:
-            is_store = b"__meta__" in self._records
-            kind = "is a region store already" if is_store else "has no list of images under 'keys'"
-            raise InputError(str(path), kind, "Name an LMDB that MMF's lmdb_conversion.py has finished")
+            remedy = "Name an LMDB that MMF's lmdb_conversion.py has finished"
+            raise InputError(str(path), "has no list of images under 'keys'", remedy)
 
     @classmethod
     def recognises(cls, path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,8 +12,6 @@ from mmf_muvla.errors import InputError
 
 # The limit of LMDB, in which other programs keep images by their ids.
 _MAX_ID_BYTES = 511
-# Keys of a store's own records.
-_RESERVED = ("__meta__", "__progress__", "__block__")
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,12 @@ def id_problem(image_id: str) -> str | None:
         length = len(image_id.encode())
     except UnicodeEncodeError:
         return f"{image_id!r} cannot be an image id: it is no valid Unicode text"
-    if image_id in _RESERVED or image_id.startswith(_RESERVED[-1]):
-        return f"{image_id!r} cannot be an image id: the store uses it itself"
     if length > _MAX_ID_BYTES:
         return f"the id has {length} bytes, at most {_MAX_ID_BYTES} are possible"
     return None
+
+
+def image_digests(image_ids: Sequence[str]) -> np.ndarray:
+    """What stands for each image where all ids would need too much memory, uint64 [n]."""
+    joined = b"".join(hashlib.blake2b(image_id.encode(), digest_size=8).digest() for image_id in image_ids)
+    return np.frombuffer(joined, np.uint64).copy()

@@ -33,11 +33,12 @@ raised as a ``BadRecord``, which :class:`~mmf_muvla.regions.checks.Place` makes.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -46,14 +47,15 @@ import numpy as np
 
 from mmf_muvla.artifacts.files import fingerprint, publish_file
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.reading.problems import BadRecord
 from mmf_muvla.regions.checks import FoundImage
 from mmf_muvla.regions.label_map import LabelMap
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.regions import id_problem
 
 # Each is asked in turn whether a path is its own.
 REGION_FORMATS = {
+    "lmdb_store": "mmf_muvla.regions.lmdb_store:LmdbStore",
     "vinvl": "mmf_muvla.regions.vinvl:VinvlFolder",
     "mmf_lmdb": "mmf_muvla.regions.mmf_features:MmfLmdb",
     "mmf_folder": "mmf_muvla.regions.mmf_features:MmfFeatureFolder",
@@ -63,6 +65,8 @@ _UNDERSTOOD = (
     "(MMF), or an LMDB of MMF features; or say with region_options.format what it is"
 )
 _IMAGES_PER_SHARD = 32
+# By which a region store is known; see :mod:`~mmf_muvla.regions.index`.
+_STORE_FILE = "store.json"
 
 # A part of a source that is read in one go: whatever the source needs to find its images; can be pickled.
 Shard = Any
@@ -119,11 +123,11 @@ class ShardContent:
     Attributes:
         images: what there is of every image, in order. Where the source has a ``lines_file``, there is an entry for
             every line of it, and the lines of problems in that file count from the shard's first line, as 1.
-        found: what :meth:`RegionSource.mark` is to be told.
+        found: what :meth:`RegionSource.leftovers` is to be told, numbers.
     """
 
     images: list[FoundImage | BadRecord]
-    found: np.ndarray
+    found: list[int] = field(default_factory=list)
 
 
 class RegionSource(ABC):
@@ -149,8 +153,8 @@ class RegionSource(ABC):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        """Whether a path that exists is of this format; asked unless ``region_options.format`` says it."""
-        return False
+        """Whether a path that exists is of this format."""
+        return True
 
     def fingerprint(self) -> dict[str, Any]:
         """What identifies its content, as JSON: of a folder the files' names, sizes and times, which are quick."""
@@ -172,12 +176,9 @@ class RegionSource(ABC):
     def read(self, shard: Shard, index: Path, names: NameIds) -> ShardContent:
         """The images of a shard."""
 
-    def mark(self, index: Path, found: np.ndarray) -> None:  # noqa: B027 - most formats have nothing to note
-        """Note what a shard has found; noting it twice makes no difference."""
-
-    def leftovers(self, index: Path) -> Iterator[BadRecord]:
-        """When all shards have been read: what none of them has found and should have been."""
-        return iter(())
+    def leftovers(self, index: Path, found: np.ndarray) -> Iterable[BadRecord]:
+        """When all shards have been read: what should have been among all that they have ``found``, and was not."""
+        return ()
 
 
 class ListedSource(RegionSource):
@@ -215,10 +216,10 @@ class ListedSource(RegionSource):
         objects, attributes = map(sorted, self.names())
         problems: list[BadRecord] = []
         count = 0
-        with publish_file(_list_of(index)) as file, file.open("w", encoding="utf-8", newline="\n") as images:
+        with publish_file(_list_of(index)) as file, file.open("w", encoding="utf-8") as images:
             for image_id in self.image_ids(problems):
                 if self.is_usable(image_id, problems):
-                    images.write(f"{image_id}\n")
+                    images.write(f"{json.dumps(image_id)}\n")
                     count += 1
         return Contents(count + len(problems), objects, attributes, problems)
 
@@ -231,8 +232,8 @@ class ListedSource(RegionSource):
         return problem is None
 
     def shards(self, index: Path) -> Iterator[Shard]:
-        with _list_of(index).open(encoding="utf-8", newline="\n") as images:
-            while image_ids := [line.removesuffix("\n") for line in islice(images, _IMAGES_PER_SHARD)]:
+        with _list_of(index).open(encoding="utf-8") as images:
+            while image_ids := [json.loads(line) for line in islice(images, _IMAGES_PER_SHARD)]:
                 yield image_ids
 
     def read(self, shard: Shard, index: Path, names: NameIds) -> ShardContent:
@@ -242,7 +243,7 @@ class ListedSource(RegionSource):
                 images.append(self.read_image(image_id, names))
             except BadRecord as problem:
                 images.append(problem)
-        return ShardContent(images, np.zeros(0, np.int64))
+        return ShardContent(images)
 
 
 def open_regions(path: Path, options: RegionOptions, labels: LabelMap | None = None) -> RegionSource:
@@ -258,11 +259,14 @@ def open_regions(path: Path, options: RegionOptions, labels: LabelMap | None = N
     """
     if not path.exists():
         raise InputError(str(path), "no such folder", _UNDERSTOOD)
-    if options.format != "auto":
-        return _format(options.format)(path, options, labels)
-    for name in REGION_FORMATS:
+    is_named = options.format != "auto"
+    for name in [options.format] if is_named else REGION_FORMATS:
         if _format(name).recognises(path):
             return _format(name)(path, options, labels)
+    if is_named:
+        raise InputError(str(path), f"is not in the format {options.format}", "Correct region_options.format")
+    if (path / _STORE_FILE).is_file():
+        raise InputError(str(path), "is a region store already", "Name what it was made of")
     if path.is_dir():
         found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "nothing"
         raise InputError(str(path), f"holds no detector output that is understood (it has {found})", _UNDERSTOOD)
@@ -309,4 +313,4 @@ def rename(name: str, renamed: Mapping[str, str]) -> str:
 
 
 def _list_of(index: Path) -> Path:
-    return index.with_name(f"{index.name}-images.txt")
+    return index.with_name(f"{index.name}-images.jsonl")

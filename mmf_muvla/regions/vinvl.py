@@ -30,7 +30,6 @@ import numpy as np
 from mmf_muvla.artifacts.files import fingerprint, publish_file, read_json, write_json
 from mmf_muvla.artifacts.workers import ordered_map
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.reading.problems import BadRecord, shown
 from mmf_muvla.regions import boxes
 from mmf_muvla.regions.checks import (
@@ -43,6 +42,7 @@ from mmf_muvla.regions.checks import (
     relative_boxes,
 )
 from mmf_muvla.regions.label_map import LabelMap
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.rect_scale import (
     REMEDY,
     Scale,
@@ -104,8 +104,6 @@ class VinvlFolder(RegionSource):
             for part in ordered_map(partial(_look_at_predictions, self.predictions), shards, num_workers):
                 self._add(whole, part, table)
             table.commit()
-        with publish_file(_used_file(index)) as path, path.open("wb") as used:
-            np.save(used, np.zeros(whole.num_lines + 1, bool))
         remark = self._note_scale(index, whole.evidence, needs_scale)
         problems = sorted(whole.problems, key=lambda problem: problem.line or 0)
         return Contents(whole.num_lines, sorted(whole.object_names), sorted(whole.attribute_names), problems, remark)
@@ -152,21 +150,16 @@ class VinvlFolder(RegionSource):
                     images.append(reader.read(number, line, where))
                 except BadRecord as problem:
                     images.append(problem)
-        return ShardContent(images, np.array(found, np.int64))
+        return ShardContent(images, found)
 
-    def mark(self, index: Path, found: np.ndarray) -> None:
-        used = np.load(_used_file(index), mmap_mode="r+")
-        used[found] = True
-        used.flush()
-
-    def leftovers(self, index: Path) -> Iterator[BadRecord]:
-        used = np.load(_used_file(index))
+    def leftovers(self, index: Path, found: np.ndarray) -> Iterator[BadRecord]:
+        used = np.bincount(found)
         with (
             closing(_open_table(_table_file(index), "&mode=ro&immutable=1")) as table,
             self.predictions.path.open("rb") as predictions,
         ):
             for line, raw_id, offset in table.execute("SELECT line, image_id, offset FROM lines ORDER BY line"):
-                if used[line]:
+                if line < len(used) and used[line]:
                     continue
                 image_id = shown(raw_id[:80].decode("utf-8", "replace"))
                 bad = Place(self.predictions.path, line, image_id)
@@ -337,10 +330,6 @@ def _open_table(file: Path, parameters: str = "") -> sqlite3.Connection:
 
 def _table_file(index: Path) -> Path:
     return index.with_name(f"{index.name}-lines.sqlite")
-
-
-def _used_file(index: Path) -> Path:
-    return index.with_name(f"{index.name}-used.npy")
 
 
 def _scale_file(index: Path) -> Path:

@@ -13,10 +13,10 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.reading.problems import BadRecord, shown
 from mmf_muvla.regions.checks import DAMAGED_FILE, Place
 from mmf_muvla.regions.label_map import LabelMap, is_text
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.rect_scale import ScaleEvidence, possible_scales
 from mmf_muvla.regions.sources import rename
 from mmf_muvla.regions.tsv_lines import lines_in

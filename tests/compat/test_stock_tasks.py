@@ -20,9 +20,9 @@ from mmf.datasets.processors.processors import VQAAnswerProcessor
 from omegaconf import OmegaConf
 
 from mmf_muvla.datasets.images import open_images
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.reading.restricted_npy import load_object_array
 from mmf_muvla.regions.importing import import_regions
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.store import RegionStore
 from mmf_muvla.toyworld.config import ToyWorldConfig
 from mmf_muvla.toyworld.questions import all_answers
@@ -195,7 +195,7 @@ def test_a_stock_premise_is_the_image(world: Path, stock_items: Callable[[str], 
 
 def test_a_feature_folder_gives_what_an_import_gives(world: Path, tmp_path: Path) -> None:
     regions, store_path = world / "regions_tasks", tmp_path / "store"
-    import_regions([regions], RegionOptions(), "error", 0, store_path, tmp_path / "skipped.jsonl", 1)
+    import_regions([regions], RegionOptions(), "error", 0, store_path)
     folder, store = open_images(world / "mmf_tasks"), open_images(store_path)
     assert folder.feature_dim == store.feature_dim == FEATURE_DIM
     for image_id in RegionStore(store_path).ids:

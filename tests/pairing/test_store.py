@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from mmf_muvla.artifacts.arrow import MappedTable
+from mmf_muvla.artifacts.files import read_record, write_record
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.store import PAIRS_SCHEMA, SENTENCES_SCHEMA, Corpus
 
@@ -155,14 +156,15 @@ def test_what_is_no_whole_corpus(built_corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a region store"):
         Corpus(copy)
     copy = damaged("other build")
-    meta = json.loads((copy / "corpus.json").read_text())
-    (copy / "corpus.json").write_text(json.dumps({**meta, "build": "another"}))
+    meta = read_record(copy / "corpus.json")
+    assert meta is not None
+    write_record(copy / "corpus.json", {**meta, "build": "another"})
     with pytest.raises(InputError, match=r"pairs.arrow: is of another build"):
         Corpus(copy)
-    (copy / "corpus.json").write_text(json.dumps({**meta, "regions_content": "other"}))
+    write_record(copy / "corpus.json", {**meta, "regions_content": "other"})
     with pytest.raises(InputError, match=r"regions.lmdb: is of another build"):
         Corpus(copy)
-    (copy / "corpus.json").write_text(json.dumps({**meta, "version": 2}))
+    write_record(copy / "corpus.json", {**meta, "version": 2})
     with pytest.raises(InputError, match="is not a corpus of this version"):
         Corpus(copy)
     (copy / "corpus.json").write_text("{")

@@ -23,7 +23,6 @@ import pytest
 from mmf_muvla.datasets.tasks.conversion.published import Options
 from mmf_muvla.datasets.tasks.refcoco_plus.converter import convert_refcoco_plus
 from mmf_muvla.errors import MuvlaError
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.reading.problems import BadRecord
 from mmf_muvla.reading.restricted_npy import load_object_array
 from mmf_muvla.reading.restricted_pickle import load_pickle
@@ -31,6 +30,7 @@ from mmf_muvla.regions.checks import Place
 from mmf_muvla.regions.importing import import_regions
 from mmf_muvla.regions.label_map import LabelMap
 from mmf_muvla.regions.mmf_features import MmfFeatureFolder, image_of_record
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.sources import NameIds
 from mmf_muvla.regions.store import RegionStore
 from tests.regions.mmf_files import (
@@ -194,10 +194,10 @@ def test_what_is_not_mutated_is_read(tmp_path: Path) -> None:
     random.Random(0).shuffle(keys)
     write_lmdb(source, {**{key.encode(): value for key, value in mutants.items()}, b"keys": pickle.dumps(keys)})
     options = RegionOptions(feature_dim=FEATURE_DIM, label_map=str(write_labels(tmp_path)))
-    import_regions([source], options, "skip", 1.0, tmp_path / "store", tmp_path / "skipped.jsonl")
+    import_regions([source], options, "skip", 1.0, tmp_path / "store")
     store = RegionStore(tmp_path / "store")
     alone = write_mmf_lmdb(tmp_path / "alone", good)
-    import_regions([alone], options, "error", 0.0, tmp_path / "alone_store", tmp_path / "none.jsonl")
+    import_regions([alone], options, "error", 0.0, tmp_path / "alone_store")
     expected = RegionStore(tmp_path / "alone_store")
     for image in good:
         found, wanted = store.get(image.image_id), expected.get(image.image_id)

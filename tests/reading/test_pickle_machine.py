@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.reading.problems import BadRecord
 from mmf_muvla.reading.restricted_pickle import ONE_IMAGE, PickleProblem, load_npy_object, load_pickle, read_npy_header
 from mmf_muvla.regions.checks import Place
 from mmf_muvla.regions.importing import import_regions
 from mmf_muvla.regions.label_map import LabelMap
 from mmf_muvla.regions.mmf_features import MmfFeatureFolder, image_of_record
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.sources import NameIds
 from mmf_muvla.regions.store import RegionStore
 from tests.regions.mmf_files import FEATURE_DIM, NAMES, MmfImage, write_labels, write_lmdb, write_mmf_lmdb
@@ -354,7 +354,7 @@ def test_a_skip_build_leaves_them_out(tmp_path: Path) -> None:
     listed = [key for pair in zip(keys, list(records)[:5], strict=True) for key in pair] + list(records)[5:]
     write_lmdb(source, {**records, b"keys": pickle.dumps(listed)})
     options = RegionOptions(feature_dim=FEATURE_DIM, label_map=str(write_labels(tmp_path)))
-    counts = import_regions([source], options, "skip", 1.0, tmp_path / "store", tmp_path / "skipped.jsonl")
+    counts = import_regions([source], options, "skip", 1.0, tmp_path / "store")
     assert counts["skipped"] == len(records)
     assert sorted(RegionStore(tmp_path / "store").ids) == sorted(image.image_id for image in good)
-    assert len((tmp_path / "skipped.jsonl").read_text().splitlines()) == len(records)
+    assert len((tmp_path / "store" / "skipped.jsonl").read_text().splitlines()) == len(records)

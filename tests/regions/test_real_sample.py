@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.regions.importing import import_regions
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.store import RegionStore
 
 
@@ -30,7 +30,7 @@ def folders(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 def test_both_scales_give_the_same_store(folders: dict[str, Path], tmp_path: Path) -> None:
     stores = {}
     for name, folder in folders.items():
-        counts = import_regions([folder], RegionOptions(), "error", 0, tmp_path / name, tmp_path / f"{name}.jsonl")
+        counts = import_regions([folder], RegionOptions(), "error", 0, tmp_path / name)
         assert counts["images"] == 60
         assert counts["boxes_mended"] == (60 if name == "scaled" else 0)
         stores[name] = RegionStore(tmp_path / name)
