@@ -217,20 +217,12 @@ class VinvlFolder(RegionSource):
 
 @dataclass(frozen=True)
 class _ImageReader:
-    """Puts together what the two files say of an image.
-
-    Attributes:
-        folder: the folder.
-        names: numbers of names.
-        scale: what ``rect`` is measured in, where that is known.
-        evidence: why it is not.
-        predictions: the open file.
-    """
+    """Puts together what the two files say of an image."""
 
     folder: VinvlFolder
     names: NameIds
-    scale: Scale | None
-    evidence: str
+    scale: Scale | None  # of ``rect``, where that is known
+    evidence: str  # why it is not
     predictions: BinaryIO
 
     def read(self, number: int, line: bytes, where: tuple[int, int] | None) -> FoundImage:
@@ -238,7 +230,7 @@ class _ImageReader:
         raw_id = _first_column(line)
         # No id is so long; a line without tabs can be.
         image_id = raw_id[:4096].decode("utf-8", "replace")
-        matrix = self._parse_features(line, raw_id, Place(self.folder.features_file, number, image_id[:80]))
+        matrix = self._parse_features(line, Place(self.folder.features_file, number, image_id[:80]))
         bad = Place(self.folder.features_file, number, image_id)
         if where is None:
             if not len(matrix):
@@ -266,24 +258,20 @@ class _ImageReader:
         )
         return check_image(regions, self.folder.options, bad, mended=mended)
 
-    def _parse_features(self, line: bytes, raw_id: bytes, bad: Place) -> np.ndarray:
+    def _parse_features(self, line: bytes, bad: Place) -> np.ndarray:
         if len(line) >= _LONGEST_LINE:
             raise bad("line is too long", f"{len(line)} bytes or more")
         num_columns = line.count(b"\t") + 1
         if num_columns != 3:
             raise bad("line has not three columns", f"it has {num_columns}")
+        raw_id, digits, column = line.rstrip(b"\r\n").split(b"\t")
         image_id = raw_id[:4096].decode("utf-8", "replace")
         problem = id_problem(image_id)
         if problem or "\ufffd" in image_id:
             raise bad("image id cannot be used", problem or repr(raw_id[:80]))
-        first, second = line.find(b"\t"), line.rfind(b"\t")
-        digits = line[first + 1 : second]
         if not digits.isdigit() or len(digits) > 9:
             raise bad("number of regions is not a number", repr(digits[:40]))
         count = int(digits)
-        end = len(line) - len(line[-2:]) + len(line[-2:].rstrip(b"\r\n"))
-        # A view: these are hundreds of kilobytes.
-        column = memoryview(line)[second + 1 : end]
         try:
             raw = base64.b64decode(column, validate=True)
         except binascii.Error as error:
@@ -344,12 +332,11 @@ def _prediction_at(predictions: BinaryIO, offset: int) -> bytes:
 
 def _rows_of_any_width(line: bytes) -> np.ndarray | None:
     """A line's rows, whatever their width; ``None`` where the line has none."""
-    _, _, rest = line.partition(b"\t")
-    digits, _, column = rest.partition(b"\t")
+    _, digits, column = (*line.rstrip(b"\r\n").split(b"\t", 2), b"", b"")[:3]
     if not digits.isdigit() or len(digits) > 9 or int(digits) == 0:
         return None
     try:
-        raw = base64.b64decode(column.rstrip(b"\r\n"), validate=True)
+        raw = base64.b64decode(column, validate=True)
     except binascii.Error:
         return None
     if not raw or len(raw) % (4 * int(digits)):

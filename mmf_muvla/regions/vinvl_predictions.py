@@ -29,21 +29,13 @@ _MOST_JSON_VALUES = 500_000
 
 @dataclass(frozen=True)
 class Prediction:
-    """A line.
+    """A line: an image and its n objects, each with the best of its attributes, if any."""
 
-    Attributes:
-        size: the image's width and height.
-        rects: float64 [n, 4].
-        names: class names [n].
-        attributes: the detector's best attribute of each object, or ``None`` [n].
-        confidence: float32 [n].
-    """
-
-    size: tuple[int, int]
-    rects: np.ndarray
+    size: tuple[int, int]  # width, height
+    rects: np.ndarray  # float64 [n, 4]
     names: list[str]
     attributes: list[str | None]
-    confidence: np.ndarray
+    confidence: np.ndarray  # float32 [n]
 
 
 @dataclass
@@ -60,13 +52,7 @@ class PredictionPart:
 
 @dataclass(frozen=True)
 class PredictionsFile:
-    """Reads ``predictions.tsv``.
-
-    Args:
-        path: the file.
-        options: how to read it.
-        labels: names of classes, for predictions that have numbers.
-    """
+    """Reads ``predictions.tsv``; ``labels`` are the names of classes where it has numbers."""
 
     path: Path
     options: RegionOptions
