@@ -132,9 +132,6 @@ class _StoreImages(ImageSource):
         self._store = RegionStore(path)
         self.feature_dim = self._store.feature_dim
 
-    def __reduce__(self) -> tuple[type[_StoreImages], tuple[Path]]:
-        return (type(self), (self.path,))
-
     def __contains__(self, key: str) -> bool:
         return _image_id(key) in self._store
 

@@ -31,16 +31,10 @@ class ImageWithoutRegions(BadRecord):
 
 @dataclass(frozen=True)
 class Place:
-    """Where an image stands; called with a reason, a value and a remedy, it makes a problem of the image.
-
-    Attributes:
-        file: the file.
-        line: the line in it, from 1; ``None`` where it has no lines.
-        image_id: the image's name.
-    """
+    """Where an image stands; called with a reason, a value and a remedy, it makes a problem of the image."""
 
     file: Path
-    line: int | None
+    line: int | None  # from 1
     image_id: str
 
     def __call__(self, reason: str, value: str, remedy: str = DAMAGED_FILE) -> BadRecord:
@@ -53,21 +47,13 @@ class Place:
 
 @dataclass(frozen=True)
 class FoundImage:
-    """An image as it goes into a store, and what was done to it.
-
-    Attributes:
-        regions: its regions.
-        mended: whether the boxes were given in another scale than the image's.
-        num_clipped: boxes that left the image by some pixels.
-        num_without_area: regions that were left out because their box has no area.
-        num_dropped: regions beyond ``max_regions``.
-    """
+    """An image as it goes into a store, and what was done to it."""
 
     regions: Regions
-    mended: bool = False
-    num_clipped: int = 0
-    num_without_area: int = 0
-    num_dropped: int = 0
+    mended: bool = False  # the boxes were given in another scale than the image's
+    num_clipped: int = 0  # boxes that left the image by some pixels
+    num_without_area: int = 0  # regions that were left out because their box has no area
+    num_dropped: int = 0  # regions beyond ``max_regions``
 
 
 def check_image(
@@ -110,7 +96,7 @@ def check_image(
         raise bad.without_regions(f"none of its {len(boxes)} boxes has an area")
     keep = np.flatnonzero(has_area)
     if len(keep) > options.max_regions:
-        # The most confident ones, in the order in which the detector gave them.
+        # The most confident ones, in the detector's order.
         keep = np.sort(keep[np.argsort(-regions.confidence[keep], kind="stable")[: options.max_regions]])
     kept = replace(
         regions,
@@ -145,11 +131,7 @@ def _refuse_misfits(regions: Regions, options: RegionOptions, bad: Place) -> Non
 
 
 def as_half(features: np.ndarray, bad: Callable[[str, str], BadRecord]) -> np.ndarray:
-    """Features in 16 bits.
-
-    Raises:
-        BadRecord: one is not finite, or does not fit.
-    """
+    """Features in 16 bits; one that is not finite or does not fit is a BadRecord."""
     # Written so that NaN is caught too: it is not less than anything.
     if features.size and not (features.max() <= _LARGEST_HALF and features.min() >= -_LARGEST_HALF):
         region, number = np.argwhere(~(np.abs(features) <= _LARGEST_HALF))[0]
@@ -160,22 +142,14 @@ def as_half(features: np.ndarray, bad: Callable[[str, str], BadRecord]) -> np.nd
 
 
 def relative_boxes(relative: np.ndarray, size: tuple[int, int], bad: Place) -> np.ndarray:
-    """Boxes in pixels, float64 [n, 4], out of boxes relative to the image [n, at least 4].
-
-    Raises:
-        BadRecord: a box is not finite.
-    """
+    """Boxes in pixels, float64 [n, 4], out of boxes relative to the image [n, at least 4], which have to be finite."""
     boxes = relative[:, :4].astype(np.float64) * limits_of(size)
     refuse_infinite(boxes, relative[:, :4], bad)
     return boxes
 
 
 def refuse_infinite(boxes: np.ndarray, given: np.ndarray, bad: Place) -> None:
-    """Refuse boxes [n, 4] that are not finite, and say how they were given.
-
-    Raises:
-        BadRecord: one is not finite.
-    """
+    """Refuse boxes [n, 4] that are not finite, as a BadRecord that says how they were given."""
     is_wrong = ~np.isfinite(boxes).all(axis=1)
     if is_wrong.any():
         region = int(is_wrong.argmax())
@@ -183,14 +157,7 @@ def refuse_infinite(boxes: np.ndarray, given: np.ndarray, bad: Place) -> None:
 
 
 def refuse_feature_size(where: Any, found: int, has_box: bool, options: RegionOptions) -> InputError:
-    """The error for a source whose features have another size than the option says.
-
-    Args:
-        where: the source.
-        found: numbers of its rows.
-        has_box: the last six of them are the box.
-        options: what was expected.
-    """
+    """The error for a source whose rows have ``found`` numbers, of which the last six may be the box."""
     wanted, size = options.feature_dim, found - 6 if has_box else found
     rows = f"rows of {found} numbers" + (f", {size} features and a box" if has_box else "")
     return InputError(

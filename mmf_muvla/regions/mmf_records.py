@@ -51,19 +51,12 @@ _MOST_NUMBERS = 1_000_000
 
 @dataclass(frozen=True)
 class MmfImage:
-    """What MMF keeps of an image, not made sense of yet.
-
-    Attributes:
-        features: the features.
-        info: the dictionary.
-        bad: makes problems of the features.
-        bad_info: makes problems of the dictionary.
-    """
+    """What MMF keeps of an image, not made sense of yet."""
 
     features: np.ndarray
     info: dict[Any, Any]
-    bad: Place
-    bad_info: Place
+    bad: Place  # of the features
+    bad_info: Place  # of the dictionary
 
     def has_features_of(self, dim: int) -> bool:
         """Whether rows have so many numbers, or a box's six more."""
@@ -71,11 +64,6 @@ class MmfImage:
 
     def read(self, options: RegionOptions, labels: LabelMap, names: NameIds) -> FoundImage:
         """Make sense of it.
-
-        Args:
-            options: how to read it.
-            labels: names of classes.
-            names: numbers of names.
 
         Raises:
             BadRecord: it makes none, or the image has no regions.
@@ -123,16 +111,12 @@ class MmfImage:
     @property
     def feature_dim(self) -> int:
         """Numbers per region feature: a row's, less its box where the script for VinVL has put that at its end."""
-        boxes = self.info.get("bbox")
+        boxes: Any = self.info.get("bbox")
         if self.features.ndim != 2:
             return 0
-        width = int(self.features.shape[1])
-        ends_with_box = (
-            isinstance(boxes, np.ndarray)
-            and boxes.shape == (len(self.features), 6)
-            and width > 6
-            and np.allclose(self.features[:, -6:], boxes, rtol=1e-2, atol=1e-3)
-        )
+        rows, width = self.features.shape
+        is_box = isinstance(boxes, np.ndarray) and boxes.shape == (rows, 6) and width > 6
+        ends_with_box = is_box and np.allclose(self.features[:, -6:], boxes, rtol=1e-2, atol=1e-3)
         return width - 6 if ends_with_box else width
 
     def _size_and_boxes(self, options: RegionOptions) -> tuple[tuple[int, int], np.ndarray]:
@@ -259,11 +243,7 @@ def _numbers(info: dict[Any, Any], bad: Place, ndim: int, *keys: str) -> np.ndar
 
 
 def as_array(value: Any, key: str, bad: Place) -> np.ndarray:
-    """The array that stands under a key.
-
-    Raises:
-        BadRecord: there is none.
-    """
+    """The array that stands under a key; anything else is a BadRecord."""
     if isinstance(value, np.ndarray):
         return value
     try:

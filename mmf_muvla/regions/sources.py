@@ -74,20 +74,13 @@ Shard = Any
 
 @dataclass(frozen=True)
 class Contents:
-    """What is known of a source before its images are read.
+    """What is known of a source before its images are read."""
 
-    Attributes:
-        num_images: images, damaged ones included.
-        object_names, attribute_names: all names that its images can have.
-        problems: what is damaged, as far as it is known by then.
-        remark: what was decided for the whole of the source, and why; empty where there was nothing to decide.
-    """
-
-    num_images: int
-    object_names: list[str]
+    num_images: int  # damaged ones included
+    object_names: list[str]  # all that its images can have
     attribute_names: list[str]
-    problems: list[BadRecord]
-    remark: str = ""
+    problems: list[BadRecord]  # what is known to be damaged by then
+    remark: str = ""  # what was decided for the whole of the source, and why
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
@@ -118,33 +111,29 @@ class NameIds:
 
 @dataclass(frozen=True)
 class ShardContent:
-    """What a shard holds.
+    """What there is of every image of a shard, in order.
 
-    Attributes:
-        images: what there is of every image, in order. Where the source has a ``lines_file``, there is an entry for
-            every line of it, and the lines of problems in that file count from the shard's first line, as 1.
-        found: what :meth:`RegionSource.leftovers` is to be told, numbers.
+    Where the source has a ``lines_file``, there is an entry for every line of it, and the lines of problems in that
+    file count from the shard's first line, as 1.
     """
 
     images: list[FoundImage | BadRecord]
-    found: list[int] = field(default_factory=list)
+    found: list[int] = field(default_factory=list)  # what ``RegionSource.leftovers`` is to be told
 
 
 class RegionSource(ABC):
     """A folder or file of detector output, in one format. It is pickled to the processes that read.
 
-    What it finds out before images are read, it keeps in files whose names begin with ``index``.
+    What it finds out before images are read, it keeps in files whose names begin with ``index``, and end with
+    ``.json``, ``.jsonl``, ``.npy`` or ``.sqlite``.
 
     Args:
         path: the folder or file, which exists.
         options: how to read it.
         labels: names of classes and attributes by number, where a file of them was given.
-
-    Attributes:
-        lines_file: the file that has a line for every image, where there is one.
     """
 
-    lines_file: Path | None = None
+    lines_file: Path | None = None  # the file that has a line for every image, where there is one
 
     def __init__(self, path: Path, options: RegionOptions, labels: LabelMap | None = None):
         self.path = path
@@ -162,11 +151,7 @@ class RegionSource(ABC):
 
     @abstractmethod
     def prepare(self, index: Path, num_workers: int) -> Contents:
-        """Find out what there is.
-
-        Raises:
-            InputError: nothing can be read, or it is not known how.
-        """
+        """Find out what there is; an InputError where nothing can be read, or it is not known how."""
 
     @abstractmethod
     def shards(self, index: Path) -> Iterator[Shard]:
@@ -190,18 +175,10 @@ class ListedSource(RegionSource):
 
     @abstractmethod
     def read_image(self, image_id: str, names: NameIds) -> FoundImage:
-        """Read an image.
-
-        Raises:
-            BadRecord: it is damaged, or has no regions.
-        """
+        """Read an image; a BadRecord where it is damaged or has no regions."""
 
     def names(self) -> tuple[Iterable[str], Iterable[str]]:
-        """All names of objects and of attributes that images can have; by default those of the label map.
-
-        Raises:
-            InputError: there is no label map.
-        """
+        """All names of objects and of attributes that images can have; by default those of the label map."""
         if self.labels is None:
             raise InputError(
                 str(self.path),
@@ -247,12 +224,7 @@ class ListedSource(RegionSource):
 
 
 def open_regions(path: Path, options: RegionOptions, labels: LabelMap | None = None) -> RegionSource:
-    """Open detector output.
-
-    Args:
-        path: a folder or file in the format that ``options.format`` says, or in any that is known.
-        options: how to read it.
-        labels: names of object classes, where the detector gives numbers.
+    """Open detector output in the format that ``options.format`` says, or in any that is known.
 
     Raises:
         InputError: ``path`` does not exist, is in no format that is known, or the format that is named is none.

@@ -31,37 +31,15 @@ from mmf_muvla.artifacts.files import fingerprint, publish_file, read_json, writ
 from mmf_muvla.artifacts.workers import ordered_map
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord, shown
-from mmf_muvla.regions import boxes
-from mmf_muvla.regions.checks import (
-    DAMAGED_FILE,
-    FoundImage,
-    Place,
-    as_half,
-    check_image,
-    refuse_feature_size,
-    relative_boxes,
-)
+from mmf_muvla.regions import boxes, checks, rect_scale
+from mmf_muvla.regions.checks import FoundImage, Place
 from mmf_muvla.regions.label_map import LabelMap
 from mmf_muvla.regions.options import RegionOptions
-from mmf_muvla.regions.rect_scale import (
-    REMEDY,
-    Scale,
-    ScaleEvidence,
-    possible_scales,
-    prescribed_scale,
-    relative_rect,
-    unknown_scale,
-)
+from mmf_muvla.regions.rect_scale import Scale, ScaleEvidence
 from mmf_muvla.regions.regions import Regions, id_problem
 from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, ShardContent
 from mmf_muvla.regions.tsv_lines import byte_ranges, lines_in
-from mmf_muvla.regions.vinvl_predictions import (
-    LONGEST_PREDICTION,
-    Prediction,
-    PredictionPart,
-    PredictionsFile,
-    has_no_objects,
-)
+from mmf_muvla.regions.vinvl_predictions import LONGEST_PREDICTION, PredictionPart, PredictionsFile, has_no_objects
 
 FEATURES_FILE, PREDICTIONS_FILE = "features.tsv", "predictions.tsv"
 _BYTES_PER_SHARD = 16 * 2**20
@@ -96,7 +74,7 @@ class VinvlFolder(RegionSource):
     def prepare(self, index: Path, num_workers: int) -> Contents:
         """Read ``predictions.tsv`` once, for its names, where its images are, and what its boxes are measured in."""
         needs_scale = self._look_at_rows()
-        whole = PredictionPart(ScaleEvidence(possible_scales(self.options)))
+        whole = PredictionPart(ScaleEvidence(rect_scale.possible_scales(self.options)))
         shards = byte_ranges(self.predictions.path, _BYTES_PER_SHARD)
         with publish_file(_table_file(index)) as file, closing(_open_table(file)) as table:
             table.execute("PRAGMA journal_mode = OFF")
@@ -189,7 +167,7 @@ class VinvlFolder(RegionSource):
                     break
         if widths and not {dim, dim + 6} & set(widths):
             found, count = widths.most_common(1)[0]
-            raise refuse_feature_size(self.features_file, found, with_box >= count, self.options)
+            raise checks.refuse_feature_size(self.features_file, found, with_box >= count, self.options)
         return dim in widths
 
     def _note_scale(self, index: Path, evidence: ScaleEvidence, needs_scale: bool) -> str:
@@ -199,11 +177,11 @@ class VinvlFolder(RegionSource):
             InputError: it cannot be known or is no pixels, and there are boxes that it is needed for.
         """
         if evidence.is_relative() and needs_scale:
-            raise relative_rect(self.predictions.path)
-        prescribed = prescribed_scale(self.options)
+            raise rect_scale.relative_rect(self.predictions.path)
+        prescribed = rect_scale.prescribed_scale(self.options)
         scale = None if evidence.is_relative() else prescribed or evidence.decide()
         if scale is None and needs_scale:
-            raise unknown_scale(self.path, str(evidence))
+            raise rect_scale.unknown_scale(self.path, str(evidence))
         size = (scale and scale.detector_size) or ()
         write_json(
             _scale_file(index), {"is_known": scale is not None, "detector_size": size, "evidence": str(evidence)}
@@ -245,8 +223,8 @@ class _ImageReader:
         if not len(matrix):
             raise bad.without_regions("0 regions")
         features, relative = np.split(matrix, [self.folder.options.feature_dim], axis=1)
-        half = as_half(np.ascontiguousarray(features), bad)
-        bbox, mended = self._boxes(prediction, relative, bad)
+        half = checks.as_half(np.ascontiguousarray(features), bad)
+        bbox, mended = self._boxes(prediction.rects, prediction.size, relative, bad)
         regions = Regions(
             image_id,
             *prediction.size,
@@ -256,7 +234,7 @@ class _ImageReader:
             attribute_id=self.names.attribute_ids(prediction.attributes),
             confidence=prediction.confidence,
         )
-        return check_image(regions, self.folder.options, bad, mended=mended)
+        return checks.check_image(regions, self.folder.options, bad, mended=mended)
 
     def _parse_features(self, line: bytes, bad: Place) -> np.ndarray:
         if len(line) >= _LONGEST_LINE:
@@ -285,18 +263,19 @@ class _ImageReader:
         raise bad(
             "features have the wrong number of bytes",
             f"{len(raw)} bytes, expected {expected}",
-            f"{DAMAGED_FILE}; or set region_options.feature_dim",
+            f"{checks.DAMAGED_FILE}; or set region_options.feature_dim",
         )
 
-    def _boxes(self, prediction: Prediction, relative: np.ndarray, bad: Place) -> tuple[np.ndarray, bool]:
+    def _boxes(
+        self, rects: np.ndarray, size: tuple[int, int], relative: np.ndarray, bad: Place
+    ) -> tuple[np.ndarray, bool]:
         """Boxes in pixels of the image, and whether ``rect`` is in another scale."""
-        rects = prediction.rects
         if not relative.size:
             if self.scale is None:
-                raise bad("it is not known what rect is measured in", self.evidence, REMEDY)
-            return rects / self.scale.factor(prediction.size), self.scale.detector_size is not None
-        trusted = relative_boxes(relative, prediction.size, bad)
-        is_scaled, region = boxes.compare(rects, trusted, prediction.size)
+                raise bad("it is not known what rect is measured in", self.evidence, rect_scale.REMEDY)
+            return rects / self.scale.factor(size), self.scale.detector_size is not None
+        trusted = checks.relative_boxes(relative, size, bad)
+        is_scaled, region = boxes.compare(rects, trusted, size)
         if region is not None:
             raise bad(
                 "rect and the features' box are different boxes",
