@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -24,14 +24,12 @@ from mmf_muvla.artifacts.outputs import refuse_inputs
 from mmf_muvla.artifacts.parts import chunks, forget_steps, once, publish_part, read_notes, remove_notes, run_parts
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord, SkipLog
-from mmf_muvla.regions.detection import DAMAGED_FILE, NO_REGIONS, Contents, Detection, RegionSource, Shard, ShardReader
+from mmf_muvla.regions.checks import DAMAGED_FILE, NO_REGIONS
 from mmf_muvla.regions.index import Indexed, write_index
 from mmf_muvla.regions.label_map import read_label_map
 from mmf_muvla.regions.options import RegionOptions
-from mmf_muvla.regions.regions import Regions
-from mmf_muvla.regions.shards import SHARD, SUFFIX
-from mmf_muvla.regions.shards import Shard as StoreShard
-from mmf_muvla.regions.sources import open_regions
+from mmf_muvla.regions.shards import SHARD, SUFFIX, StoreShard
+from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, open_regions
 
 SKIPPED_FILE = "skipped.jsonl"
 # Raised when parts or what is found in them change, so that what an older version has made is made anew.
@@ -137,7 +135,7 @@ def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str,
         for number, source in enumerate(sources)
         for shards in chunks(source.shards(_index(work.folder, number)), _PIECES_PER_SHARD)
     )
-    arguments = (sources, work.folder, object_names, attribute_names, feature_dim)
+    arguments = (sources, work.folder, NameIds(object_names, attribute_names), feature_dim)
     parts = run_parts(work.folder, SHARD, _write_shard, pieces, work.num_workers, _Worker, arguments)
     counts = dict.fromkeys(_COUNTS, 0)
     with SkipLog(work.folder / SKIPPED_FILE, **policy) as skips, work.progress.bar(total, "regions", "image") as bar:
@@ -155,8 +153,7 @@ def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str,
                     counts[name] += sum(note[name])
                 num_lines += note["num_lines"]
                 bar.update(note["num_lines"])
-            sources[number].mark(_index(work.folder, number), np.concatenate(found))
-            _leave_out(sources[number].leftovers(_index(work.folder, number)), skips)
+            _leave_out(sources[number].leftovers(_index(work.folder, number), np.concatenate(found)), skips)
             skips.check(total)
         indexed = write_index(work.folder, object_names, attribute_names, feature_dim)
         _leave_out_repeated(indexed, sources, work.folder, counts, skips)
@@ -229,46 +226,20 @@ def _leave_out_repeated(
 # --- what workers do
 
 
+@dataclass(frozen=True)
 class _Worker:
-    """What a worker keeps: the source that it reads from, and the numbers of names."""
+    """What a worker keeps."""
 
-    def __init__(
-        self,
-        sources: Sequence[RegionSource],
-        folder: Path,
-        object_names: Sequence[str],
-        attribute_names: Sequence[str],
-        feature_dim: int,
-    ):
-        self.sources = sources
-        self.feature_dim = feature_dim
-        self._folder = folder
-        self._class_ids = {name: number for number, name in enumerate(object_names)}
-        self._attribute_ids: dict[str | None, int] = {name: number for number, name in enumerate(attribute_names)}
-        self._attribute_ids[None] = -1
-        self._open: tuple[int, ShardReader] | None = None
-
-    def read(self, source: int, shard: Shard) -> Any:
-        if self._open is None or self._open[0] != source:
-            self._open = source, self.sources[source].reader(_index(self._folder, source))
-        return self._open[1].read(shard)
-
-    def encode(self, image: Detection) -> Regions:
-        return Regions(
-            image_id=image.image_id,
-            width=image.width,
-            height=image.height,
-            image_feature_0=image.features,
-            bbox=image.boxes,
-            class_id=np.array([self._class_ids[name] for name in image.names], np.int32),
-            attribute_id=np.array([self._attribute_ids[name] for name in image.attributes], np.int32),
-            confidence=image.confidence,
-        )
+    sources: Sequence[RegionSource]
+    folder: Path
+    names: NameIds
+    feature_dim: int
 
 
 def _write_shard(worker: _Worker, item: tuple[int, list[Shard]], path: Path) -> dict[str, Any]:
     """Read some pieces of a source into a shard; what else is known of them is the part's note."""
     number, pieces = item
+    source = worker.sources[number]
     shard = StoreShard(worker.feature_dim)
     num_lines = 0
     problems: list[list[Any]] = []
@@ -276,15 +247,15 @@ def _write_shard(worker: _Worker, item: tuple[int, list[Shard]], path: Path) -> 
     lines: list[int] = []
     counts: dict[str, list[int]] = {name: [] for name in _COUNTS}
     for piece in pieces:
-        content = worker.read(number, piece)
+        content = source.read(piece, _index(worker.folder, number), worker.names)
         found += content.found.tolist()
         for line, image in enumerate(content.images, start=num_lines + 1):
             if isinstance(image, BadRecord):
-                if image.line is not None and image.file == worker.sources[number].lines_file:
+                if image.line is not None and image.file == source.lines_file:
                     image.line += num_lines
                 problems.append(image.to_json())
                 continue
-            shard.add(worker.encode(image))
+            shard.add(image.regions)
             lines.append(line)
             for name, attribute in _COUNTS.items():
                 counts[name].append(int(getattr(image, attribute)))

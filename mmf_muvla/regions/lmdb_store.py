@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from safetensors.numpy import load
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord
-from mmf_muvla.regions.detection import Contents, Detection, Shard, ShardContent
+from mmf_muvla.regions.checks import FoundImage
+from mmf_muvla.regions.label_map import LabelMap
 from mmf_muvla.regions.lmdb_files import LmdbFile, opened
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.regions import Regions
+from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, ShardContent
 
 _FORMAT = {"format": "muvla-regions", "version": 2}
 _META, _PROGRESS = b"__meta__", b"__progress__"
@@ -47,19 +50,15 @@ def older_store(path: Path) -> InputError:
     return InputError(str(path), "is a region store of a former version, an LMDB", remedy)
 
 
-class LmdbStore:
-    """A store of version 2, as a source; see :class:`~mmf_muvla.regions.detection.RegionSource`.
-
-    Of ``options``, only ``feature_dim`` counts: the images are as they are to be.
+class LmdbStore(RegionSource):
+    """A store of version 2. Of the options, only ``feature_dim`` counts: the images are as they are to be.
 
     Raises:
         InputError: it is of another version, is not whole, or has features of another size.
     """
 
-    lines_file: Path | None = None
-
-    def __init__(self, path: Path, options: RegionOptions):
-        self.path = path
+    def __init__(self, path: Path, options: RegionOptions, labels: LabelMap | None = None):
+        super().__init__(path, options, labels)
         self._file = LmdbFile(path, "a region store", "Copy it again")
         meta: dict[str, Any] = json.loads(self._file.get(_META) or b"{}")
         found = {key: meta.get(key) for key in _FORMAT}
@@ -72,6 +71,10 @@ class LmdbStore:
             raise InputError(str(path), problem, f"Set region_options.feature_dim={meta['feature_dim']}")
         self._meta = meta
 
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        return is_lmdb_store(path)
+
     def fingerprint(self) -> dict[str, Any]:
         return {"content": self._meta["content"]}
 
@@ -81,44 +84,25 @@ class LmdbStore:
     def shards(self, index: Path) -> Iterator[Shard]:
         return iter(range(self._meta["blocks"]))
 
-    def reader(self, index: Path) -> LmdbStore:
-        return self
-
-    def read(self, shard: Shard) -> ShardContent:
-        """The images of a block."""
+    def read(self, shard: Shard, index: Path, names: NameIds) -> ShardContent:
         record = self._file.get(f"__block__{shard:08d}".encode())
         if record is None:
             raise InputError(str(self.path), f"block {shard} of {self._meta['blocks']} is missing", "Copy it again")
         with pa.ipc.open_stream(pa.py_buffer(record)) as reader:
             ids = reader.read_next_batch().column("image_id").to_pylist()
-        return ShardContent([self._read_image(image_id) for image_id in ids], np.zeros(0, np.int64))
+        return ShardContent([self._read_image(image_id, names) for image_id in ids], np.zeros(0, np.int64))
 
-    def mark(self, index: Path, found: np.ndarray) -> None:
-        pass
-
-    def leftovers(self, index: Path) -> Iterator[BadRecord]:
-        return iter(())
-
-    def _read_image(self, image_id: str) -> Detection | BadRecord:
-        names, attributes = self._meta["object_names"], self._meta["attribute_names"]
+    def _read_image(self, image_id: str, names: NameIds) -> FoundImage | BadRecord:
+        objects, attributes = self._meta["object_names"], self._meta["attribute_names"]
         try:
             columns = load(bytes(self._file.get(image_id.encode()) or b""))
             width, height = columns.pop("image_size").tolist()
             regions = Regions(image_id, width, height, **columns)
-            regions.check(self._meta["feature_dim"], len(names), len(attributes))
+            regions.check(self._meta["feature_dim"], len(objects), len(attributes))
         except (SafetensorError, LookupError, ValueError, TypeError, InputError) as error:
             return BadRecord(self.path, None, image_id, "record is damaged", str(error)[:200], "Copy the store again")
-        return Detection(
-            image_id=image_id,
-            width=width,
-            height=height,
-            features=regions.image_feature_0,
-            boxes=regions.bbox,
-            names=[names[number] for number in regions.class_id.tolist()],
-            attributes=[attributes[number] if number >= 0 else None for number in regions.attribute_id.tolist()],
-            confidence=regions.confidence,
-            mended=False,
-            num_clipped=0,
-            num_without_area=0,
-            num_dropped=0,
-        )
+        # The new store has its names in another order, and perhaps those of other sources as well.
+        class_id = names.class_ids(objects[number] for number in regions.class_id)
+        attribute_id = names.attribute_ids(attributes[it] if it >= 0 else None for it in regions.attribute_id)
+        regions = replace(regions, class_id=class_id, attribute_id=attribute_id)
+        return FoundImage(regions, mended=False, num_clipped=0, num_without_area=0, num_dropped=0)

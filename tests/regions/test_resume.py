@@ -191,7 +191,7 @@ def test_what_was_begun_with_other_input_is_not_continued(
 
 
 @pytest.mark.parametrize(
-    "damaged", ["skipped.jsonl", "regions-000003.safetensors", "regions-000005.json", "sources/index-0000-offset.npy"]
+    "damaged", ["skipped.jsonl", "regions-000003.safetensors", "regions-000005.json", "sources/index-0000-lines.sqlite"]
 )
 def test_what_was_damaged_meanwhile_is_made_again(
     damaged: str, folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -242,7 +242,7 @@ def test_the_size_of_shards_makes_no_difference(
         assert RegionStore(out / "store").ids == whole.ids
 
 
-def test_many_names_are_sorted_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_names_are_sorted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mmf_features, "_NAMES_IN_MEMORY", 7)
     names = [f"{number * 37 % 101}/{'x' * (number % 3)}" for number in range(101)]
-    assert list(mmf_features._sorted_lines(iter(names), tmp_path / "index")) == sorted(names)
+    assert list(mmf_features._sorted_lines(iter(names))) == sorted(names)
