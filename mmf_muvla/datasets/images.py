@@ -19,8 +19,7 @@ from pathlib import Path
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord
 from mmf_muvla.regions.index import META_FILE
-from mmf_muvla.regions.lmdb_files import LmdbFile
-from mmf_muvla.regions.lmdb_store import is_lmdb_store, older_store
+from mmf_muvla.regions.lmdb_files import LmdbFile, is_lmdb_store, older_store
 from mmf_muvla.regions.mmf_features import KEYS, MmfFeatureFolder, MmfLmdb, MmfSource
 from mmf_muvla.regions.mmf_records import MmfImage
 from mmf_muvla.regions.options import RegionOptions

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import lmdb
 import numpy as np
 import pyarrow as pa
 from safetensors import SafetensorError
@@ -23,31 +22,12 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord
 from mmf_muvla.regions.checks import FoundImage
 from mmf_muvla.regions.label_map import LabelMap
-from mmf_muvla.regions.lmdb_files import LmdbFile, opened
+from mmf_muvla.regions.lmdb_files import META_KEY, LmdbFile, is_lmdb_store
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.regions import Regions
 from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, ShardContent
 
 _FORMAT = {"format": "muvla-regions", "version": 2}
-_META, _PROGRESS = b"__meta__", b"__progress__"
-
-
-def is_lmdb_store(folder: Path) -> bool:
-    """Whether a folder is a region store of a former version, whole or not, with nothing else in it."""
-    if not (folder / "data.mdb").is_file() or not {path.name for path in folder.iterdir()} <= {"data.mdb", "lock.mdb"}:
-        return False
-    try:
-        with opened(folder) as environment, environment.begin() as transaction:
-            meta = json.loads(transaction.get(_META) or b"{}")
-            return meta.get("format") == _FORMAT["format"] or transaction.get(_PROGRESS) is not None
-    except (lmdb.Error, OSError, ValueError, AttributeError):
-        return False
-
-
-def older_store(path: Path) -> InputError:
-    """The error where such a store cannot be read as it is."""
-    remedy = f"Convert it: python tools/import_regions.py regions={path} out=NEW_FOLDER"
-    return InputError(str(path), "is a region store of a former version, an LMDB", remedy)
 
 
 class LmdbStore(RegionSource):
@@ -60,7 +40,7 @@ class LmdbStore(RegionSource):
     def __init__(self, path: Path, options: RegionOptions, labels: LabelMap | None = None):
         super().__init__(path, options, labels)
         self._file = LmdbFile(path, "a region store", "Copy it again")
-        meta: dict[str, Any] = json.loads(self._file.get(_META) or b"{}")
+        meta: dict[str, Any] = json.loads(self._file.get(META_KEY) or b"{}")
         found = {key: meta.get(key) for key in _FORMAT}
         if found != _FORMAT:
             raise InputError(

@@ -149,9 +149,11 @@ class MmfLmdb(MmfSource):
         super().__init__(path, options, labels)
         self._records = LmdbFile(path, "an LMDB", "Copy it again, or make it again")
         if KEYS not in self._records:
-            is_store = b"__meta__" in self._records
-            kind = "is a region store already" if is_store else "has no list of images under 'keys'"
-            raise InputError(str(path), kind, "Name an LMDB that MMF's lmdb_conversion.py has finished")
+            raise InputError(
+                str(path),
+                "has no list of images under 'keys'",
+                "Name an LMDB that MMF's lmdb_conversion.py has finished",
+            )
 
     @classmethod
     def recognises(cls, path: Path) -> bool:

@@ -48,6 +48,7 @@ from mmf_muvla.artifacts.files import fingerprint, publish_file
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord
 from mmf_muvla.regions.checks import FoundImage
+from mmf_muvla.regions.index import META_FILE
 from mmf_muvla.regions.label_map import LabelMap
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.regions import id_problem
@@ -258,6 +259,8 @@ def open_regions(path: Path, options: RegionOptions, labels: LabelMap | None = N
         raise InputError(str(path), "no such folder", _UNDERSTOOD)
     if options.format != "auto":
         return _format(options.format)(path, options, labels)
+    if (path / META_FILE).is_file():
+        raise InputError(str(path), "is a region store already", "Name what it is to be made of")
     for name in REGION_FORMATS:
         if _format(name).recognises(path):
             return _format(name)(path, options, labels)
