@@ -19,8 +19,7 @@ from pathlib import Path
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord
 from mmf_muvla.regions.index import META_FILE
-from mmf_muvla.regions.lmdb_files import LmdbFile
-from mmf_muvla.regions.lmdb_store import is_lmdb_store, older_store
+from mmf_muvla.regions.lmdb_files import LmdbFile, is_lmdb_store, older_store
 from mmf_muvla.regions.mmf_features import KEYS, MmfFeatureFolder, MmfLmdb, MmfSource
 from mmf_muvla.regions.mmf_records import MmfImage
 from mmf_muvla.regions.options import RegionOptions
@@ -114,9 +113,9 @@ def check_feature_dim(path: str | Path, found: int, wanted: int | None) -> None:
 
 
 def _open_lmdb_source(path: Path, feature_dim: int | None) -> ImageSource:
-    file = LmdbFile(path, "a region store or an LMDB of MMF features", "Copy it again, or make it again")
     if is_lmdb_store(path):
         raise older_store(path)
+    file = LmdbFile(path, "a region store or an LMDB of MMF features", "Copy it again, or make it again")
     if KEYS in file:
         return _MmfImages(MmfLmdb(path, RegionOptions()), feature_dim)
     raise InputError(

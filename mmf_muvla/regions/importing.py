@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -28,9 +28,8 @@ from mmf_muvla.regions.checks import DAMAGED_FILE, NO_REGIONS
 from mmf_muvla.regions.index import Indexed, write_index
 from mmf_muvla.regions.label_map import read_label_map
 from mmf_muvla.regions.options import RegionOptions
-from mmf_muvla.regions.shards import SHARD, SUFFIX
-from mmf_muvla.regions.shards import Shard as StoreShard
-from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, ShardContent, open_regions
+from mmf_muvla.regions.shards import SHARD, SUFFIX, StoreShard
+from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, open_regions
 
 SKIPPED_FILE = "skipped.jsonl"
 # Raised when parts or what is found in them change, so that what an older version has made is made anew.
@@ -136,7 +135,7 @@ def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str,
         for number, source in enumerate(sources)
         for shards in chunks(source.shards(_index(work.folder, number)), _PIECES_PER_SHARD)
     )
-    arguments = (sources, work.folder, object_names, attribute_names, feature_dim)
+    arguments = (sources, work.folder, NameIds(object_names, attribute_names), feature_dim)
     parts = run_parts(work.folder, SHARD, _write_shard, pieces, work.num_workers, _Worker, arguments)
     counts = dict.fromkeys(_COUNTS, 0)
     with SkipLog(work.folder / SKIPPED_FILE, **policy) as skips, work.progress.bar(total, "regions", "image") as bar:
@@ -227,29 +226,20 @@ def _leave_out_repeated(
 # --- what workers do
 
 
+@dataclass(frozen=True)
 class _Worker:
-    """What a worker keeps: the source that it reads from, and the numbers of names."""
+    """What a worker keeps."""
 
-    def __init__(
-        self,
-        sources: Sequence[RegionSource],
-        folder: Path,
-        object_names: Sequence[str],
-        attribute_names: Sequence[str],
-        feature_dim: int,
-    ):
-        self.sources = sources
-        self.feature_dim = feature_dim
-        self._folder = folder
-        self._names = NameIds(object_names, attribute_names)
-
-    def read(self, source: int, shard: Shard) -> ShardContent:
-        return self.sources[source].read(shard, _index(self._folder, source), self._names)
+    sources: Sequence[RegionSource]
+    folder: Path
+    names: NameIds
+    feature_dim: int
 
 
 def _write_shard(worker: _Worker, item: tuple[int, list[Shard]], path: Path) -> dict[str, Any]:
     """Read some pieces of a source into a shard; what else is known of them is the part's note."""
     number, pieces = item
+    source = worker.sources[number]
     shard = StoreShard(worker.feature_dim)
     num_lines = 0
     problems: list[list[Any]] = []
@@ -257,11 +247,11 @@ def _write_shard(worker: _Worker, item: tuple[int, list[Shard]], path: Path) -> 
     lines: list[int] = []
     counts: dict[str, list[int]] = {name: [] for name in _COUNTS}
     for piece in pieces:
-        content = worker.read(number, piece)
+        content = source.read(piece, _index(worker.folder, number), worker.names)
         found += content.found
         for line, image in enumerate(content.images, start=num_lines + 1):
             if isinstance(image, BadRecord):
-                if image.line is not None and image.file == worker.sources[number].lines_file:
+                if image.line is not None and image.file == source.lines_file:
                     image.line += num_lines
                 problems.append(image.to_json())
                 continue

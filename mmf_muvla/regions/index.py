@@ -22,7 +22,7 @@ from safetensors import safe_open
 from mmf_muvla.artifacts.arrow import TableWriter
 from mmf_muvla.artifacts.files import describe_files, is_temporary, publish_file, read_record, write_record
 from mmf_muvla.artifacts.parts import part_files
-from mmf_muvla.regions.lmdb_store import is_lmdb_store
+from mmf_muvla.regions.lmdb_files import is_lmdb_store
 from mmf_muvla.regions.regions import image_digests
 from mmf_muvla.regions.shards import SHARD, SUFFIX
 

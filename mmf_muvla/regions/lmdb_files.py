@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
@@ -10,6 +11,9 @@ from pathlib import Path
 import lmdb
 
 from mmf_muvla.errors import InputError
+
+# Of region stores of former versions.
+META_KEY, _PROGRESS_KEY = b"__meta__", b"__progress__"
 
 
 class LmdbFile:
@@ -95,6 +99,24 @@ def opened(path: Path) -> AbstractContextManager[lmdb.Environment]:
     # One that is open must not be opened again, nor be closed under its reader.
     known = _environments.get(_identity(path))
     return nullcontext(known) if known else open_whole(path)
+
+
+def is_lmdb_store(folder: Path) -> bool:
+    """Whether a folder is a region store of a former version, whole or not, with nothing else in it."""
+    if not (folder / "data.mdb").is_file() or not {path.name for path in folder.iterdir()} <= {"data.mdb", "lock.mdb"}:
+        return False
+    try:
+        with opened(folder) as environment, environment.begin() as transaction:
+            meta = json.loads(transaction.get(META_KEY) or b"{}")
+            return meta.get("format") == "muvla-regions" or transaction.get(_PROGRESS_KEY) is not None
+    except (lmdb.Error, OSError, ValueError, AttributeError):
+        return False
+
+
+def older_store(path: Path) -> InputError:
+    """The error where such a store cannot be read as it is."""
+    remedy = f"Convert it: python tools/import_regions.py regions={path} out=NEW_FOLDER"
+    return InputError(str(path), "is a region store of a former version, an LMDB", remedy)
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import lmdb
 import pyarrow as pa
 from safetensors import SafetensorError
 from safetensors.numpy import load
@@ -22,37 +21,16 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord
 from mmf_muvla.regions.checks import FoundImage
 from mmf_muvla.regions.label_map import LabelMap
-from mmf_muvla.regions.lmdb_files import LmdbFile, opened
+from mmf_muvla.regions.lmdb_files import META_KEY, LmdbFile, is_lmdb_store
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.regions import Regions
 from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, ShardContent
 
 _FORMAT = {"format": "muvla-regions", "version": 2}
-_META, _PROGRESS = b"__meta__", b"__progress__"
-
-
-def is_lmdb_store(folder: Path) -> bool:
-    """Whether a folder is a region store of a former version, whole or not, with nothing else in it."""
-    if not (folder / "data.mdb").is_file() or not {path.name for path in folder.iterdir()} <= {"data.mdb", "lock.mdb"}:
-        return False
-    try:
-        with opened(folder) as environment, environment.begin() as transaction:
-            meta = json.loads(transaction.get(_META) or b"{}")
-            return meta.get("format") == _FORMAT["format"] or transaction.get(_PROGRESS) is not None
-    except (lmdb.Error, OSError, ValueError, AttributeError):
-        return False
-
-
-def older_store(path: Path) -> InputError:
-    """The error where such a store cannot be read as it is."""
-    remedy = f"Convert it: python tools/import_regions.py regions={path} out=NEW_FOLDER"
-    return InputError(str(path), "is a region store of a former version, an LMDB", remedy)
 
 
 class LmdbStore(RegionSource):
-    """A store of version 2, as a source.
-
-    Of ``options``, only ``feature_dim`` counts: the images are as they are to be.
+    """A store of version 2. Of the options, only ``feature_dim`` counts: the images are as they are to be.
 
     Raises:
         InputError: it is of another version, is not whole, or has features of another size.
@@ -61,7 +39,7 @@ class LmdbStore(RegionSource):
     def __init__(self, path: Path, options: RegionOptions, labels: LabelMap | None = None):
         super().__init__(path, options, labels)
         self._file = LmdbFile(path, "a region store", "Copy it again")
-        meta: dict[str, Any] = json.loads(self._file.get(_META) or b"{}")
+        meta: dict[str, Any] = json.loads(self._file.get(META_KEY) or b"{}")
         found = {key: meta.get(key) for key in _FORMAT}
         if found != _FORMAT:
             raise InputError(
@@ -86,25 +64,24 @@ class LmdbStore(RegionSource):
         return iter(range(self._meta["blocks"]))
 
     def read(self, shard: Shard, index: Path, names: NameIds) -> ShardContent:
-        """The images of a block."""
         record = self._file.get(f"__block__{shard:08d}".encode())
         if record is None:
             raise InputError(str(self.path), f"block {shard} of {self._meta['blocks']} is missing", "Copy it again")
         with pa.ipc.open_stream(pa.py_buffer(record)) as reader:
             ids = reader.read_next_batch().column("image_id").to_pylist()
-        return ShardContent([self._read_image(image_id, names) for image_id in ids], [])
+        return ShardContent([self._read_image(image_id, names) for image_id in ids])
 
-    def _read_image(self, image_id: str, ids: NameIds) -> FoundImage | BadRecord:
-        names, attributes = self._meta["object_names"], self._meta["attribute_names"]
+    def _read_image(self, image_id: str, names: NameIds) -> FoundImage | BadRecord:
+        objects, attributes = self._meta["object_names"], self._meta["attribute_names"]
         try:
             columns = load(bytes(self._file.get(image_id.encode()) or b""))
             width, height = columns.pop("image_size").tolist()
             regions = Regions(image_id, width, height, **columns)
-            regions.check(self._meta["feature_dim"], len(names), len(attributes))
+            regions.check(self._meta["feature_dim"], len(objects), len(attributes))
         except (SafetensorError, LookupError, ValueError, TypeError, InputError) as error:
             return BadRecord(self.path, None, image_id, "record is damaged", str(error)[:200], "Copy the store again")
-        class_id = ids.class_ids(names[number] for number in regions.class_id.tolist())
-        attribute_id = ids.attribute_ids(
-            attributes[number] if number >= 0 else None for number in regions.attribute_id.tolist()
-        )
-        return FoundImage(replace(regions, class_id=class_id, attribute_id=attribute_id))
+        # The new store has its names in another order, and perhaps those of other sources as well.
+        class_id = names.class_ids(objects[number] for number in regions.class_id)
+        attribute_id = names.attribute_ids(attributes[it] if it >= 0 else None for it in regions.attribute_id)
+        regions = replace(regions, class_id=class_id, attribute_id=attribute_id)
+        return FoundImage(regions)

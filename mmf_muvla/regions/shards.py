@@ -68,7 +68,7 @@ def checksum(image_id: str, columns: Iterable[np.ndarray]) -> int:
     return found
 
 
-class Shard:
+class StoreShard:
     """Collects images for a file.
 
     Attributes:

@@ -33,7 +33,6 @@ raised as a ``BadRecord``, which :class:`~mmf_muvla.regions.checks.Place` makes.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import pkgutil
 from abc import ABC, abstractmethod
@@ -49,6 +48,7 @@ from mmf_muvla.artifacts.files import fingerprint, publish_file
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord
 from mmf_muvla.regions.checks import FoundImage
+from mmf_muvla.regions.index import META_FILE
 from mmf_muvla.regions.label_map import LabelMap
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.regions import id_problem
@@ -65,8 +65,6 @@ _UNDERSTOOD = (
     "(MMF), or an LMDB of MMF features; or say with region_options.format what it is"
 )
 _IMAGES_PER_SHARD = 32
-# By which a region store is known; see :mod:`~mmf_muvla.regions.index`.
-_STORE_FILE = "store.json"
 
 # A part of a source that is read in one go: whatever the source needs to find its images; can be pickled.
 Shard = Any
@@ -125,7 +123,7 @@ class RegionSource(ABC):
     """A folder or file of detector output, in one format. It is pickled to the processes that read.
 
     What it finds out before images are read, it keeps in files whose names begin with ``index``, and end with
-    ``.json``, ``.jsonl``, ``.npy`` or ``.sqlite``.
+    ``.json``, ``.list``, ``.npy`` or ``.sqlite``.
 
     Args:
         path: the folder or file, which exists.
@@ -193,10 +191,10 @@ class ListedSource(RegionSource):
         objects, attributes = map(sorted, self.names())
         problems: list[BadRecord] = []
         count = 0
-        with publish_file(_list_of(index)) as file, file.open("w", encoding="utf-8") as images:
+        with publish_file(_list_of(index)) as file, file.open("w", encoding="utf-8", newline="\n") as images:
             for image_id in self.image_ids(problems):
                 if self.is_usable(image_id, problems):
-                    images.write(f"{json.dumps(image_id)}\n")
+                    images.write(f"{image_id}\n")
                     count += 1
         return Contents(count + len(problems), objects, attributes, problems)
 
@@ -209,8 +207,8 @@ class ListedSource(RegionSource):
         return problem is None
 
     def shards(self, index: Path) -> Iterator[Shard]:
-        with _list_of(index).open(encoding="utf-8") as images:
-            while image_ids := [json.loads(line) for line in islice(images, _IMAGES_PER_SHARD)]:
+        with _list_of(index).open(encoding="utf-8", newline="\n") as images:
+            while image_ids := [line.removesuffix("\n") for line in islice(images, _IMAGES_PER_SHARD)]:
                 yield image_ids
 
     def read(self, shard: Shard, index: Path, names: NameIds) -> ShardContent:
@@ -237,7 +235,7 @@ def open_regions(path: Path, options: RegionOptions, labels: LabelMap | None = N
             return _format(name)(path, options, labels)
     if is_named:
         raise InputError(str(path), f"is not in the format {options.format}", "Correct region_options.format")
-    if (path / _STORE_FILE).is_file():
+    if (path / META_FILE).is_file():
         raise InputError(str(path), "is a region store already", "Name what it was made of")
     if path.is_dir():
         found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "nothing"
@@ -285,4 +283,4 @@ def rename(name: str, renamed: Mapping[str, str]) -> str:
 
 
 def _list_of(index: Path) -> Path:
-    return index.with_name(f"{index.name}-images.jsonl")
+    return index.with_name(f"{index.name}-images.list")

@@ -16,7 +16,7 @@ from mmf_muvla.artifacts.arrow import MappedTable, read_batches
 from mmf_muvla.artifacts.files import damaged_files, read_record
 from mmf_muvla.errors import InputError
 from mmf_muvla.regions.index import FORMAT, INDEX_FILE, META_FILE, TAGS_FILE, TAGS_SCHEMA
-from mmf_muvla.regions.lmdb_store import is_lmdb_store, older_store
+from mmf_muvla.regions.lmdb_files import is_lmdb_store, older_store
 from mmf_muvla.regions.regions import Regions, id_problem, image_digests, tag_texts
 from mmf_muvla.regions.shards import ShardFile, shard_path
 from mmf_muvla.regions.writer import RegionStoreWriter

@@ -11,7 +11,7 @@ from mmf_muvla.artifacts.files import publish_folder
 from mmf_muvla.errors import InputError
 from mmf_muvla.regions.index import foreign_in_store, write_index
 from mmf_muvla.regions.regions import Regions
-from mmf_muvla.regions.shards import Shard, shard_path
+from mmf_muvla.regions.shards import StoreShard, shard_path
 
 _BYTES_PER_SHARD = 32 * 2**20
 
@@ -35,7 +35,7 @@ class RegionStoreWriter:
         self._attribute_names = list(attribute_names)
         self._feature_dim = feature_dim
         self._ids: set[str] = set()
-        self._shard = Shard(feature_dim)
+        self._shard = StoreShard(feature_dim)
         self._num_shards = 0
         self._stack = ExitStack()
 
@@ -71,4 +71,4 @@ class RegionStoreWriter:
         if len(self._shard):
             self._shard.save(shard_path(self._folder, self._num_shards))
             self._num_shards += 1
-            self._shard = Shard(self._feature_dim)
+            self._shard = StoreShard(self._feature_dim)

@@ -1,4 +1,4 @@
-"""Single bits are flipped in a finished corpus and in what its stages left: nothing that training reads changes silently.
+"""Single bits are flipped in a finished corpus and in its build: nothing that training reads changes silently.
 
 ``MUVLA_FLIPS=300`` flips 300 bits instead of a few.
 """

@@ -13,6 +13,7 @@ import pytest
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.commands import import_command
+from mmf_muvla.regions import sources
 from mmf_muvla.regions.importing import import_regions
 from mmf_muvla.regions.index import store_files
 from mmf_muvla.regions.options import RegionOptions
@@ -71,7 +72,7 @@ def test_lmdb(protocol: int, subdir: bool, tmp_path: Path, labels: Path) -> None
 def test_folder_and_lmdb_give_the_same_and_workers_make_no_difference(
     tmp_path: Path, labels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mmf_muvla.regions.sources._IMAGES_PER_SHARD", 3)
+    monkeypatch.setattr(sources, "_IMAGES_PER_SHARD", 3)
     images = [MmfImage(f"{number:02d}") for number in range(10)]
     folder, database = write_mmf_folder(tmp_path / "mmf", images), write_mmf_lmdb(tmp_path / "mmf.lmdb", images)
     stores = [

@@ -191,7 +191,7 @@ def test_what_was_begun_with_other_input_is_not_continued(
 
 
 @pytest.mark.parametrize(
-    "damaged", ["skipped.jsonl", "regions-000003.safetensors", "regions-000005.json", "sources/index-0000-offset.npy"]
+    "damaged", ["skipped.jsonl", "regions-000003.safetensors", "regions-000005.json", "sources/index-0000-lines.sqlite"]
 )
 def test_what_was_damaged_meanwhile_is_made_again(
     damaged: str, folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
