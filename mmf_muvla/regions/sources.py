@@ -1,11 +1,11 @@
 """Formats of detector output: what one has to have, those that are known, and how a path's is found out.
 
 A format is a class, in a file of its own: a subclass of :class:`RegionSource`, or of :class:`ListedSource` where images
-can be read one by one. Yours need not be in this package. With a module of your own that Python finds, and::
+can be read one by one. A class of yours, in any module that Python can import, is named in the configuration::
 
     region_options.format=my_package.my_format:JsonFiles
 
-this is a whole format, of one ``.json`` for each image, whose class numbers ``region_options.label_map`` names::
+For example, a whole format with one ``.json`` file per image, whose class numbers ``region_options.label_map`` names::
 
     class JsonFiles(ListedSource):
         def image_ids(self, problems):
@@ -26,8 +26,8 @@ this is a whole format, of one ``.json`` for each image, whose class numbers ``r
             )
             return check_image(regions, self.options, Place(file, None, image_id))
 
-:func:`~mmf_muvla.regions.checks.check_image` refuses what a store may not hold. What else is wrong with an image is
-raised as a ``BadRecord``, which :class:`~mmf_muvla.regions.checks.Place` makes.
+:func:`~mmf_muvla.regions.checks.check_image` refuses what a store may not hold. For anything else that is wrong with an
+image, raise ``Place(…)("reason", "value", "remedy")``; the image is then left out, counted and listed.
 """
 
 from __future__ import annotations
