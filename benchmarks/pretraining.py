@@ -37,7 +37,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmf_muvla.datasets.collate import ImageArrays, PretrainingSample, collate_pretraining
+from mmf_muvla.datasets.collate import PretrainingSample, collate_pretraining
 from mmf_muvla.models.embeddings import region_location
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.pretraining import PretrainingHeads
@@ -52,6 +52,7 @@ from mmf_muvla.objectives.views import (
     region_phrase_row,
     region_tag_row,
 )
+from mmf_muvla.regions.regions import Regions
 
 BATCH = 16
 VIEWS = ("region_tag", "region_phrase", "image_sentence")
@@ -186,11 +187,15 @@ def make_samples(tag_per_region: bool = False, seed: int = 0) -> list[Pretrainin
             "mismatched": image_sentence_row(other, n, False, rng, vocabulary, masking),
         }
         corners = rng.integers(0, 300, size=(n, 2))
-        image = ImageArrays(
+        image = Regions(
             image_id=str(number),
-            image_feature=rng.random((n, FEATURES)).astype(np.float16),
+            width=400,
+            height=400,
+            image_feature_0=rng.random((n, FEATURES)).astype(np.float16),
             bbox=np.concatenate([corners, corners + 50], axis=1).astype(np.float32),
-            image_size=(400, 400),
+            class_id=np.zeros(n, np.int32),
+            attribute_id=np.full(n, -1, np.int32),
+            confidence=np.ones(n, np.float32),
         )
         samples.append(PretrainingSample(image, rng.integers(0, CLASSES, size=n), rows, 1, "matched"))
     return samples
@@ -358,12 +363,12 @@ def padded_batch(samples: list[PretrainingSample], view: str, device: torch.devi
         for region, ids in enumerate(row.phrase_targets):
             if len(ids):
                 batch["labels"][i, TEXT_ROOM + region] = int(ids[0])
-        batch["features"][i, :n] = torch.from_numpy(sample.image.image_feature).float()
+        batch["features"][i, :n] = torch.from_numpy(sample.image.image_feature_0).float()
         batch["bbox"][i, :n] = torch.from_numpy(sample.image.bbox)
         batch["classes"][i, :n] = torch.from_numpy(sample.object_class)
         batch["chosen"][i, :n] = torch.from_numpy(row.region_targets)
         batch["mask"][i, :t] = batch["mask"][i, TEXT_ROOM : TEXT_ROOM + n] = True
-    sizes = torch.tensor([sample.image.image_size for sample in samples], dtype=torch.float32)
+    sizes = torch.tensor([(sample.image.width, sample.image.height) for sample in samples], dtype=torch.float32)
     batch["location"] = region_location(batch.pop("bbox"), sizes)
     return {name: value.to(device) for name, value in batch.items()}
 

@@ -91,8 +91,8 @@ def check_demo(out: Path) -> None:
         InputError: it would.
     """
     # Loaded when the options are known to be right.
+    from mmf_muvla.artifacts.artifact import Artifact
     from mmf_muvla.pairing.store import refuse_foreign_corpus
-    from mmf_muvla.regions.outputs import check_import
     from mmf_muvla.report.demo import FILES
     from mmf_muvla.toyworld.world import foreign_in_world
 
@@ -102,7 +102,7 @@ def check_demo(out: Path) -> None:
     refuse_foreign(out / "bert", foreign_in_marked)
     refuse_foreign_corpus(out / "corpus")
     for name in REGIONS:
-        check_import(out / name, out / f"{name}.skipped.jsonl", [])
+        Artifact(out / name, name="regions").check()
 
 
 def main(arguments: Sequence[str]) -> None:

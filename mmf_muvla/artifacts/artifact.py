@@ -69,7 +69,7 @@ _MANIFEST_KEYS = {"name", "made_from", "counts", "seconds", "outputs"}
 # In a working folder: what the artifact is being made from.
 MADE_FROM = "made_from.json"
 # Of the files that artifacts that can be resumed write on their way.
-_SUFFIXES = (".arrow", ".digests", ".faiss", ".json", ".jsonl", ".mdb", ".npy", ".safetensors")
+_SUFFIXES = (".arrow", ".digests", ".faiss", ".json", ".jsonl", ".list", ".npy", ".safetensors", ".sqlite")
 
 
 @dataclass(frozen=True)

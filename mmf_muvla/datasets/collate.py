@@ -15,29 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmf_muvla.objectives.views import IGNORE, Ints, Row
-from mmf_muvla.regions.records import Regions
-
-
-@dataclass(frozen=True)
-class ImageArrays:
-    """One image's regions as the model wants them.
-
-    Attributes:
-        image_id: the image's id.
-        image_feature: float16 [n, d], the original features.
-        bbox: float32 [n, 4], pixels.
-        image_size: (width, height), pixels.
-    """
-
-    image_id: str
-    image_feature: NDArray[np.float16]
-    bbox: NDArray[np.float32]
-    image_size: tuple[int, int]
-
-    @classmethod
-    def of(cls, regions: Regions) -> ImageArrays:
-        """What a region store gives, without classes and confidences."""
-        return cls(regions.image_id, regions.image_feature_0, regions.bbox, (regions.width, regions.height))
+from mmf_muvla.regions.regions import Regions
 
 
 @dataclass(frozen=True)
@@ -53,7 +31,7 @@ class PretrainingSample:
         confidence: float32 [n], the detector's confidence in each class; None: it is certain.
     """
 
-    image: ImageArrays
+    image: Regions
     object_class: Ints
     rows: dict[str, Row]
     epoch: int
@@ -77,7 +55,7 @@ def lengths_to_mask(lengths: Sequence[int]) -> Tensor:
     return torch.arange(max(lengths)) < torch.tensor(list(lengths)).unsqueeze(1)
 
 
-def collate_images(images: Sequence[ImageArrays]) -> dict[str, Any]:
+def collate_images(images: Sequence[Regions]) -> dict[str, Any]:
     """Batch the image side.
 
     Returns:
@@ -85,9 +63,9 @@ def collate_images(images: Sequence[ImageArrays]) -> dict[str, Any]:
         ``region_mask`` bool [B, R] (True at real regions), ``image_id`` list of str.
     """
     return {
-        "image_feature_0": pad([image.image_feature for image in images], 0, torch.float16),
+        "image_feature_0": pad([image.image_feature_0 for image in images], 0, torch.float16),
         "bbox": pad([image.bbox for image in images], 0, torch.float32),
-        "image_size": torch.tensor([image.image_size for image in images], dtype=torch.float32),
+        "image_size": torch.tensor([(image.width, image.height) for image in images], dtype=torch.float32),
         "region_mask": lengths_to_mask([len(image.bbox) for image in images]),
         "image_id": [image.image_id for image in images],
     }

@@ -19,13 +19,14 @@ from torch import Tensor
 
 from mmf_muvla.artifacts.files import write_json
 from mmf_muvla.compat.messages import log_message
-from mmf_muvla.datasets.collate import ImageArrays, collate_images, lengths_to_mask, pad
+from mmf_muvla.datasets.collate import collate_images, lengths_to_mask, pad
 from mmf_muvla.datasets.images import open_images
 from mmf_muvla.datasets.tasks.conversion import image_keys
 from mmf_muvla.datasets.tasks.conversion.values import shown, text_problem
 from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.errors import InputError
 from mmf_muvla.objectives.views import Ints
+from mmf_muvla.regions.regions import Regions
 
 UNLABELLED = -1  # the target of a sample whose label is not known: no loss, no part in any score
 MISSING_IMAGES = ("error", "skip")
@@ -63,7 +64,7 @@ class TaskSample(Generic[R]):
 
     record: R
     input_ids: Ints
-    images: tuple[ImageArrays, ...]
+    images: tuple[Regions, ...]
 
 
 class TaskDataset(BaseDataset, Generic[R]):

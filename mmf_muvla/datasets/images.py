@@ -11,26 +11,22 @@ given, in the detector's order, since annotations may name regions by their numb
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from itertools import islice
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import Path
 
-from mmf_muvla.datasets.collate import ImageArrays
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord
-from mmf_muvla.regions.detection import Detection
-from mmf_muvla.regions.lmdb_files import LmdbFile
-from mmf_muvla.regions.mmf_features import MmfImage, feature_files, load_from_folder, load_from_lmdb
-from mmf_muvla.regions.mmf_records import feature_dim_of, read_unnamed_record
-from mmf_muvla.regions.records import META_KEY, PROGRESS_KEY, id_problem
+from mmf_muvla.regions.index import META_FILE
+from mmf_muvla.regions.lmdb_files import LmdbFile, is_lmdb_store, older_store
+from mmf_muvla.regions.mmf_features import KEYS, MmfFeatureFolder, MmfLmdb, MmfSource
+from mmf_muvla.regions.mmf_records import MmfImage
+from mmf_muvla.regions.options import RegionOptions
+from mmf_muvla.regions.regions import Regions
 from mmf_muvla.regions.store import RegionStore
 
-_MMF_KEYS = b"keys"
 _MAX_DIGITS = 32
-# Damaged images are passed over when the size of features is looked up: they may never be asked for.
-_IMAGES_TRIED = 16
 _REMEDY = (
     "Extract its features again, or copy them again; tools/import_regions.py checks all images at once, "
     "and its options mend what can be mended"
@@ -54,8 +50,8 @@ class ImageSource(ABC):
     def __contains__(self, key: str) -> bool: ...
 
     @abstractmethod
-    def get(self, key: str) -> ImageArrays:
-        """The regions of an image: features [n, feature_dim], boxes [n, 4] in pixels, n >= 1.
+    def get(self, key: str) -> Regions:
+        """The regions of an image, at least one. MMF's have no classes (-1), and a confidence of 1.
 
         Raises:
             InputError: there is no such image, or what there is of it is damaged.
@@ -84,10 +80,13 @@ def open_images(path: str | Path, feature_dim: int | None = None) -> ImageSource
         InputError: there is none of these, it holds no image that can be read, or it has features of another size.
     """
     path = Path(path)
-    if path.is_file() or (path / "data.mdb").is_file():
+    source: ImageSource
+    if (path / META_FILE).is_file():
+        source = _StoreImages(path)
+    elif path.is_file() or (path / "data.mdb").is_file():
         source = _open_lmdb_source(path, feature_dim)
     elif path.is_dir():
-        source = _FolderImages(path, feature_dim)
+        source = _MmfImages(MmfFeatureFolder(path, RegionOptions()), feature_dim)
     else:
         raise InputError(str(path), "no such file or folder", "Check dataset_config.NAME.features")
     check_feature_dim(path, source.feature_dim, feature_dim)
@@ -114,11 +113,11 @@ def check_feature_dim(path: str | Path, found: int, wanted: int | None) -> None:
 
 
 def _open_lmdb_source(path: Path, feature_dim: int | None) -> ImageSource:
-    file = _lmdb_file(path)
-    if META_KEY in file or PROGRESS_KEY in file:
-        return _StoreImages(path)
-    if _MMF_KEYS in file:
-        return _LmdbImages(path, feature_dim)
+    if is_lmdb_store(path):
+        raise older_store(path)
+    file = LmdbFile(path, "a region store or an LMDB of MMF features", "Copy it again, or make it again")
+    if KEYS in file:
+        return _MmfImages(MmfLmdb(path, RegionOptions()), feature_dim)
     raise InputError(
         str(path),
         "is an LMDB, but neither a region store nor one that MMF's lmdb_conversion.py has finished",
@@ -126,160 +125,93 @@ def _open_lmdb_source(path: Path, feature_dim: int | None) -> ImageSource:
     )
 
 
-def _lmdb_file(path: Path) -> LmdbFile:
-    return LmdbFile(path, "a region store or an LMDB of MMF features", "Copy it again, or make it again")
-
-
 class _StoreImages(ImageSource):
     def __init__(self, path: Path):
         self.path = path
         self._store = RegionStore(path)
         self.feature_dim = self._store.feature_dim
-        self._ids: frozenset[str] | None = None
-
-    def __reduce__(self) -> tuple[type[_StoreImages], tuple[Path]]:
-        return (type(self), (self.path,))
 
     def __contains__(self, key: str) -> bool:
-        # All ids at once: to look for a record is to read it, features included.
-        if self._ids is None:
-            self._ids = frozenset(self._store.ids)
-        return _image_id(key) in self._ids
+        return _image_id(key) in self._store
 
     def first_key(self) -> str | None:
-        return next(iter(self._store.ids), None)
+        return next((block.column("image_id")[0].as_py() for block in self._store.blocks()), None)
 
-    def get(self, key: str) -> ImageArrays:
+    def get(self, key: str) -> Regions:
         try:
-            return ImageArrays.of(self._store.get(_image_id(key)))
-        except InputError:
-            raise
-        except Exception as error:  # a damaged record can fail in any way
-            if key not in self:
-                raise self._absent(key) from error
-            problem = f"record is damaged ({type(error).__name__}: {error})"
-            raise InputError(f"{self.path} (image {key})", problem, "Import the regions again") from error
+            return self._store.get(_image_id(key))
+        except KeyError as error:
+            raise self._absent(key) from error
 
 
 class _MmfImages(ImageSource):
-    """What folders and LMDBs of MMF's have in common."""
-
-    def __init__(self, path: Path, feature_dim: int | None):
-        self.path = path
+    def __init__(self, source: MmfSource, feature_dim: int | None):
+        self.path = source.path
+        self._source = source
         self.feature_dim = self._first_feature_dim(feature_dim)
 
-    def first_key(self) -> str | None:
-        return next(self._image_ids(), None)
+    def __contains__(self, key: str) -> bool:
+        return any(name in self._source for name in self._names(_image_id(key)))
 
-    def get(self, key: str) -> ImageArrays:
+    def first_key(self) -> str | None:
+        return next(iter(self._source.first_ids()), None)
+
+    def get(self, key: str) -> Regions:
         image_id = _image_id(key)
         try:
             image = self._load(image_id)
             if image is None:
                 raise self._absent(key)
-            found = _make_sense(image_id, image, self.feature_dim)
+            return replace(image.read_unnamed(self.feature_dim), image_id=image_id)
         except BadRecord as problem:
-            raise _input_error(problem) from problem
-        return ImageArrays(image_id, found.features, found.boxes, (found.width, found.height))
+            raise _input_error(problem, image_id) from problem
+
+    def _load(self, image_id: str) -> MmfImage | None:
+        """What there is of an image, ``None`` where there is nothing; raises BadRecord where it is damaged."""
+        name = next((name for name in self._names(image_id) if name in self._source), None)
+        return None if name is None else self._source.load(name)
+
+    def _names(self, image_id: str) -> Iterator[str]:
+        """What an image may be called: its id, or in an LMDB the number at the end of it, as in MMF's own reader."""
+        yield image_id
+        number = image_id.rpartition("_")[2]
+        if isinstance(self._source, MmfLmdb) and number.isdecimal() and len(number) < _MAX_DIGITS:
+            yield str(int(number))
 
     def _first_feature_dim(self, wanted: int | None) -> int:
-        """The features' size: ``wanted`` where the first images allow it, else that of the first that can be used."""
-        first_problem: BadRecord | None = None
+        """The features' size: ``wanted`` where the first images allow it, else that of the first that can be used.
+
+        Damaged images are passed over: they may never be asked for.
+        """
+        first_problem: InputError | None = None
         found = None
-        for image_id in islice(self._image_ids(), _IMAGES_TRIED):
+        for image_id in self._source.first_ids():
             try:
                 image = self._load(image_id)
                 if image is None:
                     continue
                 if wanted is not None and image.has_features_of(wanted):
                     return wanted
-                dim = feature_dim_of(image.info, image.features)
-                _make_sense(image_id, image, dim)
+                image.read_unnamed(image.feature_dim)
                 if wanted is None:
-                    return dim
-                found = found or dim
+                    return image.feature_dim
+                found = found or image.feature_dim
             except BadRecord as problem:
-                first_problem = first_problem or problem
+                first_problem = first_problem or _input_error(problem, image_id)
         if found or wanted:
             # Where no image tells, what is wrong with it is said when it is asked for.
             return found or wanted or 0
-        if first_problem is not None:
-            raise _input_error(first_problem) from first_problem
-        raise InputError(
+        raise first_problem or InputError(
             str(self.path),
             "holds no image features",
             "Give a region store, a folder of MMF features (X.npy, X_info.npy) or an LMDB of MMF features; "
             "import other formats with tools/import_regions.py",
         )
 
-    @abstractmethod
-    def _load(self, image_id: str) -> MmfImage | None:
-        """What there is of an image, ``None`` where there is nothing; raises BadRecord where it is damaged."""
-
-    @abstractmethod
-    def _image_ids(self) -> Iterator[str]: ...
-
-
-class _FolderImages(_MmfImages):
-    def __contains__(self, key: str) -> bool:
-        image_id = _image_id(key)
-        # Annotations are not to choose files outside of the folder.
-        is_inside = "\0" not in image_id and not ({"..", "/"} & set(PurePosixPath(image_id).parts))
-        try:
-            return is_inside and id_problem(image_id) is None and feature_files(self.path, image_id)[0].is_file()
-        except OSError:  # the key is too long for the name of a file
-            return False
-
-    def _load(self, image_id: str) -> MmfImage | None:
-        return load_from_folder(self.path, image_id) if image_id in self else None
-
-    def _image_ids(self) -> Iterator[str]:
-        for folder, _, files in os.walk(self.path):
-            for name in files:
-                if name.endswith(".npy") and not name.endswith("_info.npy"):
-                    yield Path(folder, name).relative_to(self.path).as_posix().removesuffix(".npy")
-
-
-class _LmdbImages(_MmfImages):
-    def __init__(self, path: Path, feature_dim: int | None):
-        self._file = _lmdb_file(path)
-        super().__init__(path, feature_dim)
-
-    def __contains__(self, key: str) -> bool:
-        return any(name in self._file for name in _lmdb_keys(_image_id(key)))
-
-    def _load(self, image_id: str) -> MmfImage | None:
-        file = self.path / "data.mdb" if self.path.is_dir() else self.path
-        for name in _lmdb_keys(image_id):
-            record = self._file.get(name)
-            if record is not None:
-                return load_from_lmdb(file, image_id, record)
-        return None
-
-    def _image_ids(self) -> Iterator[str]:
-        for key in self._file.first_keys(_IMAGES_TRIED + 1):
-            if key != _MMF_KEYS:
-                yield key.decode("utf-8", "replace")
-
-
-def _lmdb_keys(image_id: str) -> Iterator[bytes]:
-    """Under what an image may stand: its id, or the number at the end of it, as MMF's own reader has it."""
-    names = [image_id]
-    number = image_id.rpartition("_")[2]
-    if number.isdecimal() and len(number) < _MAX_DIGITS:
-        names.append(str(int(number)))
-    for name in names:
-        if id_problem(name) is None and name.encode() != _MMF_KEYS:
-            yield name.encode()
-
 
 def _image_id(key: str) -> str:
     return key.removesuffix(".npy")
 
 
-def _make_sense(image_id: str, image: MmfImage, feature_dim: int) -> Detection:
-    return read_unnamed_record(image_id, image.info, image.features, feature_dim, image.bad, image.bad_info)
-
-
-def _input_error(problem: BadRecord) -> InputError:
-    return InputError(f"{problem.file} (image {problem.record_id})", f"{problem.reason}: {problem.value}", _REMEDY)
+def _input_error(problem: BadRecord, image_id: str) -> InputError:
+    return InputError(f"{problem.file} (image {image_id})", f"{problem.reason}: {problem.value}", _REMEDY)

@@ -14,7 +14,7 @@ from mmf.datasets.base_dataset import BaseDataset
 from omegaconf import OmegaConf
 
 from mmf_muvla.cli import as_list
-from mmf_muvla.datasets.collate import ImageArrays, PretrainingSample, collate_pretraining
+from mmf_muvla.datasets.collate import PretrainingSample, collate_pretraining
 from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.errors import InputError
 from mmf_muvla.objectives.views import (
@@ -150,7 +150,7 @@ class PretrainingDataset(BaseDataset):
             if name in objectives:
                 rows[name] = plain_row(view, tokens, n, rng[name], vocabulary, masking)
         return PretrainingSample(
-            ImageArrays.of(item.regions),
+            item.regions,
             item.regions.class_id.astype(np.int64),
             rows,
             epoch,

@@ -24,14 +24,13 @@ from mmf_muvla.pairing.phrases import PHRASES_FILE, find_phrases
 from mmf_muvla.pairing.retrieve import SCORE_FILE, SENTENCE_FILE, USED_FILE, retrieve_sentences
 from mmf_muvla.pairing.store import CORPUS_FILE, PAIRS_FILE, REGIONS_FOLDER, refuse_foreign_corpus
 from mmf_muvla.pretrained import resolve_pretrained
-from mmf_muvla.regions.importing import import_regions, region_fingerprints, region_parameters
-from mmf_muvla.sentences.importing import OWNERS_FILE, SENTENCES_FILE, SKIPPED_FILE, import_sentences
+from mmf_muvla.regions.importing import region_store
+from mmf_muvla.sentences.importing import OWNERS_FILE, SENTENCES_FILE, import_sentences
 from mmf_muvla.sentences.options import SentenceOptions
 from mmf_muvla.terminal import terminal_console
 
 # Inside the folder of the corpus; what the stages leave there is needed to build on, not to train.
 _BUILD_FOLDER = "build"
-_STORE = "store"
 _MEND = "Remove them (of a manifest, the whole folder), and build the corpus again"
 _CORPUS_FILES = (CORPUS_FILE, REGIONS_FOLDER, SENTENCES_FILE, PAIRS_FILE)
 
@@ -49,24 +48,12 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
     policy = {"on_bad_record": config.on_bad_record, "max_skipped_fraction": config.max_skipped_fraction}
     model = {"model": config.embedding.model, "compute_dtype": config.embedding.compute_dtype}
 
-    store = build / "regions" / _STORE
+    store = build / "regions"
     pool, owners = build / "sentences" / SENTENCES_FILE, build / "sentences" / OWNERS_FILE
     retrieved, scores, used = (build / "retrieve" / name for name in (SENTENCE_FILE, SCORE_FILE, USED_FILE))
     phrase_table = build / "phrases" / PHRASES_FILE
     links = build / "link" / LINKS_FILE
     pairing = config.pairing if config.pairing.source == "captions" else None
-
-    def run_regions(work: Work) -> dict[str, int]:
-        return import_regions(
-            folders,
-            config.region_options,
-            config.on_bad_record,
-            config.max_skipped_fraction,
-            work.folder / store.name,
-            work.folder / SKIPPED_FILE,
-            work.num_workers,
-            work.progress,
-        )
 
     def run_sentences(work: Work) -> dict[str, int]:
         return import_sentences(
@@ -106,14 +93,7 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
     def stage(name: str, run: Callable[[Work], dict[str, int]], *after: Artifact, **options: Any) -> Artifact:
         return Artifact(build / name, run, after=after, **options)
 
-    regions = stage(
-        "regions",
-        run_regions,
-        version=2,
-        inputs=region_fingerprints(folders, config.region_options),
-        parameters={**region_parameters(config.region_options), **policy},
-        libraries=("lmdb", "safetensors", "numpy"),
-    )
+    regions = region_store(store, folders, config.region_options, config.on_bad_record, config.max_skipped_fraction)
     sentences = stage(
         "sentences",
         run_sentences,

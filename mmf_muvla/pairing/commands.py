@@ -14,7 +14,6 @@ from mmf_muvla.artifacts.workers import count_workers
 from mmf_muvla.errors import InputError, MuvlaError
 from mmf_muvla.pairing.config import BuildConfig, ImportConfig, ShowConfig, as_paths, load_config
 from mmf_muvla.regions.importing import import_regions
-from mmf_muvla.regions.outputs import counts_path
 from mmf_muvla.terminal import printable, start_logging, terminal_console
 
 
@@ -77,20 +76,14 @@ def import_command(arguments: Sequence[str]) -> None:
     config = load_config(ImportConfig, arguments)
     sources = as_paths(config.regions, "regions")
     out = output_folder("out", config.out, sources)
-    skipped = out.with_name(f"{out.name}.skipped.jsonl")
     counts = import_regions(
         sources,
         config.region_options,
         config.on_bad_record,
         config.max_skipped_fraction,
         out,
-        skipped,
         count_workers(config.num_workers),
     )
-    if not counts["skipped"] + counts["images_without_regions"]:
-        skipped.unlink(missing_ok=True)
-    # It says that the import is finished; here nobody asks, and another one is to be done again.
-    counts_path(out).unlink()
     print(printable(f"{out}: ") + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
 
 

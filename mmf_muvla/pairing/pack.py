@@ -24,8 +24,8 @@ from mmf_muvla.pairing.store import (
     refuse_foreign_corpus,
     write_meta,
 )
+from mmf_muvla.regions.index import foreign_in_store, store_files
 from mmf_muvla.regions.store import RegionStore
-from mmf_muvla.regions.writer import foreign_in_store
 
 # Rows of the pool and their scores, both [images, K].
 _Found = tuple[np.ndarray, np.ndarray]
@@ -76,7 +76,8 @@ def pack_corpus(
     target.mkdir(parents=True, exist_ok=True)
     (target / CORPUS_FILE).unlink(missing_ok=True)
     with publish_folder(target / REGIONS_FOLDER, foreign_in_store) as folder:
-        _link_or_copy(store / "data.mdb", folder / "data.mdb")
+        for file in store_files(store):
+            _link_or_copy(file, folder / file.name)
     with (
         publish_file(target / SENTENCES_FILE) as file,
         TableWriter(file, SENTENCES_SCHEMA, {BUILD_KEY: build}) as writer,

@@ -58,12 +58,6 @@ class Owners:
         return np.searchsorted(self._image, images, "left"), np.searchsorted(self._image, images, "right")
 
 
-def image_digests(image_ids: Sequence[str]) -> np.ndarray:
-    """What stands for each image where all ids would need too much memory, uint64 [n]."""
-    joined = b"".join(hashlib.blake2b(image_id.encode(), digest_size=8).digest() for image_id in image_ids)
-    return np.frombuffer(joined, np.uint64).copy()
-
-
 class GivenPairs:
     """Which K sentences each image of a corpus gets.
 

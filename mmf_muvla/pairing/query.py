@@ -19,7 +19,7 @@ def image_query(
     Args:
         store: has the names of classes and attributes.
         class_ids, attribute_ids, confidence: of the image's regions, see
-            :class:`~mmf_muvla.regions.records.Regions`.
+            :class:`~mmf_muvla.regions.regions.Regions`.
         options: see :func:`query_text`; and whether to say attributes.
     """
     if not options.attributes:

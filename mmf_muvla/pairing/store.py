@@ -4,7 +4,7 @@ A corpus is a folder:
 
 * ``corpus.json``: format, version, ``k``, ``feature_dim``, names of classes and attributes, counts. It is written last:
   a folder without it is not a whole corpus.
-* ``regions.lmdb``: see :mod:`mmf_muvla.regions.store`.
+* ``regions``: see :mod:`mmf_muvla.regions.store`.
 * ``sentences.arrow``: ``sentence``, ``source`` (its line in the input), ``phrase_start`` and ``phrase_end`` (in
   characters); the sentences that were retrieved at least once.
 * ``pairs.arrow``: ``image_id``, ``sentence`` [K] (rows of the former, best first), ``score`` [K], ``link_phrase`` and
@@ -34,13 +34,13 @@ from mmf_muvla.artifacts.files import (
 )
 from mmf_muvla.artifacts.outputs import refuse_file
 from mmf_muvla.errors import InputError
+from mmf_muvla.regions.index import foreign_in_store
 from mmf_muvla.regions.store import Regions, RegionStore, RegionStoreWriter
-from mmf_muvla.regions.writer import foreign_in_store
 
 __all__ = ["Corpus", "CorpusItem", "RegionStore", "RegionStoreWriter", "Regions", "Sentence"]
 
-FORMAT = {"format": "muvla-corpus", "version": 1}
-CORPUS_FILE, REGIONS_FOLDER = "corpus.json", "regions.lmdb"
+FORMAT = {"format": "muvla-corpus", "version": 2}
+CORPUS_FILE, REGIONS_FOLDER = "corpus.json", "regions"
 SENTENCES_FILE, PAIRS_FILE = "sentences.arrow", "pairs.arrow"
 SENTENCES_SCHEMA = pa.schema(
     [

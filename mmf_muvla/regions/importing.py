@@ -1,50 +1,50 @@
-"""Stage *regions*: detector output becomes a region store.
+"""Detector output becomes a region store.
 
-Sources are read in shards of some megabytes, by workers, whose results are written in order. Every shard is committed
-together with how far the import is, so that a killed import continues with the next one.
+Sources are read in parts of some tens of megabytes. Each worker writes the shards of its parts itself; when all parts
+are there, the index is made of them. What a killed process has finished is not done again.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmf_muvla.artifacts.files import digest_of_json, fingerprint, read_json, remove_as_a_whole, write_json
-from mmf_muvla.artifacts.lock import locked
-from mmf_muvla.artifacts.progress import ProgressRecord, progress_bar
-from mmf_muvla.artifacts.workers import ordered_map
+from mmf_muvla.artifacts.artifact import Artifact, Work
+from mmf_muvla.artifacts.files import fingerprint
+from mmf_muvla.artifacts.outputs import refuse_inputs
+from mmf_muvla.artifacts.parts import chunks, forget_steps, once, publish_part, read_notes, remove_notes, run_parts
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord, SkipLog
-from mmf_muvla.regions.detection import (
-    DAMAGED_FILE,
-    NO_REGIONS,
-    Contents,
-    Detection,
-    ImageWithoutRegions,
-    RegionSource,
-    Shard,
-    ShardReader,
-)
+from mmf_muvla.regions.checks import DAMAGED_FILE, NO_REGIONS
+from mmf_muvla.regions.index import Indexed, write_index
 from mmf_muvla.regions.label_map import read_label_map
 from mmf_muvla.regions.options import RegionOptions
-from mmf_muvla.regions.outputs import check_import, counts_path, work_path
-from mmf_muvla.regions.records import EncodedRegions, Regions, encode_regions
-from mmf_muvla.regions.sources import open_regions
-from mmf_muvla.regions.writer import RegionStoreWriter, partial_path
+from mmf_muvla.regions.shards import SHARD, SUFFIX, StoreShard
+from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, open_regions
 
-# Raised when shards or what is found in them change, so that what an older version has begun is not continued.
-_VERSION = 2
-_COUNTS = (
-    *("images", "regions", "skipped", "images_without_regions", "boxes_mended", "boxes_clipped"),
-    *("regions_without_area", "regions_dropped"),
-)
+SKIPPED_FILE = "skipped.jsonl"
+# Raised when parts or what is found in them change, so that what an older version has made is made anew.
+_VERSION = 3
+# Beside the shards, while these are being written.
+_SOURCES = "sources"
+# So many pieces of a source are read for a shard.
+_PIECES_PER_SHARD = 4
+# Of every image, by the names of the counts.
+_COUNTS = {
+    "boxes_mended": "mended",
+    "boxes_clipped": "num_clipped",
+    "regions_without_area": "num_without_area",
+    "regions_dropped": "num_dropped",
+}
 
 logger = logging.getLogger(__name__)
 
@@ -55,16 +55,12 @@ def import_regions(
     on_bad_record: str,
     max_skipped_fraction: float,
     store: Path,
-    skipped: Path,
     num_workers: int = 1,
-    progress: ProgressRecord | None = None,
 ) -> dict[str, int]:
-    """Write the images of some sources to a region store.
+    """Write the images of some sources to a region store, unless that has been done.
 
-    A killed import is continued by the next one that has the same sources and options; store and ``skipped`` are then
-    the same, byte for byte, as if it had not been killed, whatever the number of workers. Beside the store there are
-    meanwhile ``<store>.partial`` and ``<store>.work``, and after it ``<store>.counts.json``, by which an import that
-    has been finished is known; remove that file, and the import is done again.
+    Whatever the number of workers, and however often it is killed and begun again, the store is the same, byte for
+    byte. ``skipped.jsonl`` in it lists the images that were left out.
 
     Args:
         sources: detector output; an image id may occur once in all of them. See
@@ -72,10 +68,8 @@ def import_regions(
         options: how to read it.
         on_bad_record: ``"error"`` stops at the first image that cannot be used, ``"skip"`` leaves it out.
         max_skipped_fraction: with ``"skip"``, the share of such images beyond which the import stops.
-        store: the region store to write.
-        skipped: a JSON-lines file to write, with the images that were left out.
-        num_workers: processes that read.
-        progress: records how far the import is.
+        store: the folder to write.
+        num_workers: processes that read and write.
 
     Returns:
         Counts: images; regions; skipped (images that are damaged); images_without_regions, which are left out and
@@ -86,277 +80,188 @@ def import_regions(
         InputError: a source cannot be read, an image is bad under ``on_bad_record=error``, too many are, or all; or
             what would be written over is a source, or somebody else's.
     """
-    check_import(store, skipped, [*sources, *([_label_file(options)] if options.label_map else [])])
-    opened = _open_all(sources, options)
-    prints = [source.fingerprint() for source in opened]
-    label_map = fingerprint(_label_file(options)) if options.label_map else None
-    made_from = digest_of_json([_VERSION, prints, {**region_parameters(options), "label_map": label_map}])
-    counts_file, work = counts_path(store), work_path(store)
-    work.mkdir(parents=True, exist_ok=True)
-    refusal = InputError(str(work), "another process is importing here", "Wait for it, or name another store")
-    with locked(work, refusal):
-        finished = read_json(counts_file)
-        counts: dict[str, int] | None = finished["counts"] if finished and finished["made_from"] == made_from else None
-        if counts is None or not store.is_dir() or partial_path(store).exists():
-            _begin(store, work, made_from)
-            importer = _Importer(opened, options, work, num_workers, progress)
-            with importer.writer(store) as writer:
-                if not writer.finished:
-                    with SkipLog(skipped, on_bad_record, max_skipped_fraction, _skips_state(writer)) as skips:
-                        counts = importer.run(writer, skips)
-                    write_json(counts_file, {"made_from": made_from, "counts": counts})
-                elif counts is None:
-                    raise InputError(
-                        str(partial_path(store)), "was left by another import", "Remove it and start again"
-                    )
-        shutil.rmtree(work, ignore_errors=True)
-    assert counts is not None
+    artifact = region_store(store, sources, options, on_bad_record, max_skipped_fraction)
+    refuse_inputs([store, artifact.work_folder], [*sources, *_label_files(options)])
+    state = artifact.state()
+    if not state.done:
+        artifact.check()
+        state = artifact.run(num_workers)
+    return state.counts
+
+
+def region_store(
+    folder: Path, sources: Sequence[Path], options: RegionOptions, on_bad_record: str, max_skipped_fraction: float
+) -> Artifact:
+    """A region store that is to be made of some sources; see :func:`import_regions`.
+
+    Raises:
+        InputError: a source cannot be read.
+    """
+    labels = None
+    for file in _label_files(options):
+        labels = read_label_map(file, options.label_offset)
+    opened = [open_regions(path, options, labels) for path in sources]
+    prints = {str(source.path): source.fingerprint() for source in opened}
+    policy = {"on_bad_record": on_bad_record, "max_skipped_fraction": max_skipped_fraction}
+    return Artifact(
+        folder,
+        partial(_make, opened, options.feature_dim, policy),
+        version=_VERSION,
+        name="regions",
+        inputs=prints | {str(file): fingerprint(file) for file in _label_files(options)},
+        # Of images that have the same id, the first one counts: the order of the sources matters.
+        parameters={"sources": [str(path) for path in sources], **asdict(options), **policy},
+        libraries=("lmdb", "safetensors", "numpy", "pyarrow"),
+    )
+
+
+def _label_files(options: RegionOptions) -> list[Path]:
+    return [Path(options.label_map).expanduser()] if options.label_map else []
+
+
+def _make(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str, Any], work: Work) -> dict[str, int]:
+    counts = once(work.folder, "imported", partial(_import, sources, feature_dim, policy, work))
+    remove_notes(work.folder, SHARD)
     return counts
 
 
-def region_parameters(options: RegionOptions) -> dict[str, Any]:
-    """The options that a store depends on. A newer one is left out while unset, so that older stores remain valid."""
-    parameters = asdict(options)
-    if parameters["detector_size"] is None:
-        del parameters["detector_size"]
-    return parameters
+def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str, Any], work: Work) -> dict[str, int]:
+    contents = _look_at(sources, work)
+    total = sum(it.num_images for it in contents)
+    object_names = sorted({name for it in contents for name in it.object_names})
+    attribute_names = sorted({name for it in contents for name in it.attribute_names})
+    pieces = enumerate(
+        (number, shards)
+        for number, source in enumerate(sources)
+        for shards in chunks(source.shards(_index(work.folder, number)), _PIECES_PER_SHARD)
+    )
+    arguments = (sources, work.folder, NameIds(object_names, attribute_names), feature_dim)
+    parts = run_parts(work.folder, SHARD, _write_shard, pieces, work.num_workers, _Worker, arguments)
+    counts = dict.fromkeys(_COUNTS, 0)
+    with SkipLog(work.folder / SKIPPED_FILE, **policy) as skips, work.progress.bar(total, "regions", "image") as bar:
+        for problem in (problem for it in contents for problem in it.problems):
+            skips.add_bad(problem)
+        skips.check(total)
+        for number, notes in groupby(map(itemgetter(1), parts), itemgetter("source")):
+            found = [np.zeros(0, np.int64)]
+            num_lines = 0
+            for note in notes:
+                found.append(np.array(note["found"], np.int64))
+                _leave_out(map(BadRecord.from_json, note["problems"]), skips, sources[number].lines_file, num_lines)
+                skips.check(total)
+                for name in _COUNTS:
+                    counts[name] += sum(note[name])
+                num_lines += note["num_lines"]
+                bar.update(note["num_lines"])
+            _leave_out(sources[number].leftovers(_index(work.folder, number), np.concatenate(found)), skips)
+            skips.check(total)
+        indexed = write_index(work.folder, object_names, attribute_names, feature_dim)
+        _leave_out_repeated(indexed, sources, work.folder, counts, skips)
+        skips.check(total)
+        if not indexed.num_images:
+            places = ", ".join(str(source.path) for source in sources)
+            raise InputError(places, "no image can be used", f"See {work.folder / SKIPPED_FILE}")
+    forget_steps(work.folder, "contents-*")
+    shutil.rmtree(work.folder / _SOURCES, ignore_errors=True)
+    return {
+        "images": indexed.num_images,
+        "regions": indexed.num_regions,
+        "skipped": skips.num_bad,
+        "images_without_regions": skips.filtered[NO_REGIONS],
+        **counts,
+    }
 
 
-def region_fingerprints(sources: Sequence[Path], options: RegionOptions) -> dict[str, Any]:
-    """What identifies the content of some sources, and of the label map, by path.
-
-    Raises:
-        InputError: one cannot be read.
-    """
-    prints = {str(source.path): source.fingerprint() for source in _open_all(sources, options)}
-    if options.label_map:
-        prints[str(_label_file(options))] = fingerprint(_label_file(options))
-    return prints
-
-
-def _open_all(sources: Sequence[Path], options: RegionOptions) -> list[RegionSource]:
-    labels = read_label_map(_label_file(options), options.label_offset) if options.label_map else None
-    return [open_regions(path, options, labels) for path in sources]
+def _look_at(sources: Sequence[RegionSource], work: Work) -> list[Contents]:
+    """Find out what the sources hold, or remember it."""
+    (work.folder / _SOURCES).mkdir(exist_ok=True)
+    contents = []
+    with work.progress.bar(len(sources), "looking at sources", "source") as bar:
+        for number, source in enumerate(sources):
+            prepare = partial(_prepare, source, _index(work.folder, number), work.num_workers)
+            contents.append(Contents.from_json(once(work.folder, f"contents-{number:04d}", prepare)))
+            if contents[-1].remark:
+                logger.info("%s: %s", source.path, contents[-1].remark)
+            bar.update()
+    return contents
 
 
-def _label_file(options: RegionOptions) -> Path:
-    assert options.label_map
-    return Path(options.label_map).expanduser()
+def _prepare(source: RegionSource, index: Path, num_workers: int) -> dict[str, Any]:
+    return source.prepare(index, num_workers).to_json()
 
 
-class _Importer:
-    """One import.
-
-    Args:
-        sources: what to read.
-        options: how.
-        work: a folder for what is found out on the way.
-        num_workers: processes that read.
-        progress: see :func:`import_regions`.
-    """
-
-    def __init__(
-        self,
-        sources: Sequence[RegionSource],
-        options: RegionOptions,
-        work: Path,
-        num_workers: int,
-        progress: ProgressRecord | None,
-    ):
-        self._sources = sources
-        self._options = options
-        self._work = work
-        self._num_workers = num_workers
-        self._bar = progress.bar if progress else progress_bar
-        self._contents = self._prepare()
-        self._total = sum(contents.num_images for contents in self._contents)
-        self._object_names = sorted({name for contents in self._contents for name in contents.object_names})
-        self._attribute_names = sorted({name for contents in self._contents for name in contents.attribute_names})
-
-    def writer(self, store: Path) -> RegionStoreWriter:
-        return RegionStoreWriter(
-            store, self._object_names, self._attribute_names, self._options.feature_dim, resume=True
-        )
-
-    def run(self, writer: RegionStoreWriter, skips: SkipLog) -> dict[str, int]:
-        """Read what has not been read, and write it."""
-        at = writer.progress or {"source": 0, "shard": 0, "lines": 0, "counts": dict.fromkeys(_COUNTS, 0)}
-        counts: dict[str, int] = at["counts"]
-        if writer.progress is None:
-            for contents in self._contents:
-                for problem in contents.problems:
-                    skips.add_bad(problem)
-            skips.check(self._total)
-        items = self._items(at["source"], at["shard"])
-        arguments = (self._sources, self._work, self._object_names, self._attribute_names)
-        with self._bar(self._total, "regions", "image", initial=_num_done(counts)) as bar:
-            for result in ordered_map(_read_shard, items, self._num_workers, _Worker, arguments):
-                before = _num_done(counts)
-                self._add(writer, skips, counts, result, at["lines"])
-                if result.is_last:
-                    for problem in self._sources[result.source].leftovers(self._index(result.source)):
-                        _leave_out(problem, skips)
-                skips.check(self._total)
-                counts["skipped"] = skips.num_bad
-                counts["images_without_regions"] = skips.filtered[NO_REGIONS]
-                if result.is_last:
-                    at = {"source": result.source + 1, "shard": 0, "lines": 0}
-                else:
-                    at = {"source": result.source, "shard": result.shard + 1, "lines": at["lines"] + len(result.images)}
-                writer.commit({**at, "counts": counts, "skips": skips.state()})
-                bar.update(_num_done(counts) - before)
-        if not counts["images"]:
-            places = ", ".join(str(source.path) for source in self._sources)
-            raise InputError(places, "no image can be used", "See the list of what was left out")
-        return counts
-
-    def _add(
-        self, writer: RegionStoreWriter, skips: SkipLog, counts: dict[str, int], result: _ShardResult, lines: int
-    ) -> None:
-        """Add a shard's images; ``lines`` is how many lines of the source came before it."""
-        source = self._sources[result.source]
-        for number, image in enumerate(result.images, start=1):
-            if isinstance(image, BadRecord):
-                if image.line is not None and image.file == source.lines_file:
-                    image.line += lines
-                _leave_out(image, skips)
-            elif image.regions.image_id in writer:
-                image_id = image.regions.image_id
-                file, line = (source.lines_file, lines + number) if source.lines_file else (source.path, None)
-                skips.add_bad(BadRecord(file, line, image_id, "image id occurs twice", image_id, DAMAGED_FILE))
-            else:
-                writer.put_encoded(image.regions)
-                counts["images"] += 1
-                counts["regions"] += len(image.regions.class_id)
-                counts["boxes_mended"] += image.mended
-                counts["boxes_clipped"] += image.num_clipped
-                counts["regions_without_area"] += image.num_without_area
-                counts["regions_dropped"] += image.num_dropped
-        source.mark(self._index(result.source), result.found)
-
-    def _prepare(self) -> list[Contents]:
-        """Find out what the sources hold, or remember it."""
-        contents = []
-        with self._bar(len(self._sources), "looking at sources", "source") as bar:
-            for number, source in enumerate(self._sources):
-                note = self._work / f"contents-{number:04d}.json"
-                if not note.exists():
-                    write_json(note, source.prepare(self._index(number), self._num_workers).to_json())
-                contents.append(Contents.from_json(json.loads(note.read_text(encoding="utf-8"))))
-                if contents[-1].remark:
-                    logger.info("%s: %s", source.path, contents[-1].remark)
-                bar.update()
-        return contents
-
-    def _items(self, first_source: int, first_shard: int) -> Iterator[tuple[int, int, Shard, bool]]:
-        """Number of the source and of the shard, the shard, and whether it is the source's last."""
-        for number in range(first_source, len(self._sources)):
-            shards = enumerate(self._sources[number].shards(self._index(number)))
-            waiting = next(shards, None)
-            for following in shards:
-                assert waiting is not None
-                if number > first_source or waiting[0] >= first_shard:
-                    yield number, *waiting, False
-                waiting = following
-            if waiting:
-                yield number, *waiting, True
-
-    def _index(self, number: int) -> Path:
-        return self._work / f"index-{number:04d}"
+def _index(folder: Path, number: int) -> Path:
+    """What the files begin with in which a source notes what it finds out."""
+    return folder / _SOURCES / f"index-{number:04d}"
 
 
-def _leave_out(problem: BadRecord, skips: SkipLog) -> None:
-    if isinstance(problem, ImageWithoutRegions):
-        skips.add_useless(problem)
-    else:
-        skips.add_bad(problem)
+def _leave_out(
+    problems: Iterable[BadRecord], skips: SkipLog, lines_file: Path | None = None, lines_before: int = 0
+) -> None:
+    for problem in problems:
+        if problem.line is not None and problem.file == lines_file:
+            problem.line += lines_before
+        if problem.reason == NO_REGIONS:
+            skips.add_useless(problem)
+        else:
+            skips.add_bad(problem)
 
 
-def _num_done(counts: dict[str, int]) -> int:
-    return counts["images"] + counts["skipped"] + counts["images_without_regions"]
+def _leave_out_repeated(
+    indexed: Indexed, sources: Sequence[RegionSource], folder: Path, counts: dict[str, int], skips: SkipLog
+) -> None:
+    """List the images whose ids earlier ones have, and take back what was counted of them."""
+    notes = read_notes(folder, SHARD) if indexed.repeated else []
+    for shard, image, image_id in indexed.repeated:
+        source = sources[notes[shard]["source"]]
+        file, line = source.path, None
+        if source.lines_file:
+            before = (note["num_lines"] for note in notes[:shard] if note["source"] == notes[shard]["source"])
+            file, line = source.lines_file, sum(before) + notes[shard]["lines"][image]
+        skips.add_bad(BadRecord(file, line, image_id, "image id occurs twice", image_id, DAMAGED_FILE))
+        for name in _COUNTS:
+            counts[name] -= notes[shard][name][image]
 
 
 # --- what workers do
 
 
 @dataclass(frozen=True)
-class _EncodedImage:
-    regions: EncodedRegions
-    mended: bool
-    num_clipped: int
-    num_without_area: int
-    num_dropped: int
-
-
-@dataclass(frozen=True)
-class _ShardResult:
-    source: int
-    shard: int
-    is_last: bool
-    images: list[_EncodedImage | BadRecord]
-    found: np.ndarray
-
-
 class _Worker:
-    """What a worker keeps: the source that it reads from, and the numbers of names."""
+    """What a worker keeps."""
 
-    def __init__(
-        self,
-        sources: Sequence[RegionSource],
-        work: Path,
-        object_names: Sequence[str],
-        attribute_names: Sequence[str],
-    ):
-        self._sources = sources
-        self._work = work
-        self._class_ids = {name: number for number, name in enumerate(object_names)}
-        self._attribute_ids: dict[str | None, int] = {name: number for number, name in enumerate(attribute_names)}
-        self._attribute_ids[None] = -1
-        self._open: tuple[int, ShardReader] | None = None
-
-    def reader(self, source: int) -> ShardReader:
-        if self._open is None or self._open[0] != source:
-            self._open = source, self._sources[source].reader(self._work / f"index-{source:04d}")
-        return self._open[1]
-
-    def encode(self, image: Detection | BadRecord) -> _EncodedImage | BadRecord:
-        if isinstance(image, BadRecord):
-            return image
-        regions = Regions(
-            image_id=image.image_id,
-            width=image.width,
-            height=image.height,
-            image_feature_0=image.features,
-            bbox=image.boxes,
-            class_id=np.array([self._class_ids[name] for name in image.names], np.int32),
-            attribute_id=np.array([self._attribute_ids[name] for name in image.attributes], np.int32),
-            confidence=image.confidence,
-        )
-        return _EncodedImage(
-            encode_regions(regions), image.mended, image.num_clipped, image.num_without_area, image.num_dropped
-        )
+    sources: Sequence[RegionSource]
+    folder: Path
+    names: NameIds
+    feature_dim: int
 
 
-def _read_shard(worker: _Worker, item: tuple[int, int, Shard, bool]) -> _ShardResult:
-    source, number, shard, is_last = item
-    content = worker.reader(source).read(shard)
-    return _ShardResult(source, number, is_last, [worker.encode(image) for image in content.images], content.found)
-
-
-# --- the folder that an import works in
-
-
-def _begin(store: Path, work: Path, made_from: str) -> None:
-    """Make the working folder ready, or keep what an import of the same left there."""
-    note = work / "made_from.json"
-    if read_json(note) != {"made_from": made_from}:
-        # The note goes first: without it, nothing that is left is taken for a part of this import.
-        note.unlink(missing_ok=True)
-        remove_as_a_whole(partial_path(store))
-        for leftover in work.iterdir():
-            leftover.unlink()
-        write_json(note, {"made_from": made_from})
-
-
-def _skips_state(writer: RegionStoreWriter) -> dict[str, Any] | None:
-    return writer.progress["skips"] if writer.progress else None
+def _write_shard(worker: _Worker, item: tuple[int, list[Shard]], path: Path) -> dict[str, Any]:
+    """Read some pieces of a source into a shard; what else is known of them is the part's note."""
+    number, pieces = item
+    source = worker.sources[number]
+    shard = StoreShard(worker.feature_dim)
+    num_lines = 0
+    problems: list[list[Any]] = []
+    found: list[int] = []
+    lines: list[int] = []
+    counts: dict[str, list[int]] = {name: [] for name in _COUNTS}
+    for piece in pieces:
+        content = source.read(piece, _index(worker.folder, number), worker.names)
+        found += content.found
+        for line, image in enumerate(content.images, start=num_lines + 1):
+            if isinstance(image, BadRecord):
+                if image.line is not None and image.file == source.lines_file:
+                    image.line += num_lines
+                problems.append(image.to_json())
+                continue
+            shard.add(image.regions)
+            lines.append(line)
+            for name, attribute in _COUNTS.items():
+                counts[name].append(int(getattr(image, attribute)))
+        num_lines += len(content.images)
+    with publish_part(path, SUFFIX) as file:
+        shard.save(file)
+    return {
+        "source": number, "num_lines": num_lines, "problems": problems, "found": found, "lines": lines, **counts
+    }  # fmt: skip

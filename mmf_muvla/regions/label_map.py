@@ -53,59 +53,41 @@ def read_label_map(path: Path, offset: int = 0) -> LabelMap:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(text) if path.suffix == ".json" else None
     except OSError as error:
         raise InputError(str(path), f"cannot be read ({error.strerror})", "Correct region_options.label_map") from error
     except UnicodeDecodeError as error:
         raise InputError(str(path), f"is not UTF-8 text ({error})", _REMEDY) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(str(path), f"is not JSON ({error})", _REMEDY) from error
     attributes: dict[int, str] = {}
-    if path.suffix == ".json":
-        objects, attributes = _from_json(path, text)
+    if path.suffix != ".json":
+        # Not splitlines(), which knows further line ends than those that editors count.
+        lines = text.rstrip().split("\n") if text.strip() else []
+        objects = {n: _checked(path, f"line {n + 1}", line.split(",")[0].strip()) for n, line in enumerate(lines)}
+    elif isinstance(content, list):
+        objects = {number: _checked(path, f"entry {number}", name) for number, name in enumerate(content)}
+    elif isinstance(content, dict):
+        named = content.get("idx_to_label", content.get("label_to_idx"))
+        objects = _from_object(path, content if named is None else named)
+        described = content.get("idx_to_attribute", content.get("attribute_to_idx"))
+        if named is not None and described is not None:
+            attributes = _from_object(path, described)
     else:
-        objects = _from_lines(path, text)
+        raise InputError(str(path), f"holds {str(content)[:40]}", _REMEDY)
     if not objects:
         raise InputError(str(path), "has no names", _REMEDY)
     return LabelMap(objects, attributes, offset)
 
 
-def _from_lines(path: Path, text: str) -> dict[int, str]:
-    names = {}
-    # Not splitlines(), which knows further line ends than those that editors count.
-    for number, line in enumerate(text.rstrip().split("\n")):
-        name = line.split(",")[0].strip()
-        if text.strip():
-            names[number] = _checked(path, f"line {number + 1}", name)
-    return names
-
-
-def _from_json(path: Path, text: str) -> tuple[dict[int, str], dict[int, str]]:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(str(path), f"is not JSON ({error})", _REMEDY) from error
-    if isinstance(content, list):
-        return {number: _checked(path, f"entry {number}", name) for number, name in enumerate(content)}, {}
-    if not isinstance(content, dict):
-        raise InputError(str(path), f"holds {str(content)[:40]}", _REMEDY)
-    objects = _first_of(content, "idx_to_label", "label_to_idx")
-    if objects is None:
-        return _from_object(path, content), {}
-    return _from_object(path, objects), _from_object(path, _first_of(content, "idx_to_attribute", "attribute_to_idx"))
-
-
-def _first_of(content: dict[str, Any], *keys: str) -> Any:
-    return next((content[key] for key in keys if key in content), None)
-
-
 def _from_object(path: Path, content: Any) -> dict[int, str]:
-    if content is None:
-        return {}
     if not isinstance(content, dict):
         raise InputError(str(path), f"{str(content)[:40]} is not an object of names and numbers", _REMEDY)
     names: dict[int, str] = {}
     for key, value in content.items():
         entry = f"entry {key!r}"
         name, number = (key, value) if isinstance(value, int) else (value, key)
-        if isinstance(number, str) and number.strip().isascii() and number.strip().isdigit():
+        if isinstance(number, str) and number.strip().isascii() and number.strip().isdigit() and len(number) < 20:
             number = int(number)
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < _LARGEST_NUMBER:
             raise InputError(str(path), f"{entry}: {str(value)[:40]!r}: neither is a number", _REMEDY)

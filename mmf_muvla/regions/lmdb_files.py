@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
@@ -10,7 +11,9 @@ from pathlib import Path
 import lmdb
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.regions.records import open_whole
+
+# Of region stores of former versions.
+META_KEY, _PROGRESS_KEY = b"__meta__", b"__progress__"
 
 
 class LmdbFile:
@@ -69,6 +72,23 @@ class LmdbFile:
         return _environments[self._identity]
 
 
+def open_whole(path: Path) -> lmdb.Environment:
+    """Open an LMDB, a folder or a single file, for reading.
+
+    Raises:
+        lmdb.Error: it is none, or has been cut off.
+    """
+    environment = lmdb.open(str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False)
+    # A file that was cut off while it was copied would kill the process on the first access beyond its end.
+    expected = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    file = path / "data.mdb" if path.is_dir() else path
+    size = file.stat().st_size
+    if size < expected:
+        environment.close()
+        raise lmdb.CorruptedError(f"{file.name} has {size} bytes of {expected}")
+    return environment
+
+
 def opened(path: Path) -> AbstractContextManager[lmdb.Environment]:
     """An LMDB for a short look: closed afterwards, unless others in this process read it.
 
@@ -79,6 +99,24 @@ def opened(path: Path) -> AbstractContextManager[lmdb.Environment]:
     # One that is open must not be opened again, nor be closed under its reader.
     known = _environments.get(_identity(path))
     return nullcontext(known) if known else open_whole(path)
+
+
+def is_lmdb_store(folder: Path) -> bool:
+    """Whether a folder is a region store of a former version, whole or not, with nothing else in it."""
+    if not (folder / "data.mdb").is_file() or not {path.name for path in folder.iterdir()} <= {"data.mdb", "lock.mdb"}:
+        return False
+    try:
+        with opened(folder) as environment, environment.begin() as transaction:
+            meta = json.loads(transaction.get(META_KEY) or b"{}")
+            return meta.get("format") == "muvla-regions" or transaction.get(_PROGRESS_KEY) is not None
+    except (lmdb.Error, OSError, ValueError, AttributeError):
+        return False
+
+
+def older_store(path: Path) -> InputError:
+    """The error where such a store cannot be read as it is."""
+    remedy = f"Convert it: python tools/import_regions.py regions={path} out=NEW_FOLDER"
+    return InputError(str(path), "is a region store of a former version, an LMDB", remedy)
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -15,6 +15,8 @@ class RegionOptions(Options):
     """How detector output is read.
 
     Attributes:
+        format: ``vinvl``, ``mmf_folder``, ``mmf_lmdb``, a class of yours as ``my_package.my_format:MyFormat`` (see
+            :mod:`~mmf_muvla.regions.sources`), or ``auto``: found out from what is there.
         feature_dim: numbers per region feature; rows of this many numbers, or of six more (the box), are understood.
         max_regions: of an image with more regions, the most confident ones are kept.
         rect_scale: the scale of the boxes called ``rect``, where rows have no box of their own: ``original``,
@@ -32,6 +34,7 @@ class RegionOptions(Options):
             that leaves it out, 1.
     """
 
+    format: Name = "auto"
     feature_dim: Annotated[Whole, Field(ge=1, le=2**20)] = 2048
     # links store the number of a phrase in 16 bits, and nothing good comes of more regions than that either
     max_regions: Annotated[Whole, Field(ge=1, le=2**15)] = 100

@@ -45,11 +45,7 @@ _RELATIVE = 1.1
 
 @dataclass(frozen=True)
 class Scale:
-    """What boxes are measured in.
-
-    Attributes:
-        detector_size: short and long side of the detector's images; ``None``: boxes are in pixels of the original.
-    """
+    """What boxes are in: pixels of detector's images, whose short and long side are given, or of the original."""
 
     detector_size: tuple[int, int] | None = None
 
@@ -60,9 +56,7 @@ class Scale:
         return min(self.detector_size[0] / min(size), self.detector_size[1] / max(size))
 
     def __str__(self) -> str:
-        if self.detector_size is None:
-            return "original pixels"
-        return "the detector's {}/{}".format(*self.detector_size)
+        return "the detector's {}/{}".format(*self.detector_size) if self.detector_size else "original pixels"
 
 
 ORIGINAL = Scale()
@@ -86,65 +80,51 @@ class ScaleEvidence:
 
     Args:
         scales: see :func:`possible_scales`.
-        counts: int [3 + 6 * scales], made by another one: images, those that end at the edge of the original, those
-            whose boxes are relative to the image; for every scale, images against it, images for it, and four more
-            (see ``compared``).
+        counts: of another one, or the sum of several.
+
+    Attributes:
+        counts: int64 [3 + 6 * scales], of which the others are views.
+        totals: images, those that end at the edge of the original, those whose boxes are relative to the image.
+        against, speaking_for: images that speak against, and for, each of the scales.
+        compared: images that end at the edge in either the original's pixels or another scale, [2, 2, scales]: those
+            for which that scale's are larger than the original, then those for which they are smaller; of each first
+            those that end at the edge as original pixels, then those that do in that scale.
     """
 
     def __init__(self, scales: Sequence[Scale], counts: np.ndarray | None = None):
         self.scales = list(scales)
         self.counts = np.zeros(3 + 6 * len(scales), np.int64) if counts is None else counts
+        self.totals = self.counts[:3]
+        self.against, self.speaking_for = self.counts[3:].reshape(6, -1)[:2]
+        self.compared = self.counts[3:].reshape(6, -1)[2:].reshape(2, 2, -1)
 
-    @property
-    def num_images(self) -> int:
-        return int(self.counts[0])
-
-    @property
-    def against(self) -> np.ndarray:
-        """Images that speak against each of the scales."""
-        return self.counts[3:].reshape(6, -1)[0]
-
-    @property
-    def speaking_for(self) -> np.ndarray:
-        """Images that speak for each of the scales."""
-        return self.counts[3:].reshape(6, -1)[1]
-
-    @property
-    def compared(self) -> np.ndarray:
-        """Images that end at the edge in either the original's pixels or another scale, [2, 2, scales].
-
-        First the images for which that scale's are larger than the original, then those for which they are smaller; of
-        each first those that end at the edge as original pixels, then those that do in that scale.
-        """
-        return self.counts[3:].reshape(6, -1)[2:].reshape(2, 2, -1)
+    def __reduce__(self) -> tuple[type[ScaleEvidence], tuple[list[Scale], np.ndarray]]:
+        # What others of a process have as views is to be views again.
+        return (type(self), (self.scales, self.counts))
 
     def add_image(self, size: tuple[int, int], right: float, bottom: float) -> None:
-        """Add an image.
-
-        Args:
-            size: width and height of the original.
-            right, bottom: how far its boxes reach, at most.
-        """
-        self.counts[0] += 1
+        """Add an image: width and height of the original, and how far its boxes reach at most."""
+        self.totals[0] += 1
         factors = [scale.factor(size) for scale in self.scales]
         reached = []
         for number, factor in enumerate(factors):
-            ends = (right / factor, bottom / factor)
-            if any(e > side * (1 + _OVERSHOOT) + _OVERSHOOT_PIXELS for e, side in zip(ends, size, strict=True)):
+            ends = ((right / factor, size[0]), (bottom / factor, size[1]))
+            if any(end > side * (1 + _OVERSHOOT) + _OVERSHOOT_PIXELS for end, side in ends):
                 self.against[number] += 1
-            elif any(e >= side * _EDGE for e, side in zip(ends, size, strict=True)):
+            elif any(end >= side * _EDGE for end, side in ends):
                 reached.append(number)
         if len(reached) == 1:
             self.speaking_for[reached[0]] += 1
-        self.counts[1] += 0 in reached
-        self.counts[2] += max(right, bottom) <= _RELATIVE
+        self.totals[1] += 0 in reached
+        self.totals[2] += max(right, bottom) <= _RELATIVE
         for number, factor in enumerate(factors):
             if factor != 1 and (0 in reached) != (number in reached):
                 self.compared[int(factor < 1), int(number in reached), number] += 1
 
     def is_relative(self) -> bool:
         """Whether boxes are no pixels at all but relative to the image, in all images but a few damaged ones."""
-        return self.num_images > 0 and int(self.counts[2]) >= (1 - _MOST_AGAINST) * self.num_images
+        num_images, _, num_relative = self.totals.tolist()
+        return num_images > 0 and num_relative >= (1 - _MOST_AGAINST) * num_images
 
     def decide(self) -> Scale | None:
         """The scale, ``None`` where it cannot be known.
@@ -153,11 +133,12 @@ class ScaleEvidence:
         of them end at their edge, and among images larger than the detector's, hardly any end at the edge of those.
         Few images that say nothing at all are taken as original pixels.
         """
+        num_images, num_at_edge, _ = self.totals.tolist()
         votes = self.speaking_for
         others = np.array([np.delete(votes, number).max() for number in range(len(votes))])
         is_dominant = (votes >= _LEAST_FOR) & (votes >= _DOMINANCE * others)
         # Some detectors let many boxes leave the image; they end at the edge of more.
-        is_possible = (self.against <= _MOST_AGAINST * self.num_images) | (is_dominant & (self.against <= votes))
+        is_possible = (self.against <= _MOST_AGAINST * num_images) | (is_dominant & (self.against <= votes))
         (original, detector), (original_of_large, detector_of_large) = self.compared
         is_doubtful = _is_doubtful(detector, original)
         for number in range(1, len(self.scales)):
@@ -165,18 +146,16 @@ class ScaleEvidence:
                 return None if is_doubtful[number] else self.scales[number]
         if not is_possible[0] or _is_doubtful(original_of_large, detector_of_large).any():
             return None
-        says_something = self.num_images >= _MANY_IMAGES or detector_of_large.any()
-        return None if says_something and self.counts[1] < _LEAST_AT_EDGE * self.num_images else ORIGINAL
+        says_something = num_images >= _MANY_IMAGES or detector_of_large.any()
+        return None if says_something and num_at_edge < _LEAST_AT_EDGE * num_images else ORIGINAL
 
     def __str__(self) -> str:
-        said = [
+        num_images, num_at_edge, _ = self.totals.tolist()
+        said = "; ".join(
             f"as {scale}, boxes leave {against:,} of them and end at the edge of {votes:,} in this scale alone"
-            for scale, against, votes in zip(
-                self.scales, self.against.tolist(), self.speaking_for.tolist(), strict=True
-            )
-        ]
-        at_edge = f"the boxes of {int(self.counts[1]):,} end at the original's edge"
-        return f"{self.num_images:,} images; {'; '.join(said)}; all in all, {at_edge}"
+            for scale, against, votes in zip(self.scales, self.against, self.speaking_for, strict=True)
+        )
+        return f"{num_images:,} images; {said}; all in all, the boxes of {num_at_edge:,} end at the original's edge"
 
 
 def _is_doubtful(images: np.ndarray, others: np.ndarray) -> np.ndarray:

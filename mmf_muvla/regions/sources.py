@@ -1,53 +1,286 @@
-"""Finds out what kind of detector output a folder or file is."""
+"""Formats of detector output: what one has to have, those that are known, and how a path's is found out.
+
+A format is a class, in a file of its own: a subclass of :class:`RegionSource`, or of :class:`ListedSource` where images
+can be read one by one. A class of yours, in any module that Python can import, is named in the configuration::
+
+    region_options.format=my_package.my_format:JsonFiles
+
+For example, a whole format with one ``.json`` file per image, whose class numbers ``region_options.label_map`` names::
+
+    class JsonFiles(ListedSource):
+        def image_ids(self, problems):
+            return sorted(file.stem for file in self.path.glob("*.json"))
+
+        def read_image(self, image_id, names):
+            file = self.path / f"{image_id}.json"
+            content = json.loads(file.read_text())
+            regions = Regions(
+                image_id=image_id,
+                width=content["width"],
+                height=content["height"],
+                image_feature_0=np.array(content["features"]),
+                bbox=np.array(content["boxes"]),
+                class_id=names.class_ids(self.labels.object_name(number) for number in content["classes"]),
+                attribute_id=np.full(len(content["classes"]), -1),
+                confidence=np.array(content["scores"]),
+            )
+            return check_image(regions, self.options, Place(file, None, image_id))
+
+:func:`~mmf_muvla.regions.checks.check_image` refuses what a store may not hold. For anything else that is wrong with an
+image, raise ``Place(…)("reason", "value", "remedy")``; the image is then left out, counted and listed.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from mmf_muvla.artifacts.files import fingerprint, publish_file
 from mmf_muvla.errors import InputError
-from mmf_muvla.regions.detection import RegionSource
+from mmf_muvla.reading.problems import BadRecord
+from mmf_muvla.regions.checks import FoundImage
+from mmf_muvla.regions.index import META_FILE
 from mmf_muvla.regions.label_map import LabelMap
-from mmf_muvla.regions.mmf_features import MmfFeatureFolder, MmfLmdb
 from mmf_muvla.regions.options import RegionOptions
-from mmf_muvla.regions.vinvl import FEATURES_FILE, PREDICTIONS_FILE, VinvlFolder
+from mmf_muvla.regions.regions import id_problem
 
+# Each is asked in turn whether a path is its own.
+REGION_FORMATS = {
+    "lmdb_store": "mmf_muvla.regions.lmdb_store:LmdbStore",
+    "vinvl": "mmf_muvla.regions.vinvl:VinvlFolder",
+    "mmf_lmdb": "mmf_muvla.regions.mmf_features:MmfLmdb",
+    "mmf_folder": "mmf_muvla.regions.mmf_features:MmfFeatureFolder",
+}
 _UNDERSTOOD = (
-    f"Name a folder with {FEATURES_FILE} and {PREDICTIONS_FILE} (VinVL), a folder with X.npy and X_info.npy for every "
-    "image (MMF), or an LMDB of MMF features"
+    "Name a folder with features.tsv and predictions.tsv (VinVL), a folder with X.npy and X_info.npy for every image "
+    "(MMF), or an LMDB of MMF features; or say with region_options.format what it is"
 )
-# Where an LMDB has its magic number, and what it is, in either byte order.
-_LMDB_MAGIC_AT, _LMDB_MAGIC = 16, (b"\xde\xc0\xef\xbe", b"\xbe\xef\xc0\xde")
+_IMAGES_PER_SHARD = 32
+
+# A part of a source that is read in one go: whatever the source needs to find its images; can be pickled.
+Shard = Any
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is known of a source before its images are read."""
+
+    num_images: int  # damaged ones included
+    object_names: list[str]  # all that its images can have
+    attribute_names: list[str]
+    problems: list[BadRecord]  # what is known to be damaged by then
+    remark: str = ""  # what was decided for the whole of the source, and why
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return {**vars(self), "problems": [problem.to_json() for problem in self.problems]}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Contents:
+        """What :meth:`to_json` gave."""
+        return cls(**{**content, "problems": [BadRecord.from_json(problem) for problem in content["problems"]]})
+
+
+class NameIds:
+    """The numbers that names have in a store: their places in its lists of names."""
+
+    def __init__(self, object_names: Iterable[str], attribute_names: Iterable[str]):
+        self._objects = {name: number for number, name in enumerate(object_names)}
+        self._attributes: dict[str | None, int] = {name: number for number, name in enumerate(attribute_names)}
+        self._attributes[None] = -1
+
+    def class_ids(self, names: Iterable[str]) -> np.ndarray:
+        """Class ids, int32 [n]. A name that was not in ``Contents.object_names`` is a KeyError."""
+        return np.array([self._objects[name] for name in names], np.int32)
+
+    def attribute_ids(self, names: Iterable[str | None]) -> np.ndarray:
+        """Attribute ids, int32 [n], -1 for ``None``. A name not in ``Contents.attribute_names`` is a KeyError."""
+        return np.array([self._attributes[name] for name in names], np.int32)
+
+
+@dataclass(frozen=True)
+class ShardContent:
+    """What there is of every image of a shard, in order.
+
+    Where the source has a ``lines_file``, there is an entry for every line of it, and the lines of problems in that
+    file count from the shard's first line, as 1.
+    """
+
+    images: list[FoundImage | BadRecord]
+    found: list[int] = field(default_factory=list)  # what ``RegionSource.leftovers`` is to be told
+
+
+class RegionSource(ABC):
+    """A folder or file of detector output, in one format. It is pickled to the processes that read.
+
+    What it finds out before images are read, it keeps in files whose names begin with ``index``, and end with
+    ``.json``, ``.list``, ``.npy`` or ``.sqlite``.
+
+    Args:
+        path: the folder or file, which exists.
+        options: how to read it.
+        labels: names of classes and attributes by number, where a file of them was given.
+    """
+
+    lines_file: Path | None = None  # the file that has a line for every image, where there is one
+
+    def __init__(self, path: Path, options: RegionOptions, labels: LabelMap | None = None):
+        self.path = path
+        self.options = options
+        self.labels = labels
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether a path that exists is of this format."""
+        return True
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What identifies its content, as JSON: of a folder the files' names, sizes and times, which are quick."""
+        return fingerprint_of_names(self.path) if self.path.is_dir() else fingerprint(self.path)
+
+    @abstractmethod
+    def prepare(self, index: Path, num_workers: int) -> Contents:
+        """Find out what there is; an InputError where nothing can be read, or it is not known how."""
+
+    @abstractmethod
+    def shards(self, index: Path) -> Iterator[Shard]:
+        """The shards, in order; they do not depend on the number of workers."""
+
+    @abstractmethod
+    def read(self, shard: Shard, index: Path, names: NameIds) -> ShardContent:
+        """The images of a shard."""
+
+    def leftovers(self, index: Path, found: np.ndarray) -> Iterable[BadRecord]:
+        """When all shards have been read: what should have been among all that they have ``found``, and was not."""
+        return ()
+
+
+class ListedSource(RegionSource):
+    """A format whose images can be listed and read one by one."""
+
+    @abstractmethod
+    def image_ids(self, problems: list[BadRecord]) -> Iterable[str]:
+        """The ids of all images, in the order in which they are to be read; what is damaged goes to ``problems``."""
+
+    @abstractmethod
+    def read_image(self, image_id: str, names: NameIds) -> FoundImage:
+        """Read an image; a BadRecord where it is damaged or has no regions."""
+
+    def names(self) -> tuple[Iterable[str], Iterable[str]]:
+        """All names of objects and of attributes that images can have; by default those of the label map."""
+        if self.labels is None:
+            raise InputError(
+                str(self.path),
+                "has numbers of object classes, whose names are not known",
+                "Say with region_options.label_map what they stand for (objects_vocab.txt, for one)",
+            )
+        # All names that there are: finding out which occur takes as long as reading everything.
+        renamed = self.options.rename
+        return {rename(name, renamed) for name in self.labels.objects.values()}, set(self.labels.attributes.values())
+
+    def prepare(self, index: Path, num_workers: int) -> Contents:
+        objects, attributes = map(sorted, self.names())
+        problems: list[BadRecord] = []
+        count = 0
+        with publish_file(_list_of(index)) as file, file.open("w", encoding="utf-8", newline="\n") as images:
+            for image_id in self.image_ids(problems):
+                if self.is_usable(image_id, problems):
+                    images.write(f"{image_id}\n")
+                    count += 1
+        return Contents(count + len(problems), objects, attributes, problems)
+
+    def is_usable(self, image_id: str, problems: list[BadRecord]) -> bool:
+        """Whether an image can have that id; if not, it is among the problems."""
+        problem = id_problem(image_id)
+        if problem:
+            remedy = "Give the image another name"
+            problems.append(BadRecord(self.path, None, "", "image id cannot be used", problem, remedy))
+        return problem is None
+
+    def shards(self, index: Path) -> Iterator[Shard]:
+        with _list_of(index).open(encoding="utf-8", newline="\n") as images:
+            while image_ids := [line.removesuffix("\n") for line in islice(images, _IMAGES_PER_SHARD)]:
+                yield image_ids
+
+    def read(self, shard: Shard, index: Path, names: NameIds) -> ShardContent:
+        images: list[FoundImage | BadRecord] = []
+        for image_id in shard:
+            try:
+                images.append(self.read_image(image_id, names))
+            except BadRecord as problem:
+                images.append(problem)
+        return ShardContent(images)
 
 
 def open_regions(path: Path, options: RegionOptions, labels: LabelMap | None = None) -> RegionSource:
-    """Open detector output, whatever its format is.
-
-    Args:
-        path: a folder in VinVL's format, a folder of MMF's feature files, or an LMDB (folder or file) of MMF features.
-        options: how to read it.
-        labels: names of object classes, where the detector gives numbers.
+    """Open detector output in the format that ``options.format`` says, or in any that is known.
 
     Raises:
-        InputError: ``path`` does not exist, or is none of these.
+        InputError: ``path`` does not exist, is in no format that is known, or the format that is named is none.
     """
-    if path.is_dir():
-        if (path / FEATURES_FILE).exists() or (path / PREDICTIONS_FILE).exists():
-            return VinvlFolder(path, options, labels)
-        if (path / "data.mdb").is_file():
-            return MmfLmdb(path, options, labels)
-        if _has_array(path):
-            return MmfFeatureFolder(path, options, labels)
-        found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "nothing"
-        raise InputError(str(path), f"holds no detector output that is understood (it has {found})", _UNDERSTOOD)
     if not path.exists():
         raise InputError(str(path), "no such folder", _UNDERSTOOD)
+    is_named = options.format != "auto"
+    for name in [options.format] if is_named else REGION_FORMATS:
+        if _format(name).recognises(path):
+            return _format(name)(path, options, labels)
+    if is_named:
+        raise InputError(str(path), f"is not in the format {options.format}", "Correct region_options.format")
+    if (path / META_FILE).is_file():
+        raise InputError(str(path), "is a region store already", "Name what it was made of")
+    if path.is_dir():
+        found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "nothing"
+        raise InputError(str(path), f"holds no detector output that is understood (it has {found})", _UNDERSTOOD)
     with path.open("rb") as file:
-        begin = file.read(_LMDB_MAGIC_AT + 4)
-    if begin[_LMDB_MAGIC_AT:] in _LMDB_MAGIC:
-        return MmfLmdb(path, options, labels)
-    raise InputError(str(path), f"is a file that is no LMDB (it begins with {begin[:16]!r})", _UNDERSTOOD)
+        begin = file.read(16)
+    raise InputError(str(path), f"is a file that is no LMDB (it begins with {begin!r})", _UNDERSTOOD)
 
 
-def _has_array(folder: Path) -> bool:
-    return any(name.endswith(".npy") for _, _, files in os.walk(folder) for name in files)
+def _format(name: str) -> type[RegionSource]:
+    where = f"region_options.format={name}"
+    known = f"auto, {', '.join(REGION_FORMATS)}, or a class of yours, as my_package.my_format:MyFormat"
+    if name not in REGION_FORMATS and ":" not in name:
+        raise InputError(where, "is no format", f"Choose {known}")
+    try:
+        found = pkgutil.resolve_name(REGION_FORMATS.get(name, name))
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            where, f"cannot be imported ({error})", "Correct the name, or put its folder into PYTHONPATH"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, RegionSource)):
+        raise InputError(where, "is no subclass of mmf_muvla.regions.sources.RegionSource", f"Choose {known}")
+    return found
+
+
+def fingerprint_of_names(path: Path, suffix: str = "") -> dict[str, Any]:
+    """What identifies a folder of more files than can be read for it: their names, sizes and times of change."""
+    digest = hashlib.blake2b(digest_size=16)
+    count = 0
+    for folder, folders, files in os.walk(path):
+        folders.sort()
+        for name in sorted(files):
+            if name.endswith(suffix):
+                file = os.path.join(folder, name)
+                status = os.stat(file)
+                relative = os.path.relpath(file, path)
+                digest.update(os.fsencode(f"{relative}\0{status.st_size}\0{status.st_mtime_ns}\n"))
+                count += 1
+    return {"files": count, "digest": digest.hexdigest()}
+
+
+def rename(name: str, renamed: Mapping[str, str]) -> str:
+    """The name that a class is to have."""
+    return renamed.get(name, name)
+
+
+def _list_of(index: Path) -> Path:
+    return index.with_name(f"{index.name}-images.list")

@@ -1,37 +1,37 @@
-"""The regions of images on disk: an LMDB with one safetensors record per image.
+"""The regions of images on disk: a folder of shards, which are written side by side, and an index.
 
-See :mod:`mmf_muvla.regions.records` for the records, and :mod:`mmf_muvla.regions.writer` for how they get
-there.
+See :mod:`mmf_muvla.regions.shards` and :mod:`mmf_muvla.regions.index` for what is in the files.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
+from mmf_muvla.artifacts.arrow import MappedTable, read_batches
+from mmf_muvla.artifacts.files import damaged_files, read_record
 from mmf_muvla.errors import InputError
-from mmf_muvla.regions.lmdb_files import LmdbFile
-from mmf_muvla.regions.records import (
-    FORMAT,
-    META_KEY,
-    TAGS_SCHEMA,
-    Regions,
-    block_key,
-    decode_block,
-    decode_regions,
-    id_problem,
-    tag_texts,
-)
+from mmf_muvla.regions.index import FORMAT, INDEX_FILE, META_FILE, TAGS_FILE, TAGS_SCHEMA
+from mmf_muvla.regions.lmdb_files import is_lmdb_store, older_store
+from mmf_muvla.regions.regions import Regions, id_problem, image_digests, tag_texts
+from mmf_muvla.regions.shards import ShardFile, shard_path
 from mmf_muvla.regions.writer import RegionStoreWriter
 
-__all__ = ["TAGS_SCHEMA", "RegionStore", "RegionStoreWriter", "Regions", "id_problem", "tag_texts"]
+__all__ = ["TAGS_SCHEMA", "RegionStore", "RegionStoreWriter", "Regions", "tag_texts"]
+
+# Few enough for the files that a process may have open, several stores and other things included.
+_OPEN_SHARDS = 128
+_REMEDY = "Import the regions again, or copy them again"
 
 
 class RegionStore:
     """Reads a region store. It can be pickled, and used on both sides of a fork.
+
+    All that is read is compared with checksums: the tables when they are opened, an image when it is read.
 
     Args:
         path: the store's folder.
@@ -41,23 +41,15 @@ class RegionStore:
         feature_dim: numbers per region feature.
         num_regions: regions of all images together.
         num_blocks: how many batches :meth:`blocks` gives.
-        content: a digest of all records; two stores with equal records, in equal order, have the same.
+        content: a digest of all images; two stores with equal images, in equal order, have the same.
 
     Raises:
-        InputError: ``path`` is not a region store.
+        InputError: ``path`` is not a region store, or its index is damaged.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        if not (self.path / "data.mdb").is_file():
-            raise InputError(
-                str(path), "is not a region store (it has no data.mdb)", "Make one with tools/import_regions.py"
-            )
-        self._file = LmdbFile(self.path, "a region store", "Import the regions again, or copy them again")
-        meta = json.loads(self._read(META_KEY) or b"{}")
-        found = {key: meta.get(key) for key in FORMAT}
-        if found != FORMAT:
-            raise InputError(str(path), f"is not a region store of this version (it says {found})", "Import it again")
+        meta = _read_meta(self.path)
         self.object_names: list[str] = meta["object_names"]
         self.attribute_names: list[str] = meta["attribute_names"]
         self.feature_dim: int = meta["feature_dim"]
@@ -65,7 +57,14 @@ class RegionStore:
         self.num_blocks: int = meta["blocks"]
         self.content: str = meta["content"]
         self._count: int = meta["count"]
+        self._files: dict[str, Any] = meta["files"]
         self._ids: list[str] | None = None
+        self._tags_are_sound = False
+        self._verify(INDEX_FILE)
+        (batch,) = MappedTable(self.path / INDEX_FILE).batches
+        self._digests, self._image_ids, *self._places = batch.columns
+        self._digests, *self._places = (column.to_numpy() for column in (self._digests, *self._places))
+        self._shard = lru_cache(_OPEN_SHARDS)(ShardFile)
 
     def __reduce__(self) -> tuple[type[RegionStore], tuple[Path]]:
         return (type(self), (self.path,))
@@ -74,7 +73,7 @@ class RegionStore:
         return self._count
 
     def __contains__(self, image_id: str) -> bool:
-        return id_problem(image_id) is None and self._read(image_id.encode()) is not None
+        return self._find(image_id) is not None
 
     @property
     def ids(self) -> list[str]:
@@ -91,24 +90,62 @@ class RegionStore:
             per region ``class_id``, ``attribute_id`` and ``confidence``.
 
         Raises:
-            InputError: a part of the store is missing.
+            InputError: they are damaged.
         """
-        for number in range(self.num_blocks):
-            record = self._read(block_key(number))
-            if record is None:
-                raise InputError(str(self.path), f"block {number} of {self.num_blocks} is missing", "Import it again")
-            yield decode_block(record)
+        if not self._tags_are_sound:
+            self._verify(TAGS_FILE)
+            self._tags_are_sound = True
+        yield from read_batches([self.path / TAGS_FILE])
 
     def get(self, image_id: str) -> Regions:
         """The regions of an image; the arrays are the caller's own.
 
         Raises:
             KeyError: the image is not in the store.
+            InputError: it is damaged.
         """
-        record = self._read(image_id.encode()) if id_problem(image_id) is None else None
-        if record is None:
+        row = self._find(image_id)
+        if row is None:
             raise KeyError(f"image {image_id} is not in {self.path}")
-        return decode_regions(image_id, record)
+        shard, image, first, count, expected = (int(column[row]) for column in self._places)
+        path = shard_path(self.path, shard)
+        try:
+            regions, found = self._shard(path).read(image_id, image, first, count, self.feature_dim)
+            problem = "" if found == expected else "its content does not have the checksum that the index says"
+        except (OSError, ValueError, TypeError, LookupError) as error:
+            problem = f"the file cannot be read ({type(error).__name__}: {error})"
+        if problem:
+            raise InputError(f"{path} (image {image_id})", f"is damaged: {problem}", _REMEDY)
+        return regions
 
-    def _read(self, key: bytes) -> bytearray | None:
-        return self._file.get(key)
+    def _find(self, image_id: str) -> int | None:
+        """The row of the index that an image has."""
+        if id_problem(image_id) is not None:
+            return None
+        (digest,) = image_digests([image_id])
+        row = int(self._digests.searchsorted(digest))
+        while row < len(self._digests) and self._digests[row] == digest:
+            if self._image_ids[row].as_py() == image_id:
+                return row
+            row += 1
+        return None
+
+    def _verify(self, name: str) -> None:
+        if damaged_files(self.path, {name: self._files[name]}):
+            raise InputError(str(self.path / name), "is damaged or missing: it is not as it was written", _REMEDY)
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    if is_lmdb_store(path):
+        raise older_store(path)
+    file = path / META_FILE
+    if not file.is_file():
+        remedy = "Make one with tools/import_regions.py"
+        raise InputError(str(path), f"is not a region store (it has no {META_FILE})", remedy)
+    meta = read_record(file)
+    if meta is None:
+        raise InputError(str(file), "is damaged: it does not have its own checksum", _REMEDY)
+    found = {key: meta.get(key) for key in FORMAT}
+    if found != FORMAT:
+        raise InputError(str(path), f"is not a region store of this version (it says {found})", "Import it again")
+    return meta

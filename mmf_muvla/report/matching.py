@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from mmf_muvla.datasets.collate import ImageArrays, collate_images, lengths_to_mask, pad
+from mmf_muvla.datasets.collate import collate_images, lengths_to_mask, pad
 from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.muvla import MuVLA
@@ -80,7 +80,7 @@ def match_logits(
     for start in tqdm(range(0, len(pairs), batch_size), desc="matching", unit="batch", disable=None):
         part = pairs[start : start + batch_size]
         texts = [np.concatenate([[cls_id], words(sentence, 60)[0], [sep_id]]) for _, sentence in part]
-        batch = collate_images([ImageArrays.of(regions.get(image)) for image, _ in part])
+        batch = collate_images([regions.get(image) for image, _ in part])
         batch["input_ids"] = pad(texts, pad_id, torch.long)
         batch["attention_mask"] = lengths_to_mask([len(text) for text in texts])
         pooled = pooled_states(model.encoder, heads.pooler, batch)

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from mmf_muvla.artifacts.files import as_json
 from mmf_muvla.artifacts.outputs import check_outputs, output_folder, write_output
 from mmf_muvla.cli import as_list
-from mmf_muvla.datasets.collate import ImageArrays, collate_images
+from mmf_muvla.datasets.collate import collate_images
 from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.embeddings import region_location
@@ -151,7 +151,7 @@ def true_pairs(corpus: Corpus, words: WordPieces, num_images: int) -> list[Pair]
             class_of[int(tokens[0])] = number
     pairs = []
     for item in map(corpus.__getitem__, corpus.spread(num_images)):
-        image = collate_images([ImageArrays.of(item.regions)])
+        image = collate_images([item.regions])
         ids = words(corpus.sentence(int(item.sentence_ids[0])).text, 60)[0]
         input_ids = torch.tensor([words.vocabulary.cls_id, *ids, words.vocabulary.sep_id])
         pairs.append(

@@ -220,7 +220,7 @@ def _images(dataset: TaskDataset[Any]) -> str:
     for number in np.unique(np.linspace(0, len(dataset) - 1, _IMAGES_LOOKED_AT).astype(int)).tolist():
         for key in dataset.records[number].images:
             image = dataset.images.get(key)
-            digest.update(np.ascontiguousarray(image.image_feature).tobytes())
+            digest.update(np.ascontiguousarray(image.image_feature_0).tobytes())
             digest.update(np.ascontiguousarray(image.bbox).tobytes())
     return digest.hexdigest()
 

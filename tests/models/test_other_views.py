@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmf_muvla.datasets.collate import ImageArrays, PretrainingSample, collate_pretraining
+from mmf_muvla.datasets.collate import PretrainingSample, collate_pretraining
 from mmf_muvla.models.cpu.linear import ROWS_TOGETHER
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.pretraining import PretrainingHeads
@@ -29,6 +29,7 @@ from mmf_muvla.objectives.views import (
     plain_row,
     region_tag_row,
 )
+from mmf_muvla.regions.regions import Regions
 
 SAMPLES, FEATURES, CLASSES, WORDS = 6, 6, 7, 60
 VOCABULARY = Vocabulary(cls_id=1, sep_id=2, mask_id=3, pad_id=0, ordinary_ids=np.arange(10, WORDS))
@@ -58,11 +59,15 @@ def batch_of(views: list[str], image_seed: int = 0, words_seed: int = 0) -> dict
         n, t = int(images.integers(2, 6)), int(sentences.integers(4, 9))
         words = sentences.integers(10, WORDS, size=t)
         corner = images.random((n, 2)) * 50
-        image = ImageArrays(
+        image = Regions(
             image_id=str(number),
-            image_feature=images.normal(size=(n, FEATURES)).astype(np.float16),
+            width=90,
+            height=120,
+            image_feature_0=images.normal(size=(n, FEATURES)).astype(np.float16),
             bbox=np.concatenate([corner, corner + 20], axis=1).astype(np.float32),
-            image_size=(90, 120),
+            class_id=np.zeros(n, np.int32),
+            attribute_id=np.full(n, -1, np.int32),
+            confidence=np.ones(n, np.float32),
         )
         rows = {}
         for view in views:

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmf_muvla.datasets.collate import ImageArrays, PretrainingSample, collate_pretraining
+from mmf_muvla.datasets.collate import PretrainingSample, collate_pretraining
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.pretraining import PretrainingHeads
 from mmf_muvla.models.trunk import TrunkConfig
@@ -36,6 +36,7 @@ from mmf_muvla.objectives.views import (
     region_phrase_row,
     region_tag_row,
 )
+from mmf_muvla.regions.regions import Regions
 
 SAMPLES, FEATURES, CLASSES, WORDS = 5, 6, 7, 60
 TAG, PHRASE, MATCHED, MISMATCHED = range(4)  # the rows of a batch
@@ -159,11 +160,15 @@ def random_batch(seed: int, epoch: int) -> dict:
             "mismatched": image_sentence_row(other, n, False, rng, vocabulary, masking),
         }
         corner = rng.random((n, 2)) * 50
-        image = ImageArrays(
+        image = Regions(
             image_id=str(number),
-            image_feature=rng.normal(size=(n, FEATURES)).astype(np.float16),
+            width=90,
+            height=120,
+            image_feature_0=rng.normal(size=(n, FEATURES)).astype(np.float16),
             bbox=np.concatenate([corner, corner + 20], axis=1).astype(np.float32),
-            image_size=(90, 120),
+            class_id=np.zeros(n, np.int32),
+            attribute_id=np.full(n, -1, np.int32),
+            confidence=np.ones(n, np.float32),
         )
         samples.append(PretrainingSample(image, rng.integers(0, CLASSES, size=n), rows, epoch, "matched"))
     return collate_pretraining(samples, vocabulary.pad_id)

@@ -14,7 +14,7 @@ from mmf_muvla.pairing.config import BuildConfig, ImportConfig, ShowConfig, as_p
 NEEDED = ["out=o", "regions=r", "sentences=s"]
 SHIPPED = ["toyworld", "cc", "bookcorpus"]
 # Explained there in a comment alone: what the files say is part of what the kept results were made from.
-SAID_IN_COMMENTS = {"region_options.detector_size"}
+SAID_IN_COMMENTS = {"region_options.detector_size", "region_options.format"}
 
 
 def all_keys(content: Any, prefix: str = "") -> set[str]:

@@ -26,11 +26,12 @@ from mmf_muvla.errors import MuvlaError
 from mmf_muvla.reading.problems import BadRecord
 from mmf_muvla.reading.restricted_npy import load_object_array
 from mmf_muvla.reading.restricted_pickle import load_pickle
+from mmf_muvla.regions.checks import Place
 from mmf_muvla.regions.importing import import_regions
 from mmf_muvla.regions.label_map import LabelMap
-from mmf_muvla.regions.mmf_features import load_from_folder, load_from_lmdb
-from mmf_muvla.regions.mmf_records import read_record
+from mmf_muvla.regions.mmf_features import MmfFeatureFolder, image_of_record
 from mmf_muvla.regions.options import RegionOptions
+from mmf_muvla.regions.sources import NameIds
 from mmf_muvla.regions.store import RegionStore
 from tests.regions.mmf_files import (
     FEATURE_DIM,
@@ -107,14 +108,14 @@ def npy(content: bytes, shape: tuple[int, ...]) -> bytes:
 
 
 def read_lmdb_record(content: bytes, folder: Path) -> None:
-    image = load_from_lmdb(Path("data.mdb"), "1", content)
-    read_record("1", image.info, image.features, OPTIONS, LABELS, image.bad, image.bad_info)
+    image = image_of_record(content, Place(Path("data.mdb"), None, "1"))
+    image.read(OPTIONS, LABELS, NameIds(NAMES, []))
 
 
 def read_folder(content: bytes, folder: Path) -> None:
     info_file(folder, "1").write_bytes(content)
-    image = load_from_folder(folder, "1")
-    read_record("1", image.info, image.features, OPTIONS, LABELS, image.bad, image.bad_info)
+    image = MmfFeatureFolder(folder, RegionOptions()).load("1")
+    image.read(OPTIONS, LABELS, NameIds(NAMES, []))
 
 
 def read_refs(content: bytes, folder: Path) -> None:
@@ -193,10 +194,10 @@ def test_what_is_not_mutated_is_read(tmp_path: Path) -> None:
     random.Random(0).shuffle(keys)
     write_lmdb(source, {**{key.encode(): value for key, value in mutants.items()}, b"keys": pickle.dumps(keys)})
     options = RegionOptions(feature_dim=FEATURE_DIM, label_map=str(write_labels(tmp_path)))
-    import_regions([source], options, "skip", 1.0, tmp_path / "store", tmp_path / "skipped.jsonl")
+    import_regions([source], options, "skip", 1.0, tmp_path / "store")
     store = RegionStore(tmp_path / "store")
     alone = write_mmf_lmdb(tmp_path / "alone", good)
-    import_regions([alone], options, "error", 0.0, tmp_path / "alone_store", tmp_path / "none.jsonl")
+    import_regions([alone], options, "error", 0.0, tmp_path / "alone_store")
     expected = RegionStore(tmp_path / "alone_store")
     for image in good:
         found, wanted = store.get(image.image_id), expected.get(image.image_id)

@@ -15,11 +15,12 @@ import pytest
 
 from mmf_muvla.reading.problems import BadRecord
 from mmf_muvla.reading.restricted_pickle import ONE_IMAGE, PickleProblem, load_npy_object, load_pickle, read_npy_header
+from mmf_muvla.regions.checks import Place
 from mmf_muvla.regions.importing import import_regions
 from mmf_muvla.regions.label_map import LabelMap
-from mmf_muvla.regions.mmf_features import load_from_folder, load_from_lmdb
-from mmf_muvla.regions.mmf_records import read_record
+from mmf_muvla.regions.mmf_features import MmfFeatureFolder, image_of_record
 from mmf_muvla.regions.options import RegionOptions
+from mmf_muvla.regions.sources import NameIds
 from mmf_muvla.regions.store import RegionStore
 from tests.regions.mmf_files import FEATURE_DIM, NAMES, MmfImage, write_labels, write_lmdb, write_mmf_lmdb
 
@@ -168,7 +169,7 @@ LONG_BOMBS: dict[str, Callable[[], bytes]] = {
 def test_one_image_takes_little_however_long_its_record(name: str) -> None:
     content = LONG_BOMBS[name]()
     with pytest.raises(BadRecord, match="it contains"):
-        bounded(lambda: load_from_lmdb(Path("data.mdb"), "22", content), seconds=20.0)
+        bounded(lambda: image_of_record(content, Place(Path("data.mdb"), None, "22")), seconds=20.0)
 
 
 def test_one_image_may_not_contain_much_in_a_folder_either(tmp_path: Path) -> None:
@@ -176,7 +177,7 @@ def test_one_image_may_not_contain_much_in_a_folder_either(tmp_path: Path) -> No
     np.save(tmp_path / "22.npy", np.zeros((4, FEATURE_DIM), np.float32))
     np.save(tmp_path / "22_info.npy", np.array({**image.record(), "more": [[] for _ in range(300_000)]}, object))
     with pytest.raises(BadRecord, match="it contains more than 262,144 lists"):
-        load_from_folder(tmp_path, "22")
+        MmfFeatureFolder(tmp_path, RegionOptions()).load("22")
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
@@ -334,10 +335,10 @@ RECORDS: dict[str, Callable[[], bytes]] = {
 @pytest.mark.parametrize("name", [name for name in RECORDS if name not in BOMBS])
 def test_hostile_records_are_bad_records(name: str) -> None:
     def read() -> None:
-        image = load_from_lmdb(Path("data.mdb"), "22", RECORDS[name]())
+        image = image_of_record(RECORDS[name](), Place(Path("data.mdb"), None, "22"))
         options = RegionOptions(feature_dim=FEATURE_DIM)
         labels = LabelMap(dict(enumerate(NAMES)), {})
-        read_record("22", image.info, image.features, options, labels, image.bad, image.bad_info)
+        image.read(options, labels, NameIds(NAMES, []))
 
     with pytest.raises(BadRecord) as error:
         bounded(read)
@@ -353,7 +354,7 @@ def test_a_skip_build_leaves_them_out(tmp_path: Path) -> None:
     listed = [key for pair in zip(keys, list(records)[:5], strict=True) for key in pair] + list(records)[5:]
     write_lmdb(source, {**records, b"keys": pickle.dumps(listed)})
     options = RegionOptions(feature_dim=FEATURE_DIM, label_map=str(write_labels(tmp_path)))
-    counts = import_regions([source], options, "skip", 1.0, tmp_path / "store", tmp_path / "skipped.jsonl")
+    counts = import_regions([source], options, "skip", 1.0, tmp_path / "store")
     assert counts["skipped"] == len(records)
     assert sorted(RegionStore(tmp_path / "store").ids) == sorted(image.image_id for image in good)
-    assert len((tmp_path / "skipped.jsonl").read_text().splitlines()) == len(records)
+    assert len((tmp_path / "store" / "skipped.jsonl").read_text().splitlines()) == len(records)

@@ -233,7 +233,7 @@ def imported(source: Path, rect_scale: str = "original") -> tuple[dict[str, int]
     labels = write_labels(source.parent)
     options = RegionOptions(feature_dim=FEATURE_DIM, label_map=str(labels), rect_scale=rect_scale)
     out = source.parent
-    counts = import_regions([source], options, "skip", 1.0, out / "store", out / "skipped.jsonl")
+    counts = import_regions([source], options, "skip", 1.0, out / "store")
     return counts, records(RegionStore(out / "store"))
 
 
@@ -254,7 +254,7 @@ def test_damage_is_listed_and_costs_little(
 
     for image_id, expected in good[name].items():
         assert found[image_id] == expected, image_id
-    listed = [json.loads(line) for line in (tmp_path / "skipped.jsonl").read_bytes().splitlines()]
+    listed = [json.loads(line) for line in (tmp_path / "store" / "skipped.jsonl").read_bytes().splitlines()]
     assert counts["skipped"] + counts["images_without_regions"] == len(listed)
     named = {entry["id"] for entry in listed} | found.keys()
     # What is listed without a name has lost it.

@@ -13,8 +13,9 @@ import pytest
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.commands import import_command
-from mmf_muvla.regions import mmf_features
+from mmf_muvla.regions import sources
 from mmf_muvla.regions.importing import import_regions
+from mmf_muvla.regions.index import store_files
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.store import RegionStore
 from tests.regions.mmf_files import (
@@ -35,7 +36,7 @@ def labels(tmp_path: Path) -> Path:
 
 def run(sources: list[Path], out: Path, labels: Path | None, num_workers: int = 1, **changes: Any) -> RegionStore:
     options = RegionOptions(feature_dim=FEATURE_DIM, label_map=str(labels) if labels else None, **changes)
-    import_regions(sources, options, "error", 0, out / "store", out / "skipped.jsonl", num_workers)
+    import_regions(sources, options, "error", 0, out / "store", num_workers)
     return RegionStore(out / "store")
 
 
@@ -71,14 +72,15 @@ def test_lmdb(protocol: int, subdir: bool, tmp_path: Path, labels: Path) -> None
 def test_folder_and_lmdb_give_the_same_and_workers_make_no_difference(
     tmp_path: Path, labels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mmf_features, "_IMAGES_PER_SHARD", 3)
+    monkeypatch.setattr(sources, "_IMAGES_PER_SHARD", 3)
     images = [MmfImage(f"{number:02d}") for number in range(10)]
     folder, database = write_mmf_folder(tmp_path / "mmf", images), write_mmf_lmdb(tmp_path / "mmf.lmdb", images)
     stores = [
         run([source], tmp_path / str(number), labels, num_workers)
         for number, (source, num_workers) in enumerate([(folder, 1), (folder, 2), (database, 1), (database, 2)])
     ]
-    assert len({(store.path / "data.mdb").read_bytes() for store in stores}) == 1
+    contents = [{path.name: path.read_bytes() for path in store_files(store.path)} for store in stores]
+    assert all(content == contents[0] for content in contents)
 
 
 def test_all_kinds_of_sources_together(tmp_path: Path, labels: Path, vinvl: Any, fake_image: Any) -> None:
@@ -199,7 +201,7 @@ def test_the_command(tmp_path: Path, labels: Path, capsys: pytest.CaptureFixture
          f"region_options.feature_dim={FEATURE_DIM}", "max_skipped_fraction=0.5", "num_workers=1"]
     )  # fmt: skip
     assert "images 1, regions 3, skipped 1" in capsys.readouterr().out
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["store", "store.skipped.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["store"]
 
 
 # --- what does not stop an import
@@ -219,7 +221,7 @@ def test_boxes_are_clipped_and_regions_of_no_area_dropped(kind: str, tmp_path: P
     images[2].features, images[2].info["objects"] = images[2].features[:3], np.array([0, 1, 2])
     options = RegionOptions(feature_dim=FEATURE_DIM, label_map=str(labels))
     source = write_kind(kind, tmp_path / "mmf", images)
-    counts = import_regions([source], options, "error", 0, tmp_path / "store", tmp_path / "skipped.jsonl")
+    counts = import_regions([source], options, "error", 0, tmp_path / "store")
     assert (counts["boxes_clipped"], counts["regions_without_area"], counts["skipped"]) == (5, 2, 0)
     store = RegionStore(tmp_path / "store")
     assert store.get("out").bbox.tolist() == [[0, 0, 10, 20], [5, 5, 100.5, 480], [1, 0, 640, 480]]
@@ -240,9 +242,9 @@ def test_images_without_regions_are_counted_apart(kind: str, tmp_path: Path, lab
     ]
     options = RegionOptions(feature_dim=FEATURE_DIM, label_map=str(labels))
     source = write_kind(kind, tmp_path / "mmf", images)
-    counts = import_regions([source], options, "error", 0, tmp_path / "store", tmp_path / "skipped.jsonl")
+    counts = import_regions([source], options, "error", 0, tmp_path / "store")
     assert (counts["images"], counts["skipped"], counts["images_without_regions"]) == (1, 0, 4)
-    listed = [json.loads(line) for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
+    listed = [json.loads(line) for line in (tmp_path / "store" / "skipped.jsonl").read_text().splitlines()]
     assert {entry["reason"] for entry in listed} == {"image without regions"}
     assert {entry["id"]: entry["value"] for entry in listed} == {
         "zero": "0 regions",
@@ -259,7 +261,7 @@ def test_another_feature_size_is_one_message(kind: str, wanted: int, tmp_path: P
     options = RegionOptions(feature_dim=wanted, label_map=str(labels))
     source = write_kind(kind, tmp_path / "mmf", images)
     with pytest.raises(InputError) as error:
-        import_regions([source], options, "skip", 1.0, tmp_path / "store", tmp_path / "skipped.jsonl")
+        import_regions([source], options, "skip", 1.0, tmp_path / "store")
     assert error.value.where == str(source)
     assert f"has rows of 8 numbers, whereas region_options.feature_dim={wanted}" in error.value.problem
     assert "Set region_options.feature_dim=8" in error.value.remedy

@@ -30,7 +30,7 @@ def folders(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 def test_both_scales_give_the_same_store(folders: dict[str, Path], tmp_path: Path) -> None:
     stores = {}
     for name, folder in folders.items():
-        counts = import_regions([folder], RegionOptions(), "error", 0, tmp_path / name, tmp_path / f"{name}.jsonl")
+        counts = import_regions([folder], RegionOptions(), "error", 0, tmp_path / name)
         assert counts["images"] == 60
         assert counts["boxes_mended"] == (60 if name == "scaled" else 0)
         stores[name] = RegionStore(tmp_path / name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from mmf_muvla.pairing.commands import import_command
 from mmf_muvla.pairing.config import ImportConfig, load_config
 from mmf_muvla.regions import importing as regions
 from mmf_muvla.regions import vinvl as vinvl_module
-from mmf_muvla.regions.importing import import_regions, region_parameters
+from mmf_muvla.regions.importing import import_regions
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.rect_scale import ScaleEvidence, possible_scales
 from mmf_muvla.regions.store import RegionStore
@@ -58,7 +59,7 @@ def make(
 
 def run(folder: Path, out: Path, policy: str = "error", num_workers: int = 1, **changes: Any) -> dict[str, int]:
     options = RegionOptions(feature_dim=FEATURE_DIM, **changes)
-    return import_regions([folder], options, policy, 1.0, out / "store", out / "skipped.jsonl", num_workers)
+    return import_regions([folder], options, policy, 1.0, out / "store", num_workers)
 
 
 def check_boxes(out: Path, images: list[FakeImage]) -> None:
@@ -231,7 +232,7 @@ def test_a_row_without_its_box_among_others_is_damaged_where_the_scale_is_unknow
     for image in images[:-1]:
         image.relative = True
     assert run(vinvl(images), tmp_path, "skip")["skipped"] == 1
-    listed = json.loads((tmp_path / "skipped.jsonl").read_text())
+    listed = json.loads((tmp_path / "store" / "skipped.jsonl").read_text())
     assert (listed["id"], listed["reason"]) == (images[-1].image_id, "it is not known what rect is measured in")
 
 
@@ -245,20 +246,19 @@ def test_neither_workers_nor_kills_nor_shards_change_it(
     images = make(MIXED, 80, (600, 1000))
     folder = vinvl(images)
     whole = run(folder, tmp_path / "whole")
+    monkeypatch.setattr(regions, "_PIECES_PER_SHARD", 1)
     for size in (1500, 7000):
         monkeypatch.setattr(vinvl_module, "_BYTES_PER_SHARD", size)
         out = tmp_path / str(size)
-        commit = regions.RegionStoreWriter.commit
         with monkeypatch.context() as patch:
-            commits = []
+            parts = iter(range(3))
 
-            def stop(self: Any, progress: Any, commit: Any = commit, commits: list[int] = commits) -> None:
-                commit(self, progress)
-                commits.append(1)
-                if len(commits) == 3:
+            def stop(*arguments: Any, write: Any = regions._write_shard, parts: Iterator[int] = parts) -> Any:
+                if next(parts, None) is None:
                     raise Stop
+                return write(*arguments)
 
-            patch.setattr(regions.RegionStoreWriter, "commit", stop)
+            patch.setattr(regions, "_write_shard", stop)
             with pytest.raises(Stop):
                 run(folder, out)
         assert run(folder, out, num_workers=2) == whole
@@ -271,11 +271,6 @@ def test_a_size_that_is_none_is_refused() -> None:
             load_config(ImportConfig, ["source=s", "out=o", f"region_options.detector_size={value}"])
     config = load_config(ImportConfig, ["source=s", "out=o", "region_options.detector_size=[600,1000]"])
     assert config.region_options.detector_size == [600, 1000]
-
-
-def test_stores_of_older_options_stay_valid() -> None:
-    assert "detector_size" not in region_parameters(RegionOptions())
-    assert region_parameters(RegionOptions(detector_size=[600, 1000]))["detector_size"] == [600, 1000]
 
 
 def test_evidence_is_a_sum() -> None:
@@ -315,7 +310,7 @@ def test_boxes_of_no_area_and_images_without_regions_do_not_stop_an_import(
     assert "images 36, regions 276, skipped 0, images_without_regions 4" in (said := capsys.readouterr().out)
     assert "regions_without_area 12" in said
     assert RegionStore(out).get("0-0").class_id.tolist() == [0] * 6
-    listed = [json.loads(line) for line in (tmp_path / "out.skipped.jsonl").read_text().splitlines()]
+    listed = [json.loads(line) for line in (tmp_path / "out" / "skipped.jsonl").read_text().splitlines()]
     assert {entry["reason"] for entry in listed} == {"image without regions"}
     assert {entry["id"]: entry["value"] for entry in listed} == {
         "0-6": "0 regions",

@@ -21,36 +21,40 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.regions import importing as regions
 from mmf_muvla.regions import mmf_features
 from mmf_muvla.regions import vinvl as vinvl_module
-from mmf_muvla.regions.importing import import_regions
+from mmf_muvla.regions.importing import SKIPPED_FILE, import_regions
+from mmf_muvla.regions.index import INDEX_FILE, META_FILE, TAGS_FILE
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.store import RegionStore
 
 FEATURE_DIM = 8
-SHARD_BYTES = 900
+SHARD_BYTES, PIECES = 900, 2
 
 SCRIPT = f"""
 import sys
 from pathlib import Path
-from mmf_muvla.regions import vinvl
+from mmf_muvla.regions import importing, vinvl
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.importing import import_regions
 vinvl._BYTES_PER_SHARD = {SHARD_BYTES}
+importing._PIECES_PER_SHARD = {PIECES}
 if __name__ == "__main__":
     *folders, out, num_workers = sys.argv[1:]
     out = Path(out)
     options = RegionOptions(feature_dim={FEATURE_DIM})
     folders = [Path(folder) for folder in folders]
-    import_regions(folders, options, "skip", 1.0, out / "store", out / "skipped.jsonl", int(num_workers))
+    import_regions(folders, options, "skip", 1.0, out / "store", int(num_workers))
 """
 
 
 def run(folders: list[Path], out: Path, num_workers: int = 1, policy: str = "skip") -> dict[str, int]:
     options = RegionOptions(feature_dim=FEATURE_DIM)
-    return import_regions(folders, options, policy, 1.0, out / "store", out / "skipped.jsonl", num_workers)
+    return import_regions(folders, options, policy, 1.0, out / "store", num_workers)
 
 
 def results(out: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+    """All files but the manifest, which says how long it took."""
+    files = (path for path in sorted(out.rglob("*")) if path.is_file() and path.name != "manifest.json")
+    return {str(path.relative_to(out)): path.read_bytes() for path in files}
 
 
 @pytest.fixture
@@ -60,6 +64,7 @@ def folders(vinvl: Any, fake_image: Any, monkeypatch: pytest.MonkeyPatch) -> lis
     And with images without regions, and boxes of no area, which are no damage.
     """
     monkeypatch.setattr(vinvl_module, "_BYTES_PER_SHARD", SHARD_BYTES)
+    monkeypatch.setattr(regions, "_PIECES_PER_SHARD", PIECES)
     made = []
     for part, name in enumerate(("one", "two")):
         images = [fake_image(f"{part}-{number}", names=["dog", f"kind {number % 7}"]) for number in range(120)]
@@ -103,8 +108,10 @@ def run_and_kill(arguments: tuple[Any, ...], seconds: float) -> bool:
 def test_a_killed_import_is_continued_to_the_same_bytes(folders: list[Path], tmp_path: Path) -> None:
     counts = run(folders, tmp_path / "whole")
     expected = results(tmp_path / "whole")
-    assert sorted(expected) == ["skipped.jsonl", "store.counts.json", "store/data.mdb"]
-    listed = [json.loads(line) for line in expected["skipped.jsonl"].splitlines()]
+    shards = [name for name in expected if name.startswith("store/regions-")]
+    assert len(shards) > 10
+    assert set(expected) - set(shards) == {f"store/{name}" for name in (META_FILE, INDEX_FILE, TAGS_FILE, SKIPPED_FILE)}
+    listed = [json.loads(line) for line in expected[f"store/{SKIPPED_FILE}"].splitlines()]
     assert counts["skipped"] >= 30
     assert counts["images_without_regions"] >= 12
     assert counts["regions_without_area"] >= 12
@@ -145,9 +152,9 @@ def test_workers_make_no_difference_and_can_be_killed(
 
 def test_a_finished_import_is_not_done_again(folders: list[Path], tmp_path: Path) -> None:
     counts = run(folders, tmp_path / "out")
-    written = (tmp_path / "out" / "store" / "data.mdb").stat()
+    written = (tmp_path / "out" / "store" / INDEX_FILE).stat()
     assert run(folders, tmp_path / "out") == counts
-    assert (tmp_path / "out" / "store" / "data.mdb").stat().st_ino == written.st_ino
+    assert (tmp_path / "out" / "store" / INDEX_FILE).stat().st_ino == written.st_ino
     # Something else is.
     assert run(folders[:1], tmp_path / "out") != counts
     assert not any(image_id.startswith("1-") for image_id in RegionStore(tmp_path / "out" / "store").ids)
@@ -157,18 +164,16 @@ class Stop(Exception):
     pass
 
 
-def stop_after(monkeypatch: pytest.MonkeyPatch, commits: int) -> None:
-    original = regions.RegionStoreWriter.commit
-    done = 0
+def stop_after(monkeypatch: pytest.MonkeyPatch, shards: int) -> None:
+    original = regions._write_shard
+    left = iter(range(shards))
 
-    def commit(self: Any, progress: Any) -> None:
-        nonlocal done
-        original(self, progress)
-        done += 1
-        if done == commits:
+    def write(*arguments: Any) -> Any:
+        if next(left, None) is None:
             raise Stop
+        return original(*arguments)
 
-    monkeypatch.setattr(regions.RegionStoreWriter, "commit", commit)
+    monkeypatch.setattr(regions, "_write_shard", write)
 
 
 def test_what_was_begun_with_other_input_is_not_continued(
@@ -180,28 +185,36 @@ def test_what_was_begun_with_other_input_is_not_continued(
         stop_after(patch, 5)
         with pytest.raises(Stop):
             run(folders[::-1], out)
-    assert (out / "store.partial").is_dir()
+    assert (out / "store.work" / "regions-000004.json").is_file()
     run(folders, out)
     assert results(out) == results(tmp_path / "whole")
 
 
-def test_a_list_that_was_cut_cannot_be_continued(
-    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "damaged", ["skipped.jsonl", "regions-000003.safetensors", "regions-000005.json", "sources/index-0000-lines.sqlite"]
+)
+def test_what_was_damaged_meanwhile_is_made_again(
+    damaged: str, folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run(folders, tmp_path / "whole")
+    out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        stop_after(patch, 20)
+        stop_after(patch, 10)
         with pytest.raises(Stop):
-            run(folders, tmp_path)
-    (tmp_path / "skipped.jsonl").write_text("")
-    with pytest.raises(InputError, match=r"skipped.jsonl: has 0 bytes, fewer than the"):
-        run(folders, tmp_path)
+            run(folders, out)
+    file = out / "store.work" / damaged
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 8
+    file.write_bytes(content)
+    run(folders, out)
+    assert results(out) == results(tmp_path / "whole")
 
 
 def test_two_imports_into_one_store_are_refused(folders: list[Path], tmp_path: Path) -> None:
     (tmp_path / "store.work").mkdir()
     with (
         locked(tmp_path / "store.work", InputError("", "", "")),
-        pytest.raises(InputError, match="another process is importing"),
+        pytest.raises(InputError, match="another process is working here"),
     ):
         run(folders, tmp_path)
 
@@ -224,12 +237,12 @@ def test_the_size_of_shards_makes_no_difference(
         monkeypatch.setattr(vinvl_module, "_BYTES_PER_SHARD", size)
         out = tmp_path / str(size)
         run(folders, out)
-        assert (out / "skipped.jsonl").read_bytes() == (tmp_path / "whole" / "skipped.jsonl").read_bytes()
+        assert (out / "store" / SKIPPED_FILE).read_bytes() == (whole.path / SKIPPED_FILE).read_bytes()
         assert RegionStore(out / "store").content == whole.content
         assert RegionStore(out / "store").ids == whole.ids
 
 
-def test_many_names_are_sorted_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_names_are_sorted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mmf_features, "_NAMES_IN_MEMORY", 7)
     names = [f"{number * 37 % 101}/{'x' * (number % 3)}" for number in range(101)]
-    assert list(mmf_features._sorted_lines(iter(names), tmp_path / "index")) == sorted(names)
+    assert list(mmf_features._sorted_lines(iter(names))) == sorted(names)

@@ -5,18 +5,26 @@ import json
 import multiprocessing
 import os
 import pickle
+import random
 import shutil
-import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lmdb
 import numpy as np
+import pyarrow as pa
 import pytest
 import safetensors.numpy
 
+from mmf_muvla.datasets.images import open_images
 from mmf_muvla.errors import InputError
+from mmf_muvla.pairing.commands import import_command
+from mmf_muvla.regions import index as region_index
+from mmf_muvla.regions import store as region_store
 from mmf_muvla.regions import writer as region_writer
+from mmf_muvla.regions.index import META_FILE, TAGS_SCHEMA, store_files
+from mmf_muvla.regions.shards import checksum
 from mmf_muvla.regions.store import Regions, RegionStore, RegionStoreWriter
 
 OBJECTS, ATTRIBUTES, DIM = ["car", "dog"], ["red"], 6
@@ -43,6 +51,10 @@ def write(path: Path, images: list[Regions]) -> Path:
     return path
 
 
+def contents(store: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in store_files(store)}
+
+
 def assert_equal(one: Regions, other: Regions) -> None:
     for field in dataclasses.fields(Regions):
         left, right = getattr(one, field.name), getattr(other, field.name)
@@ -63,7 +75,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert store.ids == ["b", "a"]
     assert "a" in store
     assert "c" not in store
-    assert "__meta__" not in store
+    assert "\ud800" not in store
     for image in images:
         assert_equal(store.get(image.image_id), image)
     with pytest.raises(KeyError, match="image c is not in"):
@@ -73,33 +85,76 @@ def test_round_trip(tmp_path: Path) -> None:
     assert_equal(store.get("a"), images[1])
 
 
-def test_record_is_safetensors(tmp_path: Path) -> None:
-    image = make_regions("7")
-    write(tmp_path / "store", [image])
-    with lmdb.open(str(tmp_path / "store"), readonly=True, lock=False) as environment, environment.begin() as txn:
-        tensors = safetensors.numpy.load(txn.get(b"7"))
-        meta = json.loads(txn.get(b"__meta__"))
-    assert sorted(tensors) == ["attribute_id", "bbox", "class_id", "confidence", "image_feature_0", "image_size"]
-    np.testing.assert_array_equal(tensors["image_feature_0"], image.image_feature_0)
-    assert tensors["image_size"].tolist() == [640, 480]
-    assert (meta["count"], meta["object_names"]) == (1, OBJECTS)
+def test_a_shard_is_safetensors(tmp_path: Path) -> None:
+    images = [make_regions("7"), make_regions("é", 1)]
+    write(tmp_path / "store", images)
+    tensors = safetensors.numpy.load_file(tmp_path / "store" / "regions-000000.safetensors")
+    columns = ["attribute_id", "bbox", "class_id", "confidence", "image_feature_0"]
+    assert sorted(tensors) == sorted([*columns, "checksum", "image_id", "image_size", "num_regions"])
+    for name in columns:
+        expected = np.concatenate([getattr(image, name) for image in images])
+        np.testing.assert_array_equal(tensors[name], expected)
+        assert tensors[name].dtype == expected.dtype
+    assert tensors["image_size"].tolist() == [[640, 480]] * 2
+    assert tensors["num_regions"].tolist() == [3, 1]
+    assert tensors["image_id"].tobytes() == "7\né\n".encode()
+    meta = json.loads((tmp_path / "store" / META_FILE).read_text())
+    assert (meta["count"], meta["object_names"]) == (2, OBJECTS)
 
 
 def test_equal_stores_are_equal_files(tmp_path: Path) -> None:
     images = [make_regions(str(number)) for number in range(50)]
     one, other = (write(tmp_path / name, images) for name in ("one", "other"))
-    assert (one / "data.mdb").read_bytes() == (other / "data.mdb").read_bytes()
+    assert contents(one) == contents(other)
     assert RegionStore(one).content == RegionStore(other).content
     assert RegionStore(write(tmp_path / "third", images[1:])).content != RegionStore(one).content
 
 
-def test_map_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(region_writer, "_FIRST_MAP_SIZE", 64 * 1024)
-    monkeypatch.setattr(region_writer, "_BYTES_PER_BLOCK", 20_000)
-    images = [make_regions(str(number), 40) for number in range(1000)]
+def test_shards_and_blocks_make_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [make_regions(f"{number * 7919 % 1000}", number % 50) for number in range(300)]
+    one = RegionStore(write(tmp_path / "one", images))
+    monkeypatch.setattr(region_writer, "_BYTES_PER_SHARD", 20_000)
+    monkeypatch.setattr(region_index, "_IMAGES_PER_BLOCK", 64)
+    monkeypatch.setattr(region_store, "_OPEN_SHARDS", 3)
+    many = RegionStore(write(tmp_path / "many", images))
+    assert len(store_files(many.path)) > 10
+    assert (many.content, many.ids, many.num_regions) == (one.content, one.ids, one.num_regions)
+    assert [block.num_rows for block in many.blocks()] == [64, 64, 64, 64, 44]
+    for image in images:
+        assert_equal(many.get(image.image_id), image)
+    assert many.content != RegionStore(write(tmp_path / "reversed", images[::-1])).content
+
+
+def test_blocks_hold_some_images_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(region_index, "_IMAGES_PER_BLOCK", 4)
+    images = [make_regions(str(number), 1 + number % 3) for number in range(10)]
     store = RegionStore(write(tmp_path / "store", images))
-    assert (store.path / "data.mdb").stat().st_size > 64 * 1024
-    assert_equal(store.get("999"), images[999])
+    assert store.num_blocks == 3
+    assert [block.num_rows for block in store.blocks()] == [4, 4, 2]
+    rows = [row for block in store.blocks() for row in block.to_pylist()]
+    for row, image in zip(rows, images, strict=True):
+        assert row["image_id"] == image.image_id
+        assert row["class_id"] == image.class_id.tolist()
+        assert row["attribute_id"] == image.attribute_id.tolist()
+        np.testing.assert_array_equal(np.array(row["confidence"], np.float32), image.confidence)
+
+
+def test_a_store_without_images(tmp_path: Path) -> None:
+    store = RegionStore(write(tmp_path / "store", []))
+    assert (len(store), store.ids, list(store.blocks()), "1" in store) == (0, [], [], False)
+
+
+def test_ids_of_equal_digests_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def alike(image_ids: Sequence[str]) -> np.ndarray:
+        return np.array([len(image_id) for image_id in image_ids], np.uint64)
+
+    monkeypatch.setattr(region_index, "image_digests", alike)
+    monkeypatch.setattr(region_store, "image_digests", alike)
+    images = [make_regions(str(number), 1 + number) for number in range(12)]
+    store = RegionStore(write(tmp_path / "store", images))
+    for image in images:
+        assert_equal(store.get(image.image_id), image)
+    assert "x" not in store
 
 
 def test_failure_leaves_no_store_or_the_old_one(tmp_path: Path) -> None:
@@ -121,8 +176,6 @@ def test_writer_refuses_what_does_not_fit(tmp_path: Path) -> None:
         writer.put(good)
         for changes, message in (
             ({}, "image 1: this image id is already in the store"),
-            ({"image_id": "__block__00000000"}, "the store uses it itself"),
-            ({"image_id": "__progress__"}, "the store uses it itself"),
             ({"image_id": "a\nb"}, "line break"),
             ({"image_id": "x" * 512}, "the id has 512 bytes, at most 511"),
             ({"image_id": "2", "bbox": good.bbox[:2]}, r"image 2: bbox has shape \(2, 4\), expected \(3, 4\)"),
@@ -160,6 +213,10 @@ def test_replaced_store_is_read_as_it_was_opened(tmp_path: Path) -> None:
     old.get("1")
     new = RegionStore(write(tmp_path / "store", [make_regions("1", 5)]))
     assert (len(old.get("1")), len(new.get("1"))) == (2, 5)
+    # A shard that was not open is another store's by now.
+    old._shard.cache_clear()
+    with pytest.raises(InputError, match=r"regions-000000.safetensors \(image 1\): is damaged"):
+        old.get("1")
 
 
 def test_what_is_no_store(tmp_path: Path) -> None:
@@ -167,180 +224,127 @@ def test_what_is_no_store(tmp_path: Path) -> None:
         RegionStore(tmp_path)
     with lmdb.open(str(tmp_path / "other")):
         pass
-    with pytest.raises(InputError, match="is not a region store of this version"):
+    with pytest.raises(InputError, match="is not a region store"):
         RegionStore(tmp_path / "other")
     store = write(tmp_path / "store", [make_regions("1")])
-    shutil.copytree(store, tmp_path / "torn")
-    for size, message in ((9000, "data.mdb has 9000 bytes of"), (100, "cannot be read as a region store")):
-        with (tmp_path / "torn" / "data.mdb").open("r+b") as file:
-            file.truncate(size)
-        with pytest.raises(InputError, match=message):
-            RegionStore(tmp_path / "torn")
+    (store / META_FILE).write_text('{"format": "muvla-regions", "version": 4}')
+    with pytest.raises(InputError, match="is not a region store of this version"):
+        RegionStore(store)
 
 
-# --- continuing after a kill
+# --- damage
 
 
-def put_some(writer: RegionStoreWriter, images: list[Regions], at_a_time: int = 3) -> None:
-    """Write what has not been written, in commits of a few images; ``progress`` is how many there are."""
-    start = writer.progress["images"] if writer.progress else 0
-    while start < len(images):
-        end = min(start + at_a_time, len(images))
-        for image in images[start:end]:
-            writer.put(image)
-        writer.commit({"images": end, "note": "x" * end})
-        start = end
+def test_a_checksum_tells_each_bit(tmp_path: Path) -> None:
+    """Also where a column is so long that its rows are XORed."""
+    regions = make_regions("1", 7, 700)
+    columns = [regions.image_feature_0, regions.bbox, regions.class_id]
+    before = checksum("1", columns)
+    for column in columns:
+        content = column.view(np.uint8).reshape(-1)
+        for bit in [*range(0, 8 * content.size, 13), 8 * content.size - 1]:
+            content[bit // 8] ^= 1 << bit % 8
+            assert checksum("1", columns) != before
+            content[bit // 8] ^= 1 << bit % 8
+    assert checksum("1", columns) == before != checksum("2", columns)
 
 
-def write_resumable(path: Path, images: list[Regions]) -> None:
-    with RegionStoreWriter(path, OBJECTS, ATTRIBUTES, DIM, resume=True) as writer:
-        if not writer.finished:
-            put_some(writer, images)
-
-
-def run_and_kill(target: Any, arguments: tuple[Any, ...], seconds: float) -> bool:
-    """Run a function in a process of its own and kill that after a while; whether it came to its end."""
-    process = multiprocessing.get_context("fork").Process(target=target, args=arguments)
-    process.start()
-    process.join(seconds)
-    process.kill()
-    process.join()
-    code = process.exitcode
-    process.close()
-    assert code in (0, -signal.SIGKILL)
-    return code == 0
-
-
-def test_a_killed_writer_is_continued_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Small enough that it has to grow several times, also while it is being continued.
-    monkeypatch.setattr(region_writer, "_FIRST_MAP_SIZE", 64 * 1024)
-    images = [make_regions(f"{number * 7919 % 1000:03d}", 1 + number % 50) for number in range(300)]
-    write_resumable(tmp_path / "whole", images)
-    expected = (tmp_path / "whole" / "data.mdb").read_bytes()
-    assert len(expected) > 8 * 64 * 1024
-
-    random = np.random.default_rng(0)
-    kills = attempt = 0
-    while kills < 15:
-        path = tmp_path / f"killed-{attempt}"
-        attempt += 1
-        tries = 0
-        # Longer and longer, so that a slow machine gets on as well.
-        while not run_and_kill(write_resumable, (path, images), random.uniform(0.005, 0.06) * 1.1**tries):
-            kills += 1
-            tries += 1
-        assert (path / "data.mdb").read_bytes() == expected
-        assert os.listdir(path) == ["data.mdb"]
-        assert not path.with_name(f"{path.name}.partial").exists()
-    store = RegionStore(tmp_path / "killed-0")
-    assert store.ids == [image.image_id for image in images]
-    assert_equal(store.get(images[17].image_id), images[17])
-
-
-@pytest.mark.parametrize("method", ["_open", "_write", "_finish", "_close"])
-def test_a_writer_that_fails_anywhere_is_continued_to_the_same_bytes(
-    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    images = [make_regions(str(number)) for number in range(9)]
-    write_resumable(tmp_path / "whole", images)
-    original = getattr(RegionStoreWriter, method)
-    calls = 0
-
-    def fail_later(self: RegionStoreWriter, *arguments: Any, **options: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls in (2, 5):
-            # As abrupt as a kill can be made inside a process.
-            os._exit(9)
-        return original(self, *arguments, **options)
-
-    monkeypatch.setattr(RegionStoreWriter, method, fail_later)
-    context = multiprocessing.get_context("fork")
-    for _ in range(8):
-        process = context.Process(target=write_resumable, args=(tmp_path / "store", images))
-        process.start()
-        process.join()
-        calls += 1
-        if process.exitcode == 0:
-            break
-    assert (tmp_path / "store" / "data.mdb").read_bytes() == (tmp_path / "whole" / "data.mdb").read_bytes()
-
-
-def test_a_store_that_is_written_but_not_in_place_is_put_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = [make_regions(str(number)) for number in range(4)]
-    path = tmp_path / "store"
-
-    def fail(*_: Any) -> None:
-        raise RuntimeError
-
-    monkeypatch.setattr(region_writer, "put_folder_in_place", fail)
-    with pytest.raises(RuntimeError):
-        write_resumable(path, images)
-    monkeypatch.undo()
-    assert os.listdir(tmp_path) == ["store.partial"]
-    with RegionStoreWriter(path, OBJECTS, ATTRIBUTES, DIM, resume=True) as writer:
-        assert writer.finished
-        assert "3" in writer
-    assert RegionStore(path).ids == ["0", "1", "2", "3"]
-
-
-def test_what_was_not_committed_is_not_there(tmp_path: Path) -> None:
-    path = tmp_path / "store"
-    with pytest.raises(RuntimeError), RegionStoreWriter(path, OBJECTS, ATTRIBUTES, DIM, resume=True) as writer:
-        assert writer.progress is None
-        writer.put(make_regions("1"))
-        writer.commit({"at": 1})
-        writer.put(make_regions("2"))
-        assert "2" in writer
-        raise RuntimeError
-    assert not path.exists()
-    with RegionStoreWriter(path, OBJECTS, ATTRIBUTES, DIM, resume=True) as writer:
-        assert writer.progress == {"at": 1}
-        assert "1" in writer
-        assert "2" not in writer
-        with pytest.raises(InputError, match="image 1: this image id is already in the store"):
-            writer.put(make_regions("1"))
-    assert RegionStore(path).ids == ["1"]
-
-
-@pytest.mark.parametrize("change", ["objects", "attributes", "dim", "torn", "rubbish"])
-def test_what_another_writer_left_is_not_continued(change: str, tmp_path: Path) -> None:
-    path = tmp_path / "store"
-    with pytest.raises(RuntimeError), RegionStoreWriter(path, OBJECTS, ATTRIBUTES, DIM, resume=True) as writer:
-        writer.put(make_regions("1"))
-        writer.commit({})
-        raise RuntimeError
-    data = tmp_path / "store.partial" / "data.mdb"
-    if change == "torn":
-        os.truncate(data, 9000)
-    if change == "rubbish":
-        data.write_bytes(b"rubbish" * 2000)
-    objects = ["car", "dog", "zebra"] if change == "objects" else OBJECTS
-    attributes = [] if change == "attributes" else ATTRIBUTES
-    dim = DIM + 1 if change == "dim" else DIM
-    with RegionStoreWriter(path, objects, attributes, dim, resume=True) as writer:
-        assert writer.progress is None
+def all_that_is_read(path: Path) -> list[Any]:
     store = RegionStore(path)
-    assert (len(store), store.feature_dim, list(store.blocks())) == (0, dim, [])
+    found: list[Any] = [store.object_names, store.attribute_names, store.feature_dim, store.num_regions]
+    found += [store.num_blocks, store.content, len(store), store.ids, *(block.to_pydict() for block in store.blocks())]
+    found += ["absent" in store]
+    for image_id in ("0", "3", "12", "x"):
+        regions = store.get(image_id)
+        found += [
+            (name, value.tolist() if isinstance(value, np.ndarray) else value) for name, value in vars(regions).items()
+        ]
+    return found
 
 
-def test_blocks_hold_some_images_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(region_writer, "_IMAGES_PER_BLOCK", 4)
-    images = [make_regions(str(number), 1 + number % 3) for number in range(10)]
-    store = RegionStore(write(tmp_path / "store", images))
-    assert store.num_blocks == 3
-    assert [block.num_rows for block in store.blocks()] == [4, 4, 2]
-    rows = [row for block in store.blocks() for row in block.to_pylist()]
-    for row, image in zip(rows, images, strict=True):
-        assert row["image_id"] == image.image_id
-        assert row["class_id"] == image.class_id.tolist()
-        assert row["attribute_id"] == image.attribute_id.tolist()
-        np.testing.assert_array_equal(np.array(row["confidence"], np.float32), image.confidence)
+def test_damage_anywhere_is_an_error_that_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(region_writer, "_BYTES_PER_SHARD", 400)
+    images = [make_regions(str(number), 1 + number % 3) for number in range(16)] + [make_regions("x", 300)]
+    store = write(tmp_path / "store", images)
+    expected = all_that_is_read(store)
+    choose = random.Random(0)
+    errors = 0
+    for file in store_files(store):
+        content = file.read_bytes()
+        flips = [8 * place + choose.randrange(8) for place in choose.sample(range(len(content)), 60)]
+        for damage in [*flips, "cut", "empty", "gone"]:
+            if isinstance(damage, int):
+                changed = bytearray(content)
+                changed[damage // 8] ^= 1 << damage % 8
+                file.write_bytes(changed)
+            elif damage == "gone":
+                file.unlink()
+            else:
+                file.write_bytes(content[: len(content) // 2] if damage == "cut" else b"")
+            try:
+                assert all_that_is_read(store) == expected, (file, damage)
+            except InputError as error:
+                errors += 1
+                assert file.name in str(error) or (file.name == META_FILE and damage == "gone"), (file, damage)
+            file.write_bytes(content)
+    # Nothing else than what pads a shard, or what is read of others, may be changed without being noticed.
+    assert errors > 0.4 * 63 * len(store_files(store))
 
 
-def test_content_does_not_depend_on_how_it_was_written(tmp_path: Path) -> None:
-    images = [make_regions(str(number)) for number in range(10)]
-    write_resumable(tmp_path / "resumable", images)
-    one, other = RegionStore(tmp_path / "resumable"), RegionStore(write(tmp_path / "plain", images))
-    assert one.content == other.content
-    assert one.content != RegionStore(write(tmp_path / "reversed", images[::-1])).content
+# --- stores of a former version
+
+
+def write_lmdb_store(path: Path, images: list[Regions], version: int = 2, broken: str = "") -> Path:
+    meta = {"format": "muvla-regions", "version": version, "feature_dim": DIM, "count": len(images), "content": "0"}
+    meta |= {"blocks": 2, "object_names": OBJECTS, "attribute_names": ATTRIBUTES}
+    with lmdb.open(str(path)) as environment, environment.begin(write=True) as transaction:
+        transaction.put(b"__meta__", json.dumps(meta).encode())
+        for number, block in enumerate((images[:3], images[3:])):
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, TAGS_SCHEMA) as writer:
+                names = ("image_id", "class_id", "attribute_id", "confidence")
+                rows = [{name: getattr(image, name) for name in names} for image in block]
+                writer.write_batch(pa.RecordBatch.from_pylist(rows, TAGS_SCHEMA))
+            transaction.put(f"__block__{number:08d}".encode(), sink.getvalue().to_pybytes())
+        for image in images:
+            tensors = {name: value for name, value in vars(image).items() if isinstance(value, np.ndarray)}
+            tensors["image_size"] = np.array([image.width, image.height], np.int32)
+            record = safetensors.numpy.save(tensors)
+            transaction.put(image.image_id.encode(), record[:-5] if image.image_id == broken else record)
+    (path / "lock.mdb").unlink(missing_ok=True)
+    return path
+
+
+def test_a_store_of_a_former_version_is_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = [make_regions(str(number), 1 + number % 200) for number in (5, 3, 150, 8, 11)]
+    old, new = write_lmdb_store(tmp_path / "old", images), tmp_path / "new"
+    for function in (RegionStore, open_images):
+        with pytest.raises(InputError, match="former version") as error:
+            function(old)
+        assert error.value.remedy == f"Convert it: python tools/import_regions.py regions={old} out=NEW_FOLDER"
+    import_command([f"regions={old}", f"out={new}", f"region_options.feature_dim={DIM}", "num_workers=1"])
+    assert "images 5" in capsys.readouterr().out
+    store = RegionStore(new)
+    assert store.content == RegionStore(write(tmp_path / "expected", images)).content
+    assert store.ids == [image.image_id for image in images]
+    for image in images:
+        assert_equal(store.get(image.image_id), image)
+
+
+def test_a_damaged_store_of_a_former_version(tmp_path: Path) -> None:
+    old = write_lmdb_store(tmp_path / "old", [make_regions(str(number)) for number in range(5)], broken="3")
+    arguments = [f"regions={old}", f"out={tmp_path / 'new'}", "on_bad_record=error"]
+    with pytest.raises(InputError, match="Set region_options.feature_dim=6"):
+        import_command(arguments)
+    with pytest.raises(InputError, match=r"old \(image 3\): record is damaged"):
+        import_command([*arguments, f"region_options.feature_dim={DIM}"])
+    shutil.rmtree(old)
+    write_lmdb_store(old, [make_regions("1")], version=1)
+    with pytest.raises(InputError, match="not a region store that can be converted"):
+        import_command(arguments)
+
+
+def test_a_store_of_a_former_version_is_replaced_by_a_writer(tmp_path: Path) -> None:
+    path = write_lmdb_store(tmp_path / "store", [make_regions("1")])
+    write(path, [make_regions("2")])
+    assert RegionStore(path).ids == ["2"]

@@ -22,7 +22,7 @@ from mmf_muvla.datasets.tasks.conversion.values import (
 )
 from mmf_muvla.datasets.tasks.vqa2.answers import MIN_OCCURRENCES
 from mmf_muvla.errors import InputError
-from mmf_muvla.regions.records import id_problem
+from mmf_muvla.regions.regions import id_problem
 
 _GET_AGAIN = "Get the file again from its source"
 _LARGEST_NUMBER = 2**63 - 1

@@ -19,7 +19,7 @@ from mmf_muvla.datasets.tasks.conversion.published import (
 from mmf_muvla.datasets.tasks.conversion.report import Report
 from mmf_muvla.datasets.tasks.conversion.values import shown
 from mmf_muvla.errors import InputError
-from mmf_muvla.regions.records import id_problem
+from mmf_muvla.regions.regions import id_problem
 
 LABELS = ("entailment", "neutral", "contradiction")  # in the order of MMF's stock data set
 # MMF reads the first, which is how the dataset's first files have it; later ones are written by a script with the next.

@@ -1,0 +1,186 @@
+"""Reads the lines of VinVL's ``predictions.tsv``.
+
+A line is ``image_id \\t JSON`` with ``image_h``, ``image_w`` and ``objects``, each of which has ``rect`` (x1, y1, x2,
+y2), ``class`` (a name, or with a label map a number), ``conf`` and perhaps ``attributes``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from mmf_muvla.reading.problems import BadRecord, shown
+from mmf_muvla.regions.checks import DAMAGED_FILE, Place
+from mmf_muvla.regions.label_map import LabelMap, is_text
+from mmf_muvla.regions.options import RegionOptions
+from mmf_muvla.regions.rect_scale import ScaleEvidence, possible_scales
+from mmf_muvla.regions.sources import rename
+from mmf_muvla.regions.tsv_lines import lines_in
+
+# No image has so much, and an image of the longest line still fits into 200 MB several times over while it is read.
+LONGEST_PREDICTION = 10 * 2**20
+# JSON takes up to thirty times its length in memory where it is made of nothing but brackets and commas.
+_MOST_JSON_VALUES = 500_000
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A line: an image and its n objects, each with the best of its attributes, if any."""
+
+    size: tuple[int, int]  # width, height
+    rects: np.ndarray  # float64 [n, 4]
+    names: list[str]
+    attributes: list[str | None]
+    confidence: np.ndarray  # float32 [n]
+
+
+@dataclass
+class PredictionPart:
+    """What a range of lines holds; they count from its first, as 1."""
+
+    evidence: ScaleEvidence
+    num_lines: int = 0
+    lines: list[tuple[int, bytes, int]] = field(default_factory=list)  # number, image id, offset
+    object_names: set[str] = field(default_factory=set)
+    attribute_names: set[str] = field(default_factory=set)
+    problems: list[BadRecord] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PredictionsFile:
+    """Reads ``predictions.tsv``; ``labels`` are the names of classes where it has numbers."""
+
+    path: Path
+    options: RegionOptions
+    labels: LabelMap | None
+
+    def look_at(self, shard: tuple[int, int]) -> PredictionPart:
+        """Find the images of a range of bytes, their names and what boxes say about their scale."""
+        part = PredictionPart(ScaleEvidence(possible_scales(self.options)))
+        with self.path.open("rb") as file:
+            for offset, line in lines_in(file, *shard, LONGEST_PREDICTION):
+                part.num_lines += 1
+                image_id, tab, text = line.partition(b"\t")
+                if tab:
+                    part.lines.append((part.num_lines, image_id, offset))
+                    self._collect(text, part)
+                else:
+                    bad = Place(self.path, part.num_lines, "")
+                    part.problems.append(bad("line is not 'image id, tab, JSON'", f"{line[:40]!r}"))
+        return part
+
+    def _collect(self, text: bytes, part: PredictionPart) -> None:
+        # What is damaged here comes up again, and is reported, when the image's features are read.
+        try:
+            content = _parse_json(text)
+            objects = content["objects"]
+            names = [self._class_name(entry["class"]) for entry in objects]
+            attributes = [_first_attribute(entry) for entry in objects]
+            ends = [entry["rect"][2:] for entry in objects if all(map(_is_number, entry["rect"]))]
+            right, bottom = (max((end[axis] for end in ends), default=0.0) for axis in (0, 1))
+            size = content["image_w"], content["image_h"]
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return
+        part.object_names.update(name for name in names if name)
+        part.attribute_names.update(name for name in attributes if name)
+        if ends and all(map(_is_side, size)):
+            part.evidence.add_image((int(size[0]), int(size[1])), right, bottom)
+
+    def parse(self, text: bytes, bad: Place) -> Prediction:
+        """Read what stands behind the id of an image.
+
+        Raises:
+            BadRecord: it is damaged.
+        """
+        try:
+            content = _parse_json(text)
+        except (ValueError, RecursionError) as error:
+            raise bad("predictions are not JSON", str(error)[:200]) from error
+        if not isinstance(content, dict) or not isinstance(content.get("objects"), list):
+            raise bad("predictions have no list 'objects'", shown(content))
+        width, height = content.get("image_w"), content.get("image_h")
+        if not (_is_side(width) and _is_side(height)):
+            value = f"{shown(width, quoted=True)} x {shown(height, quoted=True)}"
+            raise bad("image_w and image_h are not a size in pixels", value)
+        rects, names, attributes, confidence = [], [], [], []
+        for number, entry in enumerate(content["objects"]):
+            if not isinstance(entry, dict):
+                raise bad("object is not a JSON object", f"object {number}: {shown(entry)}")
+            rect, label, conf = entry.get("rect"), entry.get("class"), entry.get("conf")
+            if not (isinstance(rect, list) and len(rect) == 4 and all(map(_is_number, rect))):
+                raise bad("rect is not four numbers", f"object {number}: {shown(rect)}")
+            name = self._class_name(label)
+            if name is None:
+                value = f"object {number}: {shown(label, quoted=True)}"
+                raise bad("class is not a name", value, self._remedy_for(label))
+            if not (_is_number(conf) and 0 <= conf <= 1):
+                raise bad("conf is not between 0 and 1", f"object {number}: {shown(conf, quoted=True)}")
+            try:
+                attributes.append(_first_attribute(entry))
+            except TypeError as error:
+                value = f"object {number}: {shown(entry['attributes'], quoted=True)}"
+                raise bad("attributes are not a list of words", value) from error
+            rects.append(rect)
+            names.append(name)
+            confidence.append(conf)
+        rect_array = np.array(rects, np.float64).reshape(-1, 4)
+        return Prediction((int(width), int(height)), rect_array, names, attributes, np.array(confidence, np.float32))
+
+    def _class_name(self, label: Any) -> str | None:
+        """The name of a class, given as a name or as a number; ``None`` where it is neither."""
+        if isinstance(label, int) and not isinstance(label, bool) and self.labels:
+            label = self.labels.object_name(label)
+        if not isinstance(label, str) or not label.strip() or not is_text(label):
+            return None
+        return rename(label, self.options.rename)
+
+    def _remedy_for(self, label: Any) -> str:
+        if not isinstance(label, int):
+            return DAMAGED_FILE
+        if self.labels is None:
+            return "Say with region_options.label_map what the numbers stand for"
+        return "Check region_options.label_map and label_offset"
+
+
+def has_no_objects(text: bytes) -> bool:
+    """Whether a line says that the detector has found nothing in its image."""
+    try:
+        content = _parse_json(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.get("objects") == []
+
+
+def _parse_json(text: bytes) -> Any:
+    """Parse JSON of a size that memory is sure to hold.
+
+    Raises:
+        ValueError: it is no JSON, or has too many values.
+        RecursionError: it is nested too deeply.
+    """
+    if sum(map(text.count, (b",", b"[", b"{", b":"))) > _MOST_JSON_VALUES:
+        raise ValueError(f"more than {_MOST_JSON_VALUES:,} values")
+    return json.loads(text)
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    # The bound also refuses NaN, infinity and integers that no float can hold.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e12
+
+
+def _is_side(value: Any) -> TypeGuard[float]:
+    return _is_number(value) and value == int(value) and 0 < value < 2**31
+
+
+def _first_attribute(entry: dict[str, Any]) -> str | None:
+    """The detector's best attribute of an object; most have none."""
+    attributes = entry.get("attributes")
+    if not attributes:
+        return None
+    if not isinstance(attributes, list) or not isinstance(attributes[0], str) or not is_text(attributes[0]):
+        raise TypeError("attributes")
+    return attributes[0].strip() or None
