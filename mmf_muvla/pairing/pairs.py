@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import numpy as np
 from mmf_muvla.artifacts.arrow import read_batches
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import PairingOptions
+from mmf_muvla.regions.regions import image_digests
 from mmf_muvla.regions.store import RegionStore
 
 # A hash is compared with the share by so many of its bits: as many as a float has.

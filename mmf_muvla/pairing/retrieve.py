@@ -33,9 +33,9 @@ from mmf_muvla.pairing.embed import Embedder, devices_of, embedding_workers, sta
 from mmf_muvla.pairing.embeddings import Embeddings
 from mmf_muvla.pairing.faiss_search import INDEX_NAME, build_indexes, search_indexes
 from mmf_muvla.pairing.pairs import GivenPairs, Owners
-from mmf_muvla.regions.regions import image_digests
 from mmf_muvla.pairing.query import image_query
 from mmf_muvla.pairing.search import check_that_enough, exact_top_k, rescore
+from mmf_muvla.regions.regions import image_digests
 from mmf_muvla.regions.store import RegionStore
 
 SENTENCE_FILE, SCORE_FILE, USED_FILE = "sentence.npy", "score.npy", "used.npy"
