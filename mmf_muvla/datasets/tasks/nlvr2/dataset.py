@@ -12,9 +12,8 @@ from torch import Tensor
 
 from mmf_muvla.artifacts.files import publish_file
 from mmf_muvla.datasets.collate import collate_images
-from mmf_muvla.datasets.downstream import UNLABELLED, TaskDataset, TaskRecord, TaskSample, text_of
-from mmf_muvla.datasets.tasks.conversion.values import shown
-from mmf_muvla.errors import InputError
+from mmf_muvla.datasets.tasks.task import UNLABELLED, TaskDataset, TaskRecord, TaskSample, register_task, text_of
+from mmf_muvla.errors import InputError, shown
 from mmf_muvla.reading.json_lines import read_json_lines
 
 LABELS = {"false": 0, "true": 1}
@@ -35,6 +34,7 @@ class PairRecord(TaskRecord):
     sentence_group: int
 
 
+@register_task("nlvr2")
 class NLVR2Dataset(TaskDataset[PairRecord]):
     """Sentences with two images each, from jsonl with ``sentence``, ``label`` and ``identifier``.
 

@@ -12,17 +12,14 @@ from mmf_muvla.datasets.tasks.conversion.published import (
     Options,
     Sieve,
     check_key,
-    check_record,
+    list_in,
     nothing_left,
-    number_of,
     read_json_object,
-    read_records,
-    text_of,
     write_json_lines,
 )
 from mmf_muvla.datasets.tasks.conversion.report import Report
-from mmf_muvla.datasets.tasks.conversion.values import shown, text_problem
-from mmf_muvla.errors import InputError
+from mmf_muvla.errors import InputError, shown
+from mmf_muvla.reading.json_values import GET_AGAIN, check_record, number_of, text_of, text_problem
 from mmf_muvla.reading.restricted_pickle import PickleProblem, load_pickle
 
 SPLITS = ("train", "val", "testA", "testB")
@@ -32,7 +29,6 @@ NO_SPLIT = "without a split"
 _ROUNDING = 0.02
 _LARGEST_SIDE = 1e6  # pixels, and less than what is not finite
 _SPLIT_REMEDY = f"It must be one of {', '.join(SPLITS)}: give refs(unc).p"
-_GET_AGAIN = "Get the files again from their source"
 
 
 @dataclass
@@ -195,14 +191,14 @@ class _Reader:
 
     def _by_id(self, key: str, content: dict[str, Any], splits: _Splits) -> dict[int, dict[str, Any]]:
         by_id: dict[int, dict[str, Any]] = {}
-        for number, record in enumerate(read_records(self._instances, key, content)):
+        for number, record in enumerate(list_in(content, key, self._instances)):
             where = f"{self._instances}, {key}[{number}]"
             try:
                 if not isinstance(record, dict):
-                    raise InputError(where, f"is {shown(record)}, not an object", _GET_AGAIN)
+                    check_record(record, where)
                 first = by_id.setdefault(number_of(record, "id", where), record)
                 if first is not record and first != check_record(record, where):
-                    raise InputError(where, f"id {record['id']} is there twice, with other values", _GET_AGAIN)
+                    raise InputError(where, f"id {record['id']} is there twice, with other values", GET_AGAIN)
             except InputError as error:
                 splits[NO_SPLIT].sieve.leave_out(error)
         return by_id
@@ -212,12 +208,12 @@ class _Reader:
         ann_id, image_id = number_of(record, "ann_id", where), number_of(record, "image_id", where)
         annotation = self._annotations.get(ann_id)
         if annotation is None:
-            raise InputError(where, f"ann_id {ann_id} is not in {self._instances}", _GET_AGAIN)
+            raise InputError(where, f"ann_id {ann_id} is not in {self._instances}", GET_AGAIN)
         if annotation.get("image_id") != image_id:
             problem = f"image_id is {image_id}, but that of annotation {ann_id} {shown(annotation.get('image_id'))}"
-            raise InputError(where, problem, _GET_AGAIN)
+            raise InputError(where, problem, GET_AGAIN)
         if image_id not in self._images:
-            raise InputError(where, f"image_id {image_id} is not in {self._instances}", _GET_AGAIN)
+            raise InputError(where, f"image_id {image_id} is not in {self._instances}", GET_AGAIN)
         image_where = f"{self._instances}, image {image_id}"
         image = self._images[image_id]
         file_name = text_of(image, "file_name", image_where)
@@ -234,21 +230,21 @@ class _Reader:
         sentences = record.get("sentences")
         if not isinstance(sentences, list):
             where = f"{where} (ref_id {record['ref_id']})"
-            raise InputError(where, f"sentences are {shown(sentences)}, not a list of dictionaries", _GET_AGAIN)
+            raise InputError(where, f"sentences are {shown(sentences)}, not a list of dictionaries", GET_AGAIN)
         return sentences
 
     def expression(self, sentence: Any, where: str) -> tuple[int, str]:
         """The id and text of an expression, of which there is none before."""
         if not isinstance(sentence, dict):
-            raise InputError(where, f"a sentence is {shown(sentence)}, not a dictionary", _GET_AGAIN)
+            raise InputError(where, f"a sentence is {shown(sentence)}, not a dictionary", GET_AGAIN)
         sent_id, text = number_of(sentence, "sent_id", where), sentence.get("sent")
         if not isinstance(text, str):
-            raise InputError(where, f"sent of sent_id {sent_id} is {shown(text)}, not a text", _GET_AGAIN)
+            raise InputError(where, f"sent of sent_id {sent_id} is {shown(text)}, not a text", GET_AGAIN)
         text = _as_text(text).strip()
         if problem := text_problem(text):
-            raise InputError(where, f"sent of sent_id {sent_id} {problem}", _GET_AGAIN)
+            raise InputError(where, f"sent of sent_id {sent_id} {problem}", GET_AGAIN)
         if sent_id in self._seen:
-            raise InputError(where, f"sent_id {sent_id} is there twice", _GET_AGAIN)
+            raise InputError(where, f"sent_id {sent_id} is there twice", GET_AGAIN)
         # Only now: what is left out does not make another expression a second one.
         self._seen.add(sent_id)
         return sent_id, text
@@ -289,12 +285,12 @@ def _corners(bbox: Any, size: list[int], where: str) -> tuple[list[float], bool]
     """A box [x, y, width, height] as [x1, y1, x2, y2], and whether it goes beyond an image of ``size``."""
     is_box = isinstance(bbox, list) and len(bbox) == 4
     if not is_box or not all(type(side) in (int, float) and abs(side) < _LARGEST_SIDE for side in bbox):
-        raise InputError(where, f"bbox is {shown(bbox, 80)}, not four numbers", _GET_AGAIN)
+        raise InputError(where, f"bbox is {shown(bbox, 80)}, not four numbers", GET_AGAIN)
     x, y, width, height = bbox
     # COCO's numbers have two digits after the point; sums of them shall have no more.
     box = [round(float(side), 4) for side in (x, y, x + width, y + height)]
     if width <= 0 or height <= 0 or box[0] >= size[0] or box[1] >= size[1] or box[2] <= 0 or box[3] <= 0:
         problem = f"bbox {bbox} has no area inside of the image's {size[0]} x {size[1]} pixels"
-        raise InputError(where, problem, _GET_AGAIN)
+        raise InputError(where, problem, GET_AGAIN)
     is_beyond = min(box) < -_ROUNDING or box[2] > size[0] + _ROUNDING or box[3] > size[1] + _ROUNDING
     return box, is_beyond

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from mmf_muvla.artifacts.files import publish_file
-from mmf_muvla.datasets.downstream import UNLABELLED, TaskDataset, TaskRecord, TaskSample, text_of
-from mmf_muvla.datasets.tasks.conversion.values import shown
+from mmf_muvla.datasets.tasks.task import UNLABELLED, TaskDataset, TaskRecord, TaskSample, register_task, text_of
 from mmf_muvla.datasets.tasks.visual_entailment.converter import LABELS
-from mmf_muvla.errors import InputError
+from mmf_muvla.errors import InputError, shown
 from mmf_muvla.reading.json_lines import read_json_lines
 
 _NO_AGREEMENT = "-"  # the annotators' majority label where there is none
@@ -34,6 +33,7 @@ class HypothesisRecord(TaskRecord):
     label: int
 
 
+@register_task("visual_entailment")
 class VisualEntailmentDataset(TaskDataset[HypothesisRecord]):
     """Hypotheses with their image, from jsonl with ``sentence2``, ``gold_label``, ``Flikr30kID`` and ``pairID``.
 

@@ -24,17 +24,14 @@ from mmf_muvla.datasets.tasks.conversion.published import (
     Options,
     Sieve,
     check_key,
-    check_record,
+    list_in,
     nothing_left,
-    number_of,
     read_json_object,
-    read_records,
-    text_of,
 )
 from mmf_muvla.datasets.tasks.conversion.report import Report
-from mmf_muvla.datasets.tasks.conversion.values import shown, text_problem
 from mmf_muvla.datasets.tasks.vqa2.answers import answer_vocabulary, soft_scores
-from mmf_muvla.errors import InputError
+from mmf_muvla.errors import InputError, shown
+from mmf_muvla.reading.json_values import GET_AGAIN, check_record, number_of, text_of, text_problem
 
 UNKNOWN_ANSWER = "<unk>"
 """MMF's mark for an answer outside the vocabulary; it would put it into a vocabulary that lacks it."""
@@ -101,7 +98,7 @@ def convert_vqa2(
     options = options or Options()
     sieve = Sieve(options, "keep", counts, report, split)
     content = read_json_object(questions)
-    records = read_records(questions, "questions", content)
+    records = list_in(content, "questions", questions)
     subset = content.get("data_subtype")
     # Files of which the images have names of their own need not say so.
     is_needed = "{name" in options.image_key and not (subset is None and _have_names(records))
@@ -155,7 +152,7 @@ def build_vocabulary(annotations: Sequence[Path], out: Path, options: Options | 
     options = options or Options()
     answers = []
     for path in annotations:
-        for number, record in enumerate(read_records(path, "annotations")):
+        for number, record in enumerate(list_in(read_json_object(path), "annotations", path)):
             try:
                 answers.append(_most_frequent_answer(record, f"{path}, annotation number {number}", options))
             except InputError:
@@ -292,9 +289,7 @@ def _most_frequent_answer(annotation: Any, where: str, options: Options) -> str:
     if "multiple_choice_answer" not in annotation:
         texts = _answer_texts(annotation, where)
         if not texts:
-            raise InputError(
-                where, "has neither multiple_choice_answer nor answers", "Get the file again from its source"
-            )
+            raise InputError(where, "has neither multiple_choice_answer nor answers", GET_AGAIN)
         return Counter(texts).most_common(1)[0][0]
     answer = annotation["multiple_choice_answer"]
     problem = f"is {shown(answer)}, not a text" if not isinstance(answer, str) else text_problem(answer)
@@ -307,7 +302,7 @@ def _by_question(path: Path | None, sieve: Sieve) -> dict[int, dict[str, Any]]:
     if path is None:
         return {}
     annotations: dict[int, dict[str, Any]] = {}
-    for number, record in enumerate(read_records(path, "annotations")):
+    for number, record in enumerate(list_in(read_json_object(path), "annotations", path)):
         where = f"{path}, annotation number {number}"
         try:
             if not isinstance(record, dict):
