@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,7 +27,7 @@ def read_json_lines(
     """Read the objects of a file, never more than ``MAX_LINE_BYTES`` of it in memory; empty lines are passed over.
 
     Args:
-        path: the file, UTF-8, with or without a byte order mark.
+        path: the file, UTF-8, with or without a byte order mark; gzipped if its name ends in ``.gz``.
         remedy: what the user can do about a damaged line.
         leave_out: takes the error of a damaged line, which is left out; without it the error is raised.
         advance: is told the number of bytes of every line, for a progress bar.
@@ -35,27 +37,32 @@ def read_json_lines(
         The number of the line, from 1, and its object.
 
     Raises:
-        InputError: the file is missing, or a line is too long, not UTF-8, not JSON, or no object of usable values.
+        InputError: the file is missing or not a whole gzip file, or a line is too long, not UTF-8, not JSON, or no
+            object of usable values.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(str(path), "no such file", "Check the path")
-    with path.open("rb") as file:
-        for number, (length, line, is_whole) in enumerate(_lines(file), 1):
-            if advance is not None:
-                advance(length)
-            if line is not None and not line.strip():
-                continue
-            try:
-                record = _parse(line, number, f"{path}, line {number}", remedy)
-            except InputError as error:
-                if may_end_in_half and not is_whole:
-                    return
-                if leave_out is None:
-                    raise
-                leave_out(error)
-            else:
-                yield number, record
+    try:
+        opened: Any = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rb") as file:
+            for number, (length, line, is_whole) in enumerate(_lines(file), 1):
+                if advance is not None:
+                    advance(length)
+                if line is not None and not line.strip():
+                    continue
+                try:
+                    record = _parse(line, number, f"{path}, line {number}", remedy)
+                except InputError as error:
+                    if may_end_in_half and not is_whole:
+                        return
+                    if leave_out is None:
+                        raise
+                    leave_out(error)
+                else:
+                    yield number, record
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(str(path), f"is not a whole gzip file ({error})", "Copy it again") from error
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None, bool]]:

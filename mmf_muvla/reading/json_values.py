@@ -121,11 +121,7 @@ def _characters_problem(text: str) -> str | None:
 def text_of(
     record: dict[str, Any], key: str, where: str, *, remedy: str = GET_AGAIN, may_be_empty: bool = False
 ) -> str:
-    """A text that must be there and usable.
-
-    Raises:
-        InputError: it is not.
-    """
+    """A text that must be there and usable; else an InputError."""
     text = record.get(key)
     if not isinstance(text, str) or not (text.strip() or may_be_empty):
         raise InputError(where, f"{key} is {shown(text)}, not a {'string' if may_be_empty else 'text'}", remedy)
@@ -135,11 +131,7 @@ def text_of(
 
 
 def number_of(record: dict[str, Any], key: str, where: str, *, remedy: str = GET_AGAIN, smallest: int = 0) -> int:
-    """A whole number, from ``smallest`` to 2⁶³ - 1, that must be there.
-
-    Raises:
-        InputError: it is not.
-    """
+    """A whole number, from ``smallest`` to 2⁶³ - 1, that must be there; else an InputError."""
     number = record.get(key)
     if type(number) is not int or number < smallest:
         raise InputError(where, f"{key} is {shown(number)}, not a whole number", remedy)
@@ -148,14 +140,15 @@ def number_of(record: dict[str, Any], key: str, where: str, *, remedy: str = GET
     return number
 
 
-def check_record(record: Any, where: str, *, kind: str = "an object", remedy: str = GET_AGAIN) -> dict[str, Any]:
-    """A record, if it is an object of usable values.
-
-    Raises:
-        InputError: it is not.
-    """
+def check_object(record: Any, where: str, *, kind: str = "an object", remedy: str = GET_AGAIN) -> dict[str, Any]:
+    """A record, if it is an object; else an InputError."""
     if not isinstance(record, dict):
         raise InputError(where, f"is {shown(record)}, not {kind}", remedy)
-    if problem := record_problem(record):
+    return record
+
+
+def check_record(record: Any, where: str, *, kind: str = "an object", remedy: str = GET_AGAIN) -> dict[str, Any]:
+    """A record, if it is an object of usable values; else an InputError."""
+    if problem := record_problem(check_object(record, where, kind=kind, remedy=remedy)):
         raise InputError(where, problem, remedy)
     return record

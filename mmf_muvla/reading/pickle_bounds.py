@@ -88,11 +88,7 @@ class NoText(bytes):
 
 
 def check_keys(keys: Iterable[Any]) -> None:
-    """Refuse keys of dictionaries, and members of sets, that can take long to hash or to compare.
-
-    Raises:
-        PickleProblem: there is one.
-    """
+    """Refuse keys of dictionaries, and members of sets, that can take long to hash or to compare: a PickleProblem."""
     keys = list(keys)
     for kind in set(map(type, keys)) - _KEYS:
         if kind is NoText:

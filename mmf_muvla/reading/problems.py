@@ -19,7 +19,7 @@ shown = partial(errors.shown, length=60, quoted=False)
 ON_BAD_RECORD = ("error", "skip")
 
 # Records that a filter leaves out on purpose (an empty line, say) can be many; this many of each kind are listed.
-_LISTED_PER_FILTER = 1000
+LISTED_PER_FILTER = 1000
 
 
 class BadRecord(Exception):
@@ -138,7 +138,7 @@ class SkipLog:
     def add_filtered(self, file: Path, line: int, reason: str, value: str) -> None:
         """Count a record that a filter leaves out; the first 1,000 of a kind are listed."""
         self.filtered[reason] += 1
-        if self.filtered[reason] <= _LISTED_PER_FILTER:
+        if self.filtered[reason] <= LISTED_PER_FILTER:
             self._list(str(file), line, "", reason, value)
 
     def add_useless(self, record: BadRecord) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmf_muvla.errors import shown
-from mmf_muvla.reading.problems import BadRecord
+from mmf_muvla.reading.problems import LISTED_PER_FILTER, BadRecord
 from mmf_muvla.sentences.options import SentenceOptions
 from mmf_muvla.sentences.parquet import listed
 from mmf_muvla.sentences.rows import BadLine, CsvLayout, decode
@@ -21,8 +21,6 @@ from mmf_muvla.sentences.rows import BadLine, CsvLayout, decode
 LONGEST_RECORD = 4 * 2**20
 USUAL_NAMES = ("sentence", "caption", "text")
 """Of the columns or keys that hold sentences."""
-# Of what a filter leaves out, so many of each kind are listed for each block.
-_LISTED_PER_FILTER = 1000
 
 # Everything below the blank that is not white space, and DEL: a text has none of them, a binary file has.
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
@@ -76,10 +74,6 @@ class CleanedBlock:
     filtered: Counter[str] = field(default_factory=Counter)
     listed: list[tuple[int, str, str]] = field(default_factory=list)
 
-    def note(self) -> dict[str, Any]:
-        """Everything but the sentences, as JSON."""
-        return {"lines": self.num_lines, "bad": self.bad, "filtered": dict(self.filtered), "listed": self.listed}
-
 
 def clean_block(block: SentenceBlock, options: SentenceOptions, stop_at_bad: bool) -> CleanedBlock:
     """The sentences of a block, in Unicode's composed form (NFC), with single spaces and without invisible marks.
@@ -95,16 +89,14 @@ def clean_block(block: SentenceBlock, options: SentenceOptions, stop_at_bad: boo
             text, owner = parse(value, image_id, block.format, options)
             sentence = _clean(text, options)
         except BadLine as problem:
+            reported = problem.reason, problem.value, problem.remedy
             if stop_at_bad:
-                raise BadRecord(
-                    block.file, line, "", problem.reason, problem.value, problem.remedy
-                ).as_input_error() from problem
-            cleaned.bad.append((line, problem.reason, problem.value, problem.remedy))
+                raise BadRecord(block.file, line, "", *reported).as_input_error() from problem
+            cleaned.bad.append((line, *reported))
             continue
-        reason = _filter_reason(sentence, options)
-        if reason:
+        if reason := _filter_reason(sentence, options):
             cleaned.filtered[reason] += 1
-            if cleaned.filtered[reason] <= _LISTED_PER_FILTER:
+            if cleaned.filtered[reason] <= LISTED_PER_FILTER:
                 cleaned.listed.append((line, reason, sentence[:200]))
             continue
         cleaned.sentences.append(sentence)
@@ -143,11 +135,7 @@ def _records(block: SentenceBlock) -> Iterator[tuple[int, Any, Any]]:
 
 
 def parse(value: Any, image_id: Any, kind: str, options: SentenceOptions) -> tuple[str, str | None]:
-    """The sentence of a line, and the image that it belongs to; for ``image_id`` a csv gives its layout.
-
-    Raises:
-        BadLine: it is damaged.
-    """
+    """The sentence of a line and the image that it belongs to, or a BadLine; of a csv, ``image_id`` is its layout."""
     if isinstance(value, bytes) and len(value) > LONGEST_RECORD:
         begin = value[:200].decode("utf-8", "replace")
         if kind in ("text", "parquet"):
@@ -165,17 +153,12 @@ def _parse_tsv(line: bytes, _: Any, options: SentenceOptions) -> tuple[str, str 
     columns = _without_line_end(line).split(b"\t")
     if columns == [b""]:
         return "", None
-    numbers = [0 if options.column is None else options.column]
-    if options.image_id_column is not None:
-        numbers.append(options.image_id_column)
-    for number in numbers:
+    owner = options.image_id_column
+    for number in (options.column or 0, owner or 0):
         if len(columns) <= number:
-            raise BadLine(
-                f"line has no column {number}",
-                f"it has {len(columns)}",
-                "Set sentence_options.column, or leave such lines out with on_bad_record=skip",
-            )
-    return _parse_row(columns[numbers[0]], columns[numbers[-1]], options)
+            remedy = "Set sentence_options.column, or leave such lines out with on_bad_record=skip"
+            raise BadLine(f"line has no column {number}", f"it has {len(columns)}", remedy)
+    return _parse_row(columns[options.column or 0], None if owner is None else columns[owner], options)
 
 
 def _parse_csv(record: bytes, layout: CsvLayout, options: SentenceOptions) -> tuple[str, str | None]:
@@ -199,18 +182,12 @@ def _parse_jsonl(line: bytes, _: Any, options: SentenceOptions) -> tuple[str, st
     names = USUAL_NAMES if options.column is None else (str(options.column),)
     name = next((name for name in names if name in record), None)
     if name is None:
-        raise BadLine(
-            f"object has no key {' or '.join(names)}",
-            f"it has {listed(record)}",
-            "Name the key of the sentence with sentence_options.column",
-        )
-    owner = None
-    if options.image_id_column is not None:
-        key = str(options.image_id_column)
-        if key not in record:
-            raise BadLine(f"object has no key {key}", f"it has {listed(record)}")
-        owner = record[key]
-    return _parse_row(record[name], owner, options)
+        remedy = "Name the key of the sentence with sentence_options.column"
+        raise BadLine(f"object has no key {' or '.join(names)}", f"it has {listed(record)}", remedy)
+    key = None if options.image_id_column is None else str(options.image_id_column)
+    if key is not None and key not in record:
+        raise BadLine(f"object has no key {key}", f"it has {listed(record)}")
+    return _parse_row(record[name], None if key is None else record[key], options)
 
 
 def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -121,7 +121,14 @@ def _clean_part(
     digests = b"".join(hashlib.blake2b(text.encode(), digest_size=16).digest() for text in cleaned.sentences)
     with publish_part(path, ".digests") as file:
         file.write_bytes(digests)
-    return {"file": str(block.file), "sentences": len(cleaned.sentences), **cleaned.note()}
+    return {
+        "file": str(block.file),
+        "lines": cleaned.num_lines,
+        "sentences": len(cleaned.sentences),
+        "bad": cleaned.bad,
+        "filtered": dict(cleaned.filtered),
+        "listed": cleaned.listed,
+    }
 
 
 @dataclass

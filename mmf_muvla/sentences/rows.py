@@ -37,11 +37,7 @@ class BadLine(Exception):
 
 
 def decode(line: bytes) -> str:
-    """A line as text.
-
-    Raises:
-        BadLine: it is not UTF-8.
-    """
+    """A line as text; a BadLine where it is not UTF-8."""
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -68,11 +64,7 @@ class CsvLayout:
     has_header: bool
 
     def cells(self, row: bytes) -> list[str]:
-        """The cells of a row; none of an empty one.
-
-        Raises:
-            BadLine: it is not UTF-8, not CSV, or has another number of cells.
-        """
+        """The cells of a row, none of an empty one; a BadLine where it is not UTF-8, not CSV, or of another width."""
         text = decode(row.rstrip(b"\r"))
         cells = split_row(text, self.delimiter)
         if cells and len(cells) != self.width:

@@ -145,11 +145,7 @@ def refuse_what_is_no_text(file: Path, lines: Sequence[SampleLine]) -> None:
 
 
 def refuse_tables(file: Path, lines: Sequence[SampleLine]) -> None:
-    """Refuse text whose lines are rows of a table, objects or markup.
-
-    Raises:
-        InputError: most lines look like that.
-    """
+    """Refuse text of which most lines are rows of a table, objects or markup: an InputError."""
     texts = [decoded(line) for line in lines]
     header = re.split(r"[,;|\t]", texts[0].casefold()) if lines and lines[0].number == 1 else []
     names = [name.strip("\ufeff\"' \r") for name in header]

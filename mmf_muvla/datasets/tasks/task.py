@@ -38,7 +38,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmf_muvla.artifacts.files import write_json
+from mmf_muvla.artifacts.files import publish_file, write_json
 from mmf_muvla.compat.messages import log_message
 from mmf_muvla.datasets.builders import Builder
 from mmf_muvla.datasets.collate import ImageArrays, collate_images, lengths_to_mask, pad
@@ -266,6 +266,12 @@ class TaskDataset(BaseDataset, Generic[R]):
     def image_fields(self, samples: Sequence[TaskSample[R]]) -> dict[str, Any]:
         """The images of a batch, one a sample: as :func:`mmf_muvla.datasets.collate.collate_images` gives them."""
         return collate_images([sample.images[0] for sample in samples])
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write lines of text as a file that is whole or absent."""
+    with publish_file(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 D = TypeVar("D", bound=TaskDataset[Any])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from rich.table import Table
 
@@ -22,9 +22,6 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.options import kinds
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.terminal import terminal_console
-
-if TYPE_CHECKING:
-    from mmf_muvla.datasets.images import ImageSource
 
 VOCABULARY_FILE = "answers_vqa.txt"
 LEFT_OUT_FILE = "left_out.jsonl"
@@ -101,18 +98,22 @@ def convert_command(arguments: Sequence[str]) -> None:
         output_folder("out", values.out, [Path(values.image_ids).expanduser()])
     out = output_folder("out", values.out, [source], may_be_inside=True)
     check_outputs(out, (*names, LEFT_OUT_FILE))
-    image_ids = _read_image_ids(values.image_ids)
-    options, report = _options(values, image_ids), Report(_PARTS)
+    known, example = _read_image_ids(values.image_ids)
+    options, report = _options(values, known), Report(_PARTS)
+
+    def check_images() -> None:
+        if known is not None:
+            report.check_images(f"image_ids={values.image_ids}", example)
+
     with publish_outputs(out) as folder:
         try:
             counts = convert(source, folder, options, report, values)
         except InputError:
             # That no image is known is why nothing is left, where records of unknown images are left out.
-            if image_ids is not None and options.unknown_images == "skip":
-                report.check_images(f"image_ids={values.image_ids}", image_ids.example)
+            if options.unknown_images == "skip":
+                check_images()
             raise
-        if image_ids is not None:
-            report.check_images(f"image_ids={values.image_ids}", image_ids.example)
+        check_images()
         has_left_out = report.write_left_out(folder / LEFT_OUT_FILE)
     if not has_left_out:
         remove_output(out / LEFT_OUT_FILE)  # an earlier conversion's
@@ -130,10 +131,11 @@ def _convert_vqa2(
         vocabulary = build_vocabulary(annotated, out / VOCABULARY_FILE, options)
         print(f"{VOCABULARY_FILE}: {len(vocabulary):,} answers of {options.min_occurrences} or more questions")
     known = [answer for answer in vocabulary if answer]
-    return {
-        split: convert_vqa2(questions, annotations, out / f"imdb_{split}.npy", split, known, options, report)
-        for split, (questions, annotations) in found.items()
-    }
+    counts = {}
+    for split, (questions, answers) in found.items():
+        path = out / f"imdb_{split}.npy"
+        counts[split] = convert_vqa2(questions, answers, path, split, known, options=options, report=report)
+    return counts
 
 
 def _convert_refcoco_plus(
@@ -176,61 +178,44 @@ def _require(found: Collection[object], source: Path, names: Collection[str]) ->
         raise InputError(f"source={source}", f"has {missing}", "Put the published files there")
 
 
-def _options(values: ConvertOptions, image_ids: _Keys | None) -> Options:
+def _options(values: ConvertOptions, image_ids: Container[str] | None) -> Options:
+    names = ("unknown_images", "on_bad_record", "image_key", "min_occurrences")
+    # Published questions have ten answers, one's own any number.
+    num_answers = values.num_answers or ("any" if values.questions else ANNOTATORS)
     return Options(
         image_ids=image_ids,
-        unknown_images=values.unknown_images,
         unlabelled=values.unlabelled or None,
-        on_bad_record=values.on_bad_record,
-        image_key=values.image_key,
-        min_occurrences=values.min_occurrences,
-        num_answers=_num_answers(values),
+        num_answers=None if num_answers == "any" else int(num_answers),
+        **{name: getattr(values, name) for name in names},
     )
 
 
-def _num_answers(values: ConvertOptions) -> int | None:
-    """How many answers a question has: in the published files ten, in one's own any number."""
-    if values.num_answers is None:
-        return None if values.questions else ANNOTATORS
-    return None if values.num_answers == "any" else int(values.num_answers)
-
-
-class _Keys(Container[str]):
-    """Keys of images, and one of them that is shown to who has others."""
-
-    def __init__(self, keys: frozenset[str] | ImageSource, example: str | None):
-        self._keys = keys
-        self.example = example
-
-    def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and key in self._keys
-
-
-def _read_image_ids(name: str | None) -> _Keys | None:
-    """The keys of a region store, MMF's features, or the lines of a text file."""
+def _read_image_ids(name: str | None) -> tuple[Container[str] | None, str | None]:
+    """The keys of a region store, MMF's features, or the lines of a text file; and one of them, to be shown."""
     if not name:
-        return None
+        return None, None
     path = Path(name).expanduser()
+    ids: Sequence[str]
     if _is_text(path):
         try:
             lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
         except ValueError as error:
             raise InputError(f"image_ids={name}", f"is no text in UTF-8 ({error})", "Write a key a line") from error
-        keys = [line for line in lines if line]
-        return _Keys(frozenset(keys), keys[0] if keys else None)
-    if not path.exists():
+        ids = [line for line in lines if line]
+    elif not path.exists():
         raise InputError(f"image_ids={name}", "is not a region store, nor anything else", "Check the path")
-    # Only loaded where there are features to look at, the second one being slow to load.
-    from mmf_muvla.regions.store import RegionStore
+    else:
+        # Only loaded where there are features to look at, the second one being slow to load.
+        from mmf_muvla.regions.store import RegionStore
 
-    try:
-        ids = RegionStore(path).ids
-    except InputError:
-        from mmf_muvla.datasets.images import open_images
+        try:
+            ids = RegionStore(path).ids
+        except InputError:
+            from mmf_muvla.datasets.images import open_images
 
-        images = open_images(path)
-        return _Keys(images, images.first_key())
-    return _Keys(frozenset(ids), ids[0] if ids else None)
+            images = open_images(path)
+            return images, images.first_key()  # type: ignore[return-value]
+    return frozenset(ids), ids[0] if ids else None
 
 
 def _is_text(path: Path) -> bool:

@@ -56,11 +56,7 @@ class Options:
             )
 
     def key_of(self, name: str, image_id: int | str) -> str:
-        """The key of an image with this file name (no ending) and number, or whatever else is its id.
-
-        Raises:
-            InputError: the template cannot be filled in.
-        """
+        """The key of an image with this file name (no ending) and number, or whatever else is its id."""
         try:
             return self.image_key.format(name=name, image_id=image_id)
         except (LookupError, ValueError, TypeError, AttributeError) as error:
@@ -185,11 +181,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def list_in(content: dict[str, Any], key: str, path: Path) -> list[Any]:
-    """The list that a file's object has under ``key``, of which nothing has been checked.
-
-    Raises:
-        InputError: there is none.
-    """
+    """The list, of which nothing has been checked, that a file's object has under ``key``; else an InputError."""
     records = content.get(key)
     if not isinstance(records, list):
         raise InputError(str(path), f"has no list {key!r}", "Give the published file")
@@ -219,11 +211,7 @@ def nothing_left(source: Path) -> InputError:
 
 
 def check_key(key: str, where: str) -> str:
-    """An image's key, if features can have such a key.
-
-    Raises:
-        InputError: they cannot.
-    """
+    """An image's key, if features can have such a key; else an InputError."""
     if problem := id_problem(key):
         raise InputError(where, problem, "Mend the name of the image")
     return key

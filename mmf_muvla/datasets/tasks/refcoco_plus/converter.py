@@ -19,7 +19,7 @@ from mmf_muvla.datasets.tasks.conversion.published import (
 )
 from mmf_muvla.datasets.tasks.conversion.report import Report
 from mmf_muvla.errors import InputError, shown
-from mmf_muvla.reading.json_values import GET_AGAIN, check_record, number_of, text_of, text_problem
+from mmf_muvla.reading.json_values import GET_AGAIN, check_object, check_record, number_of, text_of, text_problem
 from mmf_muvla.reading.restricted_pickle import PickleProblem, load_pickle
 
 SPLITS = ("train", "val", "testA", "testB")
@@ -165,8 +165,7 @@ class _Converter:
         for number, record in enumerate(list_in(content, key, self._instances)):
             where = f"{self._instances}, {key}[{number}]"
             try:
-                if not isinstance(record, dict):
-                    check_record(record, where)
+                check_object(record, where)
                 first = by_id.setdefault(number_of(record, "id", where), record)
                 if first is not record and first != check_record(record, where):
                     raise InputError(where, f"id {record['id']} is there twice, with other values", GET_AGAIN)

@@ -31,7 +31,7 @@ from mmf_muvla.datasets.tasks.conversion.published import (
 from mmf_muvla.datasets.tasks.conversion.report import Report
 from mmf_muvla.datasets.tasks.vqa2.answers import answer_vocabulary, soft_scores
 from mmf_muvla.errors import InputError, shown
-from mmf_muvla.reading.json_values import GET_AGAIN, check_record, number_of, text_of, text_problem
+from mmf_muvla.reading.json_values import GET_AGAIN, check_object, check_record, number_of, text_of, text_problem
 
 UNKNOWN_ANSWER = "<unk>"
 """MMF's mark for an answer outside the vocabulary; it would put it into a vocabulary that lacks it."""
@@ -66,6 +66,7 @@ def convert_vqa2(
     out: Path,
     split: str,
     vocabulary: Collection[str] = (),
+    *,
     options: Options | None = None,
     report: Report | None = None,
 ) -> Vqa2Counts:
@@ -103,7 +104,13 @@ def convert_vqa2(
     # Files of which the images have names of their own need not say so.
     is_needed = "{name" in options.image_key and not (subset is None and _have_names(records))
     images_name = _images_name(subset, questions) if is_needed else ""
-    reader = _Reader(questions, images_name, _by_question(annotations, sieve), annotations, options)
+    reader = _Reader(
+        questions,
+        images_name=images_name,
+        annotations=_by_question(annotations, sieve),
+        annotations_path=annotations,
+        options=options,
+    )
     vocabulary = frozenset(vocabulary)
     entries: list[dict[str, Any]] = [{"version": 1, "dataset_name": "vqa2", "split": split}]
     images = set()
@@ -171,6 +178,7 @@ class _Reader:
     def __init__(
         self,
         path: Path,
+        *,
         images_name: str,
         annotations: dict[int, dict[str, Any]],
         annotations_path: Path | None,
@@ -186,8 +194,7 @@ class _Reader:
 
     def entry(self, record: Any, number: int) -> dict[str, Any]:
         where = f"{self._path}, question number {number}"
-        if not isinstance(record, dict):
-            check_record(record, where)
+        check_object(record, where)
         question_id = number_of(record, "question_id", where)
         where = f"{self._path}, question {question_id}"
         if question_id in self._seen:
@@ -282,8 +289,7 @@ def _answer_texts(annotation: dict[str, Any], where: str) -> list[str]:
 
 
 def _most_frequent_answer(annotation: Any, where: str, options: Options) -> str:
-    if not isinstance(annotation, dict):
-        check_record(annotation, where)
+    check_object(annotation, where)
     if "question_id" in annotation:
         where = f"{where.rpartition(', ')[0]}, question {shown(annotation['question_id'])}"
     if "multiple_choice_answer" not in annotation:
@@ -305,8 +311,7 @@ def _by_question(path: Path | None, sieve: Sieve) -> dict[int, dict[str, Any]]:
     for number, record in enumerate(list_in(read_json_object(path), "annotations", path)):
         where = f"{path}, annotation number {number}"
         try:
-            if not isinstance(record, dict):
-                check_record(record, where)
+            check_object(record, where)
             question_id = number_of(record, "question_id", where)
             if question_id in annotations:
                 where = f"{path}, question {question_id}"

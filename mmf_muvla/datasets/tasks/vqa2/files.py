@@ -19,11 +19,7 @@ SplitFiles = dict[str, tuple[Path, Path | None]]
 
 
 def published_files(source: Path) -> SplitFiles:
-    """The published files that are in a folder: VQA 2.0's, else those without ``v2_`` in their names.
-
-    Raises:
-        InputError: there are none.
-    """
+    """The published files that are in a folder: VQA 2.0's, else those without ``v2_`` in their names."""
     for prefix in _PREFIXES:
         found: SplitFiles = {}
         for subset, split in _SUBSETS.items():
