@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,12 +13,15 @@ from mmf_muvla import errors
 from mmf_muvla.errors import InputError
 from mmf_muvla.terminal import printable
 
-# As values stand in the list of what was left out: text as it is.
-shown = partial(errors.shown, length=60, quoted=False)
 ON_BAD_RECORD = ("error", "skip")
 
 # Records that a filter leaves out on purpose (an empty line, say) can be many; this many of each kind are listed.
 LISTED_PER_FILTER = 1000
+
+
+def shown(value: Any, length: int = 60, quoted: bool = False) -> str:
+    """As :func:`mmf_muvla.errors.shown`, with text as it is unless ``quoted``."""
+    return errors.shown(value, length, quoted)
 
 
 class BadRecord(Exception):
