@@ -194,7 +194,7 @@ class BoundedUnpickler(pickle._Unpickler):
 
     def _fetch(self, index: int) -> None:
         value = self.memo[index]
-        if isinstance(value, _REFERRING):
+        if type(value) is not str and isinstance(value, _REFERRING):
             self._shared.add(id(value))
         self.append(value)
 

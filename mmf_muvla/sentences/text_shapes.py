@@ -95,12 +95,12 @@ def sample_lines(file: Path) -> list[SampleLine]:
             return _spread(_numbered(begin.split(b"\n")[: None if size <= _PLACES * _BYTES_AT_A_PLACE else -1]))
         lines = []
         with file.open("rb") as stream:
-            for place in range(_PLACES):
-                start = (size - _BYTES_AT_A_PLACE) * place // (_PLACES - 1)
+            for number in range(_PLACES):
+                start = (size - _BYTES_AT_A_PLACE) * number // (_PLACES - 1)
                 stream.seek(start)
                 pieces = stream.read(_BYTES_AT_A_PLACE).split(b"\n")
                 # The first and the last piece may be parts of lines.
-                found = _numbered(pieces[:-1]) if place == 0 else [SampleLine(it) for it in pieces[1:-1] if it.strip()]
+                found = _numbered(pieces[:-1]) if number == 0 else [SampleLine(it) for it in pieces[1:-1] if it.strip()]
                 lines += found[:_LINES_AT_A_PLACE]
         return lines
     except (OSError, EOFError, zlib.error):
