@@ -8,6 +8,7 @@ import sys
 import warnings
 from ast import literal_eval
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -254,7 +255,8 @@ def absent_configs(module: ModuleType) -> None:
     """configuration.py:18 loads the file that a stock model's or dataset's ``config_path`` names.
 
     Symptom: FileNotFoundError of ``configs/models/visual_bert/pretrain.yaml`` with an MMF that has no yaml files. Here
-    it is a warning, and the user's file has to say everything. Can go when the source package has its files.
+    it is a warning, and the user's file has to say everything. Can go when the source package has its files. Also,
+    ``includes`` are looked for in MMF and beside the file that has them; here this project's files come third.
     """
     from omegaconf import OmegaConf
 
@@ -265,6 +267,10 @@ def absent_configs(module: ModuleType) -> None:
         if name.startswith("configs/") and not os.path.isfile(module.get_absolute_path(path)):
             warnings.warn(f"MMF was installed without {name}; your configuration has to say it all", stacklevel=2)
             return OmegaConf.create()
+        # "/elsewhere/projects/muvla/trainer.yaml", which a file in /elsewhere includes
+        if not os.path.isfile(path) and "/projects/" in path:
+            with suppress(InputError):
+                path = resource_path(f"projects/{path.rpartition('/projects/')[2]}")
         return load_yaml(path)
 
     module.load_yaml = load_yaml_if_any  # type: ignore[attr-defined]

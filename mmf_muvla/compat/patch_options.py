@@ -6,12 +6,14 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
 from mmf_muvla.compat.registration import patches
 from mmf_muvla.errors import InputError, MuvlaError
+from mmf_muvla.paths import resource_path
 
 _CONFIGURATION = "mmf.utils.configuration"
 _COMMAND_LINE = "command line"
@@ -74,9 +76,11 @@ def _files(module: ModuleType, path: str, asking: tuple[str, ...] = ()) -> Itera
         raise InputError(f"{shown}: includes", f"is {includes!r}", "Write a list of files")
     for name in includes:
         places = [os.path.join(folder, name) for folder in (module.get_mmf_root(), os.path.dirname(path))]
+        with suppress(InputError):
+            places.append(resource_path(name))
         found = next((place for place in places if os.path.isfile(place)), None)
         if found is None:
-            raise InputError(f"{shown}: includes", f"there is no {name} beside it", "Correct the name")
+            raise InputError(f"{shown}: includes", f"there is no {name} beside it or in mmf_muvla", "Correct the name")
         yield from _files(module, found, (*asking, path))
     yield shown, content
 

@@ -1,32 +1,23 @@
-"""The dataset builders that MMF knows.
-
-For pre-training ``muvla_cc``, ``muvla_bookcorpus`` and ``muvla_toyworld``; for the tasks ``vqa2``, ``nlvr2``,
-``visual_entailment`` and ``refcoco_plus``, of which the first three take the places of MMF's stock builders.
-"""
+"""The builders of the pre-training data sets: ``muvla_cc``, ``muvla_bookcorpus`` and ``muvla_toyworld``."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from mmf.common.registry import registry
 from mmf.datasets.base_dataset_builder import BaseDatasetBuilder
 from omegaconf import OmegaConf
 from torch.utils.data import Dataset
 
-from mmf_muvla.datasets.downstream import TaskDataset
 from mmf_muvla.datasets.images import check_feature_dim
 from mmf_muvla.datasets.pretraining import PretrainingDataset
-from mmf_muvla.datasets.tasks.nlvr2.dataset import NLVR2Dataset
-from mmf_muvla.datasets.tasks.refcoco_plus.dataset import RefCOCOPlusDataset
-from mmf_muvla.datasets.tasks.visual_entailment.dataset import VisualEntailmentDataset
-from mmf_muvla.datasets.tasks.vqa2.dataset import VQA2Dataset
-from mmf_muvla.options.data import VQA2, Pretraining, Task
-from mmf_muvla.options.kinds import Options
+from mmf_muvla.errors import InputError
+from mmf_muvla.options.data import Pretraining
 from mmf_muvla.paths import resource_path
 
 
 class Builder(BaseDatasetBuilder):
-    """What the builders share: nothing is downloaded, and the defaults lie in ``configs/datasets/NAME``."""
+    """What all builders share: nothing is downloaded; the project's defaults are in ``configs/datasets/NAME``."""
 
     name: str
 
@@ -34,8 +25,11 @@ class Builder(BaseDatasetBuilder):
         super().__init__(self.name)
 
     @classmethod
-    def config_path(cls) -> str:
-        return resource_path(f"configs/datasets/{cls.name}/defaults.yaml")
+    def config_path(cls) -> str | None:
+        try:
+            return resource_path(f"configs/datasets/{cls.name}/defaults.yaml")
+        except InputError:  # a user's own
+            return None
 
     def build(self, config: Any, dataset_type: str = "train", *args: Any, **kwargs: Any) -> None:
         """Nothing to do: corpora are built beforehand by ``tools/build_corpus.py``."""
@@ -77,51 +71,3 @@ class ToyWorldBuilder(PretrainingBuilder):
     """The generated world that comes with the project."""
 
     name = "muvla_toyworld"
-
-
-class TaskBuilder(Builder):
-    """Builder of a task; a split without annotations is no split."""
-
-    options_schema: ClassVar[type[Options]] = Task
-    dataset_class: ClassVar[type[TaskDataset[Any]]]
-
-    def load(self, config: Any, dataset_type: str = "train", *args: Any, **kwargs: Any) -> Dataset[Any] | None:
-        if not config.annotations.get(dataset_type):
-            return None
-        dataset = self.dataset_class(self.name, config, dataset_type)
-        if dataset.num_labels is not None:
-            registry.register("muvla_num_labels", dataset.num_labels)
-        return dataset
-
-
-@registry.register_builder("vqa2")
-class VQA2Builder(TaskBuilder):
-    """VQA 2.0 in MMF's stock annotation format."""
-
-    name = "vqa2"
-    options_schema = VQA2
-    dataset_class = VQA2Dataset
-
-
-@registry.register_builder("nlvr2")
-class NLVR2Builder(TaskBuilder):
-    """NLVR2 in MMF's stock annotation format."""
-
-    name = "nlvr2"
-    dataset_class = NLVR2Dataset
-
-
-@registry.register_builder("visual_entailment")
-class VisualEntailmentBuilder(TaskBuilder):
-    """SNLI-VE in MMF's stock annotation format."""
-
-    name = "visual_entailment"
-    dataset_class = VisualEntailmentDataset
-
-
-@registry.register_builder("refcoco_plus")
-class RefCOCOPlusBuilder(TaskBuilder):
-    """RefCOCO+; MMF has no data set of that name."""
-
-    name = "refcoco_plus"
-    dataset_class = RefCOCOPlusDataset

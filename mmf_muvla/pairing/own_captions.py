@@ -17,7 +17,7 @@ from mmf_muvla.pairing.embeddings import Embeddings
 from mmf_muvla.pairing.query import image_query
 from mmf_muvla.pairing.store import REGIONS_FOLDER
 from mmf_muvla.regions.store import RegionStore
-from mmf_muvla.sentences.files import clean_sentence
+from mmf_muvla.sentences.cleaning import clean_sentence
 from mmf_muvla.sentences.importing import SENTENCES_FILE
 
 _QUERIES_AT_ONCE = 256

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import reprlib
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
+from mmf_muvla import errors
 from mmf_muvla.errors import InputError
 from mmf_muvla.terminal import printable
 
 ON_BAD_RECORD = ("error", "skip")
 
 # Records that a filter leaves out on purpose (an empty line, say) can be many; this many of each kind are listed.
-_LISTED_PER_FILTER = 1000
+LISTED_PER_FILTER = 1000
+
+
+def shown(value: Any, length: int = 60, quoted: bool = False) -> str:
+    """As :func:`mmf_muvla.errors.shown`, with text as it is unless ``quoted``."""
+    return errors.shown(value, length, quoted)
 
 
 class BadRecord(Exception):
@@ -34,7 +37,7 @@ class BadRecord(Exception):
     """
 
     def __init__(self, file: Path, line: int | None, record_id: str, reason: str, value: str, remedy: str):
-        super().__init__(f"{_place(file, line)}: {reason}: {value}")
+        super().__init__(f"{place(file, line)}: {reason}: {value}")
         self.file = file
         self.line = line
         self.record_id = record_id
@@ -51,7 +54,7 @@ class BadRecord(Exception):
 
     def as_input_error(self) -> InputError:
         identity = f" (image {self.record_id})" if self.record_id else ""
-        return InputError(f"{_place(self.file, self.line)}{identity}", f"{self.reason}: {self.value}", self.remedy)
+        return InputError(f"{place(self.file, self.line)}{identity}", f"{self.reason}: {self.value}", self.remedy)
 
     def to_json(self) -> list[Any]:
         """As JSON that can be written as UTF-8, which halves of characters cannot."""
@@ -137,7 +140,7 @@ class SkipLog:
     def add_filtered(self, file: Path, line: int, reason: str, value: str) -> None:
         """Count a record that a filter leaves out; the first 1,000 of a kind are listed."""
         self.filtered[reason] += 1
-        if self.filtered[reason] <= _LISTED_PER_FILTER:
+        if self.filtered[reason] <= LISTED_PER_FILTER:
             self._list(str(file), line, "", reason, value)
 
     def add_useless(self, record: BadRecord) -> None:
@@ -158,7 +161,7 @@ class SkipLog:
             return
         kinds = ", ".join(f"{reason} ({count})" for reason, count in self.bad.most_common(5))
         raise InputError(
-            _place(self._first.file, self._first.line),
+            place(self._first.file, self._first.line),
             f"{self.num_bad} of {total} records are bad, more than max_skipped_fraction={self._max_fraction} allows: "
             f"{kinds}; the first is at this line: {self._first.reason}: {self._first.value}",
             f"{self._first.remedy}; or raise max_skipped_fraction if so many losses are acceptable",
@@ -173,42 +176,13 @@ class SkipLog:
         self._changed = True
 
 
-class _Short(reprlib.Repr):
-    """Says what a value is at a cost that its size has no part in."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxlevel, self.maxstring, self.maxother = 3, 60, 60
-
-    def repr_int(self, x: int, level: int) -> str:
-        return repr(x) if x.bit_length() < 1000 else f"a number of {x.bit_length()} bits"
-
-    def repr_instance(self, x: Any, level: int) -> str:
-        if isinstance(x, np.ndarray):
-            return f"array of {x.dtype} of shape {x.shape}"
-        return str(x) if isinstance(x, np.generic) else super().repr_instance(x, level)
-
-
-_SHORT = _Short()
-
-
-def shown(value: Any, length: int = 60, quoted: bool = False) -> str:
-    """A value for a message, cut: whatever a damaged record can hold, huge and deeply nested values included.
-
-    Args:
-        value: the value.
-        length: characters at most.
-        quoted: put a string in quotes.
-    """
-    return (value[:length] if isinstance(value, str) and not quoted else _SHORT.repr(value))[:length]
-
-
 def _encodable(text: str) -> str:
     """Text with halves of characters, which JSON and names of files can have, written as escapes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _place(file: Path, line: int | None) -> str:
+def place(file: Path, line: int | None) -> str:
+    """A file with the number of a line, where that is known."""
     return str(file) if line is None else f"{file}, line {line}"
 
 

@@ -11,30 +11,32 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from mmf_muvla.reading.pickle_machine import (
-    ONE_IMAGE,
-    WHOLE_FILE,
-    Builder,
-    Limits,
-    PickleMachine,
-    PickleProblem,
-    Record,
-    check_keys,
-)
+from mmf_muvla.errors import InputError
+from mmf_muvla.reading.bounded_unpickler import BoundedUnpickler, Builder
+from mmf_muvla.reading.pickle_bounds import ONE_IMAGE, WHOLE_FILE, Limits, PickleProblem, Record, check_keys
 
-__all__ = ["ONE_IMAGE", "WHOLE_FILE", "PickleProblem", "Record", "load_npy_object", "load_pickle", "read_npy_header"]
+__all__ = [
+    "ONE_IMAGE",
+    "WHOLE_FILE",
+    "PickleProblem",
+    "Record",
+    "load_npy_object",
+    "load_object_array",
+    "load_pickle",
+    "read_npy_header",
+]
 
 _FROM_SOURCE = "Do not use this file; get it from its source"
 _DTYPE_NAME = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16|[SU]\d{1,9}|O8?)")
 _MAX_HEADER = 2**16
 _MAX_SIDE = 2**62
-_SHOWN_NUMBERS = 1000
 
 
 def load_pickle(
@@ -47,10 +49,10 @@ def load_pickle(
     """Read a pickle of NumPy arrays and scalars, plain containers, strings and numbers.
 
     Args:
-        content: the pickle, of any protocol, or a file that is at its begin.
+        content: the pickle, of any protocol, or a file that stands at its beginning.
         records: classes, by module and name, whose objects are to be read as :class:`Record`.
-        encoding, errors: how the byte strings of Python 2 become text, as in :meth:`bytes.decode`; but for what arrays
-            are made of, all of them have to.
+        encoding, errors: how the byte strings of Python 2 become text, as in :meth:`bytes.decode`; except for what
+            arrays are made of, all of them have to.
         limits: what the pickle may contain: that of one image (:data:`ONE_IMAGE`), or of a whole file.
 
     Returns:
@@ -61,8 +63,15 @@ def load_pickle(
     """
     try:
         held = bytes(content) if isinstance(content, (bytes, bytearray, memoryview)) else content.read()
-        stateful = (_Array, _Dtype, Record)
-        return PickleMachine(held, lambda *name: _find(records, *name), stateful, encoding, errors, limits).run()
+        reader = BoundedUnpickler(
+            held,
+            find=partial(_find, records),
+            stateful=(_Array, _Dtype, Record),
+            encoding=encoding,
+            errors=errors,
+            limits=limits,
+        )
+        return reader.load()
     except PickleProblem:
         raise
     except Exception as error:  # a damaged pickle can fail in any way
@@ -70,11 +79,7 @@ def load_pickle(
 
 
 def load_npy_object(path: Path, limits: Limits = WHOLE_FILE) -> np.ndarray:
-    """Read an ``.npy`` file that holds an array of Python objects.
-
-    Args:
-        path: the file.
-        limits: what it may contain, as for :func:`load_pickle`.
+    """Read an ``.npy`` file that holds an array of Python objects, as :func:`load_pickle` reads a pickle.
 
     Returns:
         The array, of dtype object.
@@ -94,6 +99,25 @@ def load_npy_object(path: Path, limits: Limits = WHOLE_FILE) -> np.ndarray:
     return content
 
 
+def load_object_array(path: str | Path) -> list[Any]:
+    """The elements of a one-dimensional ``.npy`` array of Python objects, as MMF's annotations are.
+
+    Raises:
+        InputError: the file is missing, is no such array, or is refused by :func:`load_pickle`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(str(path), "no such file", "Check the path of the annotation file")
+    try:
+        content = load_npy_object(path)
+    except PickleProblem as problem:
+        raise InputError(str(path), problem.problem, problem.remedy) from problem
+    if content.ndim != 1:
+        found = f"is an array of shape {content.shape}, not a list of objects"
+        raise InputError(str(path), found, "Give an annotation array")
+    return list(content)
+
+
 def read_npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Read what an ``.npy`` file announces: shape, whether it is in Fortran's order, dtype.
 
@@ -104,10 +128,8 @@ def read_npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
         version = np.lib.format.read_magic(file)
         if version != (1, 0):
             _check_header_size(file)
-        if version == (1, 0):
-            header = np.lib.format.read_array_header_1_0(file)
-        else:
-            header = np.lib.format.read_array_header_2_0(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        header = read(file)
     except Exception as error:  # headers are Python literals, which can be damaged in many ways
         raise PickleProblem(f"cannot be read as an .npy file ({error})", "Get the file again") from error
     if not all(0 <= side < _MAX_SIDE for side in header[0]):
@@ -131,14 +153,14 @@ class _Array(np.ndarray):
     def __setstate__(self, state: Any) -> None:
         _, shape, stand_in, is_fortran, data = _as_tuple(state)
         dtype = _dtype_of(stand_in)
-        is_object = dtype == np.dtype(object)
-        data = _as_bytes(data)
-        if not isinstance(data, list if is_object else bytes) or not isinstance(is_fortran, (bool, int)):
+        if dtype == np.dtype(object):
+            if not isinstance(data, list) or len(data) != _size(shape):
+                raise ValueError(f"an array of shape {shape} of objects has other values")
+        else:
+            data = _as_bytes(data)
+            _check_bytes(data, dtype, shape)
+        if not isinstance(is_fortran, (bool, int)):
             raise ValueError("an array's values are of the wrong type")
-        size = _size(shape)
-        if len(data) != (size if is_object else size * dtype.itemsize):
-            raise ValueError(f"an array of shape {shape} and dtype {dtype} has {len(data)} values or bytes")
-        _check_characters(data, dtype)
         super().__setstate__((1, shape, dtype, bool(is_fortran), data))  # type: ignore[arg-type]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -183,19 +205,15 @@ def _dtype(description: Any, *_: Any) -> _Dtype:
 
 def _scalar(stand_in: Any, data: Any) -> Any:
     dtype, data = _dtype_of(stand_in), _as_bytes(data)
-    if dtype == np.dtype(object) or not isinstance(data, bytes) or len(data) != dtype.itemsize:
-        raise ValueError("a number that NumPy does not write")
-    _check_characters(data, dtype)
+    _check_bytes(data, dtype, ())
     return np.frombuffer(data, dtype)[0]
 
 
 def _from_buffer(data: Any, stand_in: Any, shape: Any, order: Any, axis_order: Any = None) -> np.ndarray:
     dtype = _dtype_of(stand_in)
-    if dtype == np.dtype(object) or not isinstance(data, (bytes, bytearray)) or not isinstance(order, str):
+    _check_bytes(data, dtype, shape)
+    if not isinstance(order, str):
         raise ValueError("an array's values are of the wrong type")
-    if len(data) != _size(shape) * dtype.itemsize:
-        raise ValueError(f"an array of shape {shape} and dtype {dtype} has {len(data)} bytes")
-    _check_characters(data, dtype)
     array = np.frombuffer(data, dtype)
     if axis_order is not None:
         array = array.reshape(shape).transpose(axis_order)
@@ -224,8 +242,7 @@ def _set(members: Any = ()) -> set[Any]:
 
 
 def _frozen_set(members: Any = ()) -> frozenset[Any]:
-    check_keys(_as_list(members))
-    return frozenset(members)
+    return frozenset(_set(members))
 
 
 def _dictionary(pairs: Any = ()) -> dict[Any, Any]:
@@ -233,20 +250,18 @@ def _dictionary(pairs: Any = ()) -> dict[Any, Any]:
     return dict(pairs)
 
 
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "_reconstruct": _reconstruct,
-    "scalar": _scalar,
-    "_frombuffer": _from_buffer,
-    "ndarray": _ndarray,
-    "dtype": _dtype,
-    "encode": _encode,
-    "bytes": _bytes,
-    "set": _set,
-    "frozenset": _frozen_set,
-    "OrderedDict": _dictionary,
+_BUILDERS = {
+    "_reconstruct": Builder(_reconstruct),
+    "scalar": Builder(_scalar),
+    "_frombuffer": Builder(_from_buffer),
+    "ndarray": Builder(_ndarray),
+    "dtype": Builder(_dtype),
+    "encode": Builder(_encode),
+    "bytes": Builder(_bytes),
+    "set": Builder(_set, takes_members=True),
+    "frozenset": Builder(_frozen_set, takes_members=True),
+    "OrderedDict": Builder(_dictionary, takes_members=True),
 }
-_OF_MEMBERS = ("set", "frozenset", "OrderedDict")
-_BUILDERS = {name: Builder(name, function, name in _OF_MEMBERS) for name, function in _FUNCTIONS.items()}
 # Under the module names of NumPy 1 and 2, and of Python 2, which the older protocols use.
 _ADMITTED = {
     *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
@@ -299,7 +314,12 @@ def _as_list(values: Any) -> list[Any] | tuple[Any, ...]:
     return values
 
 
-def _check_characters(data: Any, dtype: np.dtype) -> None:
+def _check_bytes(data: Any, dtype: np.dtype, shape: Any) -> None:
+    """Refuse bytes that are no values of an array."""
+    if dtype == np.dtype(object) or not isinstance(data, (bytes, bytearray)):
+        raise ValueError("an array's values are of the wrong type")
+    if len(data) != _size(shape) * dtype.itemsize:
+        raise ValueError(f"an array of shape {shape} and dtype {dtype} has {len(data)} values or bytes")
     # NumPy takes any number for a character, and fails when it is looked at.
     if dtype.kind == "U" and len(data) and np.frombuffer(data, f"{dtype.byteorder}u4").max() > sys.maxunicode:
         raise ValueError("an array of text has characters that do not exist")

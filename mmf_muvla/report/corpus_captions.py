@@ -22,7 +22,7 @@ from mmf_muvla.pairing.config import PhraseOptions
 from mmf_muvla.pairing.store import PAIRS_FILE, SENTENCES_FILE, Corpus
 from mmf_muvla.report.corpus_sample import SAMPLED_IMAGES, sample_images
 from mmf_muvla.report.corpus_tables import share
-from mmf_muvla.sentences.files import clean_sentence
+from mmf_muvla.sentences.cleaning import clean_sentence
 
 SHUFFLES = 5
 RECALL_RANKS = (5, 10, 100)

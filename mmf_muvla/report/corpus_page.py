@@ -28,7 +28,7 @@ from mmf_muvla.report import plots
 from mmf_muvla.report.corpus_captions import KnownCaptions, known_captions
 from mmf_muvla.report.corpus_quality import measure_corpus
 from mmf_muvla.report.corpus_sample import sample_images
-from mmf_muvla.sentences.files import clean_sentence
+from mmf_muvla.sentences.cleaning import clean_sentence
 from mmf_muvla.terminal import printable, terminal_console
 
 PICTURE_SIDE = 400

@@ -18,9 +18,10 @@ from mmf_muvla.artifacts.arrow import TableWriter, read_batches
 from mmf_muvla.artifacts.artifact import Work
 from mmf_muvla.artifacts.files import publish_file
 from mmf_muvla.artifacts.parts import once, part_files, publish_part, read_notes, remove_parts, run_parts
-from mmf_muvla.errors import InputError
+from mmf_muvla.errors import InputError, shown
 from mmf_muvla.reading.problems import BadRecord, SkipLog
-from mmf_muvla.sentences.files import SentenceBlock, clean_block, read_blocks
+from mmf_muvla.sentences.cleaning import SentenceBlock, clean_block
+from mmf_muvla.sentences.files import read_blocks
 from mmf_muvla.sentences.options import SentenceOptions
 from mmf_muvla.sentences.text_shapes import looks_like_a_name
 
@@ -149,8 +150,8 @@ class _LeftOut:
         parts = []
         for reason, count in self.reasons.most_common(6):
             file, line, value = self.examples[reason]
-            shown = f": {value[:60]!r}{' …' * (len(value) > 60)}" if value else ""
-            parts.append(f"{count} × {reason} ({file.name}, line {line}{shown})")
+            example = f": {shown(value, 60)}" if value else ""
+            parts.append(f"{count} × {reason} ({file.name}, line {line}{example})")
         if num_duplicates:
             parts.append(f"{num_duplicates} × equal to another one")
         return f"of {self.counts['lines']} lines, left out: {'; '.join(parts) or 'none'}"
@@ -199,42 +200,35 @@ def _find_duplicates(work: Work, has_owners: bool) -> tuple[np.ndarray, np.ndarr
     Sentences are compared by 128-bit digests, and these not all at once: in each pass those that end in the same bits.
 
     Returns:
-        Whether to keep a sentence, bool [n]; and, where sentences have owners, pairs of a dropped sentence and the one
-        that it equals, sorted, int64 [dropped, 2], else empty.
+        Whether to keep a sentence, bool [n]; and, where sentences have owners, of each sentence the first one that
+        equals it, int64 [n], else empty.
     """
     files = part_files(work.folder, _CLEAN, ".digests")
     total = sum(file.stat().st_size for file in files) // 16
     num_passes = 1
     while total > num_passes * _DIGESTS_AT_ONCE:
         num_passes *= 2
-    keep = np.zeros(total, bool)
-    pairs = [np.zeros((0, 2), np.int64)]
+    keep, first_of = np.zeros(total, bool), np.zeros(total if has_owners else 0, np.int64)
     with work.progress.bar(num_passes, "duplicates", "round") as progress:
         for number in range(num_passes):
             rows, digests = _digests_of_pass(files, number, num_passes)
-            # Stable: of equal ones, the earliest is first.
-            order = np.lexsort((digests[:, 1], digests[:, 0]))
-            rows, digests = rows[order], digests[order]
-            is_first = np.ones(len(rows), bool)
-            is_first[1:] = (digests[1:] != digests[:-1]).any(axis=1)
-            keep[rows[is_first]] = True
+            _, first, same = np.unique(digests, return_index=True, return_inverse=True)
+            keep[rows[first]] = True
             if has_owners:
-                first_of = rows[np.flatnonzero(is_first)[np.cumsum(is_first) - 1]] if len(rows) else rows
-                pairs.append(np.stack([rows, first_of], axis=1)[~is_first])
+                first_of[rows] = rows[first][same]
             progress.update()
-    found = np.concatenate(pairs)
-    return keep, found[np.argsort(found[:, 0])]
+    return keep, first_of
 
 
 def _digests_of_pass(files: Sequence[Path], number: int, num_passes: int) -> tuple[np.ndarray, np.ndarray]:
-    rows, digests = [np.zeros(0, np.int64)], [np.zeros((0, 2), np.uint64)]
-    first = 0
+    rows, digests = [np.zeros(0, np.int64)], [np.zeros(0, "V16")]
+    begin = 0
     for file in files:
-        part = np.fromfile(file, "<u8").reshape(-1, 2)
-        chosen = np.flatnonzero((part[:, 0] & np.uint64(num_passes - 1)) == number)
-        rows.append(chosen + first)
+        part = np.fromfile(file, "V16")
+        chosen = np.flatnonzero((part.view("<u8")[::2] & np.uint64(num_passes - 1)) == number)
+        rows.append(chosen + begin)
         digests.append(part[chosen])
-        first += len(part)
+        begin += len(part)
     return np.concatenate(rows), np.concatenate(digests)
 
 
@@ -255,14 +249,12 @@ def _write_pool(work: Work, keep: np.ndarray) -> None:
 
 def _write_owners(folder: Path, keep: np.ndarray, first_of: np.ndarray) -> None:
     # Number in the pool of a kept sentence: how many were kept before it.
-    pool_row = np.cumsum(keep) - 1
-    equal_to = np.arange(len(keep))
-    equal_to[first_of[:, 0]] = first_of[:, 1]
+    pool_row = (np.cumsum(keep) - 1)[first_of]
     first = 0
     with publish_file(folder / OWNERS_FILE) as file, TableWriter(file, OWNERS_SCHEMA) as writer:
         for batch in read_batches(part_files(folder, _CLEAN, ".arrow")):
             owners = batch.column("image_id")
-            rows = pool_row[equal_to[first : first + batch.num_rows]]
+            rows = pool_row[first : first + batch.num_rows]
             owned = owners.is_valid()
             if batch.num_rows:
                 writer.write(owners.filter(owned), pa.array(rows).filter(owned))

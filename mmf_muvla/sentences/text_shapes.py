@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmf_muvla.errors import InputError
-from mmf_muvla.reading.csv_records import CsvProblem, split_row
+from mmf_muvla.errors import InputError, shown
+from mmf_muvla.reading.problems import place
+from mmf_muvla.sentences.rows import BadLine, split_row
 
 # A sample is lines from places that are spread evenly over the file, the same ones each time.
 _PLACES = 5
@@ -94,12 +95,12 @@ def sample_lines(file: Path) -> list[SampleLine]:
             return _spread(_numbered(begin.split(b"\n")[: None if size <= _PLACES * _BYTES_AT_A_PLACE else -1]))
         lines = []
         with file.open("rb") as stream:
-            for place in range(_PLACES):
-                start = (size - _BYTES_AT_A_PLACE) * place // (_PLACES - 1)
+            for number in range(_PLACES):
+                start = (size - _BYTES_AT_A_PLACE) * number // (_PLACES - 1)
                 stream.seek(start)
                 pieces = stream.read(_BYTES_AT_A_PLACE).split(b"\n")
                 # The first and the last piece may be parts of lines.
-                found = _numbered(pieces[:-1]) if place == 0 else [SampleLine(it) for it in pieces[1:-1] if it.strip()]
+                found = _numbered(pieces[:-1]) if number == 0 else [SampleLine(it) for it in pieces[1:-1] if it.strip()]
                 lines += found[:_LINES_AT_A_PLACE]
         return lines
     except (OSError, EOFError, zlib.error):
@@ -131,31 +132,27 @@ def refuse_what_is_no_text(file: Path, lines: Sequence[SampleLine]) -> None:
                 "Decompress or export it, or give it the name or the sentence_options.format of what it is",
             )
     if _PAGE.match(begin.removeprefix(b"\xef\xbb\xbf")):
-        raise InputError(f"{file}, line 1", f"is a page, not text: {_shown(begin)}", "Download the file itself")
+        raise InputError(f"{file}, line 1", f"is a page, not text: {shown(begin, 100)}", "Download the file itself")
     damaged = [line for line in lines if not _is_text(line.content)]
     if _are_most(damaged, lines):
         whole = b"\n".join(line.content for line in lines)
         is_utf16 = begin.startswith((b"\xff\xfe", b"\xfe\xff")) or whole.count(0) * 3 > len(whole)
         raise InputError(
-            _place(file, damaged[0]),
-            f"most lines are no text in UTF-8{', but look like UTF-16' * is_utf16}: {_shown(damaged[0].content)}",
+            place(file, damaged[0].number),
+            f"most lines are no text in UTF-8{', but look like UTF-16' * is_utf16}: {shown(damaged[0].content, 100)}",
             f"Convert the file to UTF-8 (iconv -f {'UTF-16' if is_utf16 else 'ENCODING'} -t UTF-8)",
         )
 
 
 def refuse_tables(file: Path, lines: Sequence[SampleLine]) -> None:
-    """Refuse text whose lines are rows of a table, objects or markup.
-
-    Raises:
-        InputError: most lines look like that.
-    """
+    """Refuse text of which most lines are rows of a table, objects or markup: an InputError."""
     texts = [decoded(line) for line in lines]
     header = re.split(r"[,;|\t]", texts[0].casefold()) if lines and lines[0].number == 1 else []
     names = [name.strip("\ufeff\"' \r") for name in header]
     if len(names) > 1 and not any(" " in name for name in names) and _COLUMN_NAMES.intersection(names):
         raise InputError(
             f"{file}, line 1",
-            f"names columns, as in a table, not like sentences: {_shown(texts[0])}",
+            f"names columns, as in a table, not like sentences: {shown(texts[0], 100)}",
             _table_remedy(texts[1:]),
         )
     tabs = _most_common([text.strip().count("\t") for text in texts])
@@ -225,7 +222,7 @@ def _refuse(
     found = [(line, text) for line, text in zip(lines, texts, strict=True) if is_so(text[:_LONGEST_LOOK])]
     if _are_most(found, lines):
         line, text = found[0]
-        raise InputError(_place(file, line), f"{problem}: {_shown(text)}", remedy)
+        raise InputError(place(file, line.number), f"{problem}: {shown(text, 100)}", remedy)
 
 
 def _table_remedy(rows: Sequence[str]) -> str:
@@ -251,7 +248,7 @@ def _cells(row: str, delimiter: str) -> list[str]:
         return row.split("\t")
     try:
         return split_row(row.rstrip("\r"), delimiter)
-    except CsvProblem:
+    except BadLine:
         return []
 
 
@@ -285,11 +282,3 @@ def _is_text(line: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return not _CONTROL.search(line)
-
-
-def _place(file: Path, line: SampleLine) -> str:
-    return str(file) if line.number is None else f"{file}, line {line.number}"
-
-
-def _shown(text: str | bytes) -> str:
-    return f"{text[:100]!r}{' …' * (len(text) > 100)}"

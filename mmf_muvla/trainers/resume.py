@@ -20,8 +20,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from mmf_muvla.artifacts.files import digest_of_json, fingerprint
-from mmf_muvla.datasets.downstream import TaskDataset
 from mmf_muvla.datasets.pretraining import PretrainingDataset
+from mmf_muvla.datasets.tasks.task import TaskDataset
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.store import PAIRS_FILE, SENTENCES_FILE, Corpus
 

@@ -20,7 +20,7 @@ from mmf.datasets.processors.processors import VQAAnswerProcessor
 from omegaconf import OmegaConf
 
 from mmf_muvla.datasets.images import open_images
-from mmf_muvla.reading.restricted_npy import load_object_array
+from mmf_muvla.reading.restricted_pickle import load_object_array
 from mmf_muvla.regions.importing import import_regions
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.store import RegionStore

@@ -152,14 +152,11 @@ def write_task(folder: Path, task: str, entries: list[Any] | None = None) -> dic
 
 def make(folder: Path, task: str, entries: list[Any] | None = None, split: str = "train", **overrides: Any) -> Any:
     """The data set of a task on hand-made files."""
-    from mmf_muvla.datasets import builders
+    from mmf.common.registry import registry
 
-    builder = {
-        "vqa2": builders.VQA2Builder,
-        "nlvr2": builders.NLVR2Builder,
-        "visual_entailment": builders.VisualEntailmentBuilder,
-        "refcoco_plus": builders.RefCOCOPlusBuilder,
-    }[task]()
+    import mmf_muvla.datasets.tasks.registered  # noqa: F401
+
+    builder = registry.get_builder_class(task)()
     defaults = OmegaConf.load(resource_path(f"configs/datasets/{task}/defaults.yaml")).dataset_config[task]
     files = OmegaConf.create(write_task(folder, task, entries))
     return builder.load(OmegaConf.merge(defaults, files, OmegaConf.create(overrides)), split)

@@ -11,7 +11,7 @@ import lmdb
 import numpy as np
 import pytest
 
-from mmf_muvla.datasets import downstream
+from mmf_muvla.datasets.tasks import task as task_module
 from mmf_muvla.datasets.tasks.vqa2.dataset import read_answers
 from mmf_muvla.errors import InputError
 from tests.datasets.small_tasks import DIM, make, records
@@ -76,7 +76,7 @@ def test_hardly_any_image_is_known(
     known: int, warns: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     messages: list[str] = []
-    monkeypatch.setattr(downstream, "log_message", lambda text, level: messages.append(text))
+    monkeypatch.setattr(task_module, "log_message", lambda text, level: messages.append(text))
     features = mmf_folder(tmp_path / "features", [str(number) for number in range(known)])
     dataset = make(folder, "vqa2", features={"train": str(features)}, missing_images="skip")
     assert len(dataset) == known

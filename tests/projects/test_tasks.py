@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmf_muvla.reading.restricted_npy import load_object_array
+from mmf_muvla.reading.restricted_pickle import load_object_array
 from mmf_muvla.toyworld.blind import overlap
 
 BIN = Path(sys.executable).parent

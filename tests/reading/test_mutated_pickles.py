@@ -24,8 +24,7 @@ from mmf_muvla.datasets.tasks.conversion.published import Options
 from mmf_muvla.datasets.tasks.refcoco_plus.converter import convert_refcoco_plus
 from mmf_muvla.errors import MuvlaError
 from mmf_muvla.reading.problems import BadRecord
-from mmf_muvla.reading.restricted_npy import load_object_array
-from mmf_muvla.reading.restricted_pickle import load_pickle
+from mmf_muvla.reading.restricted_pickle import load_object_array, load_pickle
 from mmf_muvla.regions.checks import Place
 from mmf_muvla.regions.importing import import_regions
 from mmf_muvla.regions.label_map import LabelMap

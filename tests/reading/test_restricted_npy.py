@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.reading.restricted_npy import load_object_array
+from mmf_muvla.reading.restricted_pickle import load_object_array
 
 RECORDS = [
     {"version": 1},

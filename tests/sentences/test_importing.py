@@ -13,6 +13,7 @@ import pytest
 
 from mmf_muvla.artifacts.arrow import MappedTable
 from mmf_muvla.errors import InputError
+from mmf_muvla.sentences import cleaning
 from mmf_muvla.sentences import files as sentence_files
 from mmf_muvla.sentences import importing as sentences
 from mmf_muvla.sentences.importing import import_sentences
@@ -219,7 +220,7 @@ def test_a_killed_run_goes_on_to_the_same(work: Any, tmp_path: Path, monkeypatch
     expected = (work().folder / "sentences.arrow").read_bytes()
     cleaned = []
 
-    def clean_until(last: int, original: Any = sentence_files.clean_block) -> Any:
+    def clean_until(last: int, original: Any = cleaning.clean_block) -> Any:
         def clean(block: Any, *arguments: Any) -> Any:
             if len(cleaned) == last:
                 raise KeyboardInterrupt

@@ -19,7 +19,8 @@ import pytest
 from PIL import Image
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.sentences.files import clean_block, read_blocks
+from mmf_muvla.sentences.cleaning import clean_block
+from mmf_muvla.sentences.files import read_blocks
 from mmf_muvla.sentences.options import SentenceOptions
 from mmf_muvla.toyworld import DetectorConfig, ToyWorldConfig, generate
 from mmf_muvla.toyworld.entailment import LABELS

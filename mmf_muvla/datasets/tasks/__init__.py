@@ -1,1 +1,1 @@
-"""The downstream tasks, a package each: converter of the published files, data set, metric."""
+"""The downstream tasks, a package each: converter of the published files, data set, loss, metric."""

@@ -1,14 +1,12 @@
-"""Tells MMF about the losses of the tasks, under ``muvla_`` and their names, and about their metrics."""
+"""Importing it tells MMF about the tasks of the project: data sets, losses, metrics.
 
-from __future__ import annotations
+The names ``vqa2``, ``nlvr2`` and ``visual_entailment`` take the places of MMF's stock data sets.
+"""
 
-from mmf.common.registry import registry
+from importlib import import_module
 
-import mmf_muvla.datasets.tasks.nlvr2.metric
-import mmf_muvla.datasets.tasks.refcoco_plus.metric
-import mmf_muvla.datasets.tasks.visual_entailment.metric
-import mmf_muvla.datasets.tasks.vqa2.metric  # noqa: F401
-from mmf_muvla.datasets.tasks.losses import TASK_LOSSES
+TASKS = ("vqa2", "nlvr2", "visual_entailment", "refcoco_plus")
 
-for _name, _loss in TASK_LOSSES.items():
-    registry.register_loss(f"muvla_{_name}")(_loss)
+for _task in TASKS:
+    for _part in ("dataset", "metric"):
+        import_module(f"mmf_muvla.datasets.tasks.{_task}.{_part}")

@@ -6,15 +6,11 @@ import math
 
 import pytest
 import torch
+from mmf.common.registry import registry
 
-from mmf_muvla.datasets.tasks.losses import (
-    AnswerLoss,
-    ClassLoss,
-    GroundingLoss,
-    answer_bce,
-    class_cross_entropy,
-    grounding,
-)
+from mmf_muvla.datasets.tasks.refcoco_plus.loss import grounding
+from mmf_muvla.datasets.tasks.task import class_cross_entropy
+from mmf_muvla.datasets.tasks.vqa2.loss import answer_bce
 from mmf_muvla.errors import InputError
 
 NOWHERE = -torch.inf  # the score of a place that is no region
@@ -61,12 +57,22 @@ def test_grounding_is_finite_in_half_precision() -> None:
 
 
 @pytest.mark.parametrize(
-    ("loss", "scores", "targets", "expected"),
+    ("name", "scores", "targets", "expected"),
     [
-        (AnswerLoss(), [[0.0, 0.0], [0.0, 0.0], [9.0, 9.0]], [[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]], 2 * math.log(2)),
-        (ClassLoss(), [[0.0, 0.0], [0.0, math.log(3)], [9.0, 9.0]], [0, 0, -1], (math.log(2) + math.log(4)) / 2),
         (
-            GroundingLoss(),
+            "muvla_answer_bce",
+            [[0.0, 0.0], [0.0, 0.0], [9.0, 9.0]],
+            [[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]],
+            2 * math.log(2),
+        ),
+        (
+            "muvla_cross_entropy",
+            [[0.0, 0.0], [0.0, math.log(3)], [9.0, 9.0]],
+            [0, 0, -1],
+            (math.log(2) + math.log(4)) / 2,
+        ),
+        (
+            "muvla_grounding",
             [[0.0, 0.0], [0.0, 0.0], [9.0, 0.0]],
             [[True, False], [False, False], [False, False]],
             math.log(2) / 2,
@@ -74,7 +80,8 @@ def test_grounding_is_finite_in_half_precision() -> None:
     ],
     ids=["answers", "classes", "regions"],
 )
-def test_the_mean_is_over_labelled_samples(loss: torch.nn.Module, scores: list, targets: list, expected: float) -> None:
+def test_the_mean_is_over_labelled_samples(name: str, scores: list, targets: list, expected: float) -> None:
+    loss = registry.get_loss_class(name)()
     batch = {"targets": torch.tensor(targets), "labelled": torch.tensor([True, True, False])}
     assert loss(batch, {"scores": torch.tensor(scores)}).item() == pytest.approx(expected)
     nobody = {**batch, "labelled": torch.zeros(3, dtype=torch.bool)}

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from mmf_muvla.datasets.tasks.conversion.published import Options
-from mmf_muvla.datasets.tasks.conversion.values import MAX_TEXT, parse_json, problem_of, shown
 from mmf_muvla.datasets.tasks.nlvr2.converter import convert_nlvr2
 from mmf_muvla.datasets.tasks.visual_entailment.converter import convert_snli_ve
 from mmf_muvla.datasets.tasks.vqa2.converter import convert_vqa2
-from mmf_muvla.errors import InputError
+from mmf_muvla.errors import InputError, shown
 from mmf_muvla.reading.json_lines import read_json_lines
+from mmf_muvla.reading.json_values import MAX_TEXT, parse_json, problem_of
 from tests.datasets.tasks import test_nlvr2, test_snli_ve, test_vqa2
 from tests.datasets.tasks.hostile import HOSTILE_JSON, Text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from rich.table import Table
 
@@ -17,25 +17,19 @@ from mmf_muvla.datasets.tasks.refcoco_plus.converter import SPLITS, convert_refc
 from mmf_muvla.datasets.tasks.visual_entailment.converter import convert_snli_ve
 from mmf_muvla.datasets.tasks.vqa2.answers import ANNOTATORS, MIN_OCCURRENCES
 from mmf_muvla.datasets.tasks.vqa2.converter import MAX_ANSWERS, build_vocabulary, convert_vqa2
+from mmf_muvla.datasets.tasks.vqa2.files import VQA2_SPLITS, own_files, published_files
 from mmf_muvla.errors import InputError
 from mmf_muvla.options import kinds
-from mmf_muvla.options.checking import unknown_key
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.terminal import terminal_console
-
-if TYPE_CHECKING:
-    from mmf_muvla.datasets.images import ImageSource
 
 VOCABULARY_FILE = "answers_vqa.txt"
 LEFT_OUT_FILE = "left_out.jsonl"
 """Lists the records that were left out as damaged, if there are any."""
 
 # Published name -> the task's name of a split.
-_VQA2_SUBSETS = {"train2014": "train", "val2014": "val", "test2015": "test", "test-dev2015": "test-dev"}
 _NLVR2_FILES = {"train.json": "train", "dev.json": "val", "test1.json": "test", "test2.json": "test2"}
 _SNLI_VE_FILES = {"snli_ve_train.jsonl": "train", "snli_ve_dev.jsonl": "val", "snli_ve_test.jsonl": "test"}
-# What the names of VQA 2.0's files begin with; OK-VQA's, and those of VQA 1.0, begin with nothing.
-_VQA2_PREFIXES = ("v2_", "")
 # test-dev's questions are some of test's.
 _PARTS = (("test", "test-dev"),)
 _REFCOCO_FILES = ("refs(unc).p", "instances.json")
@@ -104,18 +98,22 @@ def convert_command(arguments: Sequence[str]) -> None:
         output_folder("out", values.out, [Path(values.image_ids).expanduser()])
     out = output_folder("out", values.out, [source], may_be_inside=True)
     check_outputs(out, (*names, LEFT_OUT_FILE))
-    image_ids = _read_image_ids(values.image_ids)
-    options, report = _options(values, image_ids), Report(_PARTS)
+    known, example = _read_image_ids(values.image_ids)
+    options, report = _options(values, known), Report(_PARTS)
+
+    def check_images() -> None:
+        if known is not None:
+            report.check_images(f"image_ids={values.image_ids}", example)
+
     with publish_outputs(out) as folder:
         try:
             counts = convert(source, folder, options, report, values)
         except InputError:
             # That no image is known is why nothing is left, where records of unknown images are left out.
-            if image_ids is not None and options.unknown_images == "skip":
-                report.check_images(f"image_ids={values.image_ids}", image_ids.example)
+            if options.unknown_images == "skip":
+                check_images()
             raise
-        if image_ids is not None:
-            report.check_images(f"image_ids={values.image_ids}", image_ids.example)
+        check_images()
         has_left_out = report.write_left_out(folder / LEFT_OUT_FILE)
     if not has_left_out:
         remove_output(out / LEFT_OUT_FILE)  # an earlier conversion's
@@ -126,71 +124,18 @@ def convert_command(arguments: Sequence[str]) -> None:
 def _convert_vqa2(
     source: Path, out: Path, options: Options, report: Report, values: ConvertOptions
 ) -> Mapping[str, Counts]:
-    found = _own_vqa2_files(source, values) or _published_vqa2_files(source)
+    found = own_files(source, values.questions, values.annotations) or published_files(source)
     annotated = [annotations for _, annotations in found.values() if annotations is not None]
     vocabulary: list[str] = []
     if annotated:
         vocabulary = build_vocabulary(annotated, out / VOCABULARY_FILE, options)
         print(f"{VOCABULARY_FILE}: {len(vocabulary):,} answers of {options.min_occurrences} or more questions")
     known = [answer for answer in vocabulary if answer]
-    return {
-        split: convert_vqa2(questions, annotations, out / f"imdb_{split}.npy", split, known, options, report)
-        for split, (questions, annotations) in found.items()
-    }
-
-
-def _published_vqa2_files(source: Path) -> dict[str, tuple[Path, Path | None]]:
-    """Questions, and annotations where there are any, by split: VQA 2.0's, else those without ``v2_`` in their name."""
-    for prefix in _VQA2_PREFIXES:
-        found: dict[str, tuple[Path, Path | None]] = {}
-        for subset, split in _VQA2_SUBSETS.items():
-            questions = source / f"{prefix}OpenEnded_mscoco_{subset}_questions.json"
-            annotations = source / f"{prefix}mscoco_{subset}_annotations.json"
-            if questions.is_file():
-                found[split] = (questions, annotations if annotations.is_file() else None)
-        if found:
-            return found
-    names = [f"v2_OpenEnded_mscoco_{subset}_questions.json" for subset in _VQA2_SUBSETS]
-    remedy = (
-        "Put the published files there, with or without v2_, or name your own: questions.train=… annotations.train=…"
-    )
-    raise InputError(f"source={source}", f"has none of the files {', '.join(names)}", remedy)
-
-
-def _own_vqa2_files(source: Path, values: ConvertOptions) -> dict[str, tuple[Path, Path | None]]:
-    """The files that the command line names, by split; names are relative to the source folder."""
-    found: dict[str, tuple[Path, Path | None]] = {}
-    given = {"questions": values.questions, "annotations": values.annotations}
-    for kind, of_splits in given.items():
-        for split in of_splits:
-            if split not in _VQA2_SUBSETS.values():
-                keys = [f"{kind}.{it}" for it in _VQA2_SUBSETS.values()]
-                raise unknown_key("command line", f"{kind}.{split}", keys)
-    for split in _VQA2_SUBSETS.values():
-        names = {kind: of_splits[split] for kind, of_splits in given.items() if split in of_splits}
-        if not names:
-            continue
-        if "questions" not in names:
-            where = f"annotations.{split}={names['annotations']}"
-            raise InputError(where, "has no questions", f"Name their file as well: questions.{split}=…")
-        files = {kind: source / Path(name).expanduser() for kind, name in names.items()}
-        for kind, file in files.items():
-            if not file.is_file():
-                raise InputError(f"{kind}.{split}={names[kind]}", f"there is no file {file}", "Check the name")
-        found[split] = (files["questions"], files.get("annotations"))
-    return found
-
-
-def _convert_nlvr2(
-    source: Path, out: Path, options: Options, report: Report, _: ConvertOptions
-) -> Mapping[str, Counts]:
-    return _convert_each(convert_nlvr2, _NLVR2_FILES, source, out, options, report)
-
-
-def _convert_snli_ve(
-    source: Path, out: Path, options: Options, report: Report, _: ConvertOptions
-) -> Mapping[str, Counts]:
-    return _convert_each(convert_snli_ve, _SNLI_VE_FILES, source, out, options, report)
+    counts = {}
+    for split, (questions, answers) in found.items():
+        path = out / f"imdb_{split}.npy"
+        counts[split] = convert_vqa2(questions, answers, path, split, known, options=options, report=report)
+    return counts
 
 
 def _convert_refcoco_plus(
@@ -202,91 +147,75 @@ def _convert_refcoco_plus(
     return convert_refcoco_plus(refs, instances, out, options, report)
 
 
-def _convert_each(
-    convert: Callable[[Path, Path, Options, Report], Counts],
-    names: Mapping[str, str],
-    source: Path,
-    out: Path,
-    options: Options,
-    report: Report,
-) -> Mapping[str, Counts]:
-    found = {split: source / name for name, split in names.items() if (source / name).is_file()}
-    _require(found, source, list(names))
-    return {split: convert(path, out / f"{split}.jsonl", options, report) for split, path in found.items()}
+def _each_file(
+    convert: Callable[[Path, Path, Options, Report], Counts], names: Mapping[str, str]
+) -> Callable[..., Mapping[str, Counts]]:
+    def convert_each(
+        source: Path, out: Path, options: Options, report: Report, _: ConvertOptions
+    ) -> Mapping[str, Counts]:
+        found = {split: source / name for name, split in names.items() if (source / name).is_file()}
+        _require(found, source, names)
+        return {split: convert(path, out / f"{split}.jsonl", options, report) for split, path in found.items()}
+
+    return convert_each
 
 
 # What converts, and the files that it may write.
-_TASKS: dict[
-    str, tuple[Callable[[Path, Path, Options, Report, ConvertOptions], Mapping[str, Counts]], tuple[str, ...]]
-] = {
-    "vqa2": (_convert_vqa2, (VOCABULARY_FILE, *(f"imdb_{split}.npy" for split in _VQA2_SUBSETS.values()))),
-    "nlvr2": (_convert_nlvr2, tuple(f"{split}.jsonl" for split in _NLVR2_FILES.values())),
-    "visual_entailment": (_convert_snli_ve, tuple(f"{split}.jsonl" for split in _SNLI_VE_FILES.values())),
-    "refcoco_plus": (_convert_refcoco_plus, tuple(f"{split}.jsonl" for split in SPLITS)),
+_TASKS: dict[str, tuple[Callable[..., Mapping[str, Counts]], list[str]]] = {
+    "vqa2": (_convert_vqa2, [VOCABULARY_FILE, *(f"imdb_{split}.npy" for split in VQA2_SPLITS)]),
+    "nlvr2": (_each_file(convert_nlvr2, _NLVR2_FILES), [f"{split}.jsonl" for split in _NLVR2_FILES.values()]),
+    "visual_entailment": (
+        _each_file(convert_snli_ve, _SNLI_VE_FILES),
+        [f"{split}.jsonl" for split in _SNLI_VE_FILES.values()],
+    ),
+    "refcoco_plus": (_convert_refcoco_plus, [f"{split}.jsonl" for split in SPLITS]),
 }
 
 
-def _require(found: Collection[object], source: Path, names: Sequence[str]) -> None:
+def _require(found: Collection[object], source: Path, names: Collection[str]) -> None:
     if not found:
-        missing = f"no file {names[0]}" if len(names) == 1 else f"none of the files {', '.join(names)}"
+        missing = f"{'no file' if len(names) == 1 else 'none of the files'} {', '.join(names)}"
         raise InputError(f"source={source}", f"has {missing}", "Put the published files there")
 
 
-def _options(values: ConvertOptions, image_ids: _Keys | None) -> Options:
+def _options(values: ConvertOptions, image_ids: Container[str] | None) -> Options:
+    names = ("unknown_images", "on_bad_record", "image_key", "min_occurrences")
+    # Published questions have ten answers, one's own any number.
+    num_answers = values.num_answers or ("any" if values.questions else ANNOTATORS)
     return Options(
         image_ids=image_ids,
-        unknown_images=values.unknown_images,
         unlabelled=values.unlabelled or None,
-        on_bad_record=values.on_bad_record,
-        image_key=values.image_key,
-        min_occurrences=values.min_occurrences,
-        num_answers=_num_answers(values),
+        num_answers=None if num_answers == "any" else int(num_answers),
+        **{name: getattr(values, name) for name in names},
     )
 
 
-def _num_answers(values: ConvertOptions) -> int | None:
-    """How many answers a question has: in the published files ten, in one's own any number."""
-    if values.num_answers is None:
-        return None if values.questions else ANNOTATORS
-    return None if values.num_answers == "any" else int(values.num_answers)
-
-
-class _Keys(Container[str]):
-    """Keys of images, and one of them that is shown to who has others."""
-
-    def __init__(self, keys: frozenset[str] | ImageSource, example: str | None):
-        self._keys = keys
-        self.example = example
-
-    def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and key in self._keys
-
-
-def _read_image_ids(name: str | None) -> _Keys | None:
-    """The keys of a region store, MMF's features, or the lines of a text file."""
+def _read_image_ids(name: str | None) -> tuple[Container[str] | None, str | None]:
+    """The keys of a region store, MMF's features, or the lines of a text file; and one of them, to be shown."""
     if not name:
-        return None
+        return None, None
     path = Path(name).expanduser()
+    ids: Sequence[str]
     if _is_text(path):
         try:
             lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
         except ValueError as error:
             raise InputError(f"image_ids={name}", f"is no text in UTF-8 ({error})", "Write a key a line") from error
-        keys = [line for line in lines if line]
-        return _Keys(frozenset(keys), keys[0] if keys else None)
-    if not path.exists():
+        ids = [line for line in lines if line]
+    elif not path.exists():
         raise InputError(f"image_ids={name}", "is not a region store, nor anything else", "Check the path")
-    # Only loaded where there are features to look at, the second one being slow to load.
-    from mmf_muvla.regions.store import RegionStore
+    else:
+        # Only loaded where there are features to look at, the second one being slow to load.
+        from mmf_muvla.regions.store import RegionStore
 
-    try:
-        ids = RegionStore(path).ids
-    except InputError:
-        from mmf_muvla.datasets.images import open_images
+        try:
+            ids = RegionStore(path).ids
+        except InputError:
+            from mmf_muvla.datasets.images import open_images
 
-        images = open_images(path)
-        return _Keys(images, images.first_key())
-    return _Keys(frozenset(ids), ids[0] if ids else None)
+            images = open_images(path)
+            return images, images.first_key()  # type: ignore[return-value]
+    return frozenset(ids), ids[0] if ids else None
 
 
 def _is_text(path: Path) -> bool:

@@ -1,31 +1,25 @@
-"""What all converters share: reading published files, writing task files, and deciding which records go in."""
+"""What all converters share: reading published files, writing task files, and deciding which records are written."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, get_args
 
 from mmf_muvla.artifacts.files import publish_file
 from mmf_muvla.artifacts.progress import progress_bar
 from mmf_muvla.datasets.tasks.conversion.report import Report
-from mmf_muvla.datasets.tasks.conversion.values import (
-    parse_json,
-    parse_line,
-    problem_of,
-    read_lines,
-    record_problem,
-    shown,
-    text_problem,
-)
 from mmf_muvla.datasets.tasks.vqa2.answers import MIN_OCCURRENCES
 from mmf_muvla.errors import InputError
+from mmf_muvla.reading.json_lines import read_json_lines
+from mmf_muvla.reading.json_values import GET_AGAIN, parse_json, problem_of
 from mmf_muvla.regions.regions import id_problem
 
-_GET_AGAIN = "Get the file again from its source"
-_LARGEST_NUMBER = 2**63 - 1
+T = TypeVar("T")
+Keep = Literal["keep", "skip"]
+OnBadRecord = Literal["error", "skip"]
 
 
 @dataclass(frozen=True)
@@ -52,26 +46,17 @@ class Options:
     num_answers: int | None = 10
 
     def __post_init__(self) -> None:
-        choices = {
-            "unknown_images": ("keep", "skip"),
-            "unlabelled": ("keep", "skip", None),
-            "on_bad_record": ("error", "skip"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                texts = " or ".join(choice for choice in allowed if choice)
-                raise InputError(f"{name}={getattr(self, name)}", "unknown value", f"Use {texts}")
+        for name, choices in (("unknown_images", Keep), ("unlabelled", Keep), ("on_bad_record", OnBadRecord)):
+            value = getattr(self, name)
+            if value not in get_args(choices) and not (name == "unlabelled" and value is None):
+                raise InputError(f"{name}={value}", "unknown value", f"Use {' or '.join(get_args(choices))}")
         if len({self.key_of("a", 1), self.key_of("b", 2)}) < 2:
             raise InputError(
                 f"image_key={self.image_key}", "is the same for all images", "Write {name} or {image_id} into it"
             )
 
     def key_of(self, name: str, image_id: int | str) -> str:
-        """The key of an image with this file name (no ending) and number, or whatever else is its id.
-
-        Raises:
-            InputError: the template cannot be filled in.
-        """
+        """The key of an image with this file name (no ending) and number, or whatever else is its id."""
         try:
             return self.image_key.format(name=name, image_id=image_id)
         except (LookupError, ValueError, TypeError, AttributeError) as error:
@@ -110,7 +95,7 @@ class Sieve:
     Args:
         options: what is to be decided.
         unlabelled: what suits the task where ``options`` leave it open, ``keep`` or ``skip``.
-        counts: is kept up to date, but for ``records``, which the reader counts.
+        counts: is kept up to date; ``records`` only by :meth:`good_lines`.
         report: collects what concerns all splits; by default this one's own.
         split: the split's name in it.
     """
@@ -123,6 +108,36 @@ class Sieve:
         self._report = report or Report()
         self._split = split
         self.counts = counts
+
+    def good_lines(self, path: Path, check: Callable[[dict[str, Any], str], T]) -> Iterator[tuple[dict[str, Any], T]]:
+        """Read a file with a JSON object a line, and leave damaged ones out.
+
+        Args:
+            path: the file.
+            check: what is to be known of an object, given with the place where it stands, or an InputError.
+
+        Yields:
+            The object, and what ``check`` says of it.
+
+        Raises:
+            InputError: the file is missing, or a line is damaged and the options do not say that such are left out.
+        """
+
+        def leave_out_line(error: InputError) -> None:
+            self.counts.records += 1
+            self.leave_out(error)
+
+        size = path.stat().st_size if path.is_file() else 0
+        with progress_bar(size, path.name, "B") as progress:
+            lines = read_json_lines(path, remedy=GET_AGAIN, leave_out=leave_out_line, advance=progress.update)
+            for number, record in lines:
+                self.counts.records += 1
+                try:
+                    checked = check(record, f"{path}, line {number}")
+                except InputError as error:
+                    self.leave_out(error)
+                else:
+                    yield record, checked
 
     def leave_out(self, error: InputError) -> None:
         """Leave out a record that is damaged, or raise ``error`` if that is what the options say."""
@@ -156,7 +171,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     try:
         content = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise InputError(str(path), f"cannot be read as JSON ({error})", _GET_AGAIN) from error
+        raise InputError(str(path), f"cannot be read as JSON ({error})", GET_AGAIN) from error
     if type(content) is not dict:
         problem = (problem_of(content) if isinstance(content, dict) else None) or (
             f"holds a {type(content).__name__}, not a JSON object"
@@ -165,68 +180,19 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_records(path: Path, key: str, content: dict[str, Any] | None = None) -> list[Any]:
-    """The list that a JSON file has under ``key``; :func:`check_record` judges what is in it.
-
-    Args:
-        path: the file.
-        key: where in the file's object the list is.
-        content: the file's object, where it has been read already.
-
-    Raises:
-        InputError: the file is missing, is no JSON object, or has no list there.
-    """
-    records = (read_json_object(path) if content is None else content).get(key)
+def list_in(content: dict[str, Any], key: str, path: Path) -> list[Any]:
+    """The list, of which nothing has been checked, that a file's object has under ``key``; else an InputError."""
+    records = content.get(key)
     if not isinstance(records, list):
         raise InputError(str(path), f"has no list {key!r}", "Give the published file")
     return records
-
-
-def check_record(record: Any, where: str) -> dict[str, Any]:
-    """A record, if it is an object of usable values.
-
-    Raises:
-        InputError: it is not.
-    """
-    if not isinstance(record, dict):
-        raise InputError(where, f"is {shown(record)}, not an object", _GET_AGAIN)
-    problem = record_problem(record)
-    if problem:
-        raise InputError(where, problem, _GET_AGAIN)
-    return record
-
-
-def read_json_lines(path: Path, sieve: Sieve) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read a file with a JSON object a line; empty lines are passed over.
-
-    Yields:
-        Where it stands (file and line, for error messages), and the object.
-
-    Raises:
-        InputError: the file is missing, or a line is no JSON object and ``sieve`` does not leave such out.
-    """
-    if not path.is_file():
-        raise InputError(str(path), "no such file", "Check the path")
-    with path.open("rb") as file, progress_bar(path.stat().st_size, path.name, "B") as progress:
-        for number, length, line in read_lines(file):
-            progress.update(length)
-            if line is not None and not line.strip():
-                continue
-            sieve.counts.records += 1
-            where = f"{path}, line {number}"
-            try:
-                record = parse_line(line, number, where, _GET_AGAIN)
-            except InputError as error:
-                sieve.leave_out(error)
-                continue
-            yield where, record
 
 
 def write_json_lines(path: Path, records: Iterable[dict[str, Any]], source: Path) -> None:
     """Write a JSON object a line; the file appears whole, or not at all.
 
     Raises:
-        InputError: ``records`` are none; ``source`` is where they would have come from.
+        InputError: there are no records; ``source`` is where they would have come from.
     """
     with publish_file(path) as temporary:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
@@ -245,41 +211,7 @@ def nothing_left(source: Path) -> InputError:
 
 
 def check_key(key: str, where: str) -> str:
-    """An image's key, if features can have such a key.
-
-    Raises:
-        InputError: they cannot.
-    """
-    problem = id_problem(key)
-    if problem:
+    """An image's key, if features can have such a key; else an InputError."""
+    if problem := id_problem(key):
         raise InputError(where, problem, "Mend the name of the image")
     return key
-
-
-def text_of(record: dict[str, Any], key: str, where: str) -> str:
-    """A text that must be there, not empty, and usable.
-
-    Raises:
-        InputError: it is not.
-    """
-    text = record.get(key)
-    if not isinstance(text, str) or not text.strip():
-        raise InputError(where, f"{key} is {shown(text)}, not a text", _GET_AGAIN)
-    problem = text_problem(text)
-    if problem:
-        raise InputError(where, f"{key} {problem}", _GET_AGAIN)
-    return text
-
-
-def number_of(record: dict[str, Any], key: str, where: str) -> int:
-    """A whole number, from 0 to 2⁶³ - 1, that must be there.
-
-    Raises:
-        InputError: it is not.
-    """
-    number = record.get(key)
-    if type(number) is not int or number < 0:
-        raise InputError(where, f"{key} is {shown(number)}, not a whole number", _GET_AGAIN)
-    if number > _LARGEST_NUMBER:
-        raise InputError(where, f"{key} is {shown(number)}, which is out of range", _GET_AGAIN)
-    return number

@@ -5,21 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmf_muvla.datasets.tasks.conversion.published import (
-    Counts,
-    Options,
-    Sieve,
-    check_key,
-    read_json_lines,
-    text_of,
-    write_json_lines,
-)
+from mmf_muvla.datasets.tasks.conversion.published import Counts, Options, Sieve, check_key, write_json_lines
 from mmf_muvla.datasets.tasks.conversion.report import Report
-from mmf_muvla.datasets.tasks.conversion.values import shown
-from mmf_muvla.errors import InputError
+from mmf_muvla.errors import InputError, shown
+from mmf_muvla.reading.json_values import text_of
 
 # split, set of eight images, pair of images in it, sentence
 _IDENTIFIER = re.compile(r"([A-Za-z][A-Za-z0-9]*-[0-9]+)-([0-9]+)-([0-9]+)")
@@ -62,14 +55,8 @@ def convert_nlvr2(source: Path, out: Path, options: Options | None = None, repor
 
 
 def _records(source: Path, sieve: Sieve, counts: NLVR2Counts) -> Iterator[dict[str, Any]]:
-    line_of: dict[str, str] = {}
     sentences = set()
-    for where, record in read_json_lines(source, sieve):
-        try:
-            pair, sentence = _check(record, where, line_of)
-        except InputError as error:
-            sieve.leave_out(error)
-            continue
+    for record, (pair, sentence) in sieve.good_lines(source, partial(_check, line_of={})):
         if not sieve.admits((f"{pair}-img0", f"{pair}-img1"), record["sentence"], "label" in record):
             continue
         sentences.add(sentence)

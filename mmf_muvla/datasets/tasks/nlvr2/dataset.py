@@ -10,11 +10,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from mmf_muvla.artifacts.files import publish_file
 from mmf_muvla.datasets.collate import collate_images
-from mmf_muvla.datasets.downstream import UNLABELLED, TaskDataset, TaskRecord, TaskSample, text_of
-from mmf_muvla.datasets.tasks.conversion.values import shown
-from mmf_muvla.errors import InputError
+from mmf_muvla.datasets.tasks.task import (
+    UNLABELLED,
+    TaskDataset,
+    TaskRecord,
+    TaskSample,
+    register_task,
+    text_of,
+    write_lines,
+)
+from mmf_muvla.errors import InputError, shown
 from mmf_muvla.reading.json_lines import read_json_lines
 
 LABELS = {"false": 0, "true": 1}
@@ -35,6 +41,7 @@ class PairRecord(TaskRecord):
     sentence_group: int
 
 
+@register_task("nlvr2")
 class NLVR2Dataset(TaskDataset[PairRecord]):
     """Sentences with two images each, from jsonl with ``sentence``, ``label`` and ``identifier``.
 
@@ -86,9 +93,7 @@ class NLVR2Dataset(TaskDataset[PairRecord]):
 
     def write_predictions(self, path: Path, predictions: Sequence[Any]) -> None:
         """Write what the benchmark's own evaluation reads: a line ``identifier,True`` or ``identifier,False`` each."""
-        with publish_file(path) as temporary:
-            lines = [f"{r.identifier},{p}\n" for r, p in zip(self.records, predictions, strict=True)]
-            temporary.write_text("".join(lines), encoding="utf-8")
+        write_lines(path, (f"{r.identifier},{p}" for r, p in zip(self.records, predictions, strict=True)))
 
 
 def _label(value: Any, where: str) -> int:

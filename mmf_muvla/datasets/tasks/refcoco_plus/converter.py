@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,17 +12,14 @@ from mmf_muvla.datasets.tasks.conversion.published import (
     Options,
     Sieve,
     check_key,
-    check_record,
+    list_in,
     nothing_left,
-    number_of,
     read_json_object,
-    read_records,
-    text_of,
     write_json_lines,
 )
 from mmf_muvla.datasets.tasks.conversion.report import Report
-from mmf_muvla.datasets.tasks.conversion.values import shown, text_problem
-from mmf_muvla.errors import InputError
+from mmf_muvla.errors import InputError, shown
+from mmf_muvla.reading.json_values import GET_AGAIN, check_object, check_record, number_of, text_of, text_problem
 from mmf_muvla.reading.restricted_pickle import PickleProblem, load_pickle
 
 SPLITS = ("train", "val", "testA", "testB")
@@ -32,7 +29,6 @@ NO_SPLIT = "without a split"
 _ROUNDING = 0.02
 _LARGEST_SIDE = 1e6  # pixels, and less than what is not finite
 _SPLIT_REMEDY = f"It must be one of {', '.join(SPLITS)}: give refs(unc).p"
-_GET_AGAIN = "Get the files again from their source"
 
 
 @dataclass
@@ -54,40 +50,14 @@ class RefCocoCounts(Counts):
     boxes_beyond_image: int = 0
 
 
-@dataclass
 class _Split:
-    counts: RefCocoCounts
-    sieve: Sieve
-    lines: list[dict[str, Any]] = field(default_factory=list)
-    images: set[str] = field(default_factory=set)
+    """What becomes of one split: its counts, and what is written of it."""
 
-    @property
-    def is_worth_a_word(self) -> bool:
-        return bool(self.lines or self.counts.bad_records)
-
-
-class _Splits(dict[str, _Split]):
-    """The splits by their names, made when they are asked for."""
-
-    def __init__(self, options: Options, report: Report):
-        super().__init__()
-        self._options = options
-        self._report = report
-
-    def __missing__(self, name: str) -> _Split:
-        counts = RefCocoCounts()
-        self[name] = _Split(counts, Sieve(self._options, "keep", counts, self._report, name))
-        return self[name]
-
-
-@dataclass(frozen=True)
-class _Object:
-    """What is referred to: its box, as corners in pixels, and the image it is in."""
-
-    image_key: str
-    file_name: str
-    box: list[float]
-    is_beyond_image: bool
+    def __init__(self, options: Options, report: Report, name: str):
+        self.counts = RefCocoCounts()
+        self.sieve = Sieve(options, "keep", self.counts, report, name)
+        self.lines: list[dict[str, Any]] = []
+        self.images: set[str] = set()
 
 
 def convert_refcoco_plus(
@@ -114,141 +84,136 @@ def convert_refcoco_plus(
     Raises:
         InputError: a file or an object cannot be used, or an expression is there twice.
     """
-    options = options or Options()
     records = _read_refs(refs)
-    splits = _Splits(options, report or Report())
-    reader = _Reader(instances, options, splits)
+    converter = _Converter(instances, options or Options(), report or Report())
     with progress_bar(len(records), refs.name, "object") as progress:
         for number, record in enumerate(records):
             progress.update()
-            _add(record, f"{refs}, object number {number}", reader, splits)
+            converter.add(record, f"{refs}, object number {number}")
+    splits = {name: converter.splits[name] for name in (*SPLITS, NO_SPLIT) if name in converter.splits}
     if not any(split.lines for split in splits.values()):
         raise nothing_left(refs)
-    ordered = {name: splits[name] for name in (*SPLITS, NO_SPLIT) if name in splits and splits[name].is_worth_a_word}
-    for name, split in ordered.items():
+    for name, split in splits.items():
         split.counts.images = len(split.images)
         if split.lines:
             write_json_lines(out / f"{name}.jsonl", split.lines, refs)
-    return {name: split.counts for name, split in ordered.items()}
+    return {name: split.counts for name, split in splits.items() if split.lines or split.counts.bad_records}
 
 
-def _add(record: Any, where: str, reader: _Reader, splits: _Splits) -> None:
-    """Add an object's expressions to the lines of its split."""
-    if not isinstance(record, dict) or not isinstance(record.get("split"), str):
-        problem = (
-            f"split is {shown(record['split'])}" if isinstance(record, dict) and "split" in record else "has no split"
-        )
-        splits[NO_SPLIT].sieve.leave_out(InputError(where, problem, _SPLIT_REMEDY))
-        return
-    name = _split_of(record, where)
-    split = splits[name]
-    sentences = record.get("sentences")
-    split.counts.records += len(sentences) if isinstance(sentences, list) else 0
-    try:
-        target = reader.object(record, where)
-        listed = reader.sentences(record, where)
-    except InputError as error:
-        split.sieve.leave_out(error)
-        return
-    expressions = []
-    for sentence in listed:
-        try:
-            expressions.append(reader.expression(sentence, f"{where} (ref_id {record['ref_id']})"))
-        except InputError as error:
-            split.sieve.leave_out(error)
-    split.counts.empty_expressions += sum(not text for _, text in expressions)
-    written = [
-        (sent_id, text)
-        for sent_id, text in expressions
-        if text and split.sieve.admits((target.image_key,), text, is_labelled=True)
-    ]
-    if not written:
-        return
-    split.counts.objects += 1
-    split.counts.boxes_beyond_image += target.is_beyond_image
-    split.images.add(target.image_key)
-    split.lines += [
-        {
-            "sent_id": sent_id,
-            "ref_id": record["ref_id"],
-            "ann_id": record["ann_id"],
-            "image_id": target.image_key,
-            "file_name": target.file_name,
-            "sentence": text,
-            "split": name,
-            "bbox": target.box,
-        }
-        for sent_id, text in written
-    ]
+class _Converter:
+    """Looks up what objects refer to, and collects the lines of each split."""
 
-
-class _Reader:
-    """Looks up what objects refer to."""
-
-    def __init__(self, instances: Path, options: Options, splits: _Splits):
+    def __init__(self, instances: Path, options: Options, report: Report):
         self._instances = instances
         self._options = options
+        self._report = report
+        self.splits: dict[str, _Split] = {}
         content = read_json_object(instances)
-        self._images = self._by_id("images", content, splits)
-        self._annotations = self._by_id("annotations", content, splits)
+        self._images = self._by_id("images", content)
+        self._annotations = self._by_id("annotations", content)
         self._seen: set[int] = set()
 
-    def _by_id(self, key: str, content: dict[str, Any], splits: _Splits) -> dict[int, dict[str, Any]]:
+    def _split(self, name: str) -> _Split:
+        if name not in self.splits:
+            self.splits[name] = _Split(self._options, self._report, name)
+        return self.splits[name]
+
+    def add(self, record: Any, where: str) -> None:
+        """Add an object's expressions to the lines of its split."""
+        name = record.get("split") if isinstance(record, dict) else None
+        if not isinstance(name, str):
+            given = isinstance(record, dict) and "split" in record
+            problem = f"split is {shown(name)}" if given else "has no split"
+            self._split(NO_SPLIT).sieve.leave_out(InputError(where, problem, _SPLIT_REMEDY))
+            return
+        if name not in SPLITS:  # of another dataset: an error in any case
+            raise InputError(where, f"split is {shown(name)}", _SPLIT_REMEDY)
+        split = self._split(name)
+        sentences = record.get("sentences")
+        split.counts.records += len(sentences) if isinstance(sentences, list) else 0
+        try:
+            where = f"{where} (ref_id {number_of(record, 'ref_id', where)})"
+            target, is_beyond_image = self._target(record, where)
+            if not isinstance(sentences, list):
+                problem = f"sentences are {shown(sentences)}, not a list of dictionaries"
+                raise InputError(where, problem, GET_AGAIN)
+        except InputError as error:
+            split.sieve.leave_out(error)
+            return
+        expressions = []
+        for sentence in sentences:
+            try:
+                expressions.append(self._expression(sentence, where))
+            except InputError as error:
+                split.sieve.leave_out(error)
+        split.counts.empty_expressions += sum(not text for _, text in expressions)
+        key = target["image_id"]
+        written = [
+            {"sent_id": sent_id, **target, "sentence": text}
+            for sent_id, text in expressions
+            if text and split.sieve.admits((key,), text, is_labelled=True)
+        ]
+        if written:
+            split.counts.objects += 1
+            split.counts.boxes_beyond_image += is_beyond_image
+            split.images.add(key)
+            order = ("sent_id", "ref_id", "ann_id", "image_id", "file_name", "sentence", "split", "bbox")
+            split.lines += [{field: line[field] for field in order} for line in written]
+
+    def _by_id(self, key: str, content: dict[str, Any]) -> dict[int, dict[str, Any]]:
         by_id: dict[int, dict[str, Any]] = {}
-        for number, record in enumerate(read_records(self._instances, key, content)):
+        for number, record in enumerate(list_in(content, key, self._instances)):
             where = f"{self._instances}, {key}[{number}]"
             try:
-                if not isinstance(record, dict):
-                    raise InputError(where, f"is {shown(record)}, not an object", _GET_AGAIN)
+                check_object(record, where)
                 first = by_id.setdefault(number_of(record, "id", where), record)
                 if first is not record and first != check_record(record, where):
-                    raise InputError(where, f"id {record['id']} is there twice, with other values", _GET_AGAIN)
+                    raise InputError(where, f"id {record['id']} is there twice, with other values", GET_AGAIN)
             except InputError as error:
-                splits[NO_SPLIT].sieve.leave_out(error)
+                self._split(NO_SPLIT).sieve.leave_out(error)
         return by_id
 
-    def object(self, record: dict[str, Any], where: str) -> _Object:
-        where = f"{where} (ref_id {number_of(record, 'ref_id', where)})"
+    def _target(self, record: dict[str, Any], where: str) -> tuple[dict[str, Any], bool]:
+        """What is written of an object, and whether its box goes beyond its image."""
         ann_id, image_id = number_of(record, "ann_id", where), number_of(record, "image_id", where)
         annotation = self._annotations.get(ann_id)
         if annotation is None:
-            raise InputError(where, f"ann_id {ann_id} is not in {self._instances}", _GET_AGAIN)
+            raise InputError(where, f"ann_id {ann_id} is not in {self._instances}", GET_AGAIN)
         if annotation.get("image_id") != image_id:
             problem = f"image_id is {image_id}, but that of annotation {ann_id} {shown(annotation.get('image_id'))}"
-            raise InputError(where, problem, _GET_AGAIN)
+            raise InputError(where, problem, GET_AGAIN)
         if image_id not in self._images:
-            raise InputError(where, f"image_id {image_id} is not in {self._instances}", _GET_AGAIN)
-        image_where = f"{self._instances}, image {image_id}"
+            raise InputError(where, f"image_id {image_id} is not in {self._instances}", GET_AGAIN)
+        of_image, of_annotation = f"{self._instances}, image {image_id}", f"{self._instances}, annotation {ann_id}"
         image = self._images[image_id]
-        file_name = text_of(image, "file_name", image_where)
-        size = [number_of(image, side, image_where) for side in ("width", "height")]
-        box, is_beyond_image = _corners(annotation.get("bbox"), size, f"{self._instances}, annotation {ann_id}")
+        file_name = text_of(image, "file_name", of_image)
+        size = [number_of(image, side, of_image) for side in ("width", "height")]
+        box, is_beyond_image = _corners(annotation.get("bbox"), size, of_annotation)
         # Not before: what is wrong with what is needed has better names.
-        check_record(annotation, f"{self._instances}, annotation {ann_id}")
-        check_record(image, image_where)
-        key = check_key(self._options.key_of(PurePosixPath(file_name).stem, image_id), image_where)
-        return _Object(key, file_name, box, is_beyond_image)
+        check_record(annotation, of_annotation)
+        check_record(image, of_image)
+        target = {
+            "ref_id": record["ref_id"],
+            "ann_id": ann_id,
+            "image_id": check_key(self._options.key_of(PurePosixPath(file_name).stem, image_id), of_image),
+            "file_name": file_name,
+            "split": record["split"],
+            "bbox": box,
+        }
+        return target, is_beyond_image
 
-    def sentences(self, record: dict[str, Any], where: str) -> list[Any]:
-        """The list of an object's expressions, each still to be looked at."""
-        sentences = record.get("sentences")
-        if not isinstance(sentences, list):
-            where = f"{where} (ref_id {record['ref_id']})"
-            raise InputError(where, f"sentences are {shown(sentences)}, not a list of dictionaries", _GET_AGAIN)
-        return sentences
-
-    def expression(self, sentence: Any, where: str) -> tuple[int, str]:
+    def _expression(self, sentence: Any, where: str) -> tuple[int, str]:
         """The id and text of an expression, of which there is none before."""
         if not isinstance(sentence, dict):
-            raise InputError(where, f"a sentence is {shown(sentence)}, not a dictionary", _GET_AGAIN)
+            raise InputError(where, f"a sentence is {shown(sentence)}, not a dictionary", GET_AGAIN)
         sent_id, text = number_of(sentence, "sent_id", where), sentence.get("sent")
         if not isinstance(text, str):
-            raise InputError(where, f"sent of sent_id {sent_id} is {shown(text)}, not a text", _GET_AGAIN)
+            raise InputError(where, f"sent of sent_id {sent_id} is {shown(text)}, not a text", GET_AGAIN)
         text = _as_text(text).strip()
         if problem := text_problem(text):
-            raise InputError(where, f"sent of sent_id {sent_id} {problem}", _GET_AGAIN)
+            raise InputError(where, f"sent of sent_id {sent_id} {problem}", GET_AGAIN)
         if sent_id in self._seen:
-            raise InputError(where, f"sent_id {sent_id} is there twice", _GET_AGAIN)
+            raise InputError(where, f"sent_id {sent_id} is there twice", GET_AGAIN)
         # Only now: what is left out does not make another expression a second one.
         self._seen.add(sent_id)
         return sent_id, text
@@ -268,14 +233,6 @@ def _read_refs(path: Path) -> list[Any]:
     return content
 
 
-def _split_of(record: dict[str, Any], where: str) -> str:
-    """The split of an object; one of another dataset is an error in any case."""
-    split: str = record["split"]
-    if split not in SPLITS:
-        raise InputError(where, f"split is {shown(split)}", _SPLIT_REMEDY)
-    return split
-
-
 def _as_text(text: str) -> str:
     if not any("\udc80" <= character <= "\udcff" for character in text):
         return text
@@ -289,12 +246,12 @@ def _corners(bbox: Any, size: list[int], where: str) -> tuple[list[float], bool]
     """A box [x, y, width, height] as [x1, y1, x2, y2], and whether it goes beyond an image of ``size``."""
     is_box = isinstance(bbox, list) and len(bbox) == 4
     if not is_box or not all(type(side) in (int, float) and abs(side) < _LARGEST_SIDE for side in bbox):
-        raise InputError(where, f"bbox is {shown(bbox, 80)}, not four numbers", _GET_AGAIN)
+        raise InputError(where, f"bbox is {shown(bbox, 80)}, not four numbers", GET_AGAIN)
     x, y, width, height = bbox
     # COCO's numbers have two digits after the point; sums of them shall have no more.
     box = [round(float(side), 4) for side in (x, y, x + width, y + height)]
     if width <= 0 or height <= 0 or box[0] >= size[0] or box[1] >= size[1] or box[2] <= 0 or box[3] <= 0:
         problem = f"bbox {bbox} has no area inside of the image's {size[0]} x {size[1]} pixels"
-        raise InputError(where, problem, _GET_AGAIN)
+        raise InputError(where, problem, GET_AGAIN)
     is_beyond = min(box) < -_ROUNDING or box[2] > size[0] + _ROUNDING or box[3] > size[1] + _ROUNDING
     return box, is_beyond

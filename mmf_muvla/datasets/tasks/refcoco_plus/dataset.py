@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmf_muvla.datasets.collate import pad
-from mmf_muvla.datasets.downstream import TaskDataset, TaskRecord, TaskSample, number_of, text_of
-from mmf_muvla.datasets.tasks.conversion.values import shown
-from mmf_muvla.errors import InputError
+from mmf_muvla.datasets.tasks.refcoco_plus.loss import grounding as grounding
+from mmf_muvla.datasets.tasks.task import TaskDataset, TaskRecord, TaskSample, number_of, register_task, text_of
+from mmf_muvla.errors import InputError, shown
 from mmf_muvla.reading.json_lines import read_json_lines
 from mmf_muvla.regions.boxes import intersection_over_union
 
@@ -39,6 +39,7 @@ class ExpressionRecord(TaskRecord):
     target_regions: tuple[int, ...] | None
 
 
+@register_task("refcoco_plus")
 class RefCOCOPlusDataset(TaskDataset[ExpressionRecord]):
     """Referring expressions with their image's regions, from jsonl.
 

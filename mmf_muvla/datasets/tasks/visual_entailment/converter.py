@@ -8,17 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmf_muvla.datasets.tasks.conversion.published import (
-    Counts,
-    Options,
-    Sieve,
-    read_json_lines,
-    text_of,
-    write_json_lines,
-)
+from mmf_muvla.datasets.tasks.conversion.published import Counts, Options, Sieve, write_json_lines
 from mmf_muvla.datasets.tasks.conversion.report import Report
-from mmf_muvla.datasets.tasks.conversion.values import shown
-from mmf_muvla.errors import InputError
+from mmf_muvla.errors import InputError, shown
+from mmf_muvla.reading.json_values import text_of
 from mmf_muvla.regions.regions import id_problem
 
 LABELS = ("entailment", "neutral", "contradiction")  # in the order of MMF's stock data set
@@ -72,12 +65,7 @@ def convert_snli_ve(
 def _records(source: Path, sieve: Sieve, counts: SnliVeCounts) -> Iterator[dict[str, Any]]:
     labels: Counter[str] = Counter()
     images, pairs = set(), set()
-    for where, record in read_json_lines(source, sieve):
-        try:
-            image, label = _check(record, where)
-        except InputError as error:
-            sieve.leave_out(error)
-            continue
+    for record, (image, label) in sieve.good_lines(source, _check):
         if not sieve.admits((image,), record["sentence2"], label is not None):
             continue
         counts.repeated_pairs += record["pairID"] in pairs

@@ -11,11 +11,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from mmf_muvla.artifacts.files import publish_file
-from mmf_muvla.datasets.downstream import UNLABELLED, TaskDataset, TaskRecord, TaskSample, text_of
-from mmf_muvla.datasets.tasks.conversion.values import shown
+from mmf_muvla.datasets.tasks.task import (
+    UNLABELLED,
+    TaskDataset,
+    TaskRecord,
+    TaskSample,
+    register_task,
+    text_of,
+    write_lines,
+)
 from mmf_muvla.datasets.tasks.visual_entailment.converter import LABELS
-from mmf_muvla.errors import InputError
+from mmf_muvla.errors import InputError, shown
 from mmf_muvla.reading.json_lines import read_json_lines
 
 _NO_AGREEMENT = "-"  # the annotators' majority label where there is none
@@ -34,6 +40,7 @@ class HypothesisRecord(TaskRecord):
     label: int
 
 
+@register_task("visual_entailment")
 class VisualEntailmentDataset(TaskDataset[HypothesisRecord]):
     """Hypotheses with their image, from jsonl with ``sentence2``, ``gold_label``, ``Flikr30kID`` and ``pairID``.
 
@@ -66,10 +73,8 @@ class VisualEntailmentDataset(TaskDataset[HypothesisRecord]):
 
     def write_predictions(self, path: Path, predictions: Sequence[Any]) -> None:
         """Write a line ``{"pairID": …, "prediction": …}`` for each sample."""
-        with publish_file(path) as temporary:
-            pairs = zip(self.records, predictions, strict=True)
-            lines = [json.dumps({"pairID": r.pair_id, "prediction": p}, ensure_ascii=False) + "\n" for r, p in pairs]
-            temporary.write_text("".join(lines), encoding="utf-8")
+        pairs = zip(self.records, predictions, strict=True)
+        write_lines(path, (json.dumps({"pairID": r.pair_id, "prediction": p}, ensure_ascii=False) for r, p in pairs))
 
 
 def _label(value: Any, where: str) -> int:

@@ -10,7 +10,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,17 +24,14 @@ from mmf_muvla.datasets.tasks.conversion.published import (
     Options,
     Sieve,
     check_key,
-    check_record,
+    list_in,
     nothing_left,
-    number_of,
     read_json_object,
-    read_records,
-    text_of,
 )
 from mmf_muvla.datasets.tasks.conversion.report import Report
-from mmf_muvla.datasets.tasks.conversion.values import shown, text_problem
 from mmf_muvla.datasets.tasks.vqa2.answers import answer_vocabulary, soft_scores
-from mmf_muvla.errors import InputError
+from mmf_muvla.errors import InputError, shown
+from mmf_muvla.reading.json_values import GET_AGAIN, check_object, check_record, number_of, text_of, text_problem
 
 UNKNOWN_ANSWER = "<unk>"
 """MMF's mark for an answer outside the vocabulary; it would put it into a vocabulary that lacks it."""
@@ -69,6 +66,7 @@ def convert_vqa2(
     out: Path,
     split: str,
     vocabulary: Collection[str] = (),
+    *,
     options: Options | None = None,
     report: Report | None = None,
 ) -> Vqa2Counts:
@@ -101,7 +99,7 @@ def convert_vqa2(
     options = options or Options()
     sieve = Sieve(options, "keep", counts, report, split)
     content = read_json_object(questions)
-    records = read_records(questions, "questions", content)
+    records = list_in(content, "questions", questions)
     subset = content.get("data_subtype")
     # Files of which the images have names of their own need not say so.
     is_needed = "{name" in options.image_key and not (subset is None and _have_names(records))
@@ -155,9 +153,9 @@ def build_vocabulary(annotations: Sequence[Path], out: Path, options: Options | 
     options = options or Options()
     answers = []
     for path in annotations:
-        for number, record in enumerate(read_records(path, "annotations")):
+        for number, record in enumerate(list_in(read_json_object(path), "annotations", path)):
             try:
-                answers.append(_most_frequent_answer(record, f"{path}, annotation number {number}", options))
+                answers.append(_most_frequent_answer(record, f"{path}, annotation number {number}"))
             except InputError:
                 if options.on_bad_record == "error":
                     raise
@@ -168,35 +166,28 @@ def build_vocabulary(annotations: Sequence[Path], out: Path, options: Options | 
     return vocabulary
 
 
+@dataclass
 class _Reader:
     """Makes entries of the annotation array out of published questions."""
 
-    def __init__(
-        self,
-        path: Path,
-        images_name: str,
-        annotations: dict[int, dict[str, Any]],
-        annotations_path: Path | None,
-        options: Options,
-    ):
-        self._path = path
-        self._images_name = images_name
-        self._annotations = annotations
-        self._annotations_path = annotations_path
-        self._options = options
-        self._seen: set[int] = set()
-        self._image_of_key: dict[str, int | str] = {}
+    path: Path
+    images_name: str
+    annotations: dict[int, dict[str, Any]]
+    annotations_path: Path | None
+    options: Options
+    seen: set[int] = field(default_factory=set)
+    image_of_key: dict[str, int | str] = field(default_factory=dict)
 
     def entry(self, record: Any, number: int) -> dict[str, Any]:
-        where = f"{self._path}, question number {number}"
-        if not isinstance(record, dict):
-            check_record(record, where)
+        where = f"{self.path}, question number {number}"
+        check_object(record, where)
         question_id = number_of(record, "question_id", where)
-        where = f"{self._path}, question {question_id}"
-        if question_id in self._seen:
+        where = f"{self.path}, question {question_id}"
+        if question_id in self.seen:
             raise InputError(where, f"question_id {question_id} is there twice", "Remove one of the two")
         question = text_of(record, "question", where)
-        image_id = _image_id(record, where)
+        is_name = isinstance(record.get("image_id"), str)
+        image_id = text_of(record, "image_id", where) if is_name else number_of(record, "image_id", where)
         check_record(record, where)
         key = self._key_of(image_id, where)
         entry = {
@@ -207,21 +198,21 @@ class _Reader:
             "image_name": key,
             "feature_path": f"{key}.npy",
         }
-        if question_id in self._annotations:
-            where = f"{self._annotations_path}, question {question_id}"
-            entry |= _answers(self._annotations[question_id], image_id, where, self._options)
-        self._seen.add(question_id)
+        if question_id in self.annotations:
+            where = f"{self.annotations_path}, question {question_id}"
+            entry |= _answers(self.annotations[question_id], image_id, where, self.options)
+        self.seen.add(question_id)
         return entry
 
     def _key_of(self, image_id: int | str, where: str) -> str:
         if isinstance(image_id, int):
-            if "{name" in self._options.image_key and not self._images_name:
+            if "{name" in self.options.image_key and not self.images_name:
                 problem = f"image_id is {image_id}, which is no name, as those of other questions are"
                 raise InputError(where, problem, "Name all images in one way, or set image_key={image_id}")
-            key = self._options.key_of(f"COCO_{self._images_name}_{image_id:012d}", image_id)
+            key = self.options.key_of(f"COCO_{self.images_name}_{image_id:012d}", image_id)
         else:
-            key = self._options.key_of(_name_of(image_id), image_id)
-        other = self._image_of_key.setdefault(check_key(key, where), image_id)
+            key = self.options.key_of(_name_of(image_id), image_id)
+        other = self.image_of_key.setdefault(check_key(key, where), image_id)
         if other != image_id:
             problem = f"the images {shown(other, 80)} and {shown(image_id, 80)} have the same key {shown(key, 80)}"
             raise InputError(where, problem, "Set image_key={image_id}")
@@ -231,12 +222,6 @@ class _Reader:
 def _have_names(records: list[Any]) -> bool:
     """Whether images have names instead of COCO's numbers."""
     return any(isinstance(record, dict) and isinstance(record.get("image_id"), str) for record in records)
-
-
-def _image_id(record: dict[str, Any], where: str) -> int | str:
-    if isinstance(record.get("image_id"), str):
-        return text_of(record, "image_id", where)
-    return number_of(record, "image_id", where)
 
 
 def _name_of(image_id: str) -> str:
@@ -269,49 +254,41 @@ def _answer_texts(annotation: dict[str, Any], where: str) -> list[str]:
     given = annotation.get("answers")
     if not isinstance(given, list):
         return []
+    remedy = "Mend or remove the annotation"
     if len(given) > MAX_ANSWERS:
-        raise InputError(
-            where, f"has {len(given):,} answers, more than {MAX_ANSWERS:,}", "Mend or remove the annotation"
-        )
-    texts = []
-    for number, answer in enumerate(given):
-        text = answer.get("answer") if isinstance(answer, dict) else answer
-        if not isinstance(text, str):
-            raise InputError(where, f"answers[{number}] is {shown(text)}, not a text", "Mend or remove the annotation")
-        if problem := text_problem(text):
-            raise InputError(where, f"answers[{number}] {problem}", "Mend or remove the annotation")
-        texts.append(text)
-    return texts
+        raise InputError(where, f"has {len(given):,} answers, more than {MAX_ANSWERS:,}", remedy)
+    texts = (answer.get("answer") if isinstance(answer, dict) else answer for answer in given)
+    return [_usable_text(text, f"answers[{number}]", where, remedy) for number, text in enumerate(texts)]
 
 
-def _most_frequent_answer(annotation: Any, where: str, options: Options) -> str:
-    if not isinstance(annotation, dict):
-        check_record(annotation, where)
+def _most_frequent_answer(annotation: Any, where: str) -> str:
+    check_object(annotation, where)
     if "question_id" in annotation:
         where = f"{where.rpartition(', ')[0]}, question {shown(annotation['question_id'])}"
     if "multiple_choice_answer" not in annotation:
         texts = _answer_texts(annotation, where)
         if not texts:
-            raise InputError(
-                where, "has neither multiple_choice_answer nor answers", "Get the file again from its source"
-            )
+            raise InputError(where, "has neither multiple_choice_answer nor answers", GET_AGAIN)
         return Counter(texts).most_common(1)[0][0]
-    answer = annotation["multiple_choice_answer"]
-    problem = f"is {shown(answer)}, not a text" if not isinstance(answer, str) else text_problem(answer)
+    return _usable_text(annotation["multiple_choice_answer"], "multiple_choice_answer", where, GET_AGAIN)
+
+
+def _usable_text(text: Any, name: str, where: str, remedy: str) -> str:
+    """A text, which may be empty; else an InputError."""
+    problem = text_problem(text) if isinstance(text, str) else f"is {shown(text)}, not a text"
     if problem:
-        raise InputError(where, f"multiple_choice_answer {problem}", "Get the file again from its source")
-    return str(answer)
+        raise InputError(where, f"{name} {problem}", remedy)
+    return str(text)
 
 
 def _by_question(path: Path | None, sieve: Sieve) -> dict[int, dict[str, Any]]:
     if path is None:
         return {}
     annotations: dict[int, dict[str, Any]] = {}
-    for number, record in enumerate(read_records(path, "annotations")):
+    for number, record in enumerate(list_in(read_json_object(path), "annotations", path)):
         where = f"{path}, annotation number {number}"
         try:
-            if not isinstance(record, dict):
-                check_record(record, where)
+            check_object(record, where)
             question_id = number_of(record, "question_id", where)
             if question_id in annotations:
                 where = f"{path}, question {question_id}"

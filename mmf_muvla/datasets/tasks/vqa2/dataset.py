@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmf_muvla.datasets.downstream import UNLABELLED, TaskDataset, TaskRecord, TaskSample
-from mmf_muvla.datasets.tasks.conversion.values import shown, text_problem
+from mmf_muvla.datasets.tasks.task import UNLABELLED, TaskDataset, TaskRecord, TaskSample, register_task
 from mmf_muvla.datasets.tasks.vqa2.answers import (
     QUESTION_KINDS,
     normalize_answer,
@@ -24,8 +23,11 @@ from mmf_muvla.datasets.tasks.vqa2.answers import (
     vqa_accuracy,
 )
 from mmf_muvla.datasets.tasks.vqa2.converter import MAX_ANSWERS
-from mmf_muvla.errors import InputError
-from mmf_muvla.reading.restricted_npy import load_object_array
+from mmf_muvla.datasets.tasks.vqa2.loss import answer_bce as answer_bce
+from mmf_muvla.errors import InputError, shown
+from mmf_muvla.options.data import VQA2
+from mmf_muvla.reading.json_values import text_problem
+from mmf_muvla.reading.restricted_pickle import load_object_array
 
 _REMEDY = "Mend or remove the entry"
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
@@ -109,6 +111,7 @@ class AnswerVocabulary:
         return values
 
 
+@register_task("vqa2", options=VQA2)
 class VQA2Dataset(TaskDataset[QuestionRecord]):
     """Questions with their image's regions and soft answer scores.
 

@@ -1,4 +1,4 @@
-"""CSV in pieces: which lines make up a row, what the first row says, and the cells of a row."""
+"""Lines and rows: what makes up a row of CSV, the cells of one, and what is wrong with a line that cannot be read."""
 
 from __future__ import annotations
 
@@ -20,6 +20,30 @@ _QUOTED_CELL = re.compile(r'(^|[,;|\t])"(?:[^"]|"")*"(?=[,;|\t]|$)')
 # Longer lines are not read at all.
 csv.field_size_limit(max(csv.field_size_limit(), 8 * 2**20))
 
+_NOT_UTF8 = "Convert the file to UTF-8, or leave such lines out with on_bad_record=skip"
+_LEAVE_OUT = "Correct the file, or leave such lines out with on_bad_record=skip"
+_QUOTES = "Put cells with a delimiter, quote or line end into quotes, or leave such lines out with on_bad_record=skip"
+
+
+class BadLine(Exception):
+    """A line or row that cannot be read: what is wrong, the offending value, and the remedy."""
+
+    def __init__(self, reason: str, value: str, remedy: str = _LEAVE_OUT):
+        super().__init__(reason)
+        self.reason = reason
+        # What cannot be encoded could not be written to the list of what was left out.
+        self.value = value.encode("utf-8", "backslashreplace").decode()
+        self.remedy = remedy
+
+
+def decode(line: bytes) -> str:
+    """A line as text; a BadLine where it is not UTF-8."""
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        value = f"byte {line[error.start]:#04x} at position {error.start}"
+        raise BadLine("line is not UTF-8", value, _NOT_UTF8) from error
+
 
 @dataclass(frozen=True)
 class CsvLayout:
@@ -39,19 +63,29 @@ class CsvLayout:
     image_id_column: int | None
     has_header: bool
 
+    def cells(self, row: bytes) -> list[str]:
+        """The cells of a row, none of an empty one; a BadLine where it is not UTF-8, not CSV, or of another width."""
+        text = decode(row.rstrip(b"\r"))
+        cells = split_row(text, self.delimiter)
+        if cells and len(cells) != self.width:
+            value = f"{len(cells)}, not {self.width}, in {text[:60]!r}"
+            raise BadLine("row has another number of columns than the first", value, _QUOTES)
+        return cells
 
-class CsvProblem(Exception):
-    """A row that cannot be read.
+    def rows_in(self, row: bytes) -> list[bytes]:
+        """The row; or its lines, where they make no row together, or are rows themselves: a quote is one too many."""
+        lines = row.split(b"\n")
+        if len(lines) > 1:
+            between = lines[1:-1]
+            if not self._is_row(row) or (between and self.width > 1 and all(map(self._is_row, between))):
+                return lines
+        return [row]
 
-    Args:
-        reason: what is wrong.
-        value: the offending value.
-    """
-
-    def __init__(self, reason: str, value: str):
-        super().__init__(reason)
-        self.reason = reason
-        self.value = value
+    def _is_row(self, row: bytes) -> bool:
+        try:
+            return bool(self.cells(row))
+        except BadLine:
+            return False
 
 
 def join_records(lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -97,27 +131,12 @@ def split_row(row: str, delimiter: str) -> list[str]:
     """The cells of a row, without its line end; none of an empty row.
 
     Raises:
-        CsvProblem: the row has a quote that is not closed, or text behind a closed one.
+        BadLine: the row has a quote that is not closed, or text behind a closed one.
     """
     try:
-        rows = list(csv.reader([row], delimiter=delimiter, strict=True))
+        return next(csv.reader([row], delimiter=delimiter, strict=True), [])
     except csv.Error as error:
-        raise CsvProblem("row is not CSV", f"{error}, in {row[:60]!r}") from error
-    return rows[0] if rows else []
-
-
-def row_of(row: str, layout: CsvLayout) -> list[str]:
-    """As :func:`split_row`, of a file with a known number of columns.
-
-    Raises:
-        CsvProblem: see there; or the row has another number of cells.
-    """
-    cells = split_row(row, layout.delimiter)
-    if cells and len(cells) != layout.width:
-        raise CsvProblem(
-            "row has another number of columns than the first", f"{len(cells)}, not {layout.width}, in {row[:60]!r}"
-        )
-    return cells
+        raise BadLine("row is not CSV", f"{error}, in {row[:60]!r}", _QUOTES) from error
 
 
 def read_layout(
@@ -134,7 +153,7 @@ def read_layout(
     delimiter = guess_delimiter(first_rows)
     try:
         cells = [cell.strip() for cell in split_row(first_rows[0], delimiter)]
-    except CsvProblem as problem:
+    except BadLine as problem:
         raise InputError(
             f"{file}, line 1", f"{problem.reason}: {problem.value}", "Correct the file, or its sentence_options.format"
         ) from problem

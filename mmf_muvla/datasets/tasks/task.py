@@ -1,35 +1,62 @@
-"""What the data sets of the tasks share: annotations with texts and image ids, regions, checks, batches, predictions.
+"""What the tasks share: annotations with texts and image ids, regions, checks, batches, predictions, losses.
 
-A task subclasses :class:`TaskDataset`: it reads its records, says what their targets are, and how its benchmark wants
-predictions. What is wrong with a record is found when the data set is loaded, not in the middle of a run.
+A task is a subclass of :class:`TaskDataset` in a place of its own: it reads its records, says what their targets are,
+and how its benchmark wants predictions. :func:`register_task` makes it a data set of MMF, also from a user's own
+package (``env.user_dir``)::
+
+    mmf_muvla.register_with_mmf()
+
+    @register_loss("my_loss")
+    def my_loss(scores, targets):  # float [B, labels], what targets() gave -> float [B]
+        ...
+
+    @register_task("my_task")
+    class MyTask(TaskDataset[TaskRecord]):
+        num_labels = 2
+
+        def read_records(self): ...  # TaskRecord(place, text, images, labelled) for each line of self.path
+
+        def targets(self, samples): ...  # {"targets": a tensor whose first dimension is B}
+
+What is wrong with a record is found when the data set is loaded, not in the middle of a run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
+from mmf.common.registry import registry
 from mmf.common.sample import SampleList
 from mmf.datasets.base_dataset import BaseDataset
-from torch import Tensor
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from mmf_muvla.artifacts.files import write_json
+from mmf_muvla.artifacts.files import publish_file, write_json
 from mmf_muvla.compat.messages import log_message
+from mmf_muvla.datasets.builders import Builder
 from mmf_muvla.datasets.collate import collate_images, lengths_to_mask, pad
 from mmf_muvla.datasets.images import open_images
 from mmf_muvla.datasets.tasks.conversion import image_keys
-from mmf_muvla.datasets.tasks.conversion.values import shown, text_problem
 from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.errors import InputError
 from mmf_muvla.objectives.views import Ints
+from mmf_muvla.options.data import Task
+from mmf_muvla.options.kinds import Options
+from mmf_muvla.reading import json_values
+from mmf_muvla.reading.json_values import text_problem
 from mmf_muvla.regions.regions import Regions
 
 UNLABELLED = -1  # the target of a sample whose label is not known: no loss, no part in any score
-MISSING_IMAGES = ("error", "skip")
+# Fields of JSON lines that must be there; that a text is not empty is checked for all tasks alike.
+text_of = partial(json_values.text_of, remedy="Mend or remove the line", may_be_empty=True)
+number_of = partial(json_values.number_of, remedy="Mend or remove the line", smallest=-(2**63))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +77,7 @@ class TaskRecord:
 
 
 R = TypeVar("R", bound=TaskRecord)
+SampleLosses = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -95,12 +123,9 @@ class TaskDataset(BaseDataset, Generic[R]):
         super().__init__(dataset_name, config, dataset_type)
         self.path = str(config.annotations[dataset_type])
         self.missing_images: str = config.get("missing_images", "error")
-        if self.missing_images not in MISSING_IMAGES:
-            raise InputError(
-                f"dataset_config.{dataset_name}.missing_images",
-                f"unknown value {self.missing_images!r}",
-                f"Choose {' or '.join(MISSING_IMAGES)}",
-            )
+        if self.missing_images not in ("error", "skip"):
+            where = f"dataset_config.{dataset_name}.missing_images"
+            raise InputError(where, f"unknown value {self.missing_images!r}", "Choose error or skip")
         features = config.features.get(dataset_type)
         if not features:
             raise InputError(
@@ -244,25 +269,88 @@ class TaskDataset(BaseDataset, Generic[R]):
         return collate_images([sample.images[0] for sample in samples])
 
 
-def text_of(record: dict[str, Any], key: str, where: str) -> str:
-    """A string field that must be there.
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write lines of text as a file that is whole or absent."""
+    with publish_file(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
-    Raises:
-        InputError: it is absent, or no string.
+
+D = TypeVar("D", bound=TaskDataset[Any])
+
+
+class TaskBuilder(Builder):
+    """Builder of a task; a split without annotations is no split."""
+
+    options_schema: ClassVar[type[Options]]
+    dataset_class: ClassVar[type[TaskDataset[Any]]]
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """The schema's; with the tokenizer and the feature size that the encoder has."""
+        config = registry.get("config", no_warning=True)
+        trunk = OmegaConf.select(config, "model_config.muvla.trunk") if config else None
+        of_trunk = {"tokenizer": trunk.pretrained, "feature_dim": trunk.feature_dim} if trunk else {}
+        return {**asdict(cls.options_schema()), **of_trunk}  # type: ignore[call-overload]
+
+    def load(self, config: Any, dataset_type: str = "train", *args: Any, **kwargs: Any) -> TaskDataset[Any] | None:
+        given: Any = OmegaConf.to_container(config, resolve=True)
+        config = OmegaConf.create({**self.defaults(), **given})
+        if not config.annotations.get(dataset_type):
+            return None
+        dataset = self.dataset_class(self.name, config, dataset_type)
+        if dataset.num_labels is not None:
+            registry.register("muvla_num_labels", dataset.num_labels)
+        return dataset
+
+
+def register_task(name: str, options: type[Options] = Task) -> Callable[[type[D]], type[D]]:
+    """Register a data set with MMF under a name, for ``datasets: NAME`` and ``dataset_config.NAME``.
+
+    Args:
+        name: the task's name.
+        options: schema of ``dataset_config.NAME``, :class:`~mmf_muvla.options.data.Task` or a subclass of it; every
+            option has a default.
     """
-    value = record.get(key)
-    if not isinstance(value, str):
-        raise InputError(where, f"{key} is {shown(value)}, not a string", "Mend or remove the line")
-    return value
+
+    def register(dataset_class: type[D]) -> type[D]:
+        content = {"name": name, "options_schema": options, "dataset_class": dataset_class}
+        registry.register_builder(name)(type(f"{dataset_class.__name__}Builder", (TaskBuilder,), content))
+        return dataset_class
+
+    return register
 
 
-def number_of(record: dict[str, Any], key: str, where: str) -> int:
-    """A whole-number field that must be there.
+class TaskLoss(nn.Module):
+    """The mean of a loss over the labelled samples of a batch, 0 where none is."""
 
-    Raises:
-        InputError: it is absent, or no whole number.
+    sample_losses: ClassVar[Callable[[Tensor, Tensor], Tensor]]
+
+    def forward(self, sample_list: Mapping[str, Any], model_output: Mapping[str, Any]) -> Tensor:
+        """From ``targets`` and ``labelled`` (bool [B]) of the batch and ``scores`` of the model, a scalar."""
+        labelled = sample_list["labelled"]
+        losses = type(self).sample_losses(model_output["scores"], sample_list["targets"])
+        return (losses * labelled).sum() / labelled.sum().clamp(min=1)
+
+
+def register_loss(name: str) -> Callable[[SampleLosses], SampleLosses]:
+    """Register a function of scores and targets with MMF as a loss; it returns the loss of each sample, float [B]."""
+
+    def register(sample_losses: SampleLosses) -> SampleLosses:
+        registry.register_loss(name)(type(name, (TaskLoss,), {"sample_losses": staticmethod(sample_losses)}))
+        return sample_losses
+
+    return register
+
+
+@register_loss("muvla_cross_entropy")
+def class_cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of each sample, the loss of NLVR2 and SNLI-VE.
+
+    Args:
+        scores: logits, float [B, classes].
+        targets: int [B]; any negative number has the value 0.
+
+    Returns:
+        float [B].
     """
-    value = record.get(key)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InputError(where, f"{key} is {shown(value)}, not a whole number", "Mend or remove the line")
-    return value
+    return F.cross_entropy(scores.float(), targets.clamp(min=-1), ignore_index=-1, reduction="none")

@@ -1,4 +1,4 @@
-"""What annotation files may hold that no task can use, found before anything trips over it.
+"""What JSON may hold that no task can use, found before anything trips over it.
 
 JSON can be nested so deeply that it exhausts the stack, numbers can be infinite or have hundreds of digits, texts can
 hold halves of surrogate pairs, which no file and no tokenizer takes, and a key can stand in an object twice, so that
@@ -9,23 +9,18 @@ from __future__ import annotations
 
 import json
 import math
-import reprlib
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
-from mmf_muvla.errors import InputError
+from mmf_muvla.errors import InputError, shown
 
-MAX_LINE_BYTES = 2**20
-"""The longest line of a JSON lines file; the published ones have some thousand bytes."""
 MAX_TEXT = 10_000
 """The most characters of a question, sentence, expression or answer."""
+GET_AGAIN = "Get the file again from its source"
 
 _MAX_DEPTH = 64
 # Python reads no more digits than 4,300, and what has more than 19 is beyond 64 bits anyway.
 _MAX_DIGITS = 4_000
-_SHOWN_DIGITS = 30
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
-_CHUNK = 2**16
 
 
 class _TwiceTheSameKey(dict[str, Any]):
@@ -50,7 +45,7 @@ def parse_json(content: bytes | str) -> Any:
 
 
 def problem_of(value: Any) -> str | None:
-    """What a JSON value has that no task can use, or ``None`` where there is nothing of the kind."""
+    """What a JSON value has that nobody can use, or ``None`` where there is nothing of the kind."""
     level = [value]
     for _ in range(_MAX_DEPTH):
         deeper: list[Any] = []
@@ -99,64 +94,6 @@ def text_problem(text: str) -> str | None:
     return _characters_problem(text)
 
 
-def read_lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes | None]]:
-    """The lines of a file, never more than ``MAX_LINE_BYTES`` of it in memory.
-
-    Yields:
-        The number of the line, from 1, how many bytes it has, and these; ``None`` where they are too many.
-    """
-    number = 0
-    while line := file.readline(MAX_LINE_BYTES + 1):
-        number += 1
-        if len(line) <= MAX_LINE_BYTES:
-            yield number, len(line), line
-            continue
-        length = len(line)
-        while not line.endswith(b"\n") and (line := file.readline(_CHUNK)):
-            length += len(line)
-        yield number, length, None
-
-
-def parse_line(line: bytes | None, number: int, where: str, remedy: str) -> dict[str, Any]:
-    """The object in a line of :func:`read_lines`.
-
-    Raises:
-        InputError: the line is too long, no UTF-8, no JSON, or holds something else than an object of usable values.
-    """
-    if line is None:
-        raise InputError(where, f"is longer than {MAX_LINE_BYTES:,} bytes", remedy)
-    try:
-        record = parse_json(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-    except ValueError as error:  # also what is no UTF-8
-        raise InputError(where, f"is not JSON ({error})", remedy) from error
-    if not isinstance(record, dict):
-        raise InputError(where, f"is {shown(record)}, not a JSON object", remedy)
-    problem = record_problem(record)
-    if problem:
-        raise InputError(where, problem, remedy)
-    return record
-
-
-def shown(value: Any, length: int = 40) -> str:
-    """The begin of a value's ``repr``, whatever the value, at little cost."""
-    return _BRIEF.repr(value)[:length]
-
-
-class _Brief(reprlib.Repr):
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxlevel = 4
-        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = 12
-        self.maxstring = self.maxother = 400
-
-    def repr_int(self, value: int, level: int) -> str:
-        digits = int(abs(value).bit_length() * math.log10(2)) + 1
-        return repr(value) if digits <= _SHOWN_DIGITS else f"a whole number of about {digits:,} digits"
-
-
-_BRIEF = _Brief()
-
-
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     return content if len(content) == len(pairs) else _TwiceTheSameKey(content)
@@ -179,3 +116,39 @@ def _characters_problem(text: str) -> str | None:
         except UnicodeEncodeError:
             return f"has half of a surrogate pair in the text {shown(text)}"
     return None
+
+
+def text_of(
+    record: dict[str, Any], key: str, where: str, *, remedy: str = GET_AGAIN, may_be_empty: bool = False
+) -> str:
+    """A text that must be there and usable; else an InputError."""
+    text = record.get(key)
+    if not isinstance(text, str) or not (text.strip() or may_be_empty):
+        raise InputError(where, f"{key} is {shown(text)}, not a {'string' if may_be_empty else 'text'}", remedy)
+    if not may_be_empty and (problem := text_problem(text)):
+        raise InputError(where, f"{key} {problem}", remedy)
+    return text
+
+
+def number_of(record: dict[str, Any], key: str, where: str, *, remedy: str = GET_AGAIN, smallest: int = 0) -> int:
+    """A whole number, from ``smallest`` to 2⁶³ - 1, that must be there; else an InputError."""
+    number = record.get(key)
+    if type(number) is not int or number < smallest:
+        raise InputError(where, f"{key} is {shown(number)}, not a whole number", remedy)
+    if number > _LARGEST:
+        raise InputError(where, f"{key} is {shown(number)}, which is out of range", remedy)
+    return number
+
+
+def check_object(record: Any, where: str, *, kind: str = "an object", remedy: str = GET_AGAIN) -> dict[str, Any]:
+    """A record, if it is an object; else an InputError."""
+    if not isinstance(record, dict):
+        raise InputError(where, f"is {shown(record)}, not {kind}", remedy)
+    return record
+
+
+def check_record(record: Any, where: str, *, kind: str = "an object", remedy: str = GET_AGAIN) -> dict[str, Any]:
+    """A record, if it is an object of usable values; else an InputError."""
+    if problem := record_problem(check_object(record, where, kind=kind, remedy=remedy)):
+        raise InputError(where, problem, remedy)
+    return record

@@ -1,0 +1,266 @@
+"""Sentences of a block of lines: taken out of their format, cleaned, and what is no sentence left out."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmf_muvla.errors import shown
+from mmf_muvla.reading.problems import LISTED_PER_FILTER, BadRecord
+from mmf_muvla.sentences.options import SentenceOptions
+from mmf_muvla.sentences.parquet import listed
+from mmf_muvla.sentences.rows import BadLine, CsvLayout, decode
+
+# Longer lines and values are not looked into.
+LONGEST_RECORD = 4 * 2**20
+USUAL_NAMES = ("sentence", "caption", "text")
+"""Of the columns or keys that hold sentences."""
+
+# Everything below the blank that is not white space, and DEL: a text has none of them, a binary file has.
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
+# Marks without width or meaning in a sentence: soft hyphen, zero-width space, word joiner, byte order mark.
+_INVISIBLE = dict.fromkeys((0xAD, 0x200B, 0x2060, 0xFEFF))
+_LINE_ENDS = "End lines with a line feed (tr '\\r' '\\n'), or leave such lines out with on_bad_record=skip"
+BYTE_ORDER_MARK = "\ufeff".encode()
+
+
+@dataclass(frozen=True)
+class SentenceBlock:
+    """Some consecutive lines of a file.
+
+    Attributes:
+        file: the file.
+        format: ``text``, ``tsv``, ``csv``, ``jsonl`` or ``parquet``.
+        first_line: the number of the first line in its file, from 1; of a parquet file, the row's.
+        first_source: the same, counted on from file to file.
+        content: whole lines; of a csv, rows, which may have several lines; of a parquet file, the rows, each a sentence
+            and an image id.
+        layout: of a csv, what its first row says.
+    """
+
+    file: Path
+    format: str
+    first_line: int
+    first_source: int
+    content: bytes | list[bytes] | list[tuple[Any, Any]]
+    layout: CsvLayout | None = None
+
+
+@dataclass
+class CleanedBlock:
+    """What is good in a block, and what is not.
+
+    Attributes:
+        sentences: the sentences.
+        sources: the line of each, counted on from file to file.
+        image_ids: the image that each belongs to, or ``None``.
+        num_lines: lines of the block; of a csv, rows.
+        bad: damaged lines: line, reason, value, remedy.
+        filtered: how many lines each filter left out.
+        listed: the first of them: line, reason, value.
+    """
+
+    sentences: list[str] = field(default_factory=list)
+    sources: list[int] = field(default_factory=list)
+    image_ids: list[str | None] = field(default_factory=list)
+    num_lines: int = 0
+    bad: list[tuple[int, str, str, str]] = field(default_factory=list)
+    filtered: Counter[str] = field(default_factory=Counter)
+    listed: list[tuple[int, str, str]] = field(default_factory=list)
+
+
+def clean_block(block: SentenceBlock, options: SentenceOptions, stop_at_bad: bool) -> CleanedBlock:
+    """The sentences of a block, in Unicode's composed form (NFC), with single spaces and without invisible marks.
+
+    Raises:
+        InputError: ``stop_at_bad``, and a line is damaged.
+    """
+    cleaned = CleanedBlock()
+    for number, value, image_id in _records(block):
+        cleaned.num_lines += 1
+        line = block.first_line + number
+        try:
+            text, owner = parse(value, image_id, block.format, options)
+            sentence = _clean(text, options)
+        except BadLine as problem:
+            reported = problem.reason, problem.value, problem.remedy
+            if stop_at_bad:
+                raise BadRecord(block.file, line, "", *reported).as_input_error() from problem
+            cleaned.bad.append((line, *reported))
+            continue
+        if reason := _filter_reason(sentence, options):
+            cleaned.filtered[reason] += 1
+            if cleaned.filtered[reason] <= LISTED_PER_FILTER:
+                cleaned.listed.append((line, reason, sentence[:200]))
+            continue
+        cleaned.sentences.append(sentence)
+        cleaned.sources.append(block.first_source + number)
+        cleaned.image_ids.append(owner)
+    return cleaned
+
+
+def clean_sentence(text: str) -> str:
+    """A sentence as the corpus holds it: in Unicode's composed form (NFC), with single spaces."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text.translate(_INVISIBLE))
+    return " ".join(text.split())
+
+
+def _records(block: SentenceBlock) -> Iterator[tuple[int, Any, Any]]:
+    """Each record with the number of lines before it, and, of a csv, how to read it instead of an image id."""
+    content = block.content
+    if isinstance(content, bytes):
+        lines = (content.removeprefix(BYTE_ORDER_MARK) if block.first_line == 1 else content).split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        yield from ((number, line, None) for number, line in enumerate(lines))
+    elif block.format == "parquet":
+        yield from ((number, *row) for number, row in enumerate(content))
+    else:
+        assert block.layout is not None
+        number = 0
+        for row in content:
+            assert isinstance(row, bytes)
+            is_first = block.first_line + number == 1
+            for record in block.layout.rows_in(row.removeprefix(BYTE_ORDER_MARK) if is_first else row):
+                if block.first_line + number > 1 or not block.layout.has_header:
+                    yield number, record, block.layout
+                number += 1 + record.count(b"\n")
+
+
+def parse(value: Any, image_id: Any, kind: str, options: SentenceOptions) -> tuple[str, str | None]:
+    """The sentence of a line and the image that it belongs to, or a BadLine; of a csv, ``image_id`` is its layout."""
+    if isinstance(value, bytes) and len(value) > LONGEST_RECORD:
+        begin = value[:200].decode("utf-8", "replace")
+        if kind in ("text", "parquet"):
+            # Only its length matters, which a filter will find too great.
+            return begin + "…" * (options.max_characters + 1), None
+        raise BadLine(f"line is longer than {LONGEST_RECORD // 2**20} MiB", f"it begins with {begin[:60]!r}")
+    return _PARSERS[kind](value, image_id, options)
+
+
+def _parse_text(line: bytes, _: Any, options: SentenceOptions) -> tuple[str, str | None]:
+    return decode(_without_line_end(line)), None
+
+
+def _parse_tsv(line: bytes, _: Any, options: SentenceOptions) -> tuple[str, str | None]:
+    columns = _without_line_end(line).split(b"\t")
+    if columns == [b""]:
+        return "", None
+    owner = options.image_id_column
+    for number in (options.column or 0, owner or 0):
+        if len(columns) <= number:
+            remedy = "Set sentence_options.column, or leave such lines out with on_bad_record=skip"
+            raise BadLine(f"line has no column {number}", f"it has {len(columns)}", remedy)
+    return _parse_row(columns[options.column or 0], None if owner is None else columns[owner], options)
+
+
+def _parse_csv(record: bytes, layout: CsvLayout, options: SentenceOptions) -> tuple[str, str | None]:
+    row = layout.cells(record)
+    if not row:
+        return "", None
+    owner = None if layout.image_id_column is None else row[layout.image_id_column].strip()
+    return _parse_row(row[layout.column], owner, options)
+
+
+def _parse_jsonl(line: bytes, _: Any, options: SentenceOptions) -> tuple[str, str | None]:
+    text = decode(line)
+    if not text.strip():
+        return "", None
+    try:
+        record = _JSON.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise BadLine("line is not JSON", f"{error}, in {text[:60]!r}") from error
+    if not isinstance(record, dict):
+        raise BadLine("line is not a JSON object", repr(text[:60]))
+    names = USUAL_NAMES if options.column is None else (str(options.column),)
+    name = next((name for name in names if name in record), None)
+    if name is None:
+        remedy = "Name the key of the sentence with sentence_options.column"
+        raise BadLine(f"object has no key {' or '.join(names)}", f"it has {listed(record)}", remedy)
+    key = None if options.image_id_column is None else str(options.image_id_column)
+    if key is not None and key not in record:
+        raise BadLine(f"object has no key {key}", f"it has {listed(record)}")
+    return _parse_row(record[name], None if key is None else record[key], options)
+
+
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # It is left open what they mean; most readers take the last one, without a word.
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        repeated = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise BadLine("object has a key twice", repr(repeated[:60]))
+    return record
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_refuse_repeated_keys)
+
+
+def _parse_row(value: Any, image_id: Any, options: SentenceOptions) -> tuple[str, str | None]:
+    if isinstance(value, bytes):
+        value = decode(value)
+    if not isinstance(value, str):
+        raise BadLine("sentence is not text", shown(value, 60))
+    if options.image_id_column is None:
+        return value, None
+    if isinstance(image_id, bytes):
+        image_id = decode(image_id)
+    if isinstance(image_id, bool) or not isinstance(image_id, (str, int)) or image_id == "":
+        raise BadLine("image id is not a name or a number", shown(image_id, 60))
+    owner = str(image_id)
+    _refuse_what_is_no_text(owner, "image id")
+    return value, owner
+
+
+_PARSERS = {"text": _parse_text, "tsv": _parse_tsv, "csv": _parse_csv, "jsonl": _parse_jsonl, "parquet": _parse_row}
+
+
+def _without_line_end(line: bytes) -> bytes:
+    if b"\r" not in line:
+        return line
+    line = line.rstrip(b"\r")
+    if b"\r" in line:
+        # A file of an old system has these alone, and would be a single line.
+        raise BadLine("line holds a carriage return", f"at byte {line.index(13)}", _LINE_ENDS)
+    return line
+
+
+def _clean(text: str, options: SentenceOptions) -> str:
+    if not text.isprintable():
+        _refuse_what_is_no_text(text, "line")
+    if len(text) > 4 * options.max_characters:
+        # Composing can take a time that grows with the square of the length, and makes one of four characters at most.
+        text = " ".join(text.translate(_INVISIBLE).split())
+        if len(text) > 4 * options.max_characters:
+            return text
+    return clean_sentence(text)
+
+
+def _refuse_what_is_no_text(text: str, what: str) -> None:
+    control = _CONTROL.search(text)
+    if control:
+        raise BadLine(f"{what} holds a control character", f"{control.group()!r} at position {control.start()}")
+    surrogate = next((character for character in text if "\ud800" <= character <= "\udfff"), None)
+    if surrogate:
+        raise BadLine(f"{what} holds half a Unicode character", repr(surrogate))
+
+
+def _filter_reason(sentence: str, options: SentenceOptions) -> str | None:
+    if not sentence or not (sentence.isascii() or any(map(str.isprintable, sentence.replace(" ", "")))):
+        return "empty line"
+    if len(sentence) > options.max_characters:
+        return "too many characters"
+    words = sentence.count(" ") + 1
+    if words < options.min_words:
+        return "too few words"
+    if words > options.max_words:
+        return "too many words"
+    if len(sentence) > options.max_word_characters and max(map(len, sentence.split(" "))) > options.max_word_characters:
+        return "too many characters in a word"
+    return None
