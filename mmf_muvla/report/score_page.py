@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +18,7 @@ from mmf_muvla.artifacts.outputs import check_outputs, output_folder, write_outp
 from mmf_muvla.options.kinds import Name, Names, Options
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.report.escaping import csv_text, markdown_text
+from mmf_muvla.report.pages import render
 from mmf_muvla.report.scores import TASKS, Cell, LeftOut, Row, Run, collect_runs, score_rows
 from mmf_muvla.terminal import printable, terminal_console
 
@@ -115,12 +115,10 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 def as_page(rows: Sequence[Row], runs: Sequence[Run], left_out: Sequence[LeftOut], folder: Path) -> str:
     """The page, self-contained."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mmf_muvla.report"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
     columns = list(zip(*(_cells(row) for row in rows), strict=True))
     best = [max((cell.mean for cell in column if cell is not None), default=None) for column in columns]
-    return environment.get_template("scores.html.j2").render(
+    return render(
+        "scores.html.j2",
         legend=_legend(),
         titles=[*(task.title for task in TASKS), META],
         rows=[(row.system, list(zip(_cells(row), best, strict=True))) for row in rows],

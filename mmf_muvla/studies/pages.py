@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from mmf_muvla.artifacts.outputs import publish_output, write_output
 from mmf_muvla.report.escaping import csv_text, markdown_code, markdown_text
+from mmf_muvla.report.pages import render
 from mmf_muvla.report.plots import COLOURS, INK, MUTED, as_svg, figure_with
 from mmf_muvla.report.score_page import MISSING, markdown_table
 from mmf_muvla.report.scores import TASK_NAMED
@@ -37,10 +36,8 @@ def write_results(folder: Path, study: Study, lines: Sequence[Line], records: Se
     """
     svg = plot(study, lines, folder / "plot.png")
     reading = folder / "reading.md"
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mmf_muvla.report"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    page = environment.get_template("study.html.j2").render(
+    page = render(
+        "study.html.j2",
         study=study,
         svg=svg,
         command=command,
