@@ -28,6 +28,7 @@ from machine import describe_machine, keep_results, matmul_rate, median_seconds,
 from rich.console import Console
 from rich.table import Table
 
+from mmf_muvla.artifacts.workers import count_workers
 from mmf_muvla.pairing.config import (
     BuildConfig,
     EmbeddingOptions,
@@ -223,8 +224,8 @@ def measure_phrases(texts: list[str], folder: Path) -> dict[str, Any]:
     import spacy
 
     from mmf_muvla.artifacts.arrow import TableWriter
+    from mmf_muvla.artifacts.artifact import Work
     from mmf_muvla.artifacts.progress import ProgressRecord
-    from mmf_muvla.artifacts.stages import Work
     from mmf_muvla.pairing.phrases import find_phrases
     from mmf_muvla.sentences.importing import SENTENCES_SCHEMA
 
@@ -337,11 +338,11 @@ def measure_memory(_: list[str], folder: Path) -> dict[str, Any]:
 
 def run_stage(name: str, arguments: list[str]) -> None:
     """Run one stage in this process, and print how much memory that took."""
-    from mmf_muvla.pairing.build import make_pipeline
+    from mmf_muvla.pairing.build import make_stages
 
-    pipeline = make_pipeline(load_config(BuildConfig, arguments))
-    stage = next(stage for stage in pipeline.stages if stage.name == name)
-    state = pipeline.run(stage)
+    config = load_config(BuildConfig, arguments)
+    stage = next(stage for stage in make_stages(config) if stage.name == name)
+    state = stage.run(count_workers(config.num_workers))
     print(json.dumps({"peak_gb": round(peak_gb(), 3), "seconds": state.seconds}))
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mmf_muvla.artifacts.artifact import Work
 from mmf_muvla.artifacts.progress import PROGRESS_FILE, ProgressRecord
-from mmf_muvla.artifacts.stages import Work
 from mmf_muvla.pairing.commands import build_command
 
 FEATURE_DIM = 8

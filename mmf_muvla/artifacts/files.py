@@ -6,14 +6,15 @@ folder says how to tell. A file that a user has named is published with :mod:`mm
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ _SAMPLE_BYTES = 2**16
 _SAMPLES = 64
 # In the names of what is unfinished or about to be removed: such files are removed, so nobody else's must look like it.
 _TEMPORARY, _REPLACED = "muvla-tmp", "muvla-old"
+_CHECKSUM = "checksum"
 
 # Says what in a folder is not of this project's making: the first such thing, the folder itself where it carries no
 # mark of this project, or None.
@@ -166,25 +168,6 @@ def remove_leftovers(path: Path, of_living: bool = False) -> None:
             _remove(leftover)
 
 
-@contextmanager
-def alone(path: Path, refusal: InputError) -> Iterator[None]:
-    """Keep other processes out; the lock ends with the process, however that ends.
-
-    Args:
-        path: what is locked, a folder or a file that is there.
-        refusal: raised where another process has the lock.
-    """
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise refusal from error
-        yield
-    finally:
-        os.close(handle)
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as JSON in the order given, by atomic rename."""
     with publish_file(path) as temporary:
@@ -208,6 +191,90 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def digest_of_json(value: Any) -> str:
     """A digest of a JSON value, in which the order of keys does not count."""
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def write_record(path: Path, value: dict[str, Any]) -> None:
+    """Write ``value`` as :func:`write_json` does, with a checksum of itself, which :func:`read_record` verifies."""
+    write_json(path, {**value, _CHECKSUM: digest_of_json(value)})
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """What :func:`write_record` has written; ``None`` where that is missing or damaged.
+
+    A record without a checksum, which an older version has written, is taken as it is.
+    """
+    value = read_json(path)
+    if value is None or _CHECKSUM not in value:
+        return value
+    checksum = value.pop(_CHECKSUM)
+    return value if checksum == digest_of_json(value) else None
+
+
+def describe_files(folder: Path, files: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """What files hold, for :func:`damaged_files`: size and CRC-32 by path relative to ``folder``."""
+    files = sorted(files)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # zlib computes without Python's lock
+        described = pool.map(_describe, files)
+        return {os.path.relpath(file, folder): content for file, content in zip(files, described, strict=True)}
+
+
+def damaged_files(folder: Path, described: Mapping[str, Mapping[str, Any]]) -> list[Path]:
+    """The files that are missing, or hold something else than when they were described.
+
+    Args:
+        folder: what paths are relative to.
+        described: by :func:`describe_files`; where an entry has no CRC-32, only the size is compared.
+    """
+
+    def is_damaged(entry: tuple[str, Mapping[str, Any]]) -> bool:
+        path, expected = folder / entry[0], entry[1]
+        if not path.is_file() or path.stat().st_size != expected["size"]:
+            return True
+        return "crc32" in expected and _describe(path) != expected
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        damaged = list(pool.map(is_damaged, described.items()))
+    return [folder / name for name, found in zip(described, damaged, strict=True) if found]
+
+
+def first_foreign(folder: Path, described: Mapping[str, Mapping[str, Any]], note: Path) -> Path | None:
+    """The first path in a folder, at any depth, that is not described or was changed since.
+
+    A file that has been cut short is not counted as changed: that is damage, and nobody's work. Only files that are
+    younger than the note are read.
+
+    Args:
+        folder: where to look.
+        described: by :func:`describe_files`, relative to the folder.
+        note: the file in the folder that says so.
+    """
+    files = {folder / name: expected for name, expected in described.items()}
+    folders = {above for file in (note, *files) for above in file.parents}
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            return path
+        if path.is_dir():
+            if path not in folders:
+                return path
+        elif path != note and (path not in files or _is_changed(path, files[path], note.stat().st_mtime_ns)):
+            return path
+    return None
+
+
+def _is_changed(path: Path, expected: Mapping[str, Any], since: int) -> bool:
+    status = path.stat()
+    if status.st_size != expected["size"]:
+        return status.st_size > expected["size"]
+    return status.st_mtime_ns > since and "crc32" in expected and _describe(path) != expected
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    size = checksum = 0
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            size += len(chunk)
+            checksum = zlib.crc32(chunk, checksum)
+    return {"size": size, "crc32": f"{checksum:08x}"}
 
 
 def fingerprint(path: Path) -> dict[str, Any]:

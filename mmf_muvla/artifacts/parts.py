@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -13,8 +13,16 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from mmf_muvla.artifacts.arrow import TableWriter, read_batches
-from mmf_muvla.artifacts.files import publish_file, write_json
+from mmf_muvla.artifacts.files import (
+    damaged_files,
+    describe_files,
+    is_temporary,
+    publish_file,
+    read_record,
+    write_record,
+)
 from mmf_muvla.artifacts.workers import ordered_map
+from mmf_muvla.errors import InputError
 
 Item = TypeVar("Item")
 
@@ -108,13 +116,14 @@ def make_part(folder: Path, name: str, number: int, make: Callable[[Path], dict[
     note = _read_note(folder, name, number)
     if note is None:
         note = make(part_path(folder, name, number, ""))
-        write_json(part_path(folder, name, number, ".json"), note)
+        written = (path for path in folder.iterdir() if path.name.startswith(f"{name}-{number:06d}."))
+        _write_note(part_path(folder, name, number, ".json"), note, written)
     return note
 
 
 def read_notes(folder: Path, name: str) -> list[dict[str, Any]]:
     """The notes of all parts, in order."""
-    return [json.loads(path.read_text(encoding="utf-8")) for path in part_files(folder, name, ".json")]
+    return [_noted(read_record(path), path) for path in part_files(folder, name, ".json")]
 
 
 def remove_notes(folder: Path, name: str) -> None:
@@ -144,23 +153,78 @@ def join_parts(folder: Path, name: str, schema: pa.Schema, target: str) -> None:
 
 
 def once(folder: Path, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Do a step of a stage unless it has been done, and remember what it returned.
+    """Do a step of the work unless it has been done, and remember what it returned.
 
     Args:
-        folder: of the stage.
+        folder: of the work.
         name: of the step.
-        make: does it, and returns what to remember. When it is done its own inputs may be removed.
+        make: does it, and returns what to remember. When it is done, the parts that it has read may be removed.
     """
-    note = folder / f"{name}.done.json"
-    if not note.exists():
-        write_json(note, make())
-    return json.loads(note.read_text(encoding="utf-8"))
+    path = folder / f"{name}.done.json"
+    record = read_record(path)
+    if record is None:
+        note = make()
+        _write_note(path, note, (file for file in folder.rglob("*") if file.is_file() and not _is_internal(file)))
+        record = read_record(path)
+    return _noted(record, path)
 
 
 def forget_steps(folder: Path, name: str = "*") -> None:
-    """Remove what :func:`once` remembers, of one step or of all: it has to be done again, or the stage is finished."""
+    """Remove what :func:`once` remembers, of one step or of all: it has to be done again, or the work is finished."""
     for note in folder.glob(f"{name}.done.json"):
         note.unlink()
+
+
+def forget_damaged(folder: Path) -> list[Path]:
+    """Look for damage in what a killed process has left, and forget all that it concerns, so that it is made again.
+
+    Where a part is damaged, all steps are forgotten: what was made of the part may be wrong as well.
+
+    Returns:
+        The files that are damaged or missing.
+    """
+    damaged: list[Path] = []
+    note_of: dict[str, Path] = {}
+    described: dict[str, Any] = {}
+    for note in sorted(path for path in folder.iterdir() if _NOTE.search(path.name)):
+        record = read_record(note)
+        if record is None or "files" not in record:
+            damaged.append(note)
+        else:
+            described |= record["files"]
+            note_of |= dict.fromkeys(record["files"], note)
+    damaged_content = damaged_files(folder, described)
+    for note in {*damaged, *(note_of[str(path.relative_to(folder))] for path in damaged_content)}:
+        note.unlink()
+    damaged += damaged_content
+    if damaged:
+        forget_steps(folder)
+    return damaged
+
+
+# Notes of parts and steps; parts and other files that come and go while the work is being done.
+_NOTE = re.compile(r"(-\d{6}|\.done)\.json$")
+_PASSING = re.compile(r"-\d{6}(\.\w+)?$|\.done\.json$|^(progress|made_from)\.json$")
+
+
+def _is_internal(path: Path) -> bool:
+    return bool(_PASSING.search(path.name)) or is_temporary(path)
+
+
+def _write_note(path: Path, note: dict[str, Any], files: Iterable[Path]) -> None:
+    written = [file for file in files if file != path and not is_temporary(file)]
+    write_record(path, {"note": note, "files": describe_files(path.parent, written)})
+
+
+def _noted(record: dict[str, Any] | None, path: Path) -> dict[str, Any]:
+    if record is None or "note" not in record:
+        raise InputError(str(path), "is damaged", "Run the same command again")
+    return record["note"]
+
+
+def _read_note(folder: Path, name: str, number: int) -> dict[str, Any] | None:
+    record = read_record(part_path(folder, name, number, ".json"))
+    return record.get("note") if record else None
 
 
 def _run(
@@ -168,8 +232,3 @@ def _run(
 ) -> tuple[int, dict[str, Any]]:
     number, content = item
     return number, make_part(folder, name, number, partial(function, state, content))
-
-
-def _read_note(folder: Path, name: str, number: int) -> dict[str, Any] | None:
-    path = part_path(folder, name, number, ".json")
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from mmf_muvla.artifacts.files import alone, fingerprint
+from mmf_muvla.artifacts.artifact import Artifact, State, Work, read_manifest
+from mmf_muvla.artifacts.files import fingerprint
+from mmf_muvla.artifacts.lock import locked
 from mmf_muvla.artifacts.outputs import output_folder, refuse_beneath_file, refuse_inputs
-from mmf_muvla.artifacts.stages import Pipeline, Stage, StageState, Work, read_manifest
 from mmf_muvla.artifacts.workers import count_workers
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import BuildConfig, RetrievalOptions, SentenceOptions, as_paths
+from mmf_muvla.pairing.config import BuildConfig, RetrievalOptions, as_paths
 from mmf_muvla.pairing.embed import embed_sentences
 from mmf_muvla.pairing.link import LINKS_FILE, link_regions
 from mmf_muvla.pairing.pack import pack_corpus
@@ -24,15 +26,17 @@ from mmf_muvla.pairing.store import CORPUS_FILE, PAIRS_FILE, REGIONS_FOLDER, ref
 from mmf_muvla.pretrained import resolve_pretrained
 from mmf_muvla.regions.importing import import_regions, region_fingerprints, region_parameters
 from mmf_muvla.sentences.importing import OWNERS_FILE, SENTENCES_FILE, SKIPPED_FILE, import_sentences
+from mmf_muvla.sentences.options import SentenceOptions
 from mmf_muvla.terminal import terminal_console
 
 # Inside the folder of the corpus; what the stages leave there is needed to build on, not to train.
 _BUILD_FOLDER = "build"
 _STORE = "store"
+_MEND = "Remove the folder of the stage that wrote them (of the corpus's own files, build/pack), and build it again"
 _CORPUS_FILES = (CORPUS_FILE, REGIONS_FOLDER, SENTENCES_FILE, PAIRS_FILE)
 
 
-def make_pipeline(config: BuildConfig) -> Pipeline:
+def make_stages(config: BuildConfig) -> list[Artifact]:
     """The stages of a build. Input files are fingerprinted here.
 
     Raises:
@@ -48,7 +52,7 @@ def make_pipeline(config: BuildConfig) -> Pipeline:
     store = build / "regions" / _STORE
     pool, owners = build / "sentences" / SENTENCES_FILE, build / "sentences" / OWNERS_FILE
     retrieved, scores, used = (build / "retrieve" / name for name in (SENTENCE_FILE, SCORE_FILE, USED_FILE))
-    phrases = build / "phrases" / PHRASES_FILE
+    phrase_table = build / "phrases" / PHRASES_FILE
     links = build / "link" / LINKS_FILE
     pairing = config.pairing if config.pairing.source == "captions" else None
 
@@ -90,7 +94,7 @@ def make_pipeline(config: BuildConfig) -> Pipeline:
         counts = [_counts(build / name) for name in ("regions", "sentences")]
         return pack_corpus(
             store,
-            phrases,
+            phrase_table,
             retrieved,
             scores,
             links,
@@ -99,82 +103,71 @@ def make_pipeline(config: BuildConfig) -> Pipeline:
             target=out,
         )
 
-    stages = [
-        Stage(
-            name="regions",
-            version=2,
-            inputs=region_fingerprints(folders, config.region_options),
-            parameters={**region_parameters(config.region_options), **policy},
-            settings={},
-            after=(),
-            libraries=("lmdb", "safetensors", "numpy"),
-            run=run_regions,
-        ),
-        Stage(
-            name="sentences",
-            version=2,
-            inputs=_fingerprints(texts),
-            parameters={**_sentence_parameters(config.sentence_options), **policy},
-            settings={},
-            after=(),
-            libraries=("pyarrow",),
-            run=run_sentences,
-        ),
-        Stage(
-            name="embed",
-            version=2,
-            inputs=_fingerprint_of_pretrained(config.embedding.model, "embedding.model"),
-            parameters={**model, "dtype": config.embedding.dtype},
-            settings=_only(config.embedding, "batch_size", "device"),
-            after=("sentences",),
-            libraries=("sentence-transformers", "transformers", "torch"),
-            run=lambda work: embed_sentences(pool, config.embedding, work),
-        ),
-        Stage(
-            name="retrieve",
-            version=2,
-            inputs={},
-            parameters={**asdict(config.query), **_pair_parameters(config)},
-            settings=_only(config.retrieval, "images_at_once", "device"),
-            after=("regions", "embed"),
-            libraries=("sentence-transformers", "transformers", "torch", "numpy", "faiss-cpu"),
-            run=run_retrieve,
-        ),
-        Stage(
-            name="phrases",
-            version=2,
-            inputs={},
-            parameters=_only(config.phrases, "model", "strip_determiners"),
-            settings=_only(config.phrases, "batch_size"),
-            after=("sentences", "retrieve"),
-            libraries=("spacy", config.phrases.model),
-            run=lambda work: find_phrases(pool, used, config.phrases, work),
-        ),
-        Stage(
-            name="link",
-            version=2,
-            inputs=_fingerprint_of_pretrained(config.link.vectors, "link.vectors"),
-            parameters=asdict(config.link),
-            settings={},
-            after=("regions", "retrieve", "phrases"),
-            libraries=("gensim", "numpy"),
-            run=lambda work: link_regions(store, phrases, retrieved, config.link, work),
-        ),
-        Stage(
-            name="pack",
-            version=2,
-            inputs={},
-            parameters={},
-            settings={},
-            after=("regions", "sentences", "retrieve", "phrases", "link"),
-            libraries=("pyarrow",),
-            run=run_pack,
-            outputs_elsewhere=[
-                Path("..", name) for name in (CORPUS_FILE, f"{REGIONS_FOLDER}/data.mdb", SENTENCES_FILE, PAIRS_FILE)
-            ],
-        ),
-    ]
-    return Pipeline(build, stages, count_workers(config.num_workers))
+    def stage(name: str, run: Callable[[Work], dict[str, int]], *after: Artifact, **options: Any) -> Artifact:
+        return Artifact(build / name, run, after=after, **options)
+
+    regions = stage(
+        "regions",
+        run_regions,
+        version=2,
+        inputs=region_fingerprints(folders, config.region_options),
+        parameters={**region_parameters(config.region_options), **policy},
+        libraries=("lmdb", "safetensors", "numpy"),
+    )
+    sentences = stage(
+        "sentences",
+        run_sentences,
+        version=2,
+        inputs=_fingerprints(texts),
+        parameters={**_sentence_parameters(config.sentence_options), **policy},
+        libraries=("pyarrow",),
+    )
+    embed = stage(
+        "embed",
+        lambda work: embed_sentences(pool, config.embedding, work),
+        sentences,
+        version=2,
+        inputs=_fingerprint_of_pretrained(config.embedding.model, "embedding.model"),
+        parameters={**model, "dtype": config.embedding.dtype},
+        settings=_only(config.embedding, "batch_size", "device"),
+        libraries=("sentence-transformers", "transformers", "torch"),
+    )
+    retrieve = stage(
+        "retrieve",
+        run_retrieve,
+        *(regions, embed),
+        version=2,
+        parameters={**asdict(config.query), **_pair_parameters(config)},
+        settings=_only(config.retrieval, "images_at_once", "device"),
+        libraries=("sentence-transformers", "transformers", "torch", "numpy", "faiss-cpu"),
+    )
+    phrases = stage(
+        "phrases",
+        lambda work: find_phrases(pool, used, config.phrases, work),
+        *(sentences, retrieve),
+        version=2,
+        parameters=_only(config.phrases, "model", "strip_determiners"),
+        settings=_only(config.phrases, "batch_size"),
+        libraries=("spacy", config.phrases.model),
+    )
+    link = stage(
+        "link",
+        lambda work: link_regions(store, phrase_table, retrieved, config.link, work),
+        *(regions, retrieve, phrases),
+        version=2,
+        inputs=_fingerprint_of_pretrained(config.link.vectors, "link.vectors"),
+        parameters=asdict(config.link),
+        libraries=("gensim", "numpy"),
+    )
+    pack = stage(
+        "pack",
+        run_pack,
+        *(regions, sentences, retrieve, phrases, link),
+        version=2,
+        libraries=("pyarrow",),
+        elsewhere=[f"../../{name}" for name in _CORPUS_FILES],
+    )
+    return [regions, sentences, embed, retrieve, phrases, link, pack]
 
 
 def _sentence_parameters(options: SentenceOptions) -> dict[str, Any]:
@@ -209,48 +202,55 @@ def build_corpus(config: BuildConfig) -> None:
     out = output_folder("out", config.out, inputs)
     refuse_beneath_file(out / _BUILD_FOLDER / ".lock", str(out / _BUILD_FOLDER))
     refuse_inputs((out / name for name in (_BUILD_FOLDER, *_CORPUS_FILES)), inputs)
-    pipeline = make_pipeline(config)
-    for stage in pipeline.stages:
-        if not pipeline.state(stage).done:
-            pipeline.check(stage)
-    if not pipeline.state(pipeline.stages[-1]).done:
+    num_workers = count_workers(config.num_workers)
+    stages = make_stages(config)
+    for stage in stages:
+        if not stage.state().done:
+            stage.check()
+    if not stages[-1].state().done:
         refuse_foreign_corpus(out)
     rows = []
-    lock = pipeline.folder / ".lock"
+    lock = out / _BUILD_FOLDER / ".lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     lock.touch()
-    refusal = InputError(
-        f"out={pipeline.folder.parent}",
-        "another process is building this corpus",
-        "Wait for it, or name another folder",
-    )
-    with alone(lock, refusal):
-        for stage in pipeline.stages:
-            state = pipeline.state(stage)
+    refusal = InputError(f"out={out}", "another process is building this corpus", "Wait for it, or name another folder")
+    with locked(lock, refusal):
+        for stage in stages:
+            state = stage.state()
             word = "skipped, done before"
             if not state.done:
-                state, word = pipeline.run(stage), "done"
+                state, word = stage.run(num_workers), "done"
             rows.append((stage, state, word))
     _print_table(f"Corpus {config.out}", rows)
 
 
-def print_status(config: BuildConfig) -> None:
+def print_status(config: BuildConfig, check: bool = False) -> None:
     """Print a table of what is done and what is not, and why.
 
+    Args:
+        config: of the build.
+        check: also read every file that is done, and compare it with what was written.
+
     Raises:
-        InputError: an input does not exist.
+        InputError: an input does not exist, or files are damaged.
     """
-    pipeline = make_pipeline(config)
-    states = [(stage, pipeline.state(stage)) for stage in pipeline.stages]
+    stages = make_stages(config)
+    states = [(stage, stage.state()) for stage in stages]
     rows = [(stage, state, "done" if state.done else _to_do(state)) for stage, state in states]
     _print_table(f"Corpus {config.out}", rows)
+    if check:
+        damaged = [path for stage, state in states if state.done for path in stage.verify()]
+        if damaged:
+            listed = ", ".join(map(os.path.normpath, damaged))
+            raise InputError(config.out, f"files are damaged or missing: {listed}", _MEND)
+        terminal_console().print("All files are as they were written.")
 
 
-def _to_do(state: StageState) -> str:
+def _to_do(state: State) -> str:
     return f"to do: {state.reason}" + (f"; stopped at {state.begun}" if state.begun else "")
 
 
-def _print_table(title: str, rows: Sequence[tuple[Stage, StageState, str]]) -> None:
+def _print_table(title: str, rows: Sequence[tuple[Artifact, State, str]]) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column("stage")
     table.add_column("state")

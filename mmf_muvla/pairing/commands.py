@@ -51,17 +51,19 @@ def run_command(command: Callable[[Sequence[str]], None], usage: str, needs_argu
 
 
 def build_command(arguments: Sequence[str]) -> None:
-    """``config=PATH [status] [key=value …]``: build a corpus, or say what is built.
+    """``config=PATH [status [check=true]] [key=value …]``: build a corpus, or say what is built (and sound).
 
     Raises:
         InputError: an option or an input cannot be used.
     """
     # Heavy libraries are loaded after the options have been looked at, so that a wrong one is answered at once.
-    config = load_config(BuildConfig, [argument for argument in arguments if argument != "status"])
+    status = "status" in arguments
+    check = status and "check=true" in arguments
+    config = load_config(BuildConfig, [it for it in arguments if it != "status" and not (check and it == "check=true")])
     from mmf_muvla.pairing.build import build_corpus, print_status
 
-    if "status" in arguments:
-        print_status(config)
+    if status:
+        print_status(config, check)
     else:
         build_corpus(config)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmf_muvla.artifacts.arrow import count_rows, read_batches
+from mmf_muvla.artifacts.artifact import Work
 from mmf_muvla.artifacts.parts import chunks, once, part_size, publish_part, remove_notes, run_parts
-from mmf_muvla.artifacts.stages import Work
 from mmf_muvla.artifacts.workers import worker_number
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import EmbeddingOptions

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from mmf_muvla.artifacts.arrow import ListColumn, MappedTable, TableWriter
+from mmf_muvla.artifacts.artifact import Work
 from mmf_muvla.artifacts.parts import chunks, join_parts, make_part, once, publish_part
-from mmf_muvla.artifacts.stages import Work
 from mmf_muvla.artifacts.workers import one_thread
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import LinkOptions

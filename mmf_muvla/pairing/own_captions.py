@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmf_muvla.artifacts.arrow import read_batches
-from mmf_muvla.artifacts.stages import read_manifest
+from mmf_muvla.artifacts.artifact import read_manifest
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import EmbeddingOptions, QueryOptions
 from mmf_muvla.pairing.embed import Embedder

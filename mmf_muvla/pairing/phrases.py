@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from mmf_muvla.artifacts.arrow import TableWriter, list_array, read_batches
+from mmf_muvla.artifacts.artifact import Work
 from mmf_muvla.artifacts.parts import join_parts, once, publish_part, run_parts
-from mmf_muvla.artifacts.stages import Work
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import PhraseOptions
 

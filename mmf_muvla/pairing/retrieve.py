@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from mmf_muvla.artifacts.arrow import ListColumn
+from mmf_muvla.artifacts.artifact import Work
 from mmf_muvla.artifacts.files import publish_file
 from mmf_muvla.artifacts.parts import (
     chunks,
@@ -25,7 +26,6 @@ from mmf_muvla.artifacts.parts import (
     remove_parts,
     run_parts,
 )
-from mmf_muvla.artifacts.stages import Work
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import EmbeddingOptions, PairingOptions, QueryOptions, RetrievalOptions
 from mmf_muvla.pairing.embed import Embedder, devices_of, embedding_workers, start_embedder

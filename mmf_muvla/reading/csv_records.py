@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import SentenceOptions
+from mmf_muvla.sentences.options import SentenceOptions
 
 # As many lines, and bytes, a quoted cell may have. A quote that is never closed must not swallow a file.
 _MOST_LINES = 10

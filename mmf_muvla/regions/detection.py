@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.reading.problems import BadRecord
+from mmf_muvla.regions.options import RegionOptions
 
 # A box may leave the image by this share of its side, and by so many pixels in a small image; it is clipped. Detectors
 # that regress boxes leave it by some pixels; what leaves it further has been measured otherwise, or belongs elsewhere.

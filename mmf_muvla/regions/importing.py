@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from mmf_muvla.artifacts.files import alone, digest_of_json, fingerprint, read_json, remove_as_a_whole, write_json
+from mmf_muvla.artifacts.files import digest_of_json, fingerprint, read_json, remove_as_a_whole, write_json
+from mmf_muvla.artifacts.lock import locked
 from mmf_muvla.artifacts.progress import ProgressRecord, progress_bar
 from mmf_muvla.artifacts.workers import ordered_map
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.reading.problems import BadRecord, SkipLog
 from mmf_muvla.regions.detection import (
     DAMAGED_FILE,
@@ -33,6 +33,7 @@ from mmf_muvla.regions.detection import (
     ShardReader,
 )
 from mmf_muvla.regions.label_map import read_label_map
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.outputs import check_import, counts_path, work_path
 from mmf_muvla.regions.records import EncodedRegions, Regions, encode_regions
 from mmf_muvla.regions.sources import open_regions
@@ -93,7 +94,7 @@ def import_regions(
     counts_file, work = counts_path(store), work_path(store)
     work.mkdir(parents=True, exist_ok=True)
     refusal = InputError(str(work), "another process is importing here", "Wait for it, or name another store")
-    with alone(work, refusal):
+    with locked(work, refusal):
         finished = read_json(counts_file)
         counts: dict[str, int] | None = finished["counts"] if finished and finished["made_from"] == made_from else None
         if counts is None or not store.is_dir() or partial_path(store).exists():

@@ -23,7 +23,6 @@ import numpy as np
 
 from mmf_muvla.artifacts.files import fingerprint, publish_file
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.reading.problems import BadRecord, shown
 from mmf_muvla.reading.restricted_pickle import ONE_IMAGE, PickleProblem, load_npy_object, load_pickle, read_npy_header
 from mmf_muvla.regions.detection import (
@@ -39,6 +38,7 @@ from mmf_muvla.regions.detection import (
 )
 from mmf_muvla.regions.label_map import LabelMap
 from mmf_muvla.regions.mmf_records import as_array, feature_dim_of, read_record
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.records import id_problem, open_whole
 
 _IMAGES_PER_SHARD = 32

@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.reading.problems import shown
 from mmf_muvla.regions.detection import (
     DAMAGED_BOXES,
@@ -38,6 +37,7 @@ from mmf_muvla.regions.detection import (
     without_regions,
 )
 from mmf_muvla.regions.label_map import LabelMap
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.rect_scale import DETECTOR_SIZE
 
 # Softmax in half precision can exceed 1 a little.

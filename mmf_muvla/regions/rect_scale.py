@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import RegionOptions
+from mmf_muvla.regions.options import RegionOptions
 
 # The detectors' input: the short side becomes so many pixels, unless the long side would exceed the second number.
 DETECTOR_SIZE = (800, 1333)

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.regions.detection import RegionSource
 from mmf_muvla.regions.label_map import LabelMap
 from mmf_muvla.regions.mmf_features import MmfFeatureFolder, MmfLmdb
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.vinvl import FEATURES_FILE, PREDICTIONS_FILE, VinvlFolder
 
 _UNDERSTOOD = (

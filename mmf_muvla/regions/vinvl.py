@@ -32,7 +32,6 @@ import numpy as np
 from mmf_muvla.artifacts.files import fingerprint, publish_file, read_json, write_json
 from mmf_muvla.artifacts.workers import ordered_map
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.reading.problems import BadRecord, shown
 from mmf_muvla.regions.detection import (
     DAMAGED_FILE,
@@ -50,6 +49,7 @@ from mmf_muvla.regions.detection import (
     without_regions,
 )
 from mmf_muvla.regions.label_map import LabelMap, is_text
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.records import id_problem
 from mmf_muvla.regions.rect_scale import (
     REMEDY,

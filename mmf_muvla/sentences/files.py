@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import SentenceOptions
 from mmf_muvla.reading.csv_records import CsvLayout, CsvProblem, join_records, read_layout, row_of
 from mmf_muvla.reading.problems import BadRecord
+from mmf_muvla.sentences.options import SentenceOptions
 from mmf_muvla.sentences.text_shapes import (
     SampleLine,
     refuse_other_columns,

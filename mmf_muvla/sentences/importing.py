@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 
 from mmf_muvla.artifacts.arrow import TableWriter, read_batches
+from mmf_muvla.artifacts.artifact import Work
 from mmf_muvla.artifacts.files import publish_file
 from mmf_muvla.artifacts.parts import once, part_files, publish_part, read_notes, remove_parts, run_parts
-from mmf_muvla.artifacts.stages import Work
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import SentenceOptions
 from mmf_muvla.reading.problems import BadRecord, SkipLog
 from mmf_muvla.sentences.files import SentenceBlock, clean_block, read_blocks
+from mmf_muvla.sentences.options import SentenceOptions
 from mmf_muvla.sentences.text_shapes import looks_like_a_name
 
 logger = logging.getLogger(__name__)

@@ -226,7 +226,9 @@ def test_notes_are_removed_before_their_parts(tmp_path: Path, monkeypatch: pytes
 
 def test_notes_are_json(tmp_path: Path) -> None:
     run(tmp_path, range(1))
-    assert json.loads((tmp_path / "squares-000000.json").read_text()) == {"item": 0, "power": 2}
+    note = json.loads((tmp_path / "squares-000000.json").read_text())
+    assert note["note"] == {"item": 0, "power": 2}
+    assert note["files"] == {"squares-000000.txt": {"size": 0, "crc32": "00000000"}}
 
 
 def test_names_are_in_the_order_of_the_numbers(tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ from mmf.datasets.processors.processors import VQAAnswerProcessor
 from omegaconf import OmegaConf
 
 from mmf_muvla.datasets.images import open_images
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.reading.restricted_npy import load_object_array
 from mmf_muvla.regions.importing import import_regions
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.store import RegionStore
 from mmf_muvla.toyworld.config import ToyWorldConfig
 from mmf_muvla.toyworld.questions import all_answers

@@ -20,7 +20,7 @@ from pathlib import Path
 import sentence_transformers  # noqa: F401 - loaded once, for all children
 import spacy  # noqa: F401
 
-from mmf_muvla.artifacts.stages import read_manifest
+from mmf_muvla.artifacts.artifact import read_manifest
 from mmf_muvla.pairing import embed, link, phrases, retrieve
 from mmf_muvla.pairing.commands import build_command
 from mmf_muvla.regions import vinvl

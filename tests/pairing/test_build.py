@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.build import make_pipeline
+from mmf_muvla.pairing.build import make_stages
 from mmf_muvla.pairing.commands import build_command, import_command, show_command
 from mmf_muvla.pairing.config import BuildConfig, load_config
 from mmf_muvla.pairing.store import Corpus, RegionStore
@@ -28,8 +28,7 @@ def contents(out: Path) -> dict[str, bytes]:
 
 
 def to_do(arguments: list[str]) -> dict[str, str]:
-    pipeline = make_pipeline(load_config(BuildConfig, arguments))
-    states = {stage.name: pipeline.state(stage) for stage in pipeline.stages}
+    states = {stage.name: stage.state() for stage in make_stages(load_config(BuildConfig, arguments))}
     return {name: state.reason for name, state in states.items() if not state.done}
 
 

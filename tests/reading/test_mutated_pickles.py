@@ -23,7 +23,6 @@ import pytest
 from mmf_muvla.datasets.tasks.conversion.published import Options
 from mmf_muvla.datasets.tasks.refcoco_plus.converter import convert_refcoco_plus
 from mmf_muvla.errors import MuvlaError
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.reading.problems import BadRecord
 from mmf_muvla.reading.restricted_npy import load_object_array
 from mmf_muvla.reading.restricted_pickle import load_pickle
@@ -31,6 +30,7 @@ from mmf_muvla.regions.importing import import_regions
 from mmf_muvla.regions.label_map import LabelMap
 from mmf_muvla.regions.mmf_features import load_from_folder, load_from_lmdb
 from mmf_muvla.regions.mmf_records import read_record
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.store import RegionStore
 from tests.regions.mmf_files import (
     FEATURE_DIM,

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.reading.problems import BadRecord
 from mmf_muvla.reading.restricted_pickle import ONE_IMAGE, PickleProblem, load_npy_object, load_pickle, read_npy_header
 from mmf_muvla.regions.importing import import_regions
 from mmf_muvla.regions.label_map import LabelMap
 from mmf_muvla.regions.mmf_features import load_from_folder, load_from_lmdb
 from mmf_muvla.regions.mmf_records import read_record
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.store import RegionStore
 from tests.regions.mmf_files import FEATURE_DIM, NAMES, MmfImage, write_labels, write_lmdb, write_mmf_lmdb
 

@@ -21,9 +21,9 @@ import numpy as np
 import pytest
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.regions.importing import import_regions
 from mmf_muvla.regions.label_map import read_label_map
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.store import RegionStore
 from tests.conftest import FakeImage
 from tests.regions.mmf_files import FEATURE_DIM, MmfImage, info_file, write_labels, write_lmdb, write_mmf_folder

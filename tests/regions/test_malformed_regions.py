@@ -25,8 +25,8 @@ import numpy as np
 import pytest
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.regions.importing import import_regions
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.store import RegionStore
 from tests.conftest import FakeImage, write_folder
 from tests.regions.mmf_files import (

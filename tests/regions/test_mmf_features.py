@@ -13,9 +13,9 @@ import pytest
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.commands import import_command
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.regions import mmf_features
 from mmf_muvla.regions.importing import import_regions
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.store import RegionStore
 from tests.regions.mmf_files import (
     FEATURE_DIM,

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.regions.importing import import_regions
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.store import RegionStore
 
 

@@ -13,10 +13,11 @@ import pytest
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.commands import import_command
-from mmf_muvla.pairing.config import ImportConfig, RegionOptions, load_config
+from mmf_muvla.pairing.config import ImportConfig, load_config
 from mmf_muvla.regions import importing as regions
 from mmf_muvla.regions import vinvl as vinvl_module
 from mmf_muvla.regions.importing import import_regions, region_parameters
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.rect_scale import ScaleEvidence, possible_scales
 from mmf_muvla.regions.store import RegionStore
 from tests.conftest import FakeImage

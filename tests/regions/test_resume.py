@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from tqdm import tqdm
 
-from mmf_muvla.artifacts.files import alone
+from mmf_muvla.artifacts.lock import locked
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import RegionOptions
 from mmf_muvla.regions import importing as regions
 from mmf_muvla.regions import mmf_features
 from mmf_muvla.regions import vinvl as vinvl_module
 from mmf_muvla.regions.importing import import_regions
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.store import RegionStore
 
 FEATURE_DIM = 8
@@ -32,7 +32,7 @@ SCRIPT = f"""
 import sys
 from pathlib import Path
 from mmf_muvla.regions import vinvl
-from mmf_muvla.pairing.config import RegionOptions
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.importing import import_regions
 vinvl._BYTES_PER_SHARD = {SHARD_BYTES}
 if __name__ == "__main__":
@@ -200,7 +200,7 @@ def test_a_list_that_was_cut_cannot_be_continued(
 def test_two_imports_into_one_store_are_refused(folders: list[Path], tmp_path: Path) -> None:
     (tmp_path / "store.work").mkdir()
     with (
-        alone(tmp_path / "store.work", InputError("", "", "")),
+        locked(tmp_path / "store.work", InputError("", "", "")),
         pytest.raises(InputError, match="another process is importing"),
     ):
         run(folders, tmp_path)

@@ -25,9 +25,9 @@ import pytest
 
 from mmf_muvla.artifacts.arrow import MappedTable
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import SentenceOptions
 from mmf_muvla.pairing.word_vectors import load_word_vectors
 from mmf_muvla.sentences.importing import import_sentences
+from mmf_muvla.sentences.options import SentenceOptions
 
 CASES = int(os.environ.get("MUVLA_FUZZ", "300"))
 SECONDS, MEBIBYTES = 2, 200
@@ -243,10 +243,10 @@ def test_damaged_word_vectors(tmp_path: Path) -> None:
 READ_ALL = """
 import os, shutil, sys, time
 from pathlib import Path
-from mmf_muvla.pairing.config import SentenceOptions
+from mmf_muvla.sentences.options import SentenceOptions
 from mmf_muvla.artifacts.progress import ProgressRecord
 from mmf_muvla.sentences.importing import import_sentences
-from mmf_muvla.artifacts.stages import Work
+from mmf_muvla.artifacts.artifact import Work
 os.fsync = lambda _: None
 folder, *files = map(Path, sys.argv[1:])
 start = None

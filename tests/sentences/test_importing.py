@@ -13,10 +13,10 @@ import pytest
 
 from mmf_muvla.artifacts.arrow import MappedTable
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import SentenceOptions
 from mmf_muvla.sentences import files as sentence_files
 from mmf_muvla.sentences import importing as sentences
 from mmf_muvla.sentences.importing import import_sentences
+from mmf_muvla.sentences.options import SentenceOptions
 
 
 def run(

@@ -18,9 +18,9 @@ import pytest
 
 from mmf_muvla.artifacts.arrow import MappedTable
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import SentenceOptions
 from mmf_muvla.sentences import files as sentence_files
 from mmf_muvla.sentences.importing import import_sentences
+from mmf_muvla.sentences.options import SentenceOptions
 
 LINE_FORMATS = {
     "text": [".txt", ".txt.gz"],

@@ -16,8 +16,8 @@ import pytest
 
 from mmf_muvla.artifacts.arrow import MappedTable
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import SentenceOptions
 from mmf_muvla.sentences.importing import import_sentences
+from mmf_muvla.sentences.options import SentenceOptions
 
 CAPTIONS = [
     "a boy throws a red ball",

@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import SentenceOptions
 from mmf_muvla.sentences.files import clean_block, read_blocks
+from mmf_muvla.sentences.options import SentenceOptions
 from mmf_muvla.toyworld import DetectorConfig, ToyWorldConfig, generate
 from mmf_muvla.toyworld.entailment import LABELS
 from mmf_muvla.toyworld.questions import KIND_SHARES

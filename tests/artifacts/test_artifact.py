@@ -2,28 +2,30 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mmf_muvla.artifacts import stages
+from mmf_muvla.artifacts import artifact
+from mmf_muvla.artifacts.artifact import MANIFEST, Artifact, Work
 from mmf_muvla.artifacts.parts import remove_notes, run_parts
-from mmf_muvla.artifacts.stages import MANIFEST, Pipeline, Stage, Work
 from mmf_muvla.errors import InputError
 
 
 class Recorder:
-    """Two stages, of which the second builds on the first; remembers which of them ran."""
+    """Two artifacts, of which the second builds on the first; remembers which of them ran."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.ran: list[str] = []
 
-    def pipeline(self, first: dict[str, Any] | None = None, second: dict[str, Any] | None = None) -> Pipeline:
-        return Pipeline(self.folder, [self._stage("first", (), first), self._stage("second", ("first",), second)])
+    def both(self, first: dict[str, Any] | None = None, second: dict[str, Any] | None = None) -> list[Artifact]:
+        one = self._artifact("first", (), first)
+        return [one, self._artifact("second", (one,), second)]
 
-    def _stage(self, name: str, after: tuple[str, ...], changes: dict[str, Any] | None) -> Stage:
+    def _artifact(self, name: str, after: tuple[Artifact, ...], changes: dict[str, Any] | None) -> Artifact:
         def run(work: Work) -> dict[str, int]:
             self.ran.append(name)
             assert sorted(path.name for path in work.folder.iterdir()) == ["made_from.json"]
@@ -37,14 +39,13 @@ class Recorder:
             "settings": {"batch": 1},
             "libraries": ["numpy"],
         }
-        return Stage(name=name, after=after, run=run, **{**options, **(changes or {})})
+        return Artifact(self.folder / name, run, after=after, **{**options, **(changes or {})})
 
     def build(self, **changes: Any) -> list[str]:
         self.ran.clear()
-        pipeline = self.pipeline(**changes)
-        for stage in pipeline.stages:
-            if not pipeline.state(stage).done:
-                pipeline.run(stage)
+        for it in self.both(**changes):
+            if not it.state().done:
+                it.run()
         return list(self.ran)
 
 
@@ -60,7 +61,7 @@ def test_what_is_done_is_skipped(recorder: Recorder) -> None:
     assert manifest["counts"] == {"things": 3}
     assert manifest["made_from"]["parameters"] == {"p": 1}
     assert manifest["settings"] == {"batch": 1, "num_workers": 1}
-    assert manifest["outputs"] == {"first/result": 5}
+    assert manifest["outputs"] == {"result": {"size": 5, "crc32": f"{zlib.crc32(b'first'):08x}"}}
     assert set(manifest["libraries"]) == {"numpy"}
     assert manifest["seconds"] >= 0
 
@@ -80,8 +81,7 @@ def test_what_has_changed_is_redone_with_what_follows(
     recorder: Recorder, changes: dict[str, Any], redone: list[str], reason: str
 ) -> None:
     recorder.build()
-    pipeline = recorder.pipeline(**changes)
-    reasons = [pipeline.state(stage).reason for stage in pipeline.stages]
+    reasons = [it.state().reason for it in recorder.both(**changes)]
     assert next((text for text in reasons if text), "") == reason
     if redone == ["first", "second"]:
         assert reasons[1] == "the stage first has changed"
@@ -94,8 +94,7 @@ def test_lost_or_cut_outputs_are_made_again(recorder: Recorder) -> None:
     (recorder.folder / "first" / "result").unlink()
     assert recorder.build() == ["first"]
     (recorder.folder / "second" / "result").write_text("sec")
-    pipeline = recorder.pipeline()
-    assert pipeline.state(pipeline.stages[1]).reason == "second/result is missing or has another size"
+    assert recorder.both()[1].state().reason == "second/result is missing or has another size"
     assert recorder.build() == ["second"]
 
 
@@ -120,18 +119,18 @@ def test_what_somebody_put_into_a_stage_is_never_lost(recorder: Recorder, name: 
     assert file.read_text() == "mine"
 
 
-@pytest.mark.parametrize("step", ["forget_steps", "write_json", "put_folder_in_place"])
+@pytest.mark.parametrize("step", ["forget_steps", "write_record", "put_folder_in_place"])
 def test_a_stage_that_is_killed_at_its_end_is_done_again(
     step: str, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = getattr(stages, step)
+    original = getattr(artifact, step)
 
     def killed(path: Path, *arguments: Any) -> None:
-        if step != "write_json" or path.name == MANIFEST:
+        if step != "write_record" or path.name == MANIFEST:
             raise KeyboardInterrupt
         original(path, *arguments)
 
-    monkeypatch.setattr(stages, step, killed)
+    monkeypatch.setattr(artifact, step, killed)
     with pytest.raises(KeyboardInterrupt):
         recorder.build()
     monkeypatch.undo()
@@ -147,8 +146,8 @@ def test_a_working_folder_of_somebody_else_is_never_lost(recorder: Recorder) -> 
     assert all((recorder.folder / name / "notes.txt").exists() for name in os.listdir(recorder.folder))
 
 
-def stopping_stage(parameters: dict[str, Any], parts: list[int], stop_at: int) -> Stage:
-    """A stage of five parts, which remembers in ``parts`` those it has made, and is stopped before one of them."""
+def stopping(folder: Path, parameters: dict[str, Any], parts: list[int], stop_at: int) -> Artifact:
+    """An artifact of five parts, which remembers in ``parts`` those it has made, and is stopped before one of them."""
 
     def run(work: Work) -> dict[str, int]:
         def make(_: None, number: int, path: Path) -> dict[str, int]:
@@ -166,28 +165,26 @@ def stopping_stage(parameters: dict[str, Any], parts: list[int], stop_at: int) -
         remove_notes(work.folder, "part")
         return counts
 
-    return Stage("only", 1, {}, parameters, {}, (), (), run)
+    return Artifact(folder / "build" / "only", run, parameters=parameters)
 
 
 def test_stopped_stage_goes_on_where_it_was(tmp_path: Path) -> None:
     parts: list[int] = []
     for stop_at, made in ((3, [0, 1, 2]), (4, [3])):
         parts.clear()
-        stage = stopping_stage({"p": 1}, parts, stop_at)
-        pipeline = Pipeline(tmp_path / "build", [stage])
+        only = stopping(tmp_path, {"p": 1}, parts, stop_at)
         with pytest.raises(KeyboardInterrupt):
-            pipeline.run(stage)
+            only.run()
         assert parts == made
-        state = pipeline.state(stage)
+        state = only.state()
         assert (state.done, state.reason) == (False, "not run yet")
         assert not (tmp_path / "build" / "only").exists()
     assert "making: 1 of 5 (20%) parts after" in state.begun
     parts.clear()
-    stage = stopping_stage({"p": 1}, parts, 9)
-    pipeline = Pipeline(tmp_path / "build", [stage])
-    assert pipeline.run(stage).counts == {"last": 4}
+    only = stopping(tmp_path, {"p": 1}, parts, 9)
+    assert only.run().counts == {"last": 4}
     assert parts == [4]
-    assert pipeline.state(stage).done
+    assert only.state().done
     assert sorted(path.name for path in (tmp_path / "build").iterdir()) == ["only"]
     names = [f"part-{number:06d}.txt" for number in range(5)]
     assert sorted(path.name for path in (tmp_path / "build" / "only").iterdir()) == [MANIFEST, *names]
@@ -195,14 +192,12 @@ def test_stopped_stage_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_stopped_stage_of_other_parameters_begins_anew(tmp_path: Path) -> None:
     parts: list[int] = []
-    stage = stopping_stage({"p": 1}, parts, 3)
     with pytest.raises(KeyboardInterrupt):
-        Pipeline(tmp_path / "build", [stage]).run(stage)
+        stopping(tmp_path, {"p": 1}, parts, 3).run()
     parts.clear()
-    stage = stopping_stage({"p": 2}, parts, 9)
-    pipeline = Pipeline(tmp_path / "build", [stage])
-    assert pipeline.state(stage).begun == ""
-    pipeline.run(stage)
+    only = stopping(tmp_path, {"p": 2}, parts, 9)
+    assert only.state().begun == ""
+    only.run()
     assert parts == [0, 1, 2, 3, 4]
     assert (tmp_path / "build" / "only" / "part-000000.txt").read_text() == "{'p': 2} 0"
 

@@ -1,0 +1,374 @@
+"""Work that is done once: a folder with a manifest that says what it was made from, how, and what is in it.
+
+::
+
+    store = Artifact(Path("out/store"), make_store, version=1, inputs={"a.tsv": fingerprint(path)}, parameters={"k": 5})
+    store.check()                     # refuses a folder that is somebody else's, before any work is done
+    if not store.state().done:
+        store.run(num_workers=4)      # calls make_store(work), which writes to work.folder and returns counts
+    damaged = store.verify()          # reads every file again
+
+**Key.** :attr:`Artifact.made_from` names everything that the result depends on: the version of its code, fingerprints
+of its inputs, its parameters, and the keys of the artifacts that it builds on. Where the manifest has this key, and its
+outputs are there, nothing is done. What only changes the speed (batch sizes, devices), and the versions of libraries,
+is noted but is no part of the key: a new release does not throw away days of work.
+
+**Resuming.** Work is done in ``NAME.work``, which becomes ``NAME`` by one rename when it is finished. What a killed
+process left there is continued, if it is made from the same things; see :mod:`mmf_muvla.artifacts.parts` for how to
+write in parts, and :mod:`mmf_muvla.artifacts.workers` for how to use several processes. One process works at a time.
+
+**Damage.** The manifest has the size and the CRC-32 of every output (about 1 GB/s a core). Before an artifact is made,
+all files of those that it builds on are verified, once a process. Parts that a resumed process finds are verified too,
+and damaged ones are made again.
+
+**Others' files.** A folder is only replaced if its manifest is of the same kind of artifact and everything in it is
+listed there. A file whose content has changed since is somebody's; one that is gone or cut short is only damaged.
+
+**Jobs.** A job whose own process writes to its final folder, and resumes there, needs the key and the manifest alone:
+:meth:`Artifact.state` and :meth:`Artifact.seal`, with a :class:`~mmf_muvla.artifacts.lock.Claim` as its lock.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from mmf_muvla.artifacts.files import (
+    damaged_files,
+    describe_files,
+    digest_of_json,
+    first_foreign,
+    is_temporary,
+    publish_folder,
+    put_folder_in_place,
+    read_json,
+    read_record,
+    refuse_foreign,
+    remove_as_a_whole,
+    remove_leftovers,
+    remove_temporary_files,
+    write_json,
+    write_record,
+)
+from mmf_muvla.artifacts.lock import locked
+from mmf_muvla.artifacts.outputs import MARK, is_signed, sign_folder
+from mmf_muvla.artifacts.parts import forget_damaged, forget_steps
+from mmf_muvla.artifacts.progress import PROGRESS_FILE, ProgressRecord
+from mmf_muvla.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+# In a working folder: what the artifact is being made from.
+MADE_FROM = "made_from.json"
+# Of the files that artifacts that can be resumed write on their way.
+_SUFFIXES = (".arrow", ".digests", ".faiss", ".json", ".jsonl", ".mdb", ".npy", ".safetensors")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an artifact is made with.
+
+    Attributes:
+        folder: for its results; may hold the parts that a killed run has finished.
+        progress: where to say how far it is.
+        num_workers: processes to use; the results must not depend on it.
+    """
+
+    folder: Path
+    progress: ProgressRecord
+    num_workers: int
+
+
+@dataclass(frozen=True)
+class State:
+    """Whether an artifact has to be made.
+
+    Attributes:
+        done: it has not.
+        reason: why it has to be made, empty where it has not.
+        counts, seconds: of the last run, whatever it was made from; empty and ``None`` where there was none.
+        begun: how far a killed run was, empty where there was none that can be continued.
+    """
+
+    done: bool
+    reason: str
+    counts: dict[str, Any]
+    seconds: float | None
+    begun: str = ""
+
+
+@dataclass(eq=False, kw_only=True)
+class Artifact:
+    """A folder that is made once.
+
+    Attributes:
+        folder: where it is, or will be.
+        make: writes it into a working folder, goes on where a killed run was, and returns counts.
+        version: of the code; raised when that changes so that the result does.
+        name: what kind of thing it is; that of the folder where it is empty.
+        inputs: what is read from outside, by fingerprint.
+        parameters: the options that the result depends on.
+        after: the artifacts that it builds on.
+        settings: options that change only how fast it comes about.
+        libraries: packages whose versions are noted.
+        elsewhere: files that it writes outside its folder, relative to that; where one is a folder, all in it.
+        resumes: ``make`` can continue what a killed run has begun. If not, nothing is left of a run that failed.
+    """
+
+    folder: Path = field(kw_only=False)
+    make: Callable[[Work], dict[str, Any]] = field(kw_only=False, default=lambda work: {})
+    version: int = 1
+    name: str = ""
+    inputs: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    after: Sequence[Artifact] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    libraries: Sequence[str] = ()
+    elsewhere: Sequence[str] = ()
+    resumes: bool = True
+
+    def __post_init__(self) -> None:
+        self.name = self.name or self.folder.name
+        wanted = {
+            "version": self.version,
+            "inputs": self.inputs,
+            "parameters": self.parameters,
+            "after": {other.name: digest_of_json(other.made_from) for other in self.after},
+        }
+        # As JSON gives it back, so that it can be compared with what a manifest says.
+        self.made_from: dict[str, Any] = json.loads(json.dumps(wanted))
+        self._is_sound = False
+
+    @property
+    def work_folder(self) -> Path:
+        """Where it is made, until it is whole."""
+        return self.folder.with_name(f"{self.folder.name}.work")
+
+    def state(self) -> State:
+        """Whether it has been made of the same things; files are looked for, but not read."""
+        begun = self._begun()
+        manifest = read_manifest(self.folder)
+        if manifest is None:
+            is_damaged = (self.folder / MANIFEST).is_file()
+            return State(False, "its manifest is damaged" if is_damaged else "not run yet", {}, None, begun)
+        reason = _first_difference(manifest["made_from"], self.made_from)
+        if not reason:
+            outputs = manifest["outputs"].items()
+            lost = next((name for name, is_now in outputs if _size(self.folder / name) != is_now["size"]), None)
+            if lost is not None:
+                reason = f"{os.path.normpath(Path(self.folder.name, lost))} is missing or has another size"
+        return State(not reason, reason, manifest["counts"], manifest["seconds"], begun if reason else "")
+
+    def check(self) -> None:
+        """Refuse to make it where its folders are somebody else's, or hold what is.
+
+        Raises:
+            InputError: one is, or does.
+        """
+        refuse_foreign(self.folder, self.foreign_in)
+        if self.resumes:
+            refuse_foreign(self.work_folder, _foreign_in_work)
+
+    def foreign_in(self, folder: Path) -> Path | None:
+        """What in a folder is no output of an artifact of this kind, or was changed; the folder, if it is none."""
+        manifest = read_manifest(folder)
+        if manifest is None or manifest["name"] != self.name:
+            return folder
+        return first_foreign(folder, manifest["outputs"], folder / MANIFEST)
+
+    def run(self, num_workers: int = 1) -> State:
+        """Make it, done or not, on from where a killed run of the same was.
+
+        Raises:
+            InputError: a folder is somebody else's, another process is making it, or what it builds on is damaged.
+        """
+        for other in self.after:
+            other.refuse_damaged()
+        with self._working_folder() as folder:
+            progress = ProgressRecord(folder / PROGRESS_FILE)
+            logger.info("%s %s", self.name, "continues" if progress.seconds_before else "begins")
+            counts = self.make(Work(folder, progress, num_workers))
+            seconds = round(progress.seconds(), 3)
+            (folder / PROGRESS_FILE).unlink(missing_ok=True)
+            sign_folder(folder)  # until the manifest says whose folder this is
+            (folder / MADE_FROM).unlink(missing_ok=True)
+            forget_steps(folder)
+            written = [path for path in folder.rglob("*") if path.is_file() and path != folder / MARK]
+            outputs = describe_files(folder, written) | describe_files(self.folder, self._files_elsewhere())
+            self._write_manifest(folder, counts, seconds, outputs, {"num_workers": num_workers})
+            (folder / MARK).unlink()
+            if self.resumes:
+                put_folder_in_place(folder, self.folder, self.foreign_in)
+        self._is_sound = True
+        logger.info("%s took %.1f s: %s", self.name, seconds, counts)
+        return State(True, "", counts, seconds)
+
+    def seal(self, counts: dict[str, Any], seconds: float, outputs: Iterable[str] = ()) -> None:
+        """Say that it is done, where another process has written it into its folder.
+
+        Args:
+            counts: for the manifest.
+            seconds: how long it took.
+            outputs: files of the folder without which it is not done.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        described = describe_files(self.folder, [self.folder / name for name in outputs])
+        self._write_manifest(self.folder, counts, seconds, described)
+
+    def verify(self) -> list[Path]:
+        """Read every file again; those that are damaged or missing, its manifest included.
+
+        Files of a manifest without checksums, which an older version has written, are only measured.
+        """
+        manifest = read_manifest(self.folder)
+        if manifest is None:
+            return [self.folder / MANIFEST]
+        return damaged_files(self.folder, manifest["outputs"])
+
+    def refuse_damaged(self) -> None:
+        """Refuse to read it where it is damaged; its files are read once a process.
+
+        Raises:
+            InputError: it is, with the first such file.
+        """
+        damaged = [] if self._is_sound else self.verify()
+        if damaged:
+            raise InputError(
+                os.path.normpath(damaged[0]),
+                f"is damaged or missing: it is not what {self.name} has written",
+                f"Remove {self.folder}, and run the same command again",
+            )
+        self._is_sound = True
+
+    def _files_elsewhere(self) -> Iterator[Path]:
+        for name in self.elsewhere:
+            path = Path(os.path.normpath(self.folder / name))  # the folder itself is not there yet
+            yield from (file for file in path.rglob("*") if file.is_file()) if path.is_dir() else (path,)
+
+    def _write_manifest(
+        self,
+        folder: Path,
+        counts: dict[str, Any],
+        seconds: float,
+        outputs: dict[str, Any],
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        manifest = {
+            "name": self.name,
+            "made_from": self.made_from,
+            "settings": {**self.settings, **(settings or {})},
+            "libraries": {name: _library_version(name) for name in self.libraries},
+            "counts": counts,
+            "seconds": seconds,
+            "outputs": outputs,
+        }
+        write_record(folder / MANIFEST, manifest)
+
+    @contextmanager
+    def _working_folder(self) -> Iterator[Path]:
+        """The folder to work in: a killed run's where that was making the same, else a new one."""
+        if not self.resumes:
+            with publish_folder(self.folder, self.foreign_in) as folder:
+                yield folder
+            return
+        folder = self.work_folder
+        folder.mkdir(parents=True, exist_ok=True)
+        refusal = InputError(str(folder), "another process is working here", "Wait for it, or name another folder")
+        with locked(folder, refusal):
+            if any(folder.iterdir()) and read_json(folder / MADE_FROM) != self.made_from:
+                refuse_foreign(folder, _unmarked)
+                # The note goes first: a folder of which half is removed must not be taken for one to be continued.
+                _empty(folder)
+            for path in (folder, self.folder):
+                remove_leftovers(path, of_living=True)
+            remove_temporary_files(folder)
+            if not (folder / MADE_FROM).exists():
+                write_json(folder / MADE_FROM, self.made_from)
+            (folder / MARK).unlink(missing_ok=True)
+            for path in forget_damaged(folder):
+                logger.warning("%s is damaged, and is made again", path)
+            yield folder
+
+    def _begun(self) -> str:
+        if not self.resumes or read_json(self.work_folder / MADE_FROM) != self.made_from:
+            return ""
+        return ProgressRecord(self.work_folder / PROGRESS_FILE).describe()
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of an artifact, or ``None`` where that has not been finished, or its manifest is damaged."""
+    manifest = read_record(folder / MANIFEST)
+    if manifest is None or not isinstance(manifest.get("outputs"), dict):
+        return None
+    if "stage" in manifest:  # of the time before checksums
+        name = manifest["name"] = manifest["stage"]
+        manifest["outputs"] = {
+            os.path.relpath(file, name): {"size": size} for file, size in manifest["outputs"].items()
+        }
+    return manifest
+
+
+def _foreign_in_work(folder: Path) -> Path | None:
+    """What in a working folder is of no kind that artifacts write; the folder, if it is no artifact's."""
+    unmarked = _unmarked(folder)
+    if unmarked is None:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.suffix not in _SUFFIXES and not is_temporary(path):
+                return path
+    return unmarked
+
+
+def _unmarked(folder: Path) -> Path | None:
+    """A working folder, unless it is an artifact's.
+
+    One that is killed before it begins has hardly a file, and one that is killed at its end a manifest.
+    """
+    is_ours = is_signed(folder) or any((folder / name).is_file() for name in (MADE_FROM, MANIFEST))
+    return None if is_ours or all(map(is_temporary, folder.iterdir())) else folder
+
+
+def _empty(folder: Path) -> None:
+    sign_folder(folder)
+    (folder / MADE_FROM).unlink(missing_ok=True)
+    for path in folder.iterdir():
+        if path.name != MARK:
+            if path.is_dir():
+                remove_as_a_whole(path)
+            else:
+                path.unlink()
+
+
+def _first_difference(before: Any, now: Any, name: str = "") -> str:
+    """The first place where two JSON values differ, in words; empty where they are equal."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            difference = _first_difference(before.get(key), now.get(key), f"{name}.{key}" if name else key)
+            if difference:
+                return difference
+        return ""
+    if before == now:
+        return ""
+    if name.startswith("after."):
+        return f"the stage {name.removeprefix('after.')} has changed"
+    if name.startswith("inputs."):
+        return f"input changed: {name.removeprefix('inputs.')}"
+    return f"{name.removeprefix('parameters.')}: {before!r} became {now!r}"
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+def _library_version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
