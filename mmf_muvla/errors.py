@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import reprlib
+from typing import Any
+
 from mmf_muvla.terminal import printable
 
 
@@ -30,3 +34,39 @@ class InputError(MuvlaError, ValueError):
     def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
         # Exceptions cross process boundaries (DataLoader workers); the default rebuilds from one argument.
         return (type(self), (self.where, self.problem, self.remedy))
+
+
+class _Brief(reprlib.Repr):
+    """Says what a value is at a cost that its size has no part in."""
+
+    repr_bytes = repr_bytearray = reprlib.Repr.repr_str
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 4
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = 12
+        self.maxstring = self.maxother = 400
+
+    def repr_int(self, x: int, level: int) -> str:
+        digits = int(abs(x).bit_length() * math.log10(2)) + 1
+        return repr(x) if digits <= 30 else f"a whole number of about {digits:,} digits"
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        shape = getattr(x, "shape", None)
+        if isinstance(shape, tuple):  # NumPy's
+            return f"array of {x.dtype} of shape {shape}" if shape else str(x)
+        return super().repr_instance(x, level)
+
+
+_BRIEF = _Brief()
+
+
+def shown(value: Any, length: int = 40, quoted: bool = True) -> str:
+    """A value for a message, cut: whatever a damaged record can hold, huge and deeply nested values included.
+
+    Args:
+        value: the value.
+        length: characters at most.
+        quoted: put a string in quotes.
+    """
+    return (value[:length] if isinstance(value, str) and not quoted else _BRIEF.repr(value))[:length]
