@@ -1,10 +1,8 @@
-"""The configuration of a run: as MMF puts it together, and what a finished run's asks for is not looked up."""
+"""What a run's configuration asks for is not looked up."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -12,7 +10,7 @@ from omegaconf import OmegaConf
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.report.scores import read_run
-from mmf_muvla.run_config import configuration, read_run_config, resolved
+from mmf_muvla.run_config import read_run_config
 
 TEXTS = [
     "${oc.env:SECRET}",
@@ -62,33 +60,3 @@ def test_a_seed_from_the_environment_is_an_error(tmp_path: Path, monkeypatch: py
     (tmp_path / "results.json").write_text('{"update": 3, "test": {"muvla_vqa_accuracy": 0.5}}')
     with pytest.raises(InputError, match=r"training\.seed is .*oc\.env"):
         read_run(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("pretrain_cc", []),
-        (
-            "baselines/toyworld_uniter",
-            ["training.precision=auto", "evaluation.metrics=[]", "training.clip_gradients=false"],
-        ),
-        ("studies/toyworld_round_robin", ["model_config.muvla.trunk.pretrained=/a b/c"]),
-        ("finetune/toyworld_vqa2", ["optimizer.params.lr=2e-4", "dataset_config.vqa2.annotations={train: x}"]),
-    ],
-)
-def test_a_configuration_is_put_together_as_by_mmf(name: str, arguments: list[str]) -> None:
-    from mmf.utils.configuration import Configuration
-
-    path = f"projects/muvla/{name}.yaml"
-    arguments = [*arguments, "training.device=cpu"]
-    opts = argparse.Namespace(config_override=None, opts=[f"config={path}", *arguments])
-    expected = OmegaConf.to_container(Configuration(opts).get_config(), resolve=True)
-
-    def assert_in(part: Any, whole: Any) -> None:
-        if not isinstance(part, dict):
-            assert part == whole
-            return
-        for key, value in part.items():
-            assert_in(value, whole[key])
-
-    assert_in(resolved(configuration(path), arguments), expected)

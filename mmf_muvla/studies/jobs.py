@@ -15,8 +15,8 @@ from functools import cache
 from pathlib import Path
 
 from mmf_muvla.errors import InputError
+from mmf_muvla.options.composing import configuration, resolved
 from mmf_muvla.paths import find_config
-from mmf_muvla.run_config import configuration, resolved
 from mmf_muvla.studies.identity import digest_of_run, digest_of_step
 from mmf_muvla.studies.study import Study
 

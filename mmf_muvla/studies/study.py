@@ -13,8 +13,9 @@ from pydantic import Field
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.options.checking import check
+from mmf_muvla.options.composing import read_with_includes
 from mmf_muvla.options.kinds import Count, Name, Number, Options, Seed, Text
-from mmf_muvla.options.reading import read_override, read_yaml
+from mmf_muvla.options.reading import read_override
 from mmf_muvla.options.schema import keys_of
 from mmf_muvla.paths import find_config
 from mmf_muvla.report.scores import TASK_NAMED
@@ -126,7 +127,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     """
     path = find_config(str(path))
     where = str(path)
-    content = _read(path)
+    content = read_with_includes(path)
     usual = content.get("setting")
     for override in overrides:
         content = _merged(content, read_override(override), f"{where}, {override}")
@@ -138,7 +139,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
         name = f"{path.stem}-{Path(setting).stem}"
     if setting is not None:
         beside = path.parent / setting
-        content = _merged(_read(beside if beside.is_file() else find_config(setting)), content, where)
+        content = _merged(read_with_includes(beside if beside.is_file() else find_config(setting)), content, where)
     try:
         values: dict[str, Any] = OmegaConf.to_container(content, resolve=True)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
@@ -170,15 +171,6 @@ def _merged(below: Any, above: Any, where: str) -> Any:
         return OmegaConf.merge(below, above)
     except (OmegaConfBaseException, TypeError) as error:
         raise InputError(where, str(error).splitlines()[0], "Write names, each with its keys") from error
-
-
-def _read(path: Path) -> Any:
-    content = read_yaml(path)
-    includes = content.pop("includes", [])
-    for name in includes:
-        if not (path.parent / name).is_file():
-            raise InputError(f"{path}: includes", f"there is no {name} beside it", "Correct the name")
-    return OmegaConf.merge(*(_read(path.parent / name) for name in includes), content)
 
 
 def _with_likes(group: Mapping[str, Any], where: str) -> dict[str, Any]:
