@@ -24,10 +24,9 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.options.kinds import Name, Options
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.report.history import read_history
-from mmf_muvla.report.score_page import markdown_table
-from mmf_muvla.report.scores import TASK_NAMED, TASKS
+from mmf_muvla.report.scores import TASK_NAMED, TASKS, Estimate
+from mmf_muvla.report.tables import markdown_table
 from mmf_muvla.studies.records import RECORDS, Record, Records, pretraining_folder
-from mmf_muvla.studies.summary import Estimate
 from mmf_muvla.terminal import terminal_console
 from mmf_muvla.toyworld.blind import BlindScore, blind_scores
 from mmf_muvla.toyworld.config import ToyWorldConfig
@@ -238,14 +237,13 @@ def telling_apart(records: Sequence[Record], lower: str, upper: str) -> Conditio
         for it in records:
             if it.kind == "finetune" and it.task == task.name and it.system in scores:
                 scores[it.system][it.seed] = it.score
-        pairs = [(scores[lower][seed], scores[upper][seed]) for seed in scores[lower] if seed in scores[upper]]
-        if len(pairs) < 2:
+        seeds = [seed for seed in scores[lower] if seed in scores[upper]]
+        gain = Estimate.of({seed: scores[upper][seed] - scores[lower][seed] for seed in seeds})
+        if gain is None or gain.error is None:
             continue
-        gain = Estimate.of([high - low for low, high in pairs])
-        assert gain is not None and gain.error is not None  # there are two seeds or more
-        means = [f"{statistics.fmean(column):.1f}" for column in zip(*pairs, strict=True)]
+        means = [f"{statistics.fmean(scores[name][seed] for seed in seeds):.1f}" for name in (lower, upper)]
         difference = f"{gain.mean:+.1f} ± {gain.error:.1f}"
-        rows.append((task.title, str(len(pairs)), *means, difference, f"{gain.mean / gain.error:.1f}"))
+        rows.append((task.title, str(len(seeds)), *means, difference, f"{gain.mean / gain.error:.1f}"))
         holds.append(gain.mean > _LEAST_ERRORS * gain.error)
     title = f"{upper} beats {lower} on every task by more than three standard errors"
     return Condition(title, ("task", "seeds", lower, upper, "difference", "standard errors"), rows, holds)

@@ -36,7 +36,7 @@ from mmf_muvla.models.trunk import Trunk
 from mmf_muvla.options.kinds import Count, Name, Options, Paths
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.pairing.store import Corpus
-from mmf_muvla.report.score_page import MISSING, markdown_table
+from mmf_muvla.report.tables import MISSING, markdown_table
 from mmf_muvla.studies.records import RECORDS, Records, pretraining_folder
 from mmf_muvla.terminal import terminal_console
 
