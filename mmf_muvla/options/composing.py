@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,19 @@ def configuration(config: str, model: str | None = None, datasets: str = "") -> 
         InputError: a file cannot be read.
     """
     content = read_with_includes(find_config(config))
-    parts = [("models", model or content.get("model"))]
-    parts += [("datasets", name) for name in names(datasets or content.get("datasets"))]
-    files = [Path(resource_path("configs")) / group / str(name) / "defaults.yaml" for group, name in parts]
-    return OmegaConf.merge(*(read_with_includes(file) for file in files if file.is_file()), content)  # type: ignore[return-value]
+    chosen = [("model_config", str(model or content.get("model")))]
+    chosen += [("dataset_config", name) for name in names(datasets or content.get("datasets"))]
+    return OmegaConf.merge(*(_defaults(group, name) for group, name in chosen), content)  # type: ignore[return-value]
+
+
+@cache
+def _defaults(group: str, name: str) -> DictConfig:
+    """What a file under ``configs/`` says of a model or a data set; nothing where none does."""
+    for file in sorted(Path(resource_path("configs")).glob("*/*/defaults.yaml")):
+        parts: Any = OmegaConf.to_container(read_yaml(file)).get(group) or {}  # type: ignore[union-attr]
+        if name in parts:
+            return OmegaConf.create({group: {name: parts[name]}})
+    return OmegaConf.create()
 
 
 def resolved(content: DictConfig, arguments: Iterable[str]) -> dict[str, Any]:
