@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmf_muvla.artifacts.outputs import write_output
 from mmf_muvla.report.escaping import markdown_code, markdown_text
+from mmf_muvla.report.plots import themed
 from mmf_muvla.report.scores import META, TITLES, Estimate
 from mmf_muvla.report.tables import MISSING, Table, csv_file, html_page, markdown_page, score_text
 from mmf_muvla.studies.plot import plot
@@ -35,7 +36,7 @@ def write_results(folder: Path, study: Study, lines: Sequence[Line], records: Se
         tables(study, lines),
         lead=f"{_time(records)}.",
         claims=study.claims,
-        svg=svg,
+        svg=themed(svg),
         reading=reading.read_text(encoding="utf-8").split("\n\n") if reading.is_file() else (),
         command=command,
     )
