@@ -31,13 +31,7 @@ _ABOUT_BEST = " The highest mean of a column is coloured; where the spreads over
 
 @dataclass
 class ScoreOptions(Options):
-    """The options of the command.
-
-    Attributes:
-        runs: the folder of the runs.
-        out: where the table goes; ``None``: the folder of the runs.
-        systems: the systems to show.
-    """
+    """The options of the command, which says what they mean."""
 
     runs: Name
     out: Name | None = None

@@ -12,7 +12,7 @@ to be known which objectives keep it. Two measurements, on true pairs of image a
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from mmf_muvla.models.trunk import Trunk
 from mmf_muvla.options.kinds import Count, Name, Options, Paths
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.pairing.store import Corpus
-from mmf_muvla.report.tables import MISSING, markdown_table
+from mmf_muvla.report.tables import MISSING, Table, markdown_page
 from mmf_muvla.studies.records import RECORDS, Records, pretraining_folder
 from mmf_muvla.terminal import terminal_console
 
@@ -45,15 +45,7 @@ _FILES = ("likeness.json", "likeness.md")
 
 @dataclass
 class LikenessOptions(Options):
-    """The options of the command.
-
-    Attributes:
-        results: folders of studies' results.
-        corpus: a corpus of images and their own sentences.
-        work: the folder of the studies' jobs.
-        out: where the result goes; ``None``: the first folder of results.
-        num_images: how many images to look at.
-    """
+    """The options of the command, which says what they mean."""
 
     results: Paths
     corpus: Name | None = None
@@ -211,17 +203,18 @@ def measure_likeness(encoder: Encoder, class_words: Tensor, pairs: Sequence[Pair
 
 def as_markdown(measured: dict[str, list[Likeness]]) -> str:
     """A table of systems: means over their seeds, in per cent."""
-    rows = []
-    for name, models in measured.items():
-        found = [it.finds for it in models if it.finds is not None]
-        rows.append(
-            (
-                name,
-                str(len(models)),
-                f"{statistics.fmean(it.nearest for it in models):.0%}",
-                f"{statistics.fmean(found):.0%}" if found else MISSING,
-                f"{statistics.fmean(it.by_chance for it in models):.0%}",
-            )
+
+    def mean(values: Iterable[float | None]) -> str:
+        known = [value for value in values if value is not None]
+        return f"{statistics.fmean(known):.0%}" if known else MISSING
+
+    rows = [
+        (
+            name,
+            str(len(of_system)),
+            *(mean(getattr(it, part) for it in of_system) for part in ("nearest", "finds", "by_chance")),
         )
+        for name, of_system in measured.items()
+    ]
     header = ("pre-training", "seeds", "nearest word", "finds its region", "by chance")
-    return "\n".join(["# Are words and regions of one meaning still alike?", "", *markdown_table(header, rows)]) + "\n"
+    return markdown_page("Are words and regions of one meaning still alike?", [], [Table(header, rows)])
