@@ -58,15 +58,15 @@ class Run:
     best_update: int | None
     evaluation: bool = False
 
+    @property
+    def identity(self) -> tuple[str, str, int]:
+        """By what runs are compared."""
+        return self.system, self.task, self.seed
+
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A folder of a run that has no test score of a task.
-
-    Attributes:
-        folder: where it is.
-        reason: why it has none.
-    """
+    """A folder of a run that has no test score of a task, and why."""
 
     folder: Path
     reason: str
@@ -85,16 +85,21 @@ def collect_runs(folder: Path) -> tuple[list[Run], list[LeftOut]]:
         raise InputError(str(folder), "no such folder", "Name the folder of the runs: runs=FOLDER")
     found = [read_run(path) for path in _run_folders(folder)]
     if not found:
-        raise InputError(
-            str(folder), f"has no run in it (a folder with {_CONFIG} and {_RESULTS})", "Name the folder of the runs"
-        )
-    runs = [run for run in found if isinstance(run, Run)]
-    trained = {_identity(run) for run in runs if not run.evaluation}
-    again = [run for run in runs if run.evaluation and _identity(run) in trained]
-    runs = [run for run in runs if run not in again]
-    _refuse_duplicates(runs)
+        problem = f"has no run in it (a folder with {_CONFIG} and {_RESULTS})"
+        raise InputError(str(folder), problem, "Name the folder of the runs")
     left_out = [it for it in found if isinstance(it, LeftOut)]
-    return runs, [*left_out, *(LeftOut(run.folder, "it tests again a run that has test scores") for run in again)]
+    runs: dict[tuple[str, str, int], Run] = {}
+    for run in sorted((it for it in found if isinstance(it, Run)), key=lambda it: it.evaluation):
+        other = runs.setdefault(run.identity, run)
+        if run.evaluation and not other.evaluation:
+            left_out.append(LeftOut(run.folder, "it tests again a run that has test scores"))
+        elif other is not run:
+            raise InputError(
+                str(run.folder),
+                f"is of system {run.system}, task {run.task} and seed {run.seed}, as {other.folder} is",
+                "Move one of the two away, or tell them apart by the key 'system' of their config.yaml",
+            )
+    return sorted(runs.values(), key=lambda it: found.index(it)), left_out
 
 
 def read_run(folder: Path) -> Run | LeftOut:
@@ -162,36 +167,15 @@ def _run_folders(folder: Path) -> Iterable[Path]:
             yield Path(place)
 
 
-def _identity(run: Run) -> tuple[str, str, int]:
-    return run.system, run.task, run.seed
-
-
-def _refuse_duplicates(runs: Iterable[Run]) -> None:
-    known: dict[tuple[str, str, int], Run] = {}
-    for run in runs:
-        other = known.setdefault(_identity(run), run)
-        if other is not run:
-            raise InputError(
-                str(run.folder),
-                f"is of system {run.system}, task {run.task} and seed {run.seed}, as {other.folder} is",
-                "Move one of the two away, or tell them apart by the key 'system' of their config.yaml",
-            )
-
-
 def _chosen(systems: Sequence[str], patterns: Sequence[str]) -> list[str]:
-    if not patterns:
-        return list(systems)
     chosen: list[str] = []
-    for pattern in patterns:
-        matching = [system for system in systems if fnmatch.fnmatchcase(system, pattern)]
-        if not matching:
-            raise InputError(
-                f"systems={','.join(patterns)}",
-                f"no system is called {pattern}",
-                f"There are {', '.join(systems) or 'none'}",
-            )
-        chosen.extend(system for system in matching if system not in chosen)
-    return chosen
+    for pattern in patterns or ["*"]:
+        matching = fnmatch.filter(systems, pattern)
+        if not matching and patterns:
+            where, remedy = f"systems={','.join(patterns)}", f"There are {', '.join(systems) or 'none'}"
+            raise InputError(where, f"no system is called {pattern}", remedy)
+        chosen += matching
+    return list(dict.fromkeys(chosen))
 
 
 # --- what stands in a run's files
@@ -203,21 +187,17 @@ def _task_name(config: Any) -> str:
 
 
 def _system(config: Any, folder: Path) -> str:
-    named = OmegaConf.select(config, "system")
-    if named is not None:
-        return str(named)
     checkpoint = OmegaConf.select(config, "checkpoint.resume_file")
-    if not checkpoint:
-        return BASE
-    place = _run_of(str(checkpoint))
-    name = _system_of_pretraining(place) or place.name
-    if not name:
-        raise InputError(
-            str(folder / _CONFIG),
-            f"checkpoint.resume_file={checkpoint} does not say which system it is: it is in no folder",
-            "Name the system in this file (system: NAME)",
-        )
-    return name
+    named = OmegaConf.select(config, "system")
+    if named is None and checkpoint:
+        start = _run_of(str(checkpoint))
+        if (start / _CONFIG).is_file():
+            named = OmegaConf.select(read_run_config(start / _CONFIG), "system")
+        named = named or start.name
+        if not named:
+            problem = f"checkpoint.resume_file={checkpoint} does not say which system it is: it is in no folder"
+            raise InputError(str(folder / _CONFIG), problem, "Name the system in this file (system: NAME)")
+    return BASE if named is None else str(named)
 
 
 def _run_of(checkpoint: str) -> Path:
@@ -231,20 +211,12 @@ def _evaluated(config: Any, folder: Path) -> tuple[Any, Path] | None:
     checkpoint = OmegaConf.select(config, "checkpoint.resume_file")
     if OmegaConf.select(config, "checkpoint.resume"):  # the checkpoint of the folder itself
         place = folder.parent
-    elif checkpoint:
-        place = _run_of(str(checkpoint))
     else:
-        return None
-    if not (place / _CONFIG).is_file():
+        place = _run_of(str(checkpoint)) if checkpoint else folder
+    if place == folder or not (place / _CONFIG).is_file():
         return None
     of_run = read_run_config(place / _CONFIG)
     return (of_run, place) if _task_name(of_run) == _task_name(config) else None
-
-
-def _system_of_pretraining(folder: Path) -> str | None:
-    path = folder / _CONFIG
-    named = OmegaConf.select(read_run_config(path), "system") if path.is_file() else None
-    return None if named is None else str(named)
 
 
 def _best_update(config: Any, folder: Path) -> int | None:

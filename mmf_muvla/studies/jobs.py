@@ -81,6 +81,7 @@ class Jobs:
             return digest_of_run(resolved(configuration_of(command), arguments), version)
 
         self._digest = digest
+        self._folder_of = cache(folder_of)
 
     def step(self, name: str, parents: tuple[str, ...] = ()) -> Job:
         """The job of a step.
@@ -105,9 +106,8 @@ class Jobs:
         if any(_DATASET in argument for argument in arguments):
             dataset = self._configuration(plan.pretrain).get("datasets")
             if dataset is None:
-                raise InputError(
-                    plan.pretrain, "names no data set", "Write datasets: NAME in it, or in what it includes"
-                )
+                remedy = "Write datasets: NAME in it, or in what it includes"
+                raise InputError(plan.pretrain, "names no data set", remedy)
             arguments = tuple(argument.replace(_DATASET, dataset) for argument in arguments)
         job = self._job(
             "pretrain",
@@ -167,7 +167,7 @@ class Jobs:
         digest = self._digest(
             program, version, filled({"out": "out", **{it: f"job {needs[it].digest}" for it in needs}})
         )
-        folder = folder_of(self.work / kind, digest) or self.work / kind / f"{name}-{digest[:8]}"
+        folder = self._folder_of(self.work / kind, digest) or self.work / kind / f"{name}-{digest[:8]}"
         command: tuple[str, ...] = (sys.executable, str(self.tools / program))
         if version:
             own = (f"config={find_config(program)}", f"env.save_dir={folder}", "checkpoint.resume=True")
@@ -178,8 +178,9 @@ class Jobs:
 
 def folder_of(folder: Path, digest: str) -> Path | None:
     """The folder, among those of a kind of jobs, of the job with this digest, whatever it was called when it began."""
-    begun = sorted(folder.glob(f"*-{digest[:8]}.log"))
-    return begun[0].with_suffix("") if begun else None
+    mark = f"-{digest[:8]}"
+    begun = next(folder.glob(f"*{mark}*"), None)
+    return begun and folder / f"{begun.name.partition(mark)[0]}{mark}"
 
 
 def _stem(config: str) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ class Likeness:
     Attributes:
         nearest: share of regions that lie nearest to the word of their own class.
         finds: share of the words that find a region of their class; ``None`` where the head is behind other layers.
-        by_chance: what ``finds`` were, did the words look anywhere.
+        by_chance: what ``finds`` would be if the words looked anywhere.
     """
 
     nearest: float
@@ -101,26 +102,18 @@ def likeness_command(arguments: Sequence[str]) -> None:
     inputs = [Path(options.corpus)] if options.corpus else []
     out = output_folder("out", options.out, inputs) if options.out else folders[0]
     check_outputs(out, _FILES)
-    runs = {}
-    for folder in folders:
-        for record in Records(folder / RECORDS).all():
-            if record.kind == "pretrain":
-                runs[record.digest] = record
     if options.corpus is None:
         raise InputError("corpus", "is not given", "Name a corpus of images and their own sentences: corpus=FOLDER")
+    records = [record for folder in folders for record in Records(folder / RECORDS).all() if record.kind == "pretrain"]
     corpus = Corpus(options.corpus)
+    words = cache(WordPieces)
+    pairs = cache(lambda name: true_pairs(corpus, words(name), options.num_images))
     measured: dict[str, list[Likeness]] = {}
-    words: dict[str, WordPieces] = {}
-    pairs: dict[str, list[Pair]] = {}
-    for record in tqdm(runs.values(), desc="models", unit="model", disable=None):
+    for record in tqdm({it.digest: it for it in records}.values(), desc="models", unit="model", disable=None):
         model = load_run(pretraining_folder(record, Path(options.work)))
         encoder, name = model.encoder, str(model.config.trunk.pretrained)
-        if name not in words:
-            words[name] = WordPieces(name)
-            pairs[name] = true_pairs(corpus, words[name], options.num_images)
-        measured.setdefault(record.system, []).append(
-            measure_likeness(encoder, class_word_embeddings(encoder.embeddings, corpus, words[name]), pairs[name])
-        )
+        class_words = class_word_embeddings(encoder.embeddings, corpus, words(name))
+        measured.setdefault(record.system, []).append(measure_likeness(encoder, class_words, pairs(name)))
     text = as_markdown(measured)
     numbers = {system: [asdict(it) for it in found] for system, found in measured.items()}
     for name, content in zip(_FILES, (as_json(numbers), text), strict=True):
