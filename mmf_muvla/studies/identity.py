@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mmf_muvla.artifacts.files import digest_of_json
+from mmf_muvla.options.kinds import names
 
 # Raise a number whenever an unchanged configuration comes to give other results: other weights, batches, metrics or
 # files. All results that were made with it are then made again, as is everything that was made from them.
@@ -26,16 +27,14 @@ VERSIONS = {
     "build_corpus.py": 1,
 }
 
+# What cannot change a result: names, folders, what is logged and kept, how many processes work.
 _NO_RESULT_OF_RUNS = {
-    "": ("system", "env", "distributed"),
-    "training": (
-        "num_workers", "pin_memory", "log_interval", "checkpoint_interval", "tensorboard", "find_unused_parameters",
-        "logger_level", "log_format", "log_detailed_config", "should_not_log", "stdout_capture", "colored_logs",
-        "experiment_name",
-    ),
-    "checkpoint": ("resume", "max_to_keep", "save_git_details"),
-    "evaluation": ("predict", "predict_file_format"),
-}  # fmt: skip
+    *("system", "env", "distributed", "checkpoint.resume", "checkpoint.max_to_keep", "checkpoint.save_git_details"),
+    *("evaluation.predict", "evaluation.predict_file_format", "training.find_unused_parameters"),
+    *("training.num_workers", "training.pin_memory", "training.log_interval", "training.checkpoint_interval"),
+    *("training.tensorboard", "training.experiment_name", "training.logger_level", "training.log_format"),
+    *("training.log_detailed_config", "training.should_not_log", "training.stdout_capture", "training.colored_logs"),
+}
 _NO_RESULT_OF_TOOLS = ("out", "overwrite", "num_workers")
 
 
@@ -46,17 +45,21 @@ def digest_of_run(content: Mapping[str, Any], version: str) -> str:
         content: its configuration, in which the output of every other job stands by that job's digest.
         version: one of :data:`VERSIONS`: ``pretrain``, or the task.
     """
-    left = dict(content)
-    for group, names in _NO_RESULT_OF_RUNS.items():
-        part = left if not group else dict(left.get(group) or {})
-        for name in names:
-            part.pop(name, None)
-        if group:
-            left[group] = part
-    for group, chosen in (("model_config", content.get("model")), ("dataset_config", content.get("datasets"))):
-        parts = left.get(group) or {}
-        left[group] = {name: part for name, part in parts.items() if name in str(chosen).split(",")}
-    return digest_of_json([version, VERSIONS[version], left])
+    kept = _without(content)
+    # Other models and data sets are not made.
+    for group, key in (("model_config", "model"), ("dataset_config", "datasets")):
+        chosen = names(content.get(key))
+        kept[group] = {name: part for name, part in kept.get(group, {}).items() if name in chosen}
+    return digest_of_json([version, VERSIONS[version], kept])
+
+
+def _without(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A configuration without what cannot change a result."""
+    return {
+        key: _without(value, f"{prefix}{key}.") if isinstance(value, Mapping) else value
+        for key, value in content.items()
+        if f"{prefix}{key}" not in _NO_RESULT_OF_RUNS
+    }
 
 
 def digest_of_step(command: str, arguments: Sequence[str]) -> str:
