@@ -9,7 +9,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.report.scores import read_run
+from mmf_muvla.report.runs import read_run
 from mmf_muvla.run_config import read_run_config
 
 TEXTS = [

@@ -6,14 +6,11 @@ import inspect
 import os
 import sys
 import warnings
-from ast import literal_eval
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-import yaml
 
 from mmf_muvla.compat.patch_options import written_options
 from mmf_muvla.compat.registration import patches
@@ -182,6 +179,8 @@ def override_values(module: ModuleType) -> None:
     ``null`` stay strings: ``checkpoint.resume=true`` does nothing, ``training.tensorboard=false`` switches it on;
     so does ``[a,b]``; and ``group=null`` is passed over. Can go when MMF splits once and reads values as YAML does.
     """
+    from mmf_muvla.options.reading import decoded
+
     in_class = hasattr(module.Configuration, "_merge_with_dotlist")  # rc10; main has functions
     owner: Any = module.Configuration if in_class else module
     merge = owner._merge_with_dotlist
@@ -199,31 +198,14 @@ def override_values(module: ModuleType) -> None:
     owner._merge_with_dotlist = merge_options
 
 
-def decoded(text: Any) -> Any:
-    """A value of MMF's command line, as Python and YAML have it."""
-    if not isinstance(text, str):
-        return text
-    words = {"true": True, "false": False, "null": None, "None": None}
-    if text in words:
-        return words[text]
-    try:
-        return literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        pass
-    if text[:1] + text[-1:] in ("[]", "{}"):
-        try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError:
-            pass
-    return text
-
-
 def _merge_option(
     merge: Callable[[Any, list[str]], Any], config: Any, key: str, text: str, written: Sequence[tuple[str, str]]
 ) -> None:
     """One option of the command line. MMF leaves a group as it is, whatever it is to be."""
     from omegaconf import DictConfig, OmegaConf, open_dict
     from omegaconf.errors import OmegaConfBaseException
+
+    from mmf_muvla.options.reading import decoded
 
     value = decoded(text)
     if key in ("dataset", "datasets") and isinstance(value, list):  # MMF wants "a,b"

@@ -268,7 +268,7 @@ def _has(content: Any, name: str) -> bool:
 
 
 def _decode(text: str) -> Any:
-    from mmf_muvla.compat.patch_config import decoded
+    from mmf_muvla.options.reading import decoded
 
     return decoded(text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from ast import literal_eval
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -130,6 +131,25 @@ def read_override(argument: str) -> DictConfig:
             f"the value is not valid YAML ({' '.join(str(error).split())})",
             "Put special characters into quotes that the shell leaves in place: key='\"a, b\"'",
         ) from error
+
+
+def decoded(text: Any) -> Any:
+    """A value of MMF's command line, as Python and YAML have it."""
+    if not isinstance(text, str):
+        return text
+    words = {"true": True, "false": False, "null": None, "None": None}
+    if text in words:
+        return words[text]
+    try:
+        return literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        pass
+    if text[:1] + text[-1:] in ("[]", "{}"):
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError:
+            pass
+    return text
 
 
 def read_yaml(path: Path) -> DictConfig:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from rich.table import Table
 
 from mmf_muvla.artifacts.files import as_json
@@ -15,6 +14,7 @@ from mmf_muvla.pairing.store import Corpus, RegionStore
 from mmf_muvla.report import scores
 from mmf_muvla.report.history import RunHistory, read_history, read_results
 from mmf_muvla.report.matching import Matching, evaluate_matching, read_pairs
+from mmf_muvla.report.pages import render
 from mmf_muvla.report.plots import decile_fan, small_multiples
 from mmf_muvla.report.scenes import scene_example
 from mmf_muvla.run_config import read_run_config
@@ -100,10 +100,8 @@ def render_page(
         }
     )
     step = max(1, min(len(corpus), 60) // EXAMPLES)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mmf_muvla.report"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.get_template("demo.html.j2").render(
+    return render(
+        "demo.html.j2",
         summary=summary,
         matching=matching,
         losses_svg=small_multiples(losses),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmf_muvla.artifacts.files import read_json
 from mmf_muvla.errors import InputError
+from mmf_muvla.reading.json_lines import read_json_lines
 
 
 @dataclass(frozen=True)
@@ -35,19 +36,16 @@ def read_history(folder: str | Path) -> RunHistory:
         InputError: the run has no history, or a line of it is damaged.
     """
     path = Path(folder) / "history.jsonl"
-    if not path.is_file():
-        raise InputError(str(path), "no such file", "Give the save_dir of a run of this project")
     lines: dict[str, dict[int, dict[str, Any]]] = {"train": {}, "val": {}}
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in read_json_lines(path, remedy="Remove the line", may_end_in_half=True):
         try:
-            line = json.loads(text)
             of_split, update = lines[line["split"]], line["update"]
             # Somebody has gone back: to a checkpoint, or to the beginning.
             while of_split and next(reversed(of_split)) >= update:
                 of_split.popitem()
-            of_split[update] = line
-        except (ValueError, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             raise InputError(f"{path}, line {number}", f"damaged ({error!r})", "Remove the line") from error
+        of_split[update] = line
     return RunHistory(**{split: list(by_update.values()) for split, by_update in lines.items()})
 
 
@@ -58,6 +56,7 @@ def read_results(folder: str | Path) -> dict[str, Any]:
         InputError: the run did not finish.
     """
     path = Path(folder) / "results.json"
-    if not path.is_file():
-        raise InputError(str(path), "no such file", "Let the run finish; it writes its results at the end")
-    return json.loads(path.read_text(encoding="utf-8"))
+    results = read_json(path)
+    if results is None:
+        raise InputError(str(path), "is missing or damaged", "Let the run finish; it writes its results at the end")
+    return results

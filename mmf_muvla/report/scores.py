@@ -1,36 +1,13 @@
-"""Collects the test scores of fine-tuned runs, and makes means over seeds and the Meta-Ave of them.
-
-A run is a folder with ``config.yaml`` and ``results.json`` (``env.save_dir`` of a fine-tuning). Runs are compared by
-
-* *task*: ``datasets`` of its configuration, one of :data:`TASKS`;
-* *seed*: ``training.seed``;
-* *system*: the configuration's top-level key ``system``, where it has one; else ``base`` where the run started from
-  BERT alone (no ``checkpoint.resume_file``); else that key of the pre-training whose checkpoint it started from, where
-  its ``config.yaml`` is there and has one; else the name of the folder that holds the checkpoint.
-
-What evaluated a run later (``evaluation/`` in a folder, with a ``config.yaml`` of its own) is of that run's system and
-seed. It counts where the run has no test score itself.
-"""
+"""The tasks of the comparison, and their scores: means over seeds, what they scatter, and Meta-Ave."""
 
 from __future__ import annotations
 
-import fnmatch
-import os
+import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-from omegaconf import OmegaConf
-
-from mmf_muvla.artifacts.files import read_json
-from mmf_muvla.errors import InputError
-from mmf_muvla.report.history import read_history
-from mmf_muvla.run_config import read_run_config
-
-BASE = "base"
-_CONFIG, _RESULTS, _HISTORY = "config.yaml", "results.json", "history.jsonl"
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -75,286 +52,57 @@ TASKS = (
     Task("refcoco_plus", "RefCOCO+", "muvla_grounding_accuracy"),
 )
 TASK_NAMED = {task.name: task for task in TASKS}
+META = "meta_ave"
+TITLES = {task.name: task.title for task in TASKS} | {META: "Meta-Ave"}
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run with its test scores.
+class Estimate:
+    """A mean over seeds.
 
     Attributes:
-        folder: where it is.
-        system, task, seed: what it is.
-        score: the task's metric on the test split, in per cent.
-        details: the task's further metrics, as far as they were measured, in per cent.
-        updates: how many updates it was trained; of a later evaluation, the update of the weights that were tested,
-            ``None`` where their file does not say it.
-        best_update: the update of the best checkpoint, which was tested; ``None`` where no validation is on record.
-        evaluation: whether it is a later evaluation, not the training itself.
+        values: seed -> score in per cent, or difference in points.
     """
 
-    folder: Path
-    system: str
-    task: str
-    seed: int
-    score: float
-    details: dict[str, float]
-    updates: int | None
-    best_update: int | None
-    evaluation: bool = False
+    values: Mapping[int, float]
+
+    @classmethod
+    def of(cls, values: Mapping[int, float]) -> Estimate | None:
+        """The estimate; ``None`` of no value."""
+        return cls(dict(sorted(values.items()))) if values else None
+
+    @property
+    def mean(self) -> float:
+        """The mean."""
+        return statistics.fmean(self.values.values())
+
+    @property
+    def deviation(self) -> float | None:
+        """The sample standard deviation (of n - 1); ``None`` of a single seed."""
+        return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
+
+    @property
+    def error(self) -> float | None:
+        """The standard error of the mean; ``None`` of a single seed."""
+        return None if self.deviation is None else self.deviation / math.sqrt(len(self.values))
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The confidence interval of the mean (95 %, Student's t); ``None`` of a single seed."""
+        from scipy.stats import t as student  # takes seconds to import
+
+        if self.error is None:
+            return None
+        reach = float(student.ppf((1 + CONFIDENCE) / 2, len(self.values) - 1)) * self.error
+        return self.mean - reach, self.mean + reach
 
 
-@dataclass(frozen=True)
-class LeftOut:
-    """A folder of a run that has no test score of a task.
-
-    Attributes:
-        folder: where it is.
-        reason: why it has none.
-    """
-
-    folder: Path
-    reason: str
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A score over seeds.
-
-    Attributes:
-        mean: in per cent.
-        deviation: the sample standard deviation (of n - 1), in points; ``None`` of a single seed.
-        seeds: the seeds, in order.
-    """
-
-    mean: float
-    deviation: float | None
-    seeds: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Row:
-    """The scores of a system.
-
-    Attributes:
-        system: its name.
-        cells: task -> score; ``None`` where there is no run.
-        meta: Meta-Ave, the mean of the four tasks, over the seeds that have all four; ``None`` where none has.
-    """
-
-    system: str
-    cells: dict[str, Cell | None]
-    meta: Cell | None
-
-
-def collect_runs(folder: Path) -> tuple[list[Run], list[LeftOut]]:
-    """Find the runs in a folder, at any depth.
-
-    Returns:
-        Runs with test scores, and folders of runs without, each in order of their paths.
-
-    Raises:
-        InputError: there is no run, a file of one is damaged, or two are of the same system, task and seed.
-    """
-    if not folder.is_dir():
-        raise InputError(str(folder), "no such folder", "Name the folder of the runs: runs=FOLDER")
-    found = [read_run(path) for path in _run_folders(folder)]
-    if not found:
-        raise InputError(
-            str(folder), f"has no run in it (a folder with {_CONFIG} and {_RESULTS})", "Name the folder of the runs"
-        )
-    runs = [run for run in found if isinstance(run, Run)]
-    trained = {_identity(run) for run in runs if not run.evaluation}
-    again = [run for run in runs if run.evaluation and _identity(run) in trained]
-    runs = [run for run in runs if run not in again]
-    _refuse_duplicates(runs)
-    left_out = [it for it in found if isinstance(it, LeftOut)]
-    return runs, [*left_out, *(LeftOut(run.folder, "it tests again a run that has test scores") for run in again)]
-
-
-def read_run(folder: Path) -> Run | LeftOut:
-    """Read what a run says about itself.
-
-    Raises:
-        InputError: one of its files is damaged.
-    """
-    config = read_run_config(folder / _CONFIG)
-    name = _task_name(config)
-    if name not in TASK_NAMED:
-        return LeftOut(folder, f"datasets is {name}, not one of {', '.join(TASK_NAMED)}")
-    task = TASK_NAMED[name]
-    if not (folder / _RESULTS).is_file():
-        return LeftOut(folder, f"it has not finished (no {_RESULTS})")
-    results = read_json(folder / _RESULTS)
-    if results is None:
-        raise InputError(str(folder / _RESULTS), "is no JSON object", "Test the run again, or remove its folder")
-    test = results.get("test")
-    if not isinstance(test, dict):
-        return LeftOut(folder, f"{_RESULTS} has no test scores")
-    if task.metric not in test:
-        return LeftOut(folder, f"its test scores have no {task.metric}")
-    evaluation = "train" not in str(OmegaConf.select(config, "run_type", default="train"))
-    updates = results.get("updates_trained", results.get("update"))
-    # What was evaluated says what it is; the configuration of the evaluation only repeats the task.
-    of_run = _evaluated(config, folder) if evaluation else None
-    about, place = of_run or (config, folder)
-    return Run(
-        folder=folder,
-        system=_system(about, place),
-        task=name,
-        seed=_whole(OmegaConf.select(about, "training.seed"), place / _CONFIG, "training.seed"),
-        score=_per_cent(test, task.metric, folder / _RESULTS),
-        details={metric: _per_cent(test, metric, folder / _RESULTS) for metric in task.details if metric in test},
-        updates=None if evaluation and updates is None else _whole(updates, folder / _RESULTS, "update"),
-        best_update=_best_update(config, folder),
-        evaluation=evaluation,
-    )
-
-
-def score_rows(runs: Sequence[Run], patterns: Sequence[str] = ()) -> list[Row]:
-    """Mean and spread over seeds, for each system and task.
+def with_meta_ave(scores: Mapping[str, Mapping[int, float]]) -> dict[str, Mapping[int, float]]:
+    """Add the mean of all tasks, over the seeds that have them all.
 
     Args:
-        runs: the runs, no two of the same system, task and seed.
-        patterns: the systems to show, in this order, as names or with ``*``; by default all, ``base`` first.
-
-    Raises:
-        InputError: no system has a name of a pattern.
+        scores: task -> seed -> score.
     """
-    rows = []
-    for system in _chosen(sorted({run.system for run in runs}, key=lambda name: (name != BASE, name)), patterns):
-        scores = {
-            task.name: {run.seed: run.score for run in runs if (run.system, run.task) == (system, task.name)}
-            for task in TASKS
-        }
-        complete = set.intersection(*(set(by_seed) for by_seed in scores.values()))
-        meta = {seed: statistics.fmean(by_seed[seed] for by_seed in scores.values()) for seed in complete}
-        rows.append(Row(system, {name: _cell(by_seed) for name, by_seed in scores.items()}, _cell(meta)))
-    return rows
-
-
-def _run_folders(folder: Path) -> Iterable[Path]:
-    for place, folders, files in os.walk(folder):
-        folders.sort()
-        # A run that is still going on has a history and no results.
-        if _CONFIG in files and (_RESULTS in files or _HISTORY in files):
-            yield Path(place)
-
-
-def _identity(run: Run) -> tuple[str, str, int]:
-    return run.system, run.task, run.seed
-
-
-def _refuse_duplicates(runs: Iterable[Run]) -> None:
-    known: dict[tuple[str, str, int], Run] = {}
-    for run in runs:
-        other = known.setdefault(_identity(run), run)
-        if other is not run:
-            raise InputError(
-                str(run.folder),
-                f"is of system {run.system}, task {run.task} and seed {run.seed}, as {other.folder} is",
-                "Move one of the two away, or tell them apart by the key 'system' of their config.yaml",
-            )
-
-
-def _cell(score_of: Mapping[int, float]) -> Cell | None:
-    if not score_of:
-        return None
-    scores = list(score_of.values())
-    deviation = statistics.stdev(scores) if len(scores) > 1 else None
-    return Cell(statistics.fmean(scores), deviation, tuple(sorted(score_of)))
-
-
-def _chosen(systems: Sequence[str], patterns: Sequence[str]) -> list[str]:
-    if not patterns:
-        return list(systems)
-    chosen: list[str] = []
-    for pattern in patterns:
-        matching = [system for system in systems if fnmatch.fnmatchcase(system, pattern)]
-        if not matching:
-            raise InputError(
-                f"systems={','.join(patterns)}",
-                f"no system is called {pattern}",
-                f"There are {', '.join(systems) or 'none'}",
-            )
-        chosen.extend(system for system in matching if system not in chosen)
-    return chosen
-
-
-# --- what stands in a run's files
-
-
-def _task_name(config: Any) -> str:
-    datasets = OmegaConf.select(config, "datasets")
-    return ",".join(map(str, datasets)) if OmegaConf.is_list(datasets) else str(datasets)
-
-
-def _system(config: Any, folder: Path) -> str:
-    named = OmegaConf.select(config, "system")
-    if named is not None:
-        return str(named)
-    checkpoint = OmegaConf.select(config, "checkpoint.resume_file")
-    if not checkpoint:
-        return BASE
-    place = _run_of(str(checkpoint))
-    name = _system_of_pretraining(place) or place.name
-    if not name:
-        raise InputError(
-            str(folder / _CONFIG),
-            f"checkpoint.resume_file={checkpoint} does not say which system it is: it is in no folder",
-            "Name the system in this file (system: NAME)",
-        )
-    return name
-
-
-def _run_of(checkpoint: str) -> Path:
-    """The folder of the run that has written a checkpoint: older ones lie in models/ inside of it."""
-    place = Path(checkpoint).parent
-    return place.parent if place.name == "models" else place
-
-
-def _evaluated(config: Any, folder: Path) -> tuple[Any, Path] | None:
-    """Configuration and folder of the run of the same task that an evaluation is of, where it is there."""
-    checkpoint = OmegaConf.select(config, "checkpoint.resume_file")
-    if OmegaConf.select(config, "checkpoint.resume"):  # the checkpoint of the folder itself
-        place = folder.parent
-    elif checkpoint:
-        place = _run_of(str(checkpoint))
-    else:
-        return None
-    if not (place / _CONFIG).is_file():
-        return None
-    of_run = read_run_config(place / _CONFIG)
-    return (of_run, place) if _task_name(of_run) == _task_name(config) else None
-
-
-def _system_of_pretraining(folder: Path) -> str | None:
-    path = folder / _CONFIG
-    named = OmegaConf.select(read_run_config(path), "system") if path.is_file() else None
-    return None if named is None else str(named)
-
-
-def _best_update(config: Any, folder: Path) -> int | None:
-    """The update at which the monitored value was best on the validation split, the first of equals."""
-    criterion = str(OmegaConf.select(config, "training.early_stop.criteria") or "").rpartition("/")[2]
-    if not (folder / _HISTORY).is_file():
-        return None
-    updates, values = read_history(folder).curve(criterion, "val")
-    if not values:
-        return None
-    best = min(values) if OmegaConf.select(config, "training.early_stop.minimize") else max(values)
-    return updates[values.index(best)]
-
-
-def _whole(value: Any, path: Path, key: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InputError(str(path), f"{key} is {value!r}, not a whole number", "Run it again, or remove its folder")
-    return value
-
-
-def _per_cent(values: Mapping[str, Any], metric: str, path: Path) -> float:
-    value = values[metric]
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    # Written so that NaN is refused too.
-    if not is_number or not 0 <= value <= 1:
-        raise InputError(str(path), f"{metric} is {value!r}, not between 0 and 1", "Test the run again, or remove it")
-    return 100 * float(value)
+    complete = set.intersection(*map(set, scores.values()))
+    meta = {seed: statistics.fmean(of_task[seed] for of_task in scores.values()) for seed in sorted(complete)}
+    return {**scores, META: meta}

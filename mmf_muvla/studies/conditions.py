@@ -13,21 +13,20 @@ The first two are measured on the world, the others on what a study has left.
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mmf_muvla.artifacts.files import as_json
 from mmf_muvla.artifacts.outputs import check_outputs, output_folder, write_output
 from mmf_muvla.errors import InputError
 from mmf_muvla.options.kinds import Name, Options
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.report.history import read_history
-from mmf_muvla.report.score_page import markdown_table
-from mmf_muvla.report.scores import TASK_NAMED, TASKS
+from mmf_muvla.report.scores import TASK_NAMED, TASKS, Estimate
+from mmf_muvla.report.tables import Table, markdown_page
 from mmf_muvla.studies.records import RECORDS, Record, Records, pretraining_folder
-from mmf_muvla.studies.summary import Estimate
 from mmf_muvla.terminal import terminal_console
 from mmf_muvla.toyworld.blind import BlindScore, blind_scores
 from mmf_muvla.toyworld.config import ToyWorldConfig
@@ -43,14 +42,7 @@ _LOSSES = ("mlm", "mrc", "mrfr", "p_mrtc", "itm")
 
 @dataclass
 class ConditionsOptions(Options):
-    """The options of the command.
-
-    Attributes:
-        results: the folder of the study's results.
-        work: the folder of the studies' jobs.
-        out: where the measurements go; ``None``: the folder of the results.
-        lower, upper: the systems without pre-training and with true pairs.
-    """
+    """The options of the command, which says what they mean."""
 
     results: Name
     work: Name = "outputs/studies"
@@ -101,20 +93,18 @@ def conditions_command(arguments: Sequence[str]) -> None:
         telling_apart(records, options.lower, options.upper),
     ]
     text = as_markdown(conditions)
-    numbers = json.dumps([asdict(it) for it in conditions], indent=1)
-    for name, content in zip(_FILES, (text, numbers), strict=True):
-        write_output(out / name, content + "\n")
+    for name, content in zip(_FILES, (text, as_json([asdict(it) for it in conditions])), strict=True):
+        write_output(out / name, content)
     terminal_console().print(text, soft_wrap=True)
 
 
 def as_markdown(conditions: Sequence[Condition]) -> str:
     """The conditions as a page."""
-    parts = ["# Can this world tell systems apart?"]
-    for number, condition in enumerate(conditions, 1):
-        marks = ["yes" if it else "**no**" for it in condition.holds]
-        rows = [(*row, mark) for row, mark in zip(condition.rows, marks, strict=True)]
-        parts += ["", f"## {number}. {condition.title}", "", *markdown_table([*condition.header, "holds"], rows)]
-    return "\n".join(parts)
+    tables = []
+    for number, it in enumerate(conditions, 1):
+        rows = [(*row, "yes" if holds else "**no**") for row, holds in zip(it.rows, it.holds, strict=True)]
+        tables.append(Table([*it.header, "holds"], rows, f"{number}. {it.title}"))
+    return markdown_page("Can this world tell systems apart?", [], tables)
 
 
 # ---- the world ------------------------------------------------------------------------------------------
@@ -238,14 +228,13 @@ def telling_apart(records: Sequence[Record], lower: str, upper: str) -> Conditio
         for it in records:
             if it.kind == "finetune" and it.task == task.name and it.system in scores:
                 scores[it.system][it.seed] = it.score
-        pairs = [(scores[lower][seed], scores[upper][seed]) for seed in scores[lower] if seed in scores[upper]]
-        if len(pairs) < 2:
+        seeds = [seed for seed in scores[lower] if seed in scores[upper]]
+        gain = Estimate.of({seed: scores[upper][seed] - scores[lower][seed] for seed in seeds})
+        if gain is None or gain.error is None:
             continue
-        gain = Estimate.of([high - low for low, high in pairs])
-        assert gain is not None and gain.error is not None  # there are two seeds or more
-        means = [f"{statistics.fmean(column):.1f}" for column in zip(*pairs, strict=True)]
+        means = [f"{statistics.fmean(scores[name][seed] for seed in seeds):.1f}" for name in (lower, upper)]
         difference = f"{gain.mean:+.1f} ± {gain.error:.1f}"
-        rows.append((task.title, str(len(pairs)), *means, difference, f"{gain.mean / gain.error:.1f}"))
+        rows.append((task.title, str(len(seeds)), *means, difference, f"{gain.mean / gain.error:.1f}"))
         holds.append(gain.mean > _LEAST_ERRORS * gain.error)
     title = f"{upper} beats {lower} on every task by more than three standard errors"
     return Condition(title, ("task", "seeds", lower, upper, "difference", "standard errors"), rows, holds)

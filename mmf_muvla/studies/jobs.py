@@ -1,8 +1,8 @@
 """The jobs of a study: what is run, what each needs, and how a job is known again.
 
-A job is known by its *digest*: of its command, in which every output of another job stands by that job's digest, and of
-the configuration files that it names. So two studies share what they have in common, and a change redoes exactly what
-hangs on it. (Defaults under ``configs/`` and the code are not looked at.)
+A job is known by its *digest*: of what it computes, where every output of another job stands by that job's digest; see
+:mod:`~mmf_muvla.studies.identity`. So studies share what they have in common, and a change redoes exactly what depends
+on it.
 """
 
 from __future__ import annotations
@@ -13,18 +13,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from mmf_muvla.artifacts.files import digest_of_json
 from mmf_muvla.errors import InputError
+from mmf_muvla.options.composing import configuration, resolved
 from mmf_muvla.paths import find_config
+from mmf_muvla.studies.identity import digest_of_run, digest_of_step
 from mmf_muvla.studies.study import Study
 
 WEIGHTS = "muvla_final.safetensors"
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _DATASET = "{dataset}"
+Find = Callable[[str], "Job"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,16 @@ class Jobs:
         self.work = work
         self.tools = tools
         self.run_arguments = run_arguments
-        self._contents = cache(_contents)
+        self._configuration = configuration_of = cache(configuration)
+
+        @cache
+        def digest(command: str, version: str, arguments: tuple[str, ...]) -> str:
+            if not version:
+                return digest_of_step(command, arguments)
+            return digest_of_run(resolved(configuration_of(command), arguments), version)
+
+        self._digest = digest
+        self._folder_of = cache(folder_of)
 
     def step(self, name: str, parents: tuple[str, ...] = ()) -> Job:
         """The job of a step.
@@ -81,38 +89,35 @@ class Jobs:
         Raises:
             InputError: there is no such step, or it needs itself.
         """
+        where = f"study {self.study.name}"
         if name not in self.study.steps:
-            raise InputError(
-                f"study {self.study.name}", f"there is no step '{name}'", "Add it to steps, or correct the name"
-            )
+            raise InputError(where, f"there is no step '{name}'", "Add it to steps, or correct the name")
         if name in parents:
-            raise InputError(f"study {self.study.name}", f"the step '{name}' needs itself", "Correct its arguments")
+            raise InputError(where, f"the step '{name}' needs itself", "Correct its arguments")
         step = self.study.steps[name]
-
-        def find(other: str) -> Job:
-            return self.step(other, (*parents, name))
-
-        return self._job("step", name, [sys.executable, str(self.tools / step.command)], step.arguments, find)
+        return self._job("step", name, step.command, step.arguments, lambda other: self.step(other, (*parents, name)))
 
     def pretraining(self, system: str, seed: int) -> Job | None:
         """The pre-training of a system; ``None`` where it has none."""
         plan = self.study.systems[system]
         if plan.pretrain is None:
             return None
-        arguments = [
-            f"config={plan.pretrain}", "env.save_dir={out}", f"training.seed={seed}", "checkpoint.resume=True",
-            *self._of_dataset(plan.pretrain, (*self.study.pretrain, *plan.arguments)), *self.run_arguments,
-        ]  # fmt: skip
-        job = self._job("pretrain", f"{_stem(plan.pretrain)}-{seed}", _mmf_run(), arguments, self._finder(system))
+        arguments = (*self.study.pretrain, *plan.arguments)
+        if any(_DATASET in argument for argument in arguments):
+            dataset = self._configuration(plan.pretrain).get("datasets")
+            if dataset is None:
+                remedy = "Write datasets: NAME in it, or in what it includes"
+                raise InputError(plan.pretrain, "names no data set", remedy)
+            arguments = tuple(argument.replace(_DATASET, dataset) for argument in arguments)
+        job = self._job(
+            "pretrain",
+            f"{_stem(plan.pretrain)}-{seed}",
+            plan.pretrain,
+            (f"training.seed={seed}", *arguments, *self.run_arguments),
+            self._finder(system),
+            version="pretrain",
+        )
         return replace(job, system=system, seed=seed)
-
-    def _of_dataset(self, config: str, arguments: Iterable[str]) -> list[str]:
-        """The arguments with the configuration's data set in place of ``{dataset}``."""
-        arguments = list(arguments)
-        dataset = _dataset(self._contents(config))
-        if dataset is None and any(_DATASET in argument for argument in arguments):
-            raise InputError(config, "names no data set", "Write datasets: NAME in it, or in what it includes")
-        return [argument.replace(_DATASET, dataset or "") for argument in arguments]
 
     def search(self, system: str, task: str, rate: float) -> Job:
         """A fine-tuning that is validated only, to choose a learning rate by."""
@@ -123,24 +128,23 @@ class Jobs:
         return self._finetuning("finetune", system, task, seed, rate, "run_type=train_inference")
 
     def _finetuning(self, kind: str, system: str, task: str, seed: int, rate: float, run_type: str) -> Job:
-        plan, plan_of_system = self.study.tasks[task], self.study.systems[system]
-        start = self.pretraining(system, seed)
-        weights = [] if start is None else ["checkpoint.resume_file={pretraining}/" + WEIGHTS]
-        arguments = [
-            f"config={plan.config}", "env.save_dir={out}", f"training.seed={seed}", run_type,
-            f"optimizer.params.lr={rate:g}", "checkpoint.resume=True", *self.study.finetune, *plan.arguments,
-            *plan_of_system.finetune, *self.run_arguments, *weights,
-        ]  # fmt: skip
-        find = self._finder(system)
-
-        def find_start(name: str) -> Job:
-            return start if name == "pretraining" and start is not None else find(name)
-
-        start_name = "bert" if plan_of_system.pretrain is None else _stem(plan_of_system.pretrain)
-        job = self._job(kind, f"{task}-{start_name}-{seed}-{rate:g}", _mmf_run(), arguments, find_start)
+        plan, of_system = self.study.tasks[task], self.study.systems[system]
+        start, find = self.pretraining(system, seed), self._finder(system)
+        weights = () if start is None else ("checkpoint.resume_file={pretraining}/" + WEIGHTS,)
+        job = self._job(
+            kind,
+            f"{task}-{_stem(of_system.pretrain or 'bert')}-{seed}-{rate:g}",
+            plan.config,
+            (
+                f"training.seed={seed}", run_type, f"optimizer.params.lr={rate:g}", *self.study.finetune,
+                *plan.arguments, *of_system.finetune, *self.run_arguments, *weights,
+            ),
+            lambda name: start if name == "pretraining" and start is not None else find(name),
+            version=task,
+        )  # fmt: skip
         return replace(job, system=system, task=task, seed=seed, rate=rate)
 
-    def _finder(self, system: str) -> Callable[[str], Job]:
+    def _finder(self, system: str) -> Find:
         corpus = self.study.systems[system].corpus
 
         def find(name: str) -> Job:
@@ -151,53 +155,37 @@ class Jobs:
         return find
 
     def _job(
-        self, kind: str, name: str, program: list[str], arguments: Iterable[str], find: Callable[[str], Job]
+        self, kind: str, name: str, program: str, arguments: tuple[str, ...], find: Find, *, version: str = ""
     ) -> Job:
-        arguments = list(arguments)
+        """A job: ``program`` is a script of ``tools/`` or, with a version, a configuration of ``mmf_run``."""
         names = dict.fromkeys(match for argument in arguments for match in _PLACEHOLDER.findall(argument))
         needs = {other: find(other) for other in names if other != "out"}
-        by_digest = {other: job.digest for other, job in needs.items()} | {"out": "out"}
-        said = [_PLACEHOLDER.sub(lambda found: "{" + by_digest[found.group(1)] + "}", it) for it in arguments]
-        # The interpreter's path is no part of what a job is; what its configuration says is.
-        contents = [
-            text for argument in arguments if argument.startswith("config=") for text in self._contents(argument[7:])
-        ]
-        digest = digest_of_json([*(Path(part).name for part in program[1:]), *said, *contents])
-        folder = self.work / kind / f"{name}-{digest[:8]}"
-        by_folder: Mapping[str, Path] = {other: job.folder for other, job in needs.items()} | {"out": folder}
-        filled = [_PLACEHOLDER.sub(lambda found: str(by_folder[found.group(1)]), it) for it in arguments]
-        command = (*program, *(_with_file(argument) for argument in filled))
+
+        def filled(values: Mapping[str, str]) -> tuple[str, ...]:
+            return tuple(_PLACEHOLDER.sub(lambda found: values[found[1]], argument) for argument in arguments)
+
+        digest = self._digest(
+            program, version, filled({"out": "out", **{it: f"job {needs[it].digest}" for it in needs}})
+        )
+        folder = self._folder_of(self.work / kind, digest) or self.work / kind / f"{name}-{digest[:8]}"
+        command: tuple[str, ...] = (sys.executable, str(self.tools / program))
+        if version:
+            own = (f"config={find_config(program)}", f"env.save_dir={folder}", "checkpoint.resume=True")
+            command = (sys.executable, "-m", "mmf_cli.run", *own)
+        command += filled({"out": str(folder), **{it: str(needs[it].folder) for it in needs}})
         return Job(kind, name, folder, command, tuple(needs.values()), digest)
 
 
-def _mmf_run() -> list[str]:
-    return [sys.executable, "-m", "mmf_cli.run"]
+def folder_of(folder: Path, digest: str) -> Path | None:
+    """The folder, among those of a kind of jobs, of the job with this digest, whatever it was called when it began."""
+    mark = f"-{digest[:8]}"
+    begun = next(folder.glob(f"*{mark}*"), None)
+    return begun and folder / f"{begun.name.partition(mark)[0]}{mark}"
 
 
 def _stem(config: str) -> str:
     """What a configuration is called, whatever a study calls the system that has it."""
     return Path(config).stem.removeprefix("toyworld_")
-
-
-def _contents(config: str) -> list[Any]:
-    """What a configuration file says, comments left out, and those that it includes."""
-    path = find_config(config)
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    inner = [_contents(str(path.parent / name)) for name in content.get("includes", [])]
-    return [content, *inner]
-
-
-def _dataset(contents: list[Any]) -> str | None:
-    """The data set that a configuration names itself, or by what it includes: of several, the last."""
-    content, *included = contents
-    named = (content.get("datasets"), *(_dataset(it) for it in reversed(included)))
-    return next((name for name in named if name is not None), None)
-
-
-def _with_file(argument: str) -> str:
-    """``config=projects/…`` as a path that is found from any folder."""
-    key, _, value = argument.partition("=")
-    return f"config={find_config(value)}" if key == "config" else argument
 
 
 def with_needs(jobs: Iterable[Job]) -> list[Job]:

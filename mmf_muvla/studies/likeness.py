@@ -12,8 +12,9 @@ to be known which objectives keep it. Two measurements, on true pairs of image a
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ from mmf_muvla.models.trunk import Trunk
 from mmf_muvla.options.kinds import Count, Name, Options, Paths
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.pairing.store import Corpus
-from mmf_muvla.report.score_page import MISSING, markdown_table
+from mmf_muvla.report.tables import MISSING, Table, markdown_page
 from mmf_muvla.studies.records import RECORDS, Records, pretraining_folder
 from mmf_muvla.terminal import terminal_console
 
@@ -45,15 +46,7 @@ _FILES = ("likeness.json", "likeness.md")
 
 @dataclass
 class LikenessOptions(Options):
-    """The options of the command.
-
-    Attributes:
-        results: folders of studies' results.
-        corpus: a corpus of images and their own sentences.
-        work: the folder of the studies' jobs.
-        out: where the result goes; ``None``: the first folder of results.
-        num_images: how many images to look at.
-    """
+    """The options of the command, which says what they mean."""
 
     results: Paths
     corpus: Name | None = None
@@ -88,7 +81,7 @@ class Likeness:
     Attributes:
         nearest: share of regions that lie nearest to the word of their own class.
         finds: share of the words that find a region of their class; ``None`` where the head is behind other layers.
-        by_chance: what ``finds`` were, did the words look anywhere.
+        by_chance: what ``finds`` would be if the words looked anywhere.
     """
 
     nearest: float
@@ -109,26 +102,18 @@ def likeness_command(arguments: Sequence[str]) -> None:
     inputs = [Path(options.corpus)] if options.corpus else []
     out = output_folder("out", options.out, inputs) if options.out else folders[0]
     check_outputs(out, _FILES)
-    runs = {}
-    for folder in folders:
-        for record in Records(folder / RECORDS).all():
-            if record.kind == "pretrain":
-                runs[record.digest] = record
     if options.corpus is None:
         raise InputError("corpus", "is not given", "Name a corpus of images and their own sentences: corpus=FOLDER")
+    records = [record for folder in folders for record in Records(folder / RECORDS).all() if record.kind == "pretrain"]
     corpus = Corpus(options.corpus)
+    words = cache(WordPieces)
+    pairs = cache(lambda name: true_pairs(corpus, words(name), options.num_images))
     measured: dict[str, list[Likeness]] = {}
-    words: dict[str, WordPieces] = {}
-    pairs: dict[str, list[Pair]] = {}
-    for record in tqdm(runs.values(), desc="models", unit="model", disable=None):
+    for record in tqdm({it.digest: it for it in records}.values(), desc="models", unit="model", disable=None):
         model = load_run(pretraining_folder(record, Path(options.work)))
         encoder, name = model.encoder, str(model.config.trunk.pretrained)
-        if name not in words:
-            words[name] = WordPieces(name)
-            pairs[name] = true_pairs(corpus, words[name], options.num_images)
-        measured.setdefault(record.system, []).append(
-            measure_likeness(encoder, class_word_embeddings(encoder.embeddings, corpus, words[name]), pairs[name])
-        )
+        class_words = class_word_embeddings(encoder.embeddings, corpus, words(name))
+        measured.setdefault(record.system, []).append(measure_likeness(encoder, class_words, pairs(name)))
     text = as_markdown(measured)
     numbers = {system: [asdict(it) for it in found] for system, found in measured.items()}
     for name, content in zip(_FILES, (as_json(numbers), text), strict=True):
@@ -211,17 +196,18 @@ def measure_likeness(encoder: Encoder, class_words: Tensor, pairs: Sequence[Pair
 
 def as_markdown(measured: dict[str, list[Likeness]]) -> str:
     """A table of systems: means over their seeds, in per cent."""
-    rows = []
-    for name, models in measured.items():
-        found = [it.finds for it in models if it.finds is not None]
-        rows.append(
-            (
-                name,
-                str(len(models)),
-                f"{statistics.fmean(it.nearest for it in models):.0%}",
-                f"{statistics.fmean(found):.0%}" if found else MISSING,
-                f"{statistics.fmean(it.by_chance for it in models):.0%}",
-            )
+
+    def mean(values: Iterable[float | None]) -> str:
+        known = [value for value in values if value is not None]
+        return f"{statistics.fmean(known):.0%}" if known else MISSING
+
+    rows = [
+        (
+            name,
+            str(len(of_system)),
+            *(mean(getattr(it, part) for it in of_system) for part in ("nearest", "finds", "by_chance")),
         )
+        for name, of_system in measured.items()
+    ]
     header = ("pre-training", "seeds", "nearest word", "finds its region", "by chance")
-    return "\n".join(["# Are words and regions of one meaning still alike?", "", *markdown_table(header, rows)]) + "\n"
+    return markdown_page("Are words and regions of one meaning still alike?", [], [Table(header, rows)])

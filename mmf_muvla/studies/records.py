@@ -12,16 +12,16 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mmf_muvla.artifacts.files import read_json
 from mmf_muvla.errors import InputError, MuvlaError
+from mmf_muvla.reading.json_lines import read_json_lines
 from mmf_muvla.report.history import read_history
 from mmf_muvla.report.scores import TASK_NAMED
-from mmf_muvla.studies.jobs import Job
+from mmf_muvla.studies.jobs import Job, folder_of
 
 RECORDS = "runs.jsonl"
-_BEGINNING = '{"digest": "'  # of every line
+_BEGINNING = b'{"digest": "'  # of every line
 _NO_LOSSES = ("epoch", "lr", "samples_per_s")
 
 
@@ -75,14 +75,11 @@ def pretraining_folder(record: Record, work: Path) -> Path:
     Raises:
         InputError: its folder is not there.
     """
-    found = sorted(work.glob(f"pretrain/*-{record.digest[:8]}/history.jsonl"))
-    if not found:
-        raise InputError(
-            f"work={work}",
-            f"does not hold the pre-training of {record.system}, seed {record.seed}",
-            "Name the folder that the study ran in",
-        )
-    return found[0].parent
+    folder = folder_of(work / "pretrain", record.digest)
+    if folder is None or not (folder / "history.jsonl").is_file():
+        problem = f"does not hold the pre-training of {record.system}, seed {record.seed}"
+        raise InputError(f"work={work}", problem, "Name the folder that the study ran in")
+    return folder
 
 
 def _last_losses(folder: Path) -> dict[str, float] | None:
@@ -110,12 +107,8 @@ class Records:
 
     def __init__(self, path: Path, others: Iterable[Path] = ()):
         self.path = path
-        self._found = _read(path)
-        self._elsewhere: dict[str, Record] = {}
-        for other in others:
-            if not other.is_file():
-                raise InputError(str(other), "no such file", "Name the runs.jsonl of a study")
-            self._elsewhere |= _read(other)
+        self._found = _read(path) if path.exists() else {}
+        self._elsewhere = {digest: record for other in others for digest, record in _read(other).items()}
 
     def __len__(self) -> int:
         return len(self._found)
@@ -142,52 +135,43 @@ class Records:
         """Keep a record; it is on disk when this returns."""
         self._found[record.digest] = record
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "ab+") as file:
-            _end_last_line(file)
-            file.write((json.dumps(dataclasses.asdict(record)) + "\n").encode())
+        line = (json.dumps(dataclasses.asdict(record)) + "\n").encode()
+        last = _last_line(self.path)
+        with open(self.path, "ab") as file:
+            if _is_half_a_record(last):
+                file.truncate(file.tell() - len(last))
+            elif last:
+                line = b"\n" + line
+            file.write(line)
             file.flush()
             os.fsync(file.fileno())
 
 
 def _read(path: Path) -> dict[str, Record]:
-    """The records of a file by digest; none where there is no file."""
+    """The records of a file by digest."""
     found = {}
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            str(path), f"is no file of records ({error})", "Name another folder, or move it away"
-        ) from error
-    for number, line in enumerate(lines, 1):
-        if not line:
-            continue
+    remedy = "Remove the line or, if it is another kind of file, move it away"
+    may_end_in_half = path.is_file() and _is_half_a_record(_last_line(path))
+    for number, values in read_json_lines(path, remedy=remedy, may_end_in_half=may_end_in_half):
         try:
-            record = Record(**json.loads(line))
-        except (ValueError, TypeError) as error:
-            if number == len(lines) and _is_half_a_record(line):
-                continue  # a process was killed while it wrote; see Records.add()
-            raise InputError(
-                f"{path}, line {number}",
-                f"is no record ({error})",
-                "Remove the line, or, if it is another kind of file, move it away",
-            ) from error
+            record = Record(**values)
+        except TypeError as error:
+            raise InputError(f"{path}, line {number}", f"is no record ({error})", remedy) from error
         found[record.digest] = record
     return found
 
 
-def _is_half_a_record(line: str) -> bool:
-    return line[: len(_BEGINNING)] == _BEGINNING[: len(line)]
+def _last_line(path: Path) -> bytes:
+    """What stands after the last line end."""
+    return path.read_bytes().rpartition(b"\n")[2] if path.exists() else b""
 
 
-def _end_last_line(file: Any) -> None:
-    """End the last line of a file that is open for appending, or cut it off if it is half a record."""
-    file.seek(0)
-    content = file.read()
-    begin = content.rfind(b"\n") + 1
+def _is_half_a_record(line: bytes) -> bool:
+    """Whether a process was killed while it wrote this line; what does not begin like a record is somebody else's."""
+    if not line or line[: len(_BEGINNING)] != _BEGINNING[: len(line)]:
+        return False
     try:
-        json.loads(content[begin:] or b"{}")
+        json.loads(line)
     except ValueError:
-        file.truncate(begin)
-    else:
-        file.write(b"\n" if content[begin:] else b"")
-    file.seek(0, os.SEEK_END)
+        return True
+    return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -10,17 +9,16 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 from mmf_muvla.artifacts.files import read_json, write_json
+from mmf_muvla.artifacts.lock import Claim
 from mmf_muvla.errors import MuvlaError
 from mmf_muvla.studies.jobs import WEIGHTS, Job, with_needs
 from mmf_muvla.studies.records import Records, record_of
@@ -38,17 +36,16 @@ _REMOVED_AFTERWARDS = ("models", "current.ckpt", "best.ckpt")
 class _Running:
     job: Job
     process: subprocess.Popen[bytes]
-    lock: IO[bytes]
+    claim: Claim
     place: int  # which of the jobs at the same time it is
-    before: float  # seconds of earlier parts
-    start: float
 
 
 class Runner:
     """Runs jobs.
 
-    A job is finished when its folder says so (``done.json``); what is finished is not run again. Its process holds a
-    lock, so that a job which outlived a killed runner is waited for and never runs twice at the same time.
+    A job is finished when its folder says so (``done.json``); what is finished is not run again. Its process holds its
+    :class:`~mmf_muvla.artifacts.lock.Claim`, so that a job that outlived a killed runner is waited for and never runs
+    twice at the same time.
 
     Args:
         records: where the results of runs are kept.
@@ -70,19 +67,18 @@ class Runner:
 
         A job that only others need, such as a pre-training whose fine-tunings are all on record, is left out.
         """
-        chosen: dict[str, Job] = {}
+        chosen: set[str] = set()
 
         def add(job: Job) -> None:
-            if job.digest in chosen or self._is_done(job):
-                return
-            chosen[job.digest] = job
-            for other in job.needs:
-                add(other)
+            if job.digest not in chosen and not _is_done(job):
+                chosen.add(job.digest)
+                for other in job.needs:
+                    add(other)
 
+        wanted = [job for job in wanted if self.records.get(job) is None]
         for job in wanted:
-            if self.records.get(job) is None:
-                add(job)
-        return [job for job in with_needs(chosen.values()) if job.digest in chosen]
+            add(job)
+        return [job for job in with_needs(wanted) if job.digest in chosen]
 
     def run(self, wanted: Iterable[Job], title: str) -> None:
         """Run what is missing.
@@ -95,8 +91,7 @@ class Runner:
         waiting = self.missing(wanted)
         if not waiting:
             return
-        running: list[_Running] = []
-        failed: list[Job] = []
+        total, running, failed = len(waiting), list[_Running](), list[Job]()
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -105,24 +100,25 @@ class Runner:
         )
         bars = Progress(*columns, TimeRemainingColumn(), console=self.console, speed_estimate_period=3600)
         with _signals() as received, bars as progress:
-            bar = progress.add_task(printable(title), total=len(waiting))
+            bar = progress.add_task(printable(title), total=total)
             try:
                 while waiting or running:
-                    ended = [it for it in running if it.process.poll() is not None]
-                    for it in ended:
+                    for it in [it for it in running if it.process.poll() is not None]:
                         running.remove(it)
-                        if self._finish(it):
-                            progress.advance(bar)
-                        else:
+                        if not self._finish(it):
                             failed.append(it.job)
-                    waiting = self._start_what_can(waiting, running, failed, lambda: progress.advance(bar))
+                    waiting = self._start_what_can(waiting, running, failed)
                     names = ", ".join(it.job.name for it in running)
-                    progress.update(bar, description=printable(f"{title}: {names}" if names else title))
+                    progress.update(
+                        bar,
+                        completed=total - len(waiting) - len(running) - len(failed),
+                        description=printable(f"{title}: {names}" if names else title),
+                    )
                     time.sleep(_POLL_SECONDS)
                     if received:
                         raise KeyboardInterrupt(received[0])
             except BaseException:
-                self._stop(running)
+                _stop(running)
                 raise
         if failed:
             listed = "; ".join(f"{job.kind} {job.name} (see {job.log})" for job in failed)
@@ -137,15 +133,7 @@ class Runner:
             if done is not None:
                 self.records.add(record_of(job, float(done["seconds"])))
 
-    def _is_done(self, job: Job) -> bool:
-        if not (job.folder / _DONE).is_file():
-            return False
-        # The weights of a fine-tuning are not kept, and nobody needs them.
-        return job.kind != "pretrain" or (job.folder / WEIGHTS).is_file()
-
-    def _start_what_can(
-        self, waiting: list[Job], running: list[_Running], failed: list[Job], finished: Callable[[], None]
-    ) -> list[Job]:
+    def _start_what_can(self, waiting: list[Job], running: list[_Running], failed: list[Job]) -> list[Job]:
         """Start jobs whose needs are met, as long as there is room; what remains."""
         still: list[Job] = []
         in_the_way = {job.digest for job in [*waiting, *(it.job for it in running)]}
@@ -157,41 +145,21 @@ class Runner:
                 broken.add(job.digest)
             elif len(running) >= self.num_workers or any(need.digest in in_the_way for need in job.needs):
                 still.append(job)
-            elif (started := self._start(job, self._free_place(running))) is None:
-                # Another runner, or a job that has outlived one, is at it.
-                if self._is_done(job):
-                    finished()
-                else:
-                    still.append(job)
-            else:
+            elif started := self._start(job, min({*range(self.num_workers)} - {it.place for it in running})):
                 running.append(started)
+            elif not _is_done(job):  # another runner, or a job that has outlived one, is at it
+                still.append(job)
         return still
 
-    def _free_place(self, running: Iterable[_Running]) -> int:
-        return min({*range(self.num_workers)} - {it.place for it in running})
-
-    def _environment(self, place: int) -> dict[str, str]:
-        """A job's share of the cores and GPUs."""
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads)}
-        if self.gpus:
-            share = self.gpus[place :: self.num_workers] or [self.gpus[place % len(self.gpus)]]
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(share)
-        return environment
-
     def _start(self, job: Job, place: int) -> _Running | None:
-        """Start a job; ``None`` where another process has it."""
-        job.folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(job.folder.with_name(f"{job.folder.name}.lock"), "ab+")  # noqa: SIM115 - open as long as the job runs
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
+        """Start a job; ``None`` where another process has it, or it is done by now."""
+        claim = Claim.take(job.folder.with_name(f"{job.folder.name}.lock"), job.log)
+        if claim is None:
             return None
-        if self._is_done(job):
-            lock.close()
+        if _is_done(job):
+            claim.finish()
+            claim.release()
             return None
-        before = _seconds_before(job, lock)
-        _note(lock, {"seconds": before, "start": time.time()})
         with open(job.log, "ab") as log:
             log.write((json.dumps(job.command) + "\n").encode())
             log.flush()
@@ -201,47 +169,66 @@ class Runner:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self._environment(place),
-                pass_fds=[lock.fileno()],  # the lock is held until the process itself has ended
+                pass_fds=[claim.fileno()],  # the lock is held until the process itself has ended
                 start_new_session=True,
             )
-        return _Running(job, process, lock, place, before, time.perf_counter())
+        return _Running(job, process, claim, place)
+
+    def _environment(self, place: int) -> dict[str, str]:
+        """A job's share of the cores and GPUs."""
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads)}
+        if self.gpus:
+            share = self.gpus[place :: self.num_workers] or [self.gpus[place % len(self.gpus)]]
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(share)
+        return environment
 
     def _finish(self, it: _Running) -> bool:
         """Put a job that has ended on record; whether it ended well."""
-        seconds = it.before + time.perf_counter() - it.start
-        job = it.job
-        with it.lock:  # until it is marked as done: another runner would start it
+        job, seconds = it.job, round(it.claim.seconds(), 1)
+        try:
             if it.process.returncode != 0:
-                self._print_failure(f"{job.kind} {job.name}, status {it.process.returncode}: {job.log}")
-                return False
-            _note(it.lock, {})  # were it run again, it would count from nought
+                raise MuvlaError(f"{job.kind} {job.name}, status {it.process.returncode}: {job.log}")
+            it.claim.finish()
             if job.kind != "step":
-                try:
-                    self.records.add(record_of(job, round(seconds, 1)))
-                except MuvlaError as error:
-                    self._print_failure(str(error))
-                    return False
-                _remove(job.folder, (*_REMOVED_AFTERWARDS, *(() if job.kind == "pretrain" else (WEIGHTS,))))
+                self.records.add(record_of(job, seconds))
+                _remove_weights(job)
             job.folder.mkdir(exist_ok=True)
-            write_json(job.folder / _DONE, {"command": list(job.command), "seconds": round(seconds, 1)})
+            write_json(job.folder / _DONE, {"command": list(job.command), "seconds": seconds})
+        except MuvlaError as error:
+            self.console.print(Text.assemble(("failed", "red"), f" {error}"))
+            return False
+        finally:
+            it.claim.release()  # not before it is marked as done: another runner would start it
         if not self.console.is_terminal:
             self.console.print(f"{job.kind} {job.name}: {seconds:.0f} s")
         return True
 
-    def _print_failure(self, what: str) -> None:
-        self.console.print(Text.assemble(("failed", "red"), f" {what}"))
 
-    def _stop(self, running: list[_Running]) -> None:
-        """End all jobs; their checkpoints stay, and the next start goes on from them."""
-        for it in running:
-            os.killpg(it.process.pid, signal.SIGTERM)
-        for it in running:
-            try:
-                it.process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                os.killpg(it.process.pid, signal.SIGKILL)
-                it.process.wait()
-            it.lock.close()
+def _is_done(job: Job) -> bool:
+    # The weights of a fine-tuning are not kept, and nobody needs them.
+    return (job.folder / _DONE).is_file() and (job.kind != "pretrain" or (job.folder / WEIGHTS).is_file())
+
+
+def _remove_weights(job: Job) -> None:
+    for name in (*_REMOVED_AFTERWARDS, *(() if job.kind == "pretrain" else (WEIGHTS,))):
+        path = job.folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _stop(running: Iterable[_Running]) -> None:
+    """End all jobs; their checkpoints stay, and the next start goes on from them."""
+    for it in running:
+        os.killpg(it.process.pid, signal.SIGTERM)
+    for it in running:
+        try:
+            it.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            os.killpg(it.process.pid, signal.SIGKILL)
+            it.process.wait()
+        it.claim.release()
 
 
 def visible_gpus() -> list[str]:
@@ -252,20 +239,6 @@ def visible_gpus() -> list[str]:
     import torch  # takes longer than all else that a study's command does before it starts a job
 
     return [str(number) for number in range(torch.cuda.device_count())]
-
-
-def _note(lock: IO[bytes], content: dict[str, float]) -> None:
-    lock.truncate(0)
-    lock.write(json.dumps(content).encode())
-    lock.flush()
-
-
-def _seconds_before(job: Job, lock: IO[bytes]) -> float:
-    """What the parts of a job took that were interrupted: each from its start, as its lock says, to its last output."""
-    noted = read_json(Path(lock.name))
-    if not noted or not job.log.is_file():
-        return 0.0
-    return float(noted["seconds"] + max(0.0, job.log.stat().st_mtime - noted["start"]))
 
 
 @contextmanager
@@ -284,12 +257,3 @@ def _signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _remove(folder: Path, names: Iterable[str]) -> None:
-    for name in names:
-        path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -13,13 +13,13 @@ from pydantic import Field
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.options.checking import check
+from mmf_muvla.options.composing import read_with_includes
 from mmf_muvla.options.kinds import Count, Name, Number, Options, Seed, Text
-from mmf_muvla.options.reading import read_override, read_yaml
+from mmf_muvla.options.reading import read_override
 from mmf_muvla.options.schema import keys_of
 from mmf_muvla.paths import find_config
 from mmf_muvla.report.scores import TASK_NAMED
 
-TEMPLATE = "_"
 Arguments = tuple[Text, ...]
 
 
@@ -109,7 +109,7 @@ class Study(Options):
 
 # What may stand in a study's file, or before an equals sign on the command line.
 STUDY_KEYS = (*keys_of(Study), "setting", "prefix", "includes")
-PartT = TypeVar("PartT", Step, System, TaskPlan)
+_PARTS = {"steps": Step, "systems": System, "tasks": TaskPlan}
 
 
 def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
@@ -126,7 +126,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     """
     path = find_config(str(path))
     where = str(path)
-    content = _read(path)
+    content = read_with_includes(path)
     usual = content.get("setting")
     for override in overrides:
         content = _merged(content, read_override(override), f"{where}, {override}")
@@ -138,29 +138,19 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
         name = f"{path.stem}-{Path(setting).stem}"
     if setting is not None:
         beside = path.parent / setting
-        content = _merged(_read(beside if beside.is_file() else find_config(setting)), content, where)
+        content = _merged(read_with_includes(beside if beside.is_file() else find_config(setting)), content, where)
     try:
         values: dict[str, Any] = OmegaConf.to_container(content, resolve=True)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         raise InputError(where, str(error).splitlines()[0], "Correct what stands in ${…}") from error
-    for group in ("steps", "systems", "tasks"):
-        if not isinstance(values.get(group) or {}, dict):
-            raise InputError(f"{where}: {group}={values[group]}", "is no group", "Write names, each with its keys")
     values.pop("prefix", None)
-    for group in ("steps", "systems"):
-        values[group] = _with_likes(values.get(group) or {}, f"{where}: {group}")
-    parts = {
-        "steps": {name: _part(Step, value, f"{where}: steps.{name}") for name, value in values.pop("steps").items()},
-        "systems": {
-            name: _part(System, _labelled(name, value), f"{where}: systems.{name}")
-            for name, value in values.pop("systems").items()
-        },
-        "tasks": {
-            name: _part(TaskPlan, value, f"{where}: tasks.{name}")
-            for name, value in (values.pop("tasks", None) or {}).items()
-        },
-    }
-    study = _build(Study, {"name": name, **values, **parts}, where)
+    for group, kind in _PARTS.items():
+        entries = values.pop(group, None) or {}
+        if not isinstance(entries, dict):
+            raise InputError(f"{where}: {group}={entries}", "is no group", "Write names, each with its keys")
+        entries = _with_likes(entries, f"{where}: {group}")
+        values[group] = {name: _part(kind, name, value, f"{where}: {group}.{name}") for name, value in entries.items()}
+    study: Study = _build(Study, {"name": name, **values}, where)
     _check(study, where)
     return study
 
@@ -172,76 +162,58 @@ def _merged(below: Any, above: Any, where: str) -> Any:
         raise InputError(where, str(error).splitlines()[0], "Write names, each with its keys") from error
 
 
-def _read(path: Path) -> Any:
-    content = read_yaml(path)
-    includes = content.pop("includes", [])
-    for name in includes:
-        if not (path.parent / name).is_file():
-            raise InputError(f"{path}: includes", f"there is no {name} beside it", "Correct the name")
-    return OmegaConf.merge(*(_read(path.parent / name) for name in includes), content)
-
-
 def _with_likes(group: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Fill up what says ``like: OTHER`` from that one: lists are joined, the other's first, and all else is replaced.
 
     Entries whose names begin with an underscore are there to be like, and nothing else.
     """
-    filled: dict[str, Any] = {}
 
     def fill(name: str, askers: tuple[str, ...]) -> Any:
         if name in askers or name not in group:
             problem = "there is no such entry" if name not in group else "they are like each other"
             raise InputError(f"{where}.{askers[-1]}.like={name}", problem, "Correct the name")
         own = group[name]
-        if name not in filled:
-            filled[name] = own
-            if isinstance(own, dict) and "like" in own:
-                other = fill(own["like"], (*askers, name)) or {}
-                own = {key: value for key, value in own.items() if key != "like"}
-                joined = {key: [*other[key], *own[key]] for key in own if isinstance(other.get(key), list)}
-                filled[name] = {**{k: v for k, v in other.items() if k != "label"}, **own, **joined}
-        return filled[name]
+        if not isinstance(own, dict) or "like" not in own:
+            return own
+        other = fill(own["like"], (*askers, name)) or {}
+        own = {key: value for key, value in own.items() if key != "like"}
+        joined = {key: [*other[key], *own[key]] for key in own if isinstance(other.get(key), list)}
+        return {**{key: value for key, value in other.items() if key != "label"}, **own, **joined}
 
-    for name in group:
-        fill(name, ())
-    return {name: filled[name] for name in group if not name.startswith(TEMPLATE)}
+    return {name: fill(name, ()) for name in group if not name.startswith("_")}
 
 
-def _labelled(name: str, value: Any) -> Any:
-    """A system, called as in the file where it says nothing else."""
-    value = {} if value is None else value
-    return {"label": name, **value} if isinstance(value, dict) else value
-
-
-def _part(kind: type[PartT], value: Any, where: str) -> PartT:
+def _part(kind: type, name: str, value: Any, where: str) -> Any:
+    if kind is System and (value is None or isinstance(value, dict)):
+        value = {"label": name, **(value or {})}
     if not isinstance(value, dict):
         raise InputError(where, f"is {value!r}", "Write keys and values")
     return _build(kind, value, where)
 
 
 def _build(kind: Any, values: Mapping[str, Any], where: str) -> Any:
-    absent = [name for name in _needed(kind) if name not in values]
-    return check(kind, values, lambda _: where, missing=f"is not complete ({', '.join(absent)} is not given)")
-
-
-def _needed(kind: Any) -> list[str]:
-    return [it.name for it in fields(kind) if it.default is MISSING and it.default_factory is MISSING]
+    needed = (it.name for it in fields(kind) if it.default is MISSING and it.default_factory is MISSING)
+    absent = ", ".join(name for name in needed if name not in values)
+    return check(kind, values, lambda _: where, missing=f"is not complete ({absent} is not given)")
 
 
 def _check(study: Study, where: str) -> None:
+    """What names stand for is there."""
+
+    def refuse(place: str, problem: str, remedy: str) -> None:
+        raise InputError(f"{where}: {place}", problem, remedy)
+
     if Path(study.name).name != study.name:
-        raise InputError(f"{where}: name={study.name}", "is no name of a folder", "Leave slashes and .. out")
+        refuse(f"name={study.name}", "is no name of a folder", "Leave slashes and .. out")
     if study.reference not in study.systems:
-        raise InputError(f"{where}: reference", f"{study.reference} is no system", "Name one of the systems")
+        refuse("reference", f"{study.reference} is no system", "Name one of the systems")
     for name, system in study.systems.items():
         if system.corpus is not None and system.corpus not in study.steps:
-            raise InputError(f"{where}: systems.{name}.corpus", f"{system.corpus} is no step", "Name one of the steps")
+            refuse(f"systems.{name}.corpus", f"{system.corpus} is no step", "Name one of the steps")
         if system.rates_of is not None and study.systems.get(system.rates_of, system).rates_of is not None:
-            raise InputError(
-                f"{where}: systems.{name}.rates_of", f"{system.rates_of} has no rates of its own", "Name one that has"
-            )
+            refuse(f"systems.{name}.rates_of", f"{system.rates_of} has no rates of its own", "Name one that has")
     for name, task in study.tasks.items():
         if name not in TASK_NAMED:
-            raise InputError(f"{where}: tasks.{name}", "no such task", f"The tasks are {', '.join(TASK_NAMED)}")
+            refuse(f"tasks.{name}", "no such task", f"The tasks are {', '.join(TASK_NAMED)}")
         if not task.rates:
-            raise InputError(f"{where}: tasks.{name}.rates", "is empty", "Give at least one learning rate")
+            refuse(f"tasks.{name}.rates", "is empty", "Give at least one learning rate")

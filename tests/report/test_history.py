@@ -38,5 +38,5 @@ def test_what_was_given_up_does_not_count(
 @pytest.mark.parametrize("line", ['{"split": "train"', '{"split": "train"}', '{"split": "dev", "update": 1}', "[1]"])
 def test_a_damaged_line_is_named(tmp_path: Path, line: str) -> None:
     (tmp_path / "history.jsonl").write_text(f'{{"split": "train", "update": 1}}\n{line}\n')
-    with pytest.raises(InputError, match=r"history\.jsonl, line 2: damaged"):
+    with pytest.raises(InputError, match=r"history\.jsonl, line 2: (damaged|is )"):
         read_history(tmp_path)

@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from mmf_muvla.errors import InputError
+from mmf_muvla.report.runs import LeftOut, Run, collect_runs, read_run, scores_of
 from mmf_muvla.report.score_page import score_command
-from mmf_muvla.report.scores import LeftOut, Run, collect_runs, read_run, score_rows
+from mmf_muvla.report.scores import META
 
 VQA, NLVR2, ENTAILMENT, REFCOCO = "vqa2", "nlvr2", "visual_entailment", "refcoco_plus"
 METRICS = {
@@ -68,13 +69,13 @@ def comparison(tmp_path: Path) -> Path:
 def test_means_and_spreads(comparison: Path) -> None:
     runs, left_out = collect_runs(comparison)
     assert (len(runs), left_out) == (15, [])
-    rows = {row.system: row for row in score_rows(runs)}
+    rows = scores_of(runs)
     assert list(rows) == ["base", "muvla_cc", "other"]
 
     def values(system: str, task: str) -> tuple[float, float | None, tuple[int, ...]]:
-        cell = rows[system].cells[task]
-        assert cell is not None
-        return cell.mean, cell.deviation, cell.seeds
+        score = rows[system][task]
+        assert score is not None
+        return score.mean, score.deviation, tuple(score.values)
 
     # Two values a distance d apart have the sample standard deviation d / sqrt(2).
     assert values("base", VQA) == (pytest.approx(61), pytest.approx(2**0.5), (1, 2))
@@ -83,33 +84,32 @@ def test_means_and_spreads(comparison: Path) -> None:
     assert values("base", REFCOCO) == (pytest.approx(45), pytest.approx(10 / 2**0.5), (1, 2))
     assert values("muvla_cc", VQA) == (pytest.approx(68), pytest.approx(2), (1, 2, 3))
     assert values("muvla_cc", NLVR2) == (pytest.approx(60), None, (1,))
-    assert rows["other"].cells[NLVR2] is None
+    assert rows["other"][NLVR2] is None
 
 
 def test_meta_ave_is_of_the_seeds_that_have_all_four(comparison: Path) -> None:
-    base, muvla, other = score_rows(collect_runs(comparison)[0])
-    assert base.meta is not None and muvla.meta is not None
+    base, muvla, other = (scores[META] for scores in scores_of(collect_runs(comparison)[0]).values())
+    assert base is not None and muvla is not None
     # Seed 1: (60 + 50 + 70 + 40) / 4 = 55; seed 2: (62 + 54 + 70 + 50) / 4 = 59.
-    assert (base.meta.mean, base.meta.seeds) == (pytest.approx(57), (1, 2))
-    assert base.meta.deviation == pytest.approx(4 / 2**0.5)
+    assert (base.mean, tuple(base.values)) == (pytest.approx(57), (1, 2))
+    assert base.deviation == pytest.approx(4 / 2**0.5)
     # Seed 1 alone: (66 + 60 + 75 + 55) / 4.
-    assert (muvla.meta.mean, muvla.meta.deviation, muvla.meta.seeds) == (pytest.approx(64), None, (1,))
-    assert other.meta is None
+    assert (muvla.mean, muvla.deviation, tuple(muvla.values)) == (pytest.approx(64), None, (1,))
+    assert other is None
 
 
 def test_no_meta_ave_where_no_seed_has_all_four(tmp_path: Path) -> None:
     for seed, task in enumerate(METRICS):
         write_run(tmp_path / task, task, seed)
-    (row,) = score_rows(collect_runs(tmp_path)[0])
-    assert None not in row.cells.values()
-    assert row.meta is None
+    (scores,) = scores_of(collect_runs(tmp_path)[0]).values()
+    assert [column for column, score in scores.items() if score is None] == [META]
 
 
 def test_systems_can_be_chosen_and_ordered(comparison: Path) -> None:
     runs, _ = collect_runs(comparison)
 
     def systems(*patterns: str) -> list[str]:
-        return [row.system for row in score_rows(runs, patterns)]
+        return list(scores_of(runs, patterns))
 
     assert systems("o*", "base") == ["other", "base"]
     assert systems("muvla_cc", "*") == ["muvla_cc", "base", "other"]

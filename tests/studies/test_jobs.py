@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from mmf_muvla.errors import InputError
+from mmf_muvla.studies.identity import VERSIONS, digest_of_step
 from mmf_muvla.studies.jobs import Jobs, with_needs
-from mmf_muvla.studies.study import Step, Study
+from mmf_muvla.studies.study import Step, Study, System
 
 
 def _named(jobs: Jobs, system: str) -> list[str]:
@@ -92,6 +93,59 @@ def test_a_change_anywhere_upstream_makes_another_job(jobs: Jobs, study: Study, 
     (tmp_path / "pretrain.yaml").write_text("name: other\n", encoding="utf-8")
     rewritten = digests(study)
     assert rewritten[0] == before[0] and rewritten[1] != before[1]
+
+
+def test_names_of_files_and_steps_do_not_matter(jobs: Jobs, study: Study, tmp_path: Path, tools: Path) -> None:
+    before = jobs.pretraining("one", 0)
+    assert before is not None
+    before.log.parent.mkdir(parents=True)
+    before.log.touch()  # it has begun
+    (tmp_path / "pretrain.yaml").rename(tmp_path / "below.yaml")
+    (tmp_path / "renamed.yaml").write_text("includes: [below.yaml]\nsystem: other\n", encoding="utf-8")
+    renamed = System("One", str(tmp_path / "renamed.yaml"), "renamed_corpus")
+    steps = {**study.steps, "renamed_corpus": study.steps["corpus_one"]}
+    again = Jobs(replace(study, steps=steps, systems={"renamed": renamed}), tmp_path / "work", tools)
+    job = again.pretraining("renamed", 0)
+    assert job is not None and (job.digest, job.folder) == (before.digest, before.folder)
+
+
+def test_what_cannot_change_a_result_does_not_matter(study: Study, tmp_path: Path, tools: Path) -> None:
+    def digest(*arguments: str) -> str:
+        job = Jobs(study, tmp_path / "work", tools, arguments).pretraining("one", 0)
+        assert job is not None
+        return job.digest
+
+    before = digest()
+    for argument in ("training.num_workers=3", "training.log_interval=7", "env.cache_dir=/x", "system=mine"):
+        assert digest(argument) == before, argument
+    for argument in ("training.max_updates=3", "optimizer.params.lr=0.1", "run_type=val", "training.seed=5"):
+        assert digest(argument) != before, argument
+
+
+def test_another_version_of_what_is_computed_makes_another_job(
+    jobs: Jobs, study: Study, tmp_path: Path, tools: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def digests() -> tuple[str, ...]:
+        made = Jobs(study, tmp_path / "work", tools)
+        return tuple(made.finetuning(system, "nlvr2", 0, 1e-4).digest for system in ("base", "one"))
+
+    before = digests()
+    monkeypatch.setitem(VERSIONS, "vqa2", 99)
+    assert digests() == before
+    monkeypatch.setitem(VERSIONS, "pretrain", 99)
+    changed = digests()
+    assert changed[0] == before[0] and changed[1] != before[1]
+    monkeypatch.setitem(VERSIONS, "nlvr2", 99)
+    assert not {*digests()} & {*before, *changed}
+
+
+def test_a_step_is_known_by_all_options_that_it_runs_with() -> None:
+    said = ["config=projects/muvla/corpus/toyworld.yaml", "out={out}"]
+    before = digest_of_step("build_corpus.py", said)
+    assert digest_of_step("build_corpus.py", [*said, "retrieval.k=5", "num_workers=3"]) == before
+    assert digest_of_step("build_corpus.py", [*said, "retrieval.k=4"]) != before
+    with pytest.raises(InputError, match="retrieval.kk"):
+        digest_of_step("build_corpus.py", [*said, "retrieval.kk=4"])
 
 
 def test_steps_that_are_missing_or_need_themselves_are_named(study: Study, tmp_path: Path, tools: Path) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from mmf_muvla.report.scores import META, Estimate
 from mmf_muvla.studies.pages import as_csv, as_markdown, write_results
 from mmf_muvla.studies.records import Record
 from mmf_muvla.studies.study import Study, System, TaskPlan
-from mmf_muvla.studies.summary import META, Estimate, summarize
+from mmf_muvla.studies.summary import summarize
 
 METRICS = {"nlvr2": "muvla_nlvr2_accuracy", "refcoco_plus": "muvla_grounding_accuracy"}
 
@@ -44,22 +45,23 @@ def records() -> list[Record]:
 
 
 def test_estimates_by_hand() -> None:
-    estimate = Estimate.of([50.0, 52.0, 54.0])
+    estimate = Estimate.of({0: 50.0, 1: 52.0, 2: 54.0})
     assert estimate is not None and estimate.interval is not None and estimate.error is not None
-    assert (estimate.mean, estimate.seeds) == (52, 3)
+    assert (estimate.mean, len(estimate.values)) == (52, 3)
     assert estimate.error == pytest.approx(2 / 3**0.5)
     assert estimate.interval[1] - 52 == pytest.approx(4.302653 * 2 / 3**0.5, rel=1e-5)  # t of 97.5 % with 2 degrees
-    single = Estimate.of([50.0])
-    assert single == Estimate(50.0, None, None, (50.0,))
-    assert Estimate.of([]) is None
+    assert estimate.deviation == pytest.approx(2)
+    single = Estimate.of({7: 50.0})
+    assert single is not None
+    assert (single.mean, single.deviation, single.error, single.interval) == (50.0, None, None, None)
+    assert Estimate.of({}) is None
 
 
 def _assert_same(estimate: Estimate | None, values: list[float]) -> None:
-    expected = Estimate.of(values)
+    expected = Estimate.of(dict(enumerate(values)))
     assert estimate is not None and expected is not None and estimate.interval is not None
-    assert (estimate.mean, estimate.error, estimate.seeds) == pytest.approx(
-        (expected.mean, expected.error, len(values))
-    )
+    assert dict(estimate.values) == pytest.approx(dict(expected.values))
+    assert (estimate.mean, estimate.error) == pytest.approx((expected.mean, expected.error))
     assert estimate.interval == pytest.approx(expected.interval)
 
 
@@ -71,8 +73,8 @@ def test_lines_pair_seeds_and_average_tasks(two_tasks: Study, records: list[Reco
     _assert_same(base.differences["nlvr2"], [-5, -6, -4])
     _assert_same(base.differences[META], [55 - 62.5, 58 - 65, 58 - 66])
     # one task of one seed: a score, a difference, and no Meta-Ave
-    assert late.scores["nlvr2"] == Estimate(pytest.approx(51.0), None, None, (pytest.approx(51.0),))
-    assert late.differences["nlvr2"] == Estimate(pytest.approx(-4.0), None, None, (pytest.approx(-4.0),))
+    assert late.scores["nlvr2"] == Estimate({0: pytest.approx(51.0)})
+    assert late.differences["nlvr2"] == Estimate({0: pytest.approx(-4.0)})
     assert late.scores["refcoco_plus"] is None and late.scores[META] is None
 
 

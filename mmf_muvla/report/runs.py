@@ -1,0 +1,246 @@
+"""Collects the test scores of fine-tuned runs.
+
+A run is a folder with ``config.yaml`` and ``results.json`` (``env.save_dir`` of a fine-tuning). Runs are compared by
+
+* *task*: ``datasets`` of its configuration, one of :data:`TASKS`;
+* *seed*: ``training.seed``;
+* *system*: the configuration's top-level key ``system``, where it has one; else ``base`` where the run started from
+  BERT alone (no ``checkpoint.resume_file``); else that key of the pre-training whose checkpoint it started from, where
+  its ``config.yaml`` is there and has one; else the name of the folder that holds the checkpoint.
+
+What evaluated a run later (``evaluation/`` in a folder, with a ``config.yaml`` of its own) is of that run's system and
+seed. It counts where the run has no test score itself.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from mmf_muvla.artifacts.files import read_json
+from mmf_muvla.errors import InputError
+from mmf_muvla.report.history import read_history
+from mmf_muvla.report.scores import TASK_NAMED, TASKS, Estimate, with_meta_ave
+from mmf_muvla.run_config import read_run_config
+
+BASE = "base"
+_CONFIG, _RESULTS, _HISTORY = "config.yaml", "results.json", "history.jsonl"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run with its test scores.
+
+    Attributes:
+        folder: where it is.
+        system, task, seed: what it is.
+        score: the task's metric on the test split, in per cent.
+        details: the task's further metrics, as far as they were measured, in per cent.
+        updates: how many updates it was trained; of a later evaluation, the update of the weights that were tested,
+            ``None`` where their file does not say it.
+        best_update: the update of the best checkpoint, which was tested; ``None`` where no validation is on record.
+        evaluation: whether it is a later evaluation, not the training itself.
+    """
+
+    folder: Path
+    system: str
+    task: str
+    seed: int
+    score: float
+    details: dict[str, float]
+    updates: int | None
+    best_update: int | None
+    evaluation: bool = False
+
+    @property
+    def identity(self) -> tuple[str, str, int]:
+        """By what runs are compared."""
+        return self.system, self.task, self.seed
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A folder of a run that has no test score of a task, and why."""
+
+    folder: Path
+    reason: str
+
+
+def collect_runs(folder: Path) -> tuple[list[Run], list[LeftOut]]:
+    """Find the runs in a folder, at any depth.
+
+    Returns:
+        Runs with test scores, and folders of runs without, each in order of their paths.
+
+    Raises:
+        InputError: there is no run, a file of one is damaged, or two are of the same system, task and seed.
+    """
+    if not folder.is_dir():
+        raise InputError(str(folder), "no such folder", "Name the folder of the runs: runs=FOLDER")
+    found = [read_run(path) for path in _run_folders(folder)]
+    if not found:
+        problem = f"has no run in it (a folder with {_CONFIG} and {_RESULTS})"
+        raise InputError(str(folder), problem, "Name the folder of the runs")
+    left_out = [it for it in found if isinstance(it, LeftOut)]
+    runs: dict[tuple[str, str, int], Run] = {}
+    for run in sorted((it for it in found if isinstance(it, Run)), key=lambda it: it.evaluation):
+        other = runs.setdefault(run.identity, run)
+        if run.evaluation and not other.evaluation:
+            left_out.append(LeftOut(run.folder, "it tests again a run that has test scores"))
+        elif other is not run:
+            raise InputError(
+                str(run.folder),
+                f"is of system {run.system}, task {run.task} and seed {run.seed}, as {other.folder} is",
+                "Move one of the two away, or tell them apart by the key 'system' of their config.yaml",
+            )
+    return sorted(runs.values(), key=lambda it: found.index(it)), left_out
+
+
+def read_run(folder: Path) -> Run | LeftOut:
+    """Read what a run says about itself.
+
+    Raises:
+        InputError: one of its files is damaged.
+    """
+    config = read_run_config(folder / _CONFIG)
+    name = _task_name(config)
+    if name not in TASK_NAMED:
+        return LeftOut(folder, f"datasets is {name}, not one of {', '.join(TASK_NAMED)}")
+    task = TASK_NAMED[name]
+    if not (folder / _RESULTS).is_file():
+        return LeftOut(folder, f"it has not finished (no {_RESULTS})")
+    results = read_json(folder / _RESULTS)
+    if results is None:
+        raise InputError(str(folder / _RESULTS), "is no JSON object", "Test the run again, or remove its folder")
+    test = results.get("test")
+    if not isinstance(test, dict):
+        return LeftOut(folder, f"{_RESULTS} has no test scores")
+    if task.metric not in test:
+        return LeftOut(folder, f"its test scores have no {task.metric}")
+    evaluation = "train" not in str(OmegaConf.select(config, "run_type", default="train"))
+    updates = results.get("updates_trained", results.get("update"))
+    # What was evaluated says what it is; the configuration of the evaluation only repeats the task.
+    of_run = _evaluated(config, folder) if evaluation else None
+    about, place = of_run or (config, folder)
+    return Run(
+        folder=folder,
+        system=_system(about, place),
+        task=name,
+        seed=_whole(OmegaConf.select(about, "training.seed"), place / _CONFIG, "training.seed"),
+        score=_per_cent(test, task.metric, folder / _RESULTS),
+        details={metric: _per_cent(test, metric, folder / _RESULTS) for metric in task.details if metric in test},
+        updates=None if evaluation and updates is None else _whole(updates, folder / _RESULTS, "update"),
+        best_update=_best_update(config, folder),
+        evaluation=evaluation,
+    )
+
+
+def scores_of(runs: Sequence[Run], patterns: Sequence[str] = ()) -> dict[str, dict[str, Estimate | None]]:
+    """The scores over seeds, for each system, and task or Meta-Ave; ``None`` where there is no run.
+
+    Args:
+        runs: the runs, no two of the same system, task and seed.
+        patterns: the systems to show, in this order, as names or with ``*``; by default all, ``base`` first.
+
+    Raises:
+        InputError: no system has a name of a pattern.
+    """
+    found = {}
+    for system in _chosen(sorted({run.system for run in runs}, key=lambda name: (name != BASE, name)), patterns):
+        of_system = [run for run in runs if run.system == system]
+        scores = {task.name: {run.seed: run.score for run in of_system if run.task == task.name} for task in TASKS}
+        found[system] = {column: Estimate.of(by_seed) for column, by_seed in with_meta_ave(scores).items()}
+    return found
+
+
+def _run_folders(folder: Path) -> Iterable[Path]:
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        # A run that is still going on has a history and no results.
+        if _CONFIG in files and (_RESULTS in files or _HISTORY in files):
+            yield Path(place)
+
+
+def _chosen(systems: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    chosen: list[str] = []
+    for pattern in patterns or ["*"]:
+        matching = fnmatch.filter(systems, pattern)
+        if not matching and patterns:
+            where, remedy = f"systems={','.join(patterns)}", f"There are {', '.join(systems) or 'none'}"
+            raise InputError(where, f"no system is called {pattern}", remedy)
+        chosen += matching
+    return list(dict.fromkeys(chosen))
+
+
+# --- what stands in a run's files
+
+
+def _task_name(config: Any) -> str:
+    datasets = OmegaConf.select(config, "datasets")
+    return ",".join(map(str, datasets)) if OmegaConf.is_list(datasets) else str(datasets)
+
+
+def _system(config: Any, folder: Path) -> str:
+    checkpoint = OmegaConf.select(config, "checkpoint.resume_file")
+    named = OmegaConf.select(config, "system")
+    if named is None and checkpoint:
+        start = _run_of(str(checkpoint))
+        if (start / _CONFIG).is_file():
+            named = OmegaConf.select(read_run_config(start / _CONFIG), "system")
+        named = named or start.name
+        if not named:
+            problem = f"checkpoint.resume_file={checkpoint} does not say which system it is: it is in no folder"
+            raise InputError(str(folder / _CONFIG), problem, "Name the system in this file (system: NAME)")
+    return BASE if named is None else str(named)
+
+
+def _run_of(checkpoint: str) -> Path:
+    """The folder of the run that has written a checkpoint: older ones lie in models/ inside of it."""
+    place = Path(checkpoint).parent
+    return place.parent if place.name == "models" else place
+
+
+def _evaluated(config: Any, folder: Path) -> tuple[Any, Path] | None:
+    """Configuration and folder of the run of the same task that an evaluation is of, where it is there."""
+    checkpoint = OmegaConf.select(config, "checkpoint.resume_file")
+    if OmegaConf.select(config, "checkpoint.resume"):  # the checkpoint of the folder itself
+        place = folder.parent
+    else:
+        place = _run_of(str(checkpoint)) if checkpoint else folder
+    if place == folder or not (place / _CONFIG).is_file():
+        return None
+    of_run = read_run_config(place / _CONFIG)
+    return (of_run, place) if _task_name(of_run) == _task_name(config) else None
+
+
+def _best_update(config: Any, folder: Path) -> int | None:
+    """The update at which the monitored value was best on the validation split, the first of equals."""
+    criterion = str(OmegaConf.select(config, "training.early_stop.criteria") or "").rpartition("/")[2]
+    if not (folder / _HISTORY).is_file():
+        return None
+    updates, values = read_history(folder).curve(criterion, "val")
+    if not values:
+        return None
+    best = min(values) if OmegaConf.select(config, "training.early_stop.minimize") else max(values)
+    return updates[values.index(best)]
+
+
+def _whole(value: Any, path: Path, key: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InputError(str(path), f"{key} is {value!r}, not a whole number", "Run it again, or remove its folder")
+    return value
+
+
+def _per_cent(values: Mapping[str, Any], metric: str, path: Path) -> float:
+    value = values[metric]
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    # Written so that NaN is refused too.
+    if not is_number or not 0 <= value <= 1:
+        raise InputError(str(path), f"{metric} is {value!r}, not between 0 and 1", "Test the run again, or remove it")
+    return 100 * float(value)

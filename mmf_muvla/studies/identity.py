@@ -1,0 +1,91 @@
+"""By what a job is known: what it computes, whatever its files and folders are called.
+
+That is the configuration that it runs with, without what cannot change a result, and the version of the code that
+computes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from mmf_muvla.artifacts.files import digest_of_json
+from mmf_muvla.options.kinds import names
+
+# Raise a number whenever an unchanged configuration comes to give other results: other weights, batches, metrics or
+# files. All results that were made with it are then made again, as is everything that was made from them.
+VERSIONS = {
+    "pretrain": 1,
+    "vqa2": 1,
+    "nlvr2": 1,
+    "visual_entailment": 1,
+    "refcoco_plus": 1,
+    "make_toyworld.py": 1,
+    "make_small_bert.py": 1,
+    "import_regions.py": 1,
+    "build_corpus.py": 1,
+}
+
+# What cannot change a result: names, folders, what is logged and kept, how many processes work.
+_NO_RESULT_OF_RUNS = {
+    *("system", "env", "distributed", "checkpoint.resume", "checkpoint.max_to_keep", "checkpoint.save_git_details"),
+    *("evaluation.predict", "evaluation.predict_file_format", "training.find_unused_parameters"),
+    *("training.num_workers", "training.pin_memory", "training.log_interval", "training.checkpoint_interval"),
+    *("training.tensorboard", "training.experiment_name", "training.logger_level", "training.log_format"),
+    *("training.log_detailed_config", "training.should_not_log", "training.stdout_capture", "training.colored_logs"),
+}
+_NO_RESULT_OF_TOOLS = ("out", "overwrite", "num_workers")
+
+
+def digest_of_run(content: Mapping[str, Any], version: str) -> str:
+    """The digest of a pre-training or a fine-tuning.
+
+    Args:
+        content: its configuration, in which the output of every other job stands by that job's digest.
+        version: one of :data:`VERSIONS`: ``pretrain``, or the task.
+    """
+    kept = _without(content)
+    # Other models and data sets are not made.
+    for group, key in (("model_config", "model"), ("dataset_config", "datasets")):
+        chosen = names(content.get(key))
+        kept[group] = {name: part for name, part in kept.get(group, {}).items() if name in chosen}
+    return digest_of_json([version, VERSIONS[version], kept])
+
+
+def _without(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A configuration without what cannot change a result."""
+    return {
+        key: _without(value, f"{prefix}{key}.") if isinstance(value, Mapping) else value
+        for key, value in content.items()
+        if f"{prefix}{key}" not in _NO_RESULT_OF_RUNS
+    }
+
+
+def digest_of_step(command: str, arguments: Sequence[str]) -> str:
+    """The digest of a step.
+
+    Args:
+        command: a script of ``tools/``.
+        arguments: its own, in which the output of every other job stands by that job's digest.
+
+    Raises:
+        InputError: an argument cannot be used.
+    """
+    options = {key: value for key, value in _options(command, arguments).items() if key not in _NO_RESULT_OF_TOOLS}
+    return digest_of_json([command, VERSIONS.get(command, 1), options])
+
+
+def _options(command: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """All options of a command, those that are not given as well; those given, of a command that is not known here."""
+    from mmf_muvla.options.reading import read_options
+    from mmf_muvla.pairing.config import BuildConfig, ImportConfig, load_config
+    from mmf_muvla.toyworld.command import MakeOptions
+
+    if command == "build_corpus.py":
+        return asdict(load_config(BuildConfig, arguments))
+    if command == "import_regions.py":
+        return asdict(load_config(ImportConfig, arguments))
+    if command == "make_toyworld.py":
+        return asdict(read_options(MakeOptions, arguments))
+    return {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
