@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,18 +16,22 @@ def read_json_lines(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Read the objects of a JSON lines file; empty lines are passed over.
 
     Args:
-        path: the file, UTF-8.
+        path: the file, UTF-8; gzipped if its name ends in ``.gz``.
 
     Yields:
         The number of the line, from 1, and its object.
 
     Raises:
-        InputError: the file is missing, or a line is too long, not UTF-8, not JSON, or no object of usable values.
+        InputError: the file is missing or not a whole gzip file, or a line is too long, not UTF-8, not JSON, or no
+            object of usable values.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(str(path), "no such file", "Check the path of the annotation file")
-    with open(path, "rb") as file:
-        for number, _, line in read_lines(file):
-            if line is None or line.strip():
-                yield number, parse_line(line, number, f"{path}, line {number}", "Mend or remove the line")
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            for number, _, line in read_lines(file):
+                if line is None or line.strip():
+                    yield number, parse_line(line, number, f"{path}, line {number}", "Mend or remove the line")
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(str(path), f"is not a whole gzip file ({error})", "Copy it again") from error

@@ -8,12 +8,14 @@ from typing import Any
 
 INK, MUTED, GRID = "#1d2733", "#66727f", "#e3e8ed"
 COLOURS = ("#2463a8", "#d1602b", "#2f8f5b", "#8a4fa3", "#b08a1a")
+# What `templates/base.html.j2` calls them; it has a light and a dark set.
+_THEME = {INK: "ink", MUTED: "muted", GRID: "line", COLOURS[0]: "accent", COLOURS[1]: "mark"}
 
 Curve = tuple[Sequence[float], Sequence[float]]
 
 
 def figure_with(columns: int, width: float, height: float) -> tuple[Any, Sequence[Any]]:
-    """A figure of plots side by side, in the looks of all pages.
+    """A figure of plots side by side, in the style of all pages.
 
     Args:
         columns: how many plots.
@@ -39,6 +41,11 @@ def figure_with(columns: int, width: float, height: float) -> tuple[Any, Sequenc
     return figure, axes[0]
 
 
+def title_of(axis: Any, title: str) -> None:
+    """Put a title over a plot."""
+    axis.set_title(title, fontsize=10, loc="left", color=INK)
+
+
 def as_svg(figure: Any) -> str:
     """A figure as an ``<svg>`` element, the same for the same figure; the figure is closed."""
     from matplotlib import pyplot
@@ -51,11 +58,18 @@ def as_svg(figure: Any) -> str:
     return text[text.index("<svg") :]
 
 
-def small_multiples(panels: Mapping[str, Mapping[str, Curve]], xlabel: str = "update") -> str:
-    """One small plot per panel, side by side.
+def themed(svg: str) -> str:
+    """A plot in the colours of the page that it becomes part of."""
+    for colour, name in _THEME.items():
+        svg = svg.replace(colour, f"var(--{name})")
+    return svg
+
+
+def small_multiples(panels: Mapping[str, Mapping[str, Curve]]) -> str:
+    """One small plot of curves over updates per panel, side by side.
 
     Args:
-        panels: title -> (label -> (x, y)).
+        panels: title -> (label -> (updates, values)).
 
     Returns:
         An ``<svg>`` element.
@@ -64,8 +78,8 @@ def small_multiples(panels: Mapping[str, Mapping[str, Curve]], xlabel: str = "up
     for axis, (title, curves) in zip(axes, panels.items(), strict=True):
         for (label, (x, y)), colour in zip(curves.items(), COLOURS, strict=False):
             axis.plot(x, y, color=colour, linewidth=1.5, label=label, marker="o" if len(x) < 12 else None, markersize=3)
-        axis.set_title(title, fontsize=10, loc="left", color=INK)
-        axis.set_xlabel(xlabel)
+        title_of(axis, title)
+        axis.set_xlabel("update")
         if len(curves) > 1:
             axis.legend(frameon=False, fontsize=8)
     return as_svg(figure)
@@ -76,20 +90,19 @@ def decile_fan(updates: Sequence[float], deciles: Sequence[Sequence[float]], mea
 
     Args:
         updates: [m].
-        deciles: [m, 9], the 10 % to 90 % points.
+        deciles: [m, 9], the 10 to 90 percent points.
         mean: [m].
-        title: stands over the plot.
+        title: of the plot.
 
     Returns:
         An ``<svg>`` element.
     """
     figure, (axis,) = figure_with(1, 4.6, 2.6)
     for low in range(4):
-        axis.fill_between(
-            updates, [d[low] for d in deciles], [d[8 - low] for d in deciles], color=COLOURS[0], alpha=0.16, linewidth=0
-        )
+        bands = ([d[low] for d in deciles], [d[8 - low] for d in deciles])
+        axis.fill_between(updates, *bands, color=COLOURS[0], alpha=0.16, linewidth=0)
     axis.plot(updates, mean, color=COLOURS[0], linewidth=1.8)
     axis.set_ylim(0, 1)
     axis.set_xlabel("update")
-    axis.set_title(title, fontsize=10, loc="left", color=INK)
+    title_of(axis, title)
     return as_svg(figure)

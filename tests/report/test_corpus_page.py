@@ -15,19 +15,14 @@ from rich.console import Console
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.store import Corpus, Sentence
-from mmf_muvla.report import corpus_page
+from mmf_muvla.report import plots
 from mmf_muvla.report.corpus_captions import KnownCaptions
-from mmf_muvla.report.corpus_page import (
-    Pictures,
-    choose_images,
-    inspect_command,
-    page_image,
-    print_quality,
-    render_page,
-    script_json,
-    sentence_parts,
-)
+from mmf_muvla.report.corpus_page import choose_images, inspect_command, render_page
+from mmf_muvla.report.corpus_plots import draw_plots
 from mmf_muvla.report.corpus_quality import measure_corpus
+from mmf_muvla.report.corpus_text import print_quality
+from mmf_muvla.report.images import page_image, sentence_parts
+from mmf_muvla.report.pictures import Pictures
 from tests.small_corpus import K, sentence, write_small_corpus
 
 NASTY = [
@@ -179,12 +174,13 @@ class TestPage:
         before, after = (sorted(name for name, _ in p.elements if name not in ("tr", "td")) for p in (plain, page))
         assert before == after
 
-    def test_script_json(self) -> None:
-        text = script_json({"texts": NASTY, "number": 0.5})
-        assert json.loads(text) == {"texts": NASTY, "number": 0.5}
+    def test_data_are_json_in_which_nothing_ends_the_script(self, corpus: Corpus) -> None:
+        quality, image = measure_corpus(corpus), page_image(corpus, 0)
+        text = Page(render_page(quality, [{**image, "captions": NASTY, "strength": 0.5}])).scripts[0]
+        assert json.loads(text)["images"] == [json.loads(json.dumps({**image, "captions": NASTY, "strength": 0.5}))]
         assert not set("<>&") & set(text) and text.isascii()
         with pytest.raises(ValueError):
-            script_json(math.nan)
+            render_page(quality, [{**image, "strength": math.nan}])
 
     def test_numbers(self, corpus: Corpus) -> None:
         captions = KnownCaptions({0: ["A bird in a tree"], 1: ["A dog near a house"]}, 2, 2, 3)
@@ -218,9 +214,9 @@ class TestPage:
         print_quality(quality, Console(file=io.StringIO()))
 
     def test_plots_follow_the_theme(self, corpus: Corpus) -> None:
-        for svg in map(corpus_page._themed, corpus_page.draw_plots(measure_corpus(corpus))):
+        for svg in map(plots.themed, draw_plots(measure_corpus(corpus))):
             assert svg.startswith("<svg") and "var(--ink)" in svg
-            assert corpus_page.plots.INK not in svg and corpus_page.plots.COLOURS[0] not in svg
+            assert plots.INK not in svg and plots.COLOURS[0] not in svg
 
     def test_terminal_gets_no_commands(self, corpus: Corpus) -> None:
         quality = measure_corpus(corpus)
