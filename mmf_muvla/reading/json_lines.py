@@ -29,8 +29,8 @@ def read_json_lines(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     if not path.is_file():
         raise InputError(str(path), "no such file", "Check the path of the annotation file")
     try:
-        opened: Any = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-        with opened as file:
+        opened: Any = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rb") as file:
             for number, _, line in read_lines(file):
                 if line is None or line.strip():
                     yield number, parse_line(line, number, f"{path}, line {number}", "Mend or remove the line")

@@ -40,7 +40,7 @@ class Separation:
     Attributes:
         update: the checkpoint's number of updates.
         auc: the probability that a well-aligned pair weighs more than a badly aligned one.
-        well, badly: mean ``w_ITM`` of the well and of the badly aligned pairs.
+        well, badly: mean ``w_ITM`` of either kind of pairs.
         num_well, num_badly: how many pairs there are of each.
     """
 

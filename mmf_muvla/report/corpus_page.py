@@ -15,10 +15,10 @@ from mmf_muvla.artifacts.outputs import check_outputs, output_folder, write_outp
 from mmf_muvla.options.kinds import CountOrNone, Name, Options, Seed
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.pairing.store import Corpus
-from mmf_muvla.report.corpus_captions import KnownCaptions, known_captions
+from mmf_muvla.report.corpus_captions import KnownCaptions, known_captions, measure_captions
 from mmf_muvla.report.corpus_plots import draw_plots
-from mmf_muvla.report.corpus_quality import measure_corpus
-from mmf_muvla.report.corpus_sample import sample_images
+from mmf_muvla.report.corpus_sample import SAMPLED_IMAGES, measure_mentions, measure_tags, sample_images
+from mmf_muvla.report.corpus_tables import measure_tables
 from mmf_muvla.report.corpus_text import headline_numbers, percent, print_quality, sections
 from mmf_muvla.report.images import page_data, page_image
 from mmf_muvla.report.pages import render
@@ -80,6 +80,37 @@ def inspect_command(arguments: Sequence[str]) -> None:
         write_output(out / name, text)
     print_quality(quality, terminal_console(markup=True))
     print(printable("\n".join(str(out / name) for name in _FILES), keep="\n"))
+
+
+def measure_corpus(
+    corpus: Corpus, captions: KnownCaptions | None = None, seed: int = 0, sampled_images: int = SAMPLED_IMAGES
+) -> dict[str, Any]:
+    """Measure a corpus.
+
+    Args:
+        corpus: the corpus.
+        captions: true captions of some of its images, if there are any.
+        seed: chooses the sampled images and sentences.
+        sampled_images: images to look at for what needs their regions; tables are counted over the whole corpus.
+
+    Returns:
+        What ``quality.json`` holds: ``links``, ``scores``, ``sentences``, ``regions_per_image`` (the whole corpus),
+        ``tags`` and ``mentions`` (a sample), and ``captions``, ``None`` without true ones.
+    """
+    sample = sample_images(len(corpus), sampled_images, seed)
+    compared = list(captions.by_image) if captions else sample.tolist()
+    return {
+        "corpus": str(corpus.path),
+        "images": len(corpus),
+        "k": corpus.k,
+        "counts": corpus.counts,
+        "seed": seed,
+        "sampled_images": len(sample),
+        **measure_tables(corpus),
+        "tags": measure_tags(corpus, sample.tolist()),
+        "mentions": measure_mentions(corpus, compared, captions.by_image if captions else None, seed),
+        "captions": measure_captions(corpus, captions, seed) if captions else None,
+    }
 
 
 def choose_images(num_images: int, captions: KnownCaptions | None, wanted: int, seed: int) -> list[int]:

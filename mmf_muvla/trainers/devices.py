@@ -26,14 +26,7 @@ def choose_device(config: Any) -> torch.device:
 
 
 def choose_precision(precision: str, device: torch.device) -> torch.dtype | None:
-    """What matrices are multiplied in on a device.
-
-    Args:
-        precision: ``training.precision``.
-        device: the device.
-
-    Returns:
-        None for float32.
+    """What ``training.precision`` has matrices multiplied in on a device; ``None`` for float32.
 
     Raises:
         InputError: it is unknown, or the device has none of it.

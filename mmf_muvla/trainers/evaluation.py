@@ -135,12 +135,9 @@ class Evaluator:
     def evaluate(self, split: str) -> dict[str, float]:
         """Losses and metrics on a split.
 
-        Args:
-            split: ``train``, ``val`` or ``test``.
-
         Returns:
-            Name -> value: every loss, ``total_loss``, and every metric of ``evaluation.metrics``. Where no sample has
-            what a value is computed from, as on hidden test splits, the value is left out.
+            Name -> value: every loss, ``total_loss``, and every metric of ``evaluation.metrics``. A value is left out
+            if no sample has what it is computed from, as on hidden test splits.
         """
         self.model.eval()
         means = RunningMeans(self.device)

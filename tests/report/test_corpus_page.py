@@ -17,9 +17,8 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.store import Corpus, Sentence
 from mmf_muvla.report import plots
 from mmf_muvla.report.corpus_captions import KnownCaptions
-from mmf_muvla.report.corpus_page import choose_images, inspect_command, render_page
+from mmf_muvla.report.corpus_page import choose_images, inspect_command, measure_corpus, render_page
 from mmf_muvla.report.corpus_plots import draw_plots
-from mmf_muvla.report.corpus_quality import measure_corpus
 from mmf_muvla.report.corpus_text import print_quality
 from mmf_muvla.report.images import page_image, sentence_parts
 from mmf_muvla.report.pictures import Pictures

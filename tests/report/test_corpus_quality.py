@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmf_muvla.pairing.store import Corpus
 from mmf_muvla.report.corpus_captions import KnownCaptions
-from mmf_muvla.report.corpus_quality import measure_corpus
+from mmf_muvla.report.corpus_page import measure_corpus
 from tests.small_corpus import sentence, write_small_corpus
 
 
