@@ -57,10 +57,11 @@ class AlignmentOptions(Options):
     """The options of the command.
 
     Attributes:
-        run: the folder of the run.
-        world: the folder of the toy world.
+        run: ``env.save_dir`` of a pre-training with ``checkpoint.max_to_keep=-1``.
+        world: the toy world that its corpus was built from.
         out: where the result goes; ``None``: ``alignment`` in the run.
-        num_images, badly: see :func:`watch_alignment`.
+        num_images: images to look at, evenly spread over the corpus, each with its K retrieved sentences.
+        badly: a pair is badly aligned if at most this share of the kinds that are spoken of is seen.
     """
 
     run: Name
@@ -88,17 +89,8 @@ def alignment_command(arguments: Sequence[str]) -> None:
     print(printable(f"{out}/alignment.svg"))
 
 
-def watch_alignment(run: Path, world: Path, num_images: int, most_seen: float = 0.5) -> list[Separation]:
-    """Measure every checkpoint that a pre-training run on the toy world has kept.
-
-    Args:
-        run: ``env.save_dir`` of a run with ``checkpoint.max_to_keep=-1``.
-        world: the toy world that its corpus was built from.
-        num_images: images to look at, evenly spread over the corpus, each with its K retrieved sentences.
-        most_seen: a pair is badly aligned where at most this share of the kinds that are spoken of is seen.
-
-    Returns:
-        One measurement for each checkpoint, in the order of training.
+def watch_alignment(run: Path, world: Path, num_images: int, badly: float) -> list[Separation]:
+    """Measure every checkpoint that a run on the toy world has kept, in the order of training.
 
     Raises:
         InputError: see :func:`alignment_command`.
@@ -124,22 +116,15 @@ def watch_alignment(run: Path, world: Path, num_images: int, most_seen: float = 
     for update, path in sorted(checkpoints.items()):
         model = load_run(run, str(path.relative_to(run)))
         weights = match_logits(model, words, corpus.regions, pairs).sigmoid().double().numpy()
-        well, badly = weights[share == 1], weights[share <= most_seen]
-        auc = area_under_roc([*well, *badly], [True] * len(well) + [False] * len(badly))
-        measured.append(Separation(update, auc, float(well.mean()), float(badly.mean()), len(well), len(badly)))
+        well, bad = weights[share == 1], weights[share <= badly]
+        auc = area_under_roc([*well, *bad], [True] * len(well) + [False] * len(bad))
+        measured.append(Separation(update, auc, float(well.mean()), float(bad.mean()), len(well), len(bad)))
     return measured
 
 
 def aligned_share(said: Sequence[set[str]], seen: Sequence[set[str]]) -> NDArray[np.float64]:
-    """How well pairs are aligned, by what a generator knows of both.
-
-    Args:
-        said: for each pair, the kinds of objects that its sentence speaks of.
-        seen: for each pair, the kinds of objects in its image.
-
-    Returns:
-        float [m], the share of what is said that is seen; 0 for a sentence that speaks of nothing.
-    """
+    """The share of the kinds of objects said in each pair's sentence that are seen in its image, float [m]; 0 for a
+    sentence that speaks of nothing."""
     return np.array([len(s & v) / len(s) if s else 0.0 for s, v in zip(said, seen, strict=True)], np.float64)
 
 

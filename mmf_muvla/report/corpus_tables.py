@@ -34,8 +34,7 @@ class Distribution:
     def add(self, values: np.ndarray) -> None:
         """Count more numbers, of any shape."""
         steps, counts = np.unique(np.rint(values / self._step).astype(np.int64), return_counts=True)
-        for step, count in zip(steps.tolist(), counts.tolist(), strict=True):
-            self._counts[step] += count
+        self._counts.update(dict(zip(steps.tolist(), counts.tolist(), strict=True)))
         self._sum += float(values.sum(dtype=np.float64))
 
     def summary(self, max_bins: int = 50) -> dict[str, Any]:

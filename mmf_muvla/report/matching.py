@@ -65,14 +65,14 @@ def match_logits(
 def evaluate_matching(
     model: MuVLA, regions: RegionStore, pairs: Sequence[tuple[str, str]], tokenizer: str, seed: int = 0
 ) -> Matching:
-    """Score true pairs against random ones.
+    """Score true (image id, caption) pairs against random ones.
 
     Args:
         model: a pre-trained model.
         regions: the regions of the pairs' images.
-        pairs: true (image id, caption) pairs.
+        pairs: the true pairs.
         tokenizer: BERT checkpoint whose vocabulary the model was trained with.
-        seed: seed of the random captions.
+        seed: of the random captions.
     """
     words = WordPieces(tokenizer)
     true = match_logits(model, words, regions, pairs)

@@ -13,7 +13,7 @@ from mmf.common.report import Report
 from mmf.datasets.base_dataset import BaseDataset
 from mmf.modules.metrics import Metrics
 from mmf.utils.distributed import get_rank, get_world_size, is_master
-from torch import Tensor, distributed
+from torch import Tensor
 from tqdm import tqdm
 
 from mmf_muvla.artifacts.files import write_json
@@ -22,7 +22,7 @@ from mmf_muvla.compat.messages import log_message
 from mmf_muvla.errors import InputError
 from mmf_muvla.objectives.streamed_metric import StreamedMetric
 from mmf_muvla.trainers.building import loader_of
-from mmf_muvla.trainers.history import RunningMeans, gather
+from mmf_muvla.trainers.history import RunningMeans, gather, of_all_processes
 from mmf_muvla.trainers.sampler import EvaluationBatches, in_order_of_items
 
 
@@ -72,12 +72,13 @@ class Evaluator:
         with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
             return model(batch)
 
-    def losses_of(self, model: torch.nn.Module, batch: Any) -> tuple[Mapping[str, Any], dict[str, Tensor], Tensor]:
-        """A model's output for a batch, its losses, and their sum."""
+    def measure(self, model: torch.nn.Module, batch: Any, means: RunningMeans) -> tuple[Mapping[str, Any], Tensor]:
+        """A model's output for a batch, and the sum of its losses; ``means`` takes them in."""
         output = self.forward(model, batch)
         losses = {name: loss.mean() for name, loss in output["losses"].items()}
         total = torch.stack(list(losses.values())).sum() if losses else torch.zeros((), device=self.device)
-        return output, losses, total
+        means.add_batch(losses, total, output, batch)
+        return output, total
 
     def criterion(self, said: str | None = None) -> str:
         """The name, among the values of a validation, of ``training.early_stop.criteria`` (``None``: this run's)."""
@@ -100,9 +101,8 @@ class Evaluator:
         loader = loader_of(self.datasets[split], batch_sampler=[items], generator=torch.Generator())
         self.model.eval()
         batch = next(iter(loader)).to(self.device)
-        output, losses, loss = self.losses_of(self.model, batch)
         means = RunningMeans(self.device)
-        means.add_batch(losses, loss, output, batch)
+        output, _ = self.measure(self.model, batch, means)
         self.model.train()
         report = Report(batch, output)
         for name, fields in self.fields_of.items():
@@ -144,8 +144,7 @@ class Evaluator:
         kept: dict[str, list[Tensor]] = {}
         reduced: dict[str, list[Tensor]] = {name: [] for name in self.streamed}
         for batch in self._batches(split, split, leave=False):
-            output, losses, loss = self.losses_of(self.model, batch)
-            means.add_batch(losses, loss, output, batch)
+            output, _ = self.measure(self.model, batch, means)
             report = Report(batch, output)
             for name, metric in self.streamed.items():
                 reduced[name].append(metric.reduce(report).cpu())
@@ -177,10 +176,7 @@ class Evaluator:
         predictions: list[Any] = []
         for batch in self._batches(split, f"predict {split}", leave=True):
             predictions.extend(dataset.format_for_prediction(Report(batch, self.forward(self.model, batch))))
-        gathered: list[Any] = [predictions]
-        if distributed.is_initialized():
-            gathered = [None] * get_world_size()
-            distributed.all_gather_object(gathered, predictions)
+        gathered = of_all_processes(predictions)
         if is_master():
             suffix = getattr(dataset, "prediction_suffix", ".json")
             path = folder / f"{self.dataset_name}_{split}{suffix}"

@@ -23,11 +23,16 @@ DECILES = torch.arange(1, 10) / 10
 
 def gather(values: Tensor) -> Tensor:
     """The values of all processes, one after the other: [m_i, …] -> [sum of m_i, …]; they must be on the CPU."""
+    return torch.cat(of_all_processes(values))
+
+
+def of_all_processes(value: Any) -> list[Any]:
+    """What each process has, in the order of ranks."""
     if not distributed.is_initialized():
-        return values
-    parts: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(parts, values)
-    return torch.cat(parts)
+        return [value]
+    values: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
+    return values
 
 
 class RunningMeans:

@@ -141,8 +141,7 @@ class MuVLATrainer(Run):
             batch = next(batches).to(self.device)
             # Gradients of distributed processes are averaged once, with the last batch.
             with self._gradients_averaged(number == self.accumulation - 1):
-                output, losses, loss = self.evaluator.losses_of(self.parallel_model, batch)
-                means.add_batch(losses, loss, output, batch)
+                _, loss = self.evaluator.measure(self.parallel_model, batch, means)
                 self.scaler.scale(loss / self.accumulation).backward()
         self.scaler.unscale_(self.optimizer)
         if self.training.clip_gradients:
