@@ -1,8 +1,8 @@
 """Watching alignment being learned: how well ``w_ITM`` tells well-aligned pairs from others as training goes on.
 
-Only the generated world can be asked which of its retrieved sentences fit their image. A pair is **well** aligned where
-every kind of object that the sentence speaks of is in the image, and **badly** where at most a given share of them is
-(a half, or none); pairs in between are left out.
+Only the generated world can be asked which of its retrieved sentences fit their image. A pair is **well** aligned if
+every kind of object that the sentence speaks of is in the image, and **badly** if at most a given share of them is (a
+half, or none); pairs in between are left out.
 """
 
 from __future__ import annotations

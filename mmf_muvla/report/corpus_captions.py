@@ -143,7 +143,7 @@ def _found_texts(table: Path, texts: pa.Array) -> set[str]:
 
 
 def _measure_ranks(corpus: Corpus, captions: Mapping[int, Sequence[str]]) -> dict[str, Any] | None:
-    """Where own captions stand in the whole pool; ``None`` if the build's folder was removed.
+    """The ranks of own captions in the whole pool; ``None`` if the build's folder was removed.
 
     Returns:
         ``ranked``, images with an own caption in the pool; ``recall_at`` 5, 10 and 100, as a share of all images with

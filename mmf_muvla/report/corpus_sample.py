@@ -24,7 +24,7 @@ _IRREGULAR = {
 
 
 def sample_images(num_images: int, wanted: int, seed: int) -> np.ndarray:
-    """Numbers of ``wanted`` different images (of all, where there are fewer), ascending, int64."""
+    """Numbers of ``wanted`` different images (of all, if there are fewer), ascending, int64."""
     if num_images <= wanted:
         return np.arange(num_images)
     return np.sort(np.random.default_rng(seed).choice(num_images, wanted, replace=False))

@@ -41,7 +41,7 @@ class Distribution:
         """``count``, ``mean`` (exact), ``deciles`` [11] from the smallest number over 10, 20, … percent to the largest,
         and ``histogram``: ``start`` of the first bin, ``width`` of all, and at most ``max_bins`` ``counts``.
 
-        A decile is the smallest number that that share of all does not exceed. Of nothing, all but ``count`` is
+        A decile is the smallest number that this share of all does not exceed. Of nothing, all but ``count`` is
         null.
         """
         if not self._counts:

@@ -48,7 +48,7 @@ def page_image(
     Returns:
         ``id``, ``width``, ``height``, ``picture``; ``boxes`` (x1, y1, x2, y2 in pixels), ``tags`` and ``confidence`` of
         the regions; ``sentences``; ``captions``; ``strength``, the mean similarity over all pairs of region and
-        sentence (0 where they are not linked); ``linked``, the share of regions linked in any sentence.
+        sentence (0 if they are not linked); ``linked``, the share of regions linked in any sentence.
     """
     item = corpus[number]
     regions = item.regions

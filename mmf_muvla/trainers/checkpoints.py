@@ -44,7 +44,7 @@ def plain(value: Any) -> Any:
 
 
 def link_atomically(existing: Path, path: Path) -> None:
-    """Give a written checkpoint a second name, replacing what had it; a copy where there are no hard links."""
+    """Give a written checkpoint a second name, replacing what had it; a copy if there are no hard links."""
     with publish_file(path) as temporary:
         try:
             os.link(existing, temporary)
@@ -56,7 +56,7 @@ def save_weights(model: nn.Module, path: Path, update: int) -> None:
     """Write weights for other programs too (safetensors), with a checksum and the update that they are of."""
     from safetensors.torch import save_file
 
-    # A tied matrix stands in the file once, under the first of its names.
+    # A tied matrix is in the file once, under the first of its names.
     kept: dict[tuple[int, torch.Size], str] = {}
     metadata: dict[str, str] = {}
     tensors: dict[str, Tensor] = {}
@@ -137,7 +137,7 @@ def load_matching(model: nn.Module, tensors: Mapping[str, Tensor], source: str) 
 
 
 def tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Every tensor inside of dictionaries, lists and tuples, with where it is."""
+    """Every tensor inside dictionaries, lists and tuples, with its place."""
     if isinstance(value, Tensor):
         yield name, value
     elif isinstance(value, Mapping):

@@ -16,7 +16,7 @@ PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(config: Any) -> torch.device:
-    """The GPU of this process where ``training.device`` wants one and there is one, else the CPU."""
+    """The GPU of this process if ``training.device`` wants one and there is one, otherwise the CPU."""
     if "cuda" in str(config.training.device) and torch.cuda.is_available():
         # MMF leaves device_id at 0 for every process that torchrun starts.
         local_rank = int(os.environ.get("LOCAL_RANK", config.get("device_id", 0)))
@@ -55,7 +55,7 @@ def multiplies_faster_in_bf16(device: torch.device) -> bool:
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    # PyTorch has no public name for these; where they are missing, float32 is right too.
+    # PyTorch has no public name for these; if they are missing, float32 is right too.
     tests = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return any(test is not None and test() for test in tests)
 

@@ -31,7 +31,7 @@ class Evaluator:
 
     Args:
         model: the model.
-        datasets: split -> data set, None where there is none.
+        datasets: split -> data set, or ``None``.
         config: the whole MMF configuration.
         device: where the model is.
         autocast_dtype: what matrices are multiplied in; None: float32.

@@ -1,4 +1,4 @@
-"""What a run writes about itself: means over an interval, one JSON line each, and TensorBoard where it is asked for."""
+"""What a run writes about itself: means over an interval, one JSON line each, and TensorBoard on request."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class RunningMeans:
 
     @property
     def names(self) -> set[str]:
-        """What there are means of, also where no sample so far has what they are computed from."""
+        """What there are means of, even if no sample so far has what they are computed from."""
         return {*self._sums, *(["w_itm"] if self._match_probability else [])}
 
     def is_finite(self) -> bool:

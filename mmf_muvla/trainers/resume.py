@@ -1,6 +1,6 @@
-"""Going on with a run: what must be the same as before, and what may change.
+"""Resuming a run: what must be the same as before, and what may change.
 
-A run that is gone on with is the same run: its data, their order and masks, the model and the objectives cannot change.
+A resumed run is the same run: its data, their order and masks, the model and the objectives cannot change.
 What only says how to go on from here may: the learning rate, the schedule and its length, precision, logging.
 Everything that has changed is logged.
 """
@@ -38,7 +38,7 @@ _FIXED = (
 )
 # Of these, options that may change all the same.
 _FREE = ("*dropout*", "*.activation_checkpointing", "*.compile", "*.missing_images")
-# Where something lies, or a start that is behind the run: what lies there is compared instead, as far as it matters.
+# Where something is, or a start that the run has left behind: its content is compared instead, as far as it matters.
 _PLACES = (
     *("dataset_config.*.corpus", "dataset_config.*.annotations.*", "dataset_config.*.features.*"),
     *("dataset_config.*.answers", "dataset_config.*.tokenizer"),

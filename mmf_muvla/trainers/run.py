@@ -1,4 +1,4 @@
-"""A run: what it is made of, and how it is saved and gone on with."""
+"""A run: what it is made of, and how it is saved and resumed."""
 
 from __future__ import annotations
 

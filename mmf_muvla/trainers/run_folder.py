@@ -1,14 +1,14 @@
-"""The folder of a run: what stands in it, whose it is, and that nobody else writes to it.
+"""The folder of a run: what is in it, whose it is, and that nobody else writes to it.
 
 A training owns its folder (``env.save_dir``) from its start to its end, by a lock that ends with the process::
 
-    config.yaml                  the configuration it has run with
+    config.yaml                  the configuration that it ran with
     history.jsonl                every logged number
     models/model_N.ckpt          the last checkpoints, after N updates
     current.ckpt, best.ckpt      further names of the newest checkpoint and of the one that validation says is best
     MODEL_final.safetensors      the weights at its end
     results.json                 the scores of the weights that were tested, and which these are
-    evaluation/, predictions/    of later runs that evaluate or predict: their config.yaml and what they have found
+    evaluation/, predictions/    of later runs that evaluate or predict: their config.yaml and what they found
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class RunFolder:
         """Take the folder for a training, for as long as this object lives or until :meth:`release`.
 
         Args:
-            go_on: whether a training that is in the folder is to be gone on with.
+            go_on: whether a training that is in the folder is to be resumed.
             start_over: whether it is to be removed.
 
         Raises:
