@@ -25,11 +25,6 @@ from mmf_muvla.report.corpus_captions import (
 from tests.small_corpus import write_small_corpus
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return Corpus(write_small_corpus(tmp_path_factory.mktemp("corpus") / "small"))
-
-
 def write_lines(path: Path, *records: Any) -> Path:
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     return path
