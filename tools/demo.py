@@ -75,7 +75,7 @@ class Steps:
         log = self.log_dir / f"{name}.log"
         print(f"\n[{name}] {shlex.join(command)}", flush=True)
         start = time.perf_counter()
-        # It stands there when the step has ended, well or not.
+        # It is there when the step has ended, well or not.
         with publish_output(log) as unfinished, open(unfinished, "w", encoding="utf-8") as file:
             status = subprocess.run(command, stdout=file, check=False).returncode
         if status:

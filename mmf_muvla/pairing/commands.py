@@ -1,4 +1,4 @@
-"""The command lines of ``tools/build_corpus.py``, ``tools/import_regions.py`` and ``tools/show_retrieval.py``."""
+"""The command lines of ``tools/build_corpus.py`` and ``tools/import_regions.py``."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from mmf_muvla.artifacts.outputs import output_folder
 from mmf_muvla.artifacts.workers import count_workers
 from mmf_muvla.errors import InputError, MuvlaError
-from mmf_muvla.pairing.config import BuildConfig, ImportConfig, ShowConfig, as_paths, load_config
+from mmf_muvla.pairing.config import BuildConfig, ImportConfig, as_paths, load_config
 from mmf_muvla.regions.importing import import_regions
-from mmf_muvla.terminal import printable, start_logging, terminal_console
+from mmf_muvla.terminal import printable, start_logging
 
 
 def run_command(command: Callable[[Sequence[str]], None], usage: str, needs_arguments: bool = True) -> int:
@@ -85,18 +83,3 @@ def import_command(arguments: Sequence[str]) -> None:
         count_workers(config.num_workers),
     )
     print(printable(f"{out}: ") + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
-
-
-def show_command(arguments: Sequence[str]) -> None:
-    """``corpus=FOLDER [num_images=10] [seed=0]``: print some images with their sentences.
-
-    Raises:
-        InputError: an option cannot be used, or there is no whole corpus.
-    """
-    from mmf_muvla.pairing.show import show_retrieval
-    from mmf_muvla.pairing.store import Corpus
-
-    config = load_config(ShowConfig, arguments)
-    corpus = Corpus(config.corpus)
-    chosen = np.random.default_rng(config.seed).permutation(len(corpus))[: config.num_images]
-    show_retrieval(corpus, sorted(chosen.tolist()), terminal_console())

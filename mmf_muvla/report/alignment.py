@@ -1,18 +1,18 @@
 """Watching alignment being learned: how well ``w_ITM`` tells well-aligned pairs from others as training goes on.
 
-Only the generated world can be asked which of its retrieved sentences fit their image. A pair is **well** aligned where
-every kind of object that the sentence speaks of is in the image, and **badly** where at most a given share of them is
-(a half, or none); pairs in between are left out.
+Only the generated world can be asked which of its retrieved sentences fit their image. A pair is **well** aligned if
+every kind of object that the sentence speaks of is in the image, and **badly** if at most a given share of them is (a
+half, or none); pairs in between are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from rich.table import Table
 
 from mmf_muvla.artifacts.files import as_json
@@ -29,7 +29,6 @@ from mmf_muvla.report.plots import small_multiples
 from mmf_muvla.run_config import read_run_config
 from mmf_muvla.terminal import printable, terminal_console
 from mmf_muvla.toyworld.mentions import kinds_said
-from mmf_muvla.trainers.separation import aligned_share, area_under_roc
 
 _FILES = ("alignment.json", "alignment.svg")
 
@@ -41,7 +40,7 @@ class Separation:
     Attributes:
         update: the checkpoint's number of updates.
         auc: the probability that a well-aligned pair weighs more than a badly aligned one.
-        well, badly: mean ``w_ITM`` of the well and of the badly aligned pairs.
+        well, badly: mean ``w_ITM`` of either kind of pairs.
         num_well, num_badly: how many pairs there are of each.
     """
 
@@ -58,10 +57,11 @@ class AlignmentOptions(Options):
     """The options of the command.
 
     Attributes:
-        run: the folder of the run.
-        world: the folder of the toy world.
+        run: ``env.save_dir`` of a pre-training with ``checkpoint.max_to_keep=-1``.
+        world: the toy world that its corpus was built from.
         out: where the result goes; ``None``: ``alignment`` in the run.
-        num_images, badly: see :func:`watch_alignment`.
+        num_images: images to look at, evenly spread over the corpus, each with its K retrieved sentences.
+        badly: a pair is badly aligned if at most this share of the kinds that are spoken of is seen.
     """
 
     run: Name
@@ -89,63 +89,60 @@ def alignment_command(arguments: Sequence[str]) -> None:
     print(printable(f"{out}/alignment.svg"))
 
 
-def watch_alignment(run: Path, world: Path, num_images: int, most_seen: float = 0.5) -> list[Separation]:
-    """Measure every checkpoint that a pre-training run on the toy world has kept.
-
-    Args:
-        run: ``env.save_dir`` of a run with ``checkpoint.max_to_keep=-1``.
-        world: the toy world that its corpus was built from.
-        num_images: images to look at, evenly spread over the corpus, each with its K retrieved sentences.
-        most_seen: a pair is badly aligned where at most this share of the kinds that are spoken of is seen.
-
-    Returns:
-        One measurement for each checkpoint, in the order of training.
+def watch_alignment(run: Path, world: Path, num_images: int, badly: float) -> list[Separation]:
+    """Measure every checkpoint that a run on the toy world has kept, in the order of training.
 
     Raises:
         InputError: see :func:`alignment_command`.
     """
-    checkpoints = sorted(run.glob("models/model_*.ckpt"), key=lambda path: int(path.stem.partition("_")[2]))
+    checkpoints = {int(path.stem.partition("_")[2]): path for path in run.glob("models/model_*.ckpt")}
     if not checkpoints:
-        raise InputError(
-            str(run / "models"), "there is no checkpoint", "Give the save_dir of a run with checkpoint.max_to_keep=-1"
-        )
+        remedy = "Give the save_dir of a run with checkpoint.max_to_keep=-1"
+        raise InputError(str(run / "models"), "there is no checkpoint", remedy)
     config = read_run_config(run / "config.yaml")
     corpus = Corpus(config.dataset_config[config.datasets].corpus)
-    pairs, said = _retrieved_pairs(corpus, num_images)
-    seen = _kinds_seen(world / "scenes.jsonl")
-    strangers = [image for image, _ in pairs if image not in seen]
-    if strangers:
-        raise InputError(
-            str(world),
-            f"image {strangers[0]} of {corpus.path} is not in it",
-            "Give the world the corpus was built from",
-        )
-    share = aligned_share(said, [seen[image] for image, _ in pairs])
-    words = WordPieces(config.model_config.muvla.trunk.pretrained)
-    measured = []
-    for path in checkpoints:
-        model = load_run(run, str(path.relative_to(run)))
-        weights = match_logits(model, words, corpus.regions, pairs).sigmoid().double().numpy()
-        measured.append(_separation(int(path.stem.partition("_")[2]), weights[share == 1], weights[share <= most_seen]))
-    return measured
-
-
-def _separation(update: int, well: NDArray[np.float64], badly: NDArray[np.float64]) -> Separation:
-    auc = area_under_roc(np.concatenate([well, badly]), np.arange(len(well) + len(badly)) < len(well))
-    return Separation(update, auc, float(well.mean()), float(badly.mean()), len(well), len(badly))
-
-
-def _retrieved_pairs(corpus: Corpus, num_images: int) -> tuple[list[tuple[str, str]], list[set[str]]]:
-    """(image id, sentence) of the chosen images, and the kinds that each sentence speaks of."""
     pairs = [
         (corpus.image_ids[index], corpus.sentence(sentence).text)
         for index in corpus.spread(num_images)
         for sentence in corpus.sentence_ids(index)
     ]
-    return pairs, [kinds_said(text) for _, text in pairs]
+    seen = _kinds_seen(world / "scenes.jsonl")
+    if (stranger := next((image for image, _ in pairs if image not in seen), None)) is not None:
+        problem = f"image {stranger} of {corpus.path} is not in it"
+        raise InputError(str(world), problem, "Give the world that the corpus was built from")
+    share = aligned_share([kinds_said(text) for _, text in pairs], [seen[image] for image, _ in pairs])
+    words = WordPieces(config.model_config.muvla.trunk.pretrained)
+    measured = []
+    for update, path in sorted(checkpoints.items()):
+        model = load_run(run, str(path.relative_to(run)))
+        weights = match_logits(model, words, corpus.regions, pairs).sigmoid().double().numpy()
+        well, bad = weights[share == 1], weights[share <= badly]
+        auc = area_under_roc([*well, *bad], [True] * len(well) + [False] * len(bad))
+        measured.append(Separation(update, auc, float(well.mean()), float(bad.mean()), len(well), len(bad)))
+    return measured
 
 
-def _kinds_seen(path: Path) -> Mapping[str, set[str]]:
+def aligned_share(said: Sequence[set[str]], seen: Sequence[set[str]]) -> NDArray[np.float64]:
+    """The share of the kinds of objects said in each pair's sentence that are seen in its image, float [m]; 0 for a
+    sentence that speaks of nothing."""
+    return np.array([len(s & v) / len(s) if s else 0.0 for s, v in zip(said, seen, strict=True)], np.float64)
+
+
+def area_under_roc(scores: ArrayLike, aligned: Sequence[bool]) -> float:
+    """The probability that an aligned pair has a higher score than one that is not; ties count half.
+
+    Raises:
+        InputError: all pairs are of one kind.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    if len(set(aligned)) < 2:
+        problem = f"there are {len(aligned)}, of which {sum(aligned)} are aligned"
+        raise InputError("pairs", problem, "Give pairs of both kinds")
+    return float(roc_auc_score(aligned, scores))
+
+
+def _kinds_seen(path: Path) -> dict[str, set[str]]:
     if not path.is_file():
         raise InputError(str(path), "no such file", "Give the folder that tools/make_toyworld.py made")
     seen = {}
@@ -158,16 +155,9 @@ def _kinds_seen(path: Path) -> Mapping[str, set[str]]:
 
 
 def _plot(measured: Sequence[Separation]) -> str:
-    updates = [separation.update for separation in measured]
-    return small_multiples(
-        {
-            "AUC of w_ITM": {"AUC": (updates, [separation.auc for separation in measured])},
-            "mean w_ITM": {
-                "well aligned": (updates, [separation.well for separation in measured]),
-                "badly": (updates, [separation.badly for separation in measured]),
-            },
-        }
-    )
+    updates, aucs, well, badly = zip(*((row.update, row.auc, row.well, row.badly) for row in measured), strict=True)
+    means = {"well aligned": (updates, well), "badly": (updates, badly)}
+    return small_multiples({"AUC of w_ITM": {"AUC": (updates, aucs)}, "mean w_ITM": means})
 
 
 def _table(measured: Sequence[Separation]) -> Table:

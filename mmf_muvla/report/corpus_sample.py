@@ -24,7 +24,7 @@ _IRREGULAR = {
 
 
 def sample_images(num_images: int, wanted: int, seed: int) -> np.ndarray:
-    """Numbers of ``wanted`` different images (of all, where there are fewer), ascending, int64."""
+    """Numbers of ``wanted`` different images (of all, if there are fewer), ascending, int64."""
     if num_images <= wanted:
         return np.arange(num_images)
     return np.sort(np.random.default_rng(seed).choice(num_images, wanted, replace=False))
@@ -35,10 +35,6 @@ def measure_tags(corpus: Corpus, images: Sequence[int]) -> dict[str, Any]:
 
     A frequent class that is never linked most likely has no word vector, or is not what sentences call the object.
 
-    Args:
-        corpus: the corpus.
-        images: the images to look at.
-
     Returns:
         ``images`` and ``regions`` looked at; ``classes``, how many were detected; ``most_frequent`` and
         ``never_linked``: ``tag``, ``regions``, and ``of_pairs`` and ``of_regions`` as in
@@ -47,12 +43,11 @@ def measure_tags(corpus: Corpus, images: Sequence[int]) -> dict[str, Any]:
     """
     regions, pairs, linked_in_any = (np.zeros(len(corpus.object_names), np.int64) for _ in range(3))
     with progress_bar(len(images), "tags", "image") as progress:
-        for image in images:
-            item = corpus[image]
-            linked = item.link_phrase >= 0
-            np.add.at(regions, item.regions.class_id, 1)
-            np.add.at(pairs, item.regions.class_id, linked.sum(axis=0))
-            np.add.at(linked_in_any, item.regions.class_id, linked.any(axis=0))
+        for item in map(corpus.__getitem__, images):
+            linked, classes = item.link_phrase >= 0, item.regions.class_id
+            np.add.at(regions, classes, 1)
+            np.add.at(pairs, classes, linked.sum(axis=0))
+            np.add.at(linked_in_any, classes, linked.any(axis=0))
             progress.update()
     order = np.argsort(-regions, kind="stable")
     order = order[regions[order] > 0]
@@ -85,18 +80,17 @@ def measure_mentions(
     Args:
         corpus: the corpus.
         images: the images to look at.
-        captions: true captions of these, where they are known.
+        captions: true captions of these, if they are known.
         seed: chooses the random sentences.
 
     Returns:
-        ``images``, and for ``retrieved``, ``random`` (as many of the corpus's sentences, each as likely) and ``true``
-        sentences (None where there are none): ``any``, the share of tags that at least one of the image's sentences
-        mentions, ``single``, the share that one of them mentions on average, ``sentences`` per image. Where images have
-        different numbers of captions and retrieved sentences, only ``single`` compares.
+        ``images``, and for ``retrieved``, ``random`` (as many of the corpus's sentences, all equally likely) and
+        ``true`` sentences (``None`` without captions): ``any``, the share of tags that at least one of the image's
+        sentences mentions, ``single``, the share that one of them mentions on average, ``sentences`` per image. If
+        images have different numbers of captions and retrieved sentences, only ``single`` compares.
     """
     rng = np.random.default_rng([seed, 1])
-    kinds = ("retrieved", "random", "true") if captions else ("retrieved", "random")
-    sums = {kind: np.zeros(3) for kind in kinds}
+    sums = {kind: np.zeros(3) for kind in ("retrieved", "random", *(["true"] if captions else []))}
     looked_at = 0
     with progress_bar(len(images), "mentions", "image") as progress:
         for image in images:
@@ -107,15 +101,14 @@ def measure_mentions(
                 continue
             looked_at += 1
             drawn = rng.integers(corpus.num_sentences, size=corpus.k)
-            sums["retrieved"] += _mention_shares(tags, [corpus.sentence(number).text for number in item.sentence_ids])
-            sums["random"] += _mention_shares(tags, [corpus.sentence(number).text for number in drawn])
+            for kind, numbers in (("retrieved", item.sentence_ids), ("random", drawn)):
+                sums[kind] += _mention_shares(tags, [corpus.sentence(number).text for number in numbers])
             if captions:
                 sums["true"] += _mention_shares(tags, captions[image])
     result: dict[str, Any] = {"images": looked_at, "retrieved": None, "random": None, "true": None}
-    for kind, total in sums.items():
-        if looked_at:
-            shares = np.round(total / looked_at, 6).tolist()
-            result[kind] = dict(zip(("any", "single", "sentences"), shares, strict=True))
+    for kind, total in sums.items() if looked_at else ():
+        shares = np.round(total / looked_at, 6).tolist()
+        result[kind] = dict(zip(("any", "single", "sentences"), shares, strict=True))
     return result
 
 
@@ -136,12 +129,8 @@ def _words(text: str) -> list[str]:
 
 
 def _has_words(text: Sequence[frozenset[str]], tag: Sequence[frozenset[str]]) -> bool:
-    if not tag:
-        return False
-    for start in range(len(text) - len(tag) + 1):
-        if all(not forms.isdisjoint(text[start + place]) for place, forms in enumerate(tag)):
-            return True
-    return False
+    starts = range(len(text) - len(tag) + 1) if tag else ()
+    return any(all(not forms.isdisjoint(text[start + n]) for n, forms in enumerate(tag)) for start in starts)
 
 
 @lru_cache(maxsize=100_000)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmf_muvla.artifacts.arrow import ListColumn, read_batches
+from mmf_muvla.artifacts.arrow import read_batches
 from mmf_muvla.artifacts.progress import progress_bar
 from mmf_muvla.pairing.store import PAIRS_FILE, SENTENCES_FILE, Corpus
 
@@ -34,15 +34,14 @@ class Distribution:
     def add(self, values: np.ndarray) -> None:
         """Count more numbers, of any shape."""
         steps, counts = np.unique(np.rint(values / self._step).astype(np.int64), return_counts=True)
-        for step, count in zip(steps.tolist(), counts.tolist(), strict=True):
-            self._counts[step] += count
+        self._counts.update(dict(zip(steps.tolist(), counts.tolist(), strict=True)))
         self._sum += float(values.sum(dtype=np.float64))
 
     def summary(self, max_bins: int = 50) -> dict[str, Any]:
-        """``count``, ``mean`` (exact), ``deciles`` [11], from the smallest over 10 %, 20 %, … to the largest number,
+        """``count``, ``mean`` (exact), ``deciles`` [11] from the smallest number over 10, 20, … percent to the largest,
         and ``histogram``: ``start`` of the first bin, ``width`` of all, and at most ``max_bins`` ``counts``.
 
-        A decile is the smallest number that is not exceeded by that share of all. Of nothing, all but ``count`` is
+        A decile is the smallest number that this share of all does not exceed. Of nothing, all but ``count`` is
         null.
         """
         if not self._counts:
@@ -53,7 +52,8 @@ class Distribution:
         # In whole numbers: 0.1 * total is not the number it looks like.
         needed = np.maximum(np.arange(11) * total, 1)
         deciles = steps[np.searchsorted(np.cumsum(counts) * 10, needed)]
-        width = next(width for width in _widths() if steps[-1] // width - steps[0] // width < max_bins)
+        widths = (digit * 10**power for power in itertools.count() for digit in (1, 2, 5))
+        width = next(width for width in widths if steps[-1] // width - steps[0] // width < max_bins)
         first = int(steps[0] // width)
         heights = np.bincount(steps // width - first, weights=counts).astype(int)
         return {
@@ -71,14 +71,6 @@ class Distribution:
         return steps if self._step == 1 else round(steps * self._step, 6)
 
 
-def _widths() -> Iterator[int]:
-    """1, 2, 5, 10, 20, 50, …"""
-    power = 1
-    while True:
-        yield from (power, 2 * power, 5 * power)
-        power *= 10
-
-
 def measure_tables(corpus: Corpus) -> dict[str, Any]:
     """What the corpus's tables say: ``links``, ``scores`` (by rank), ``sentences`` and ``regions_per_image``.
 
@@ -94,15 +86,14 @@ def measure_tables(corpus: Corpus) -> dict[str, Any]:
     totals: Counter[str] = Counter()
     with progress_bar(len(corpus), "links", "image") as progress:
         for batch in read_batches([corpus.path / PAIRS_FILE]):
-            retrieved, score = (_values(_list(batch, name)).reshape(-1, corpus.k) for name in ("sentence", "score"))
+            retrieved, scores = (_values(batch, name).reshape(-1, corpus.k) for name in ("sentence", "score"))
             np.add.at(uses, retrieved.reshape(-1), 1)
-            for rank, distribution in enumerate(by_rank):
-                distribution.add(score[:, rank])
-            phrases = _list(batch, "link_phrase")
-            counts = np.diff(phrases.offsets) // corpus.k
+            for distribution, of_rank in zip(by_rank, scores.T, strict=True):
+                distribution.add(of_rank)
+            phrases, counts = _values(batch, "link_phrase"), _lengths(batch, "link_phrase") // corpus.k
             regions.add(counts)
-            totals.update(_count_links(_values(phrases), counts, corpus.k))
-            similarity.add(_values(_list(batch, "link_similarity"))[_values(phrases) >= 0])
+            totals.update(_count_links(phrases, counts, corpus.k))
+            similarity.add(_values(batch, "link_similarity")[phrases >= 0])
             totals["phrases"] += int(phrases_of[retrieved].sum())
             progress.update(len(retrieved))
     return {
@@ -119,13 +110,7 @@ def measure_tables(corpus: Corpus) -> dict[str, Any]:
 
 
 def _count_links(phrases: np.ndarray, counts: np.ndarray, k: int) -> dict[str, int]:
-    """Count links in a batch.
-
-    Args:
-        phrases: linked phrase or -1, of all images one behind the other, each [K, regions], int16.
-        counts: regions of each image.
-        k: sentences of each image.
-    """
+    """Count links in a batch, from the linked phrase or -1 of all images in turn, each int16 [K, regions]."""
     image = np.repeat(np.arange(len(counts)), counts * k)
     starts = np.cumsum(counts) - counts
     place = np.arange(len(phrases)) - k * starts[image]  # in the image
@@ -149,16 +134,13 @@ def _measure_sentences(corpus: Corpus) -> dict[str, Any]:
     for batch in read_batches([corpus.path / SENTENCES_FILE]):
         # Words are what single spaces separate, since the sentences were cleaned.
         words.add(pc.count_substring(batch.column("sentence"), " ").to_numpy() + 1)
-        phrases_of.append(np.diff(_list(batch, "phrase_start").offsets))
+        phrases_of.append(_lengths(batch, "phrase_start"))
         phrases.add(phrases_of[-1])
     return {"words": words.summary(), "phrases": phrases.summary(), "phrases_of": np.concatenate(phrases_of)}
 
 
 def _measure_uses(corpus: Corpus, uses: np.ndarray) -> dict[str, Any]:
-    """How unevenly the sentences are used.
-
-    ``as_many_as`` is the number of sentences that, all equally used, would have the same entropy.
-    """
+    """How unevenly sentences are used; ``as_many_as`` sentences, all equally used, would have the same entropy."""
     order = np.argsort(-uses, kind="stable")
     used = uses[order][uses[order] > 0]
     total = int(used.sum())
@@ -180,12 +162,12 @@ def _measure_uses(corpus: Corpus, uses: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _list(batch: pa.RecordBatch, name: str) -> ListColumn:
-    return ListColumn(batch.column(name))
+def _values(batch: pa.RecordBatch, name: str) -> np.ndarray:
+    return batch.column(name).flatten().to_numpy()
 
 
-def _values(column: ListColumn) -> np.ndarray:
-    return column.values[column.offsets[0] : column.offsets[-1]]
+def _lengths(batch: pa.RecordBatch, name: str) -> np.ndarray:
+    return batch.column(name).value_lengths().to_numpy()
 
 
 def share(part: int, whole: int) -> float | None:

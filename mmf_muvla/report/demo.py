@@ -12,11 +12,14 @@ from mmf_muvla.artifacts.files import as_json
 from mmf_muvla.artifacts.outputs import write_output
 from mmf_muvla.pairing.store import Corpus, RegionStore
 from mmf_muvla.report import scores
+from mmf_muvla.report.corpus_captions import read_captions
+from mmf_muvla.report.corpus_tables import measure_tables
 from mmf_muvla.report.history import RunHistory, read_history, read_results
-from mmf_muvla.report.matching import Matching, evaluate_matching, read_pairs
+from mmf_muvla.report.images import page_data, page_image
+from mmf_muvla.report.matching import Matching, evaluate_matching
 from mmf_muvla.report.pages import render
-from mmf_muvla.report.plots import decile_fan, small_multiples
-from mmf_muvla.report.scenes import scene_example
+from mmf_muvla.report.pictures import Pictures
+from mmf_muvla.report.plots import decile_fan, small_multiples, themed
 from mmf_muvla.run_config import read_run_config
 from mmf_muvla.terminal import terminal_console
 
@@ -27,57 +30,44 @@ TASKS = {"visual_entailment": "hypotheses", "refcoco_plus": "referring expressio
 STARTS = {"base": "from BERT (Base)", "muvla": "from μ-VLA"}
 
 
-def write_report(out: Path, seconds: Mapping[str, float], seed: int) -> dict[str, Any]:
+def write_report(out: Path, seconds: Mapping[str, float], seed: int) -> None:
     """Write ``summary.json`` and ``report.html`` into a demo's folder, and print the summary.
 
     Args:
         out: the folder that the demo's steps wrote to.
         seconds: step -> seconds.
         seed: the demo's seed.
-
-    Returns:
-        The summary.
     """
     from mmf_muvla.models.loading import load_run
 
-    pretraining = read_history(out / "pretrain")
-    corpus = Corpus(out / "corpus")
+    pretraining, corpus = read_history(out / "pretrain"), Corpus(out / "corpus")
     config: Any = read_run_config(out / "pretrain" / "config.yaml")
     matching = evaluate_matching(
         load_run(out / "pretrain"),
         RegionStore(out / "regions_heldout"),
-        read_pairs(out / "toyworld" / "heldout_pairs.jsonl"),
+        list(read_captions(out / "toyworld" / "heldout_pairs.jsonl")),
         tokenizer=config.model_config.muvla.trunk.pretrained,
         seed=seed,
     )
-    accuracy = {
-        task: {
-            start: round(read_results(out / f"{task}_{start}")["test"][scores.TASK_NAMED[task].metric], 4)
-            for start in STARTS
-        }
-        for task in TASKS
-    }
+    curves = {name: pretraining.curve(name)[1] for name in LOSSES}
     summary = {
         "seed": seed,
         "stages_s": dict(seconds),
         "counts": corpus.counts,
-        "losses": first_and_last(pretraining),
+        "losses": {name: [round(values[0], 4), round(values[-1], 4)] for name, values in curves.items() if values},
         "itm_accuracy": round(matching.accuracy, 4),
         "itm_ranking_accuracy": round(matching.ranking, 4),
         "itm_pairs": matching.pairs,
-        "accuracy": accuracy,
+        "accuracy": {task: {start: _accuracy(out, task, start) for start in STARTS} for task in TASKS},
     }
     texts = (as_json(summary), render_page(summary, matching, pretraining, corpus, out))
     for name, text in zip(FILES, texts, strict=True):
         write_output(out / name, text)
     print_summary(summary, out)
-    return summary
 
 
-def first_and_last(history: RunHistory) -> dict[str, list[float]]:
-    """Each loss at the first and the last log line of a pre-training."""
-    curves = {name: history.curve(name)[1] for name in LOSSES}
-    return {name: [round(values[0], 4), round(values[-1], 4)] for name, values in curves.items() if values}
+def _accuracy(out: Path, task: str, start: str) -> float:
+    return round(read_results(out / f"{task}_{start}")["test"][scores.TASK_NAMED[task].metric], 4)
 
 
 def render_page(
@@ -89,28 +79,27 @@ def render_page(
     }
     updates, deciles = pretraining.curve("w_itm_deciles")
     weights = decile_fan(updates, deciles, pretraining.curve("w_itm")[1], "match probability of retrieved pairs")  # type: ignore[arg-type]
-    histories = {task: {start: read_history(out / f"{task}_{start}") for start in STARTS} for task in TASKS}
-    fine_tuning = small_multiples(
-        {
-            name: {
-                STARTS[start]: history.curve(scores.TASK_NAMED[task].metric, "val")
-                for start, history in histories[task].items()
-            }
-            for task, name in TASKS.items()
+    fine_tuning = {
+        name: {
+            label: read_history(out / f"{task}_{start}").curve(scores.TASK_NAMED[task].metric, "val")
+            for start, label in STARTS.items()
         }
-    )
+        for task, name in TASKS.items()
+    }
+    folder = out / "toyworld" / "pictures"
+    pictures = Pictures(str(folder)) if folder.is_dir() else None
     step = max(1, min(len(corpus), 60) // EXAMPLES)
+    images = [page_image(corpus, i * step, pictures=pictures) for i in range(min(EXAMPLES, len(corpus)))]
     return render(
         "demo.html.j2",
         summary=summary,
         matching=matching,
-        losses_svg=small_multiples(losses),
-        weights_svg=weights,
+        loss_names=LOSSES,
+        losses_svg=themed(small_multiples(losses)),
+        weights_svg=themed(weights),
         tasks=TASKS,
-        fine_tuning_svg=fine_tuning,
-        scenes=[
-            scene_example(corpus, i * step, out / "toyworld" / "pictures") for i in range(min(EXAMPLES, len(corpus)))
-        ],
+        fine_tuning_svg=themed(small_multiples(fine_tuning)),
+        data=page_data(images, measure_tables(corpus)["links"]["similarity"]["deciles"]),
         k=corpus.k,
     )
 
@@ -118,17 +107,14 @@ def render_page(
 def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     """Print the summary as tables."""
     console = terminal_console()
-    table = Table(title="μ-VLA on the toy world", title_justify="left")
-    table.add_column("what")
+    table = Table("what", title="μ-VLA on the toy world", title_justify="left")
     table.add_column("result", justify="right")
     for name, (first, last) in summary["losses"].items():
         table.add_row(f"{LOSSES[name]} loss, first → last", f"{first:.3f} → {last:.3f}")
     table.add_row("matching accuracy, held-out true against random pairs", f"{summary['itm_accuracy']:.1%}")
     for task, name in TASKS.items():
-        values = summary["accuracy"][task]
-        table.add_row(
-            f"{name}, fine-tuned from BERT alone → from μ-VLA", f"{values['base']:.1%} → {values['muvla']:.1%}"
-        )
+        base, muvla = (f"{summary['accuracy'][task][start]:.1%}" for start in STARTS)
+        table.add_row(f"{name}, fine-tuned from BERT alone → from μ-VLA", f"{base} → {muvla}")
     table.add_row("seconds in all", f"{sum(summary['stages_s'].values()):.0f}")
     console.print(table)
     console.print(f"{out / 'summary.json'}\n{out / 'report.html'}")

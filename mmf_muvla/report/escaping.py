@@ -7,12 +7,12 @@ import re
 from mmf_muvla.terminal import printable
 
 _MARKUP = re.compile(r"[\\`*\[\]<>|&$~]|(?<![^\W_])_|_(?![^\W_])|^[#+=-]")
-# What spreadsheets take for the begin of a formula.
+# What spreadsheets take for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@")
 
 
 def markdown_text(text: str) -> str:
-    """A name as it stands in a line of Markdown, or in a cell of a table."""
+    """A name as it appears in a line of Markdown, or in a cell of a table."""
     return _MARKUP.sub(lambda found: f"\\{found[0]}", printable(text))
 
 
@@ -25,6 +25,6 @@ def markdown_code(text: str) -> str:
 
 
 def csv_text(text: str) -> str:
-    """A name as it stands in a CSV file: what a spreadsheet would take for a formula begins with an apostrophe."""
+    """A name as it appears in a CSV file: what a spreadsheet would take for a formula begins with an apostrophe."""
     text = printable(text)
     return f"'{text}" if text.startswith(_FORMULA) else text

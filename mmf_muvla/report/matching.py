@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -23,7 +21,7 @@ from mmf_muvla.pairing.store import RegionStore
 
 @dataclass(frozen=True)
 class Matching:
-    """Result of :func:`evaluate_matching`.
+    """The result of :func:`evaluate_matching`.
 
     Attributes:
         accuracy: share of pairs, half of them true and half random, on the right side of probability 0.5.
@@ -36,37 +34,13 @@ class Matching:
     pairs: int
 
 
-def read_pairs(path: str | Path) -> list[tuple[str, str]]:
-    """Read true pairs, one JSON object ``{"image_id", "caption"}`` a line.
-
-    Raises:
-        InputError: a line is no such object, or its caption is empty.
-    """
-    pairs = []
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                record = json.loads(line)
-                pair = (str(record["image_id"]), str(record["caption"]))
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{path}, line {number}", f"no pair ({error!r})", "Mend the line") from error
-            if not pair[1].strip():
-                raise InputError(f"{path}, line {number}", "the caption is empty", "Mend or remove the line")
-            pairs.append(pair)
-    return pairs
-
-
 def random_captions(pairs: Sequence[tuple[str, str]], seed: int) -> list[str]:
     """For each pair the caption of another image, drawn at random."""
     rng = np.random.default_rng(seed)
     images = np.array([image for image, _ in pairs])
-    chosen = []
-    for image in images:
-        others = np.flatnonzero(images != image)
-        if len(others) == 0:
-            raise InputError("pairs", f"all of them are of image {image}", "Give pairs of at least two images")
-        chosen.append(pairs[int(rng.choice(others))][1])
-    return chosen
+    if len(set(images)) == 1:
+        raise InputError("pairs", f"all of them are of image {images[0]}", "Give pairs of at least two images")
+    return [pairs[int(rng.choice(np.flatnonzero(images != image)))][1] for image in images]
 
 
 @torch.no_grad()
@@ -91,14 +65,14 @@ def match_logits(
 def evaluate_matching(
     model: MuVLA, regions: RegionStore, pairs: Sequence[tuple[str, str]], tokenizer: str, seed: int = 0
 ) -> Matching:
-    """Score true pairs against random ones.
+    """Score true (image id, caption) pairs against random ones.
 
     Args:
         model: a pre-trained model.
         regions: the regions of the pairs' images.
-        pairs: true (image id, caption) pairs.
+        pairs: the true pairs.
         tokenizer: BERT checkpoint whose vocabulary the model was trained with.
-        seed: seed of the random captions.
+        seed: of the random captions.
     """
     words = WordPieces(tokenizer)
     true = match_logits(model, words, regions, pairs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def plain(value: Any) -> Any:
 
 
 def link_atomically(existing: Path, path: Path) -> None:
-    """Give a written checkpoint a second name, replacing what had it; a copy where there are no hard links."""
+    """Give a written checkpoint a second name, replacing what had it; a copy if there are no hard links."""
     with publish_file(path) as temporary:
         try:
             os.link(existing, temporary)
@@ -55,7 +56,7 @@ def save_weights(model: nn.Module, path: Path, update: int) -> None:
     """Write weights for other programs too (safetensors), with a checksum and the update that they are of."""
     from safetensors.torch import save_file
 
-    # A tied matrix stands in the file once, under the first of its names.
+    # A tied matrix is in the file once, under the first of its names.
     kept: dict[tuple[int, torch.Size], str] = {}
     metadata: dict[str, str] = {}
     tensors: dict[str, Tensor] = {}
@@ -99,10 +100,10 @@ def refuse_parts_of_a_run(content: Mapping[str, Any], path: Path, needed: Iterab
     Args:
         content: what :func:`read_checkpoint_file` gave.
         path: the file.
-        needed: of ``optimizer`` and ``num_updates``, what is wanted of it.
+        needed: what is wanted of it: ``optimizer``, ``num_updates``.
 
     Raises:
-        InputError: it holds no more than weights, or a part that is needed is missing.
+        InputError: a part that is needed is missing.
     """
     missing = [_RUN_PARTS[name] for name in needed if content.get(name) is None]
     if missing:
@@ -115,12 +116,7 @@ def refuse_parts_of_a_run(content: Mapping[str, Any], path: Path, needed: Iterab
 
 
 def load_matching(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> LoadReport:
-    """Load every tensor whose name and shape the model has.
-
-    Args:
-        model: loaded in place.
-        tensors: a state dict.
-        source: the checkpoint's name, for the error.
+    """Load, into a model, every tensor of a state dict whose name and shape it has; ``source`` is for the error.
 
     Raises:
         InputError: nothing of the encoder is in the checkpoint (the fine-tuning would silently start from nothing).
@@ -141,7 +137,7 @@ def load_matching(model: nn.Module, tensors: Mapping[str, Tensor], source: str) 
 
 
 def tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Every tensor inside of dictionaries, lists and tuples, with where it is."""
+    """Every tensor inside dictionaries, lists and tuples, with its place."""
     if isinstance(value, Tensor):
         yield name, value
     elif isinstance(value, Mapping):
@@ -153,14 +149,11 @@ def tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def first_not_finite(value: Any) -> str | None:
-    """Where the first tensor is that holds NaN or infinity; ``None`` where there is none.
-
-    The device is asked once, however many tensors there are.
-    """
+    """Where the first tensor is that holds NaN or infinity; each device is asked once, however many tensors it has."""
     floating = [(name, tensor) for name, tensor in tensors_in(value) if tensor.is_floating_point()]
-    by_device: dict[torch.device, list[Tensor]] = {}
+    by_device: defaultdict[torch.device, list[Tensor]] = defaultdict(list)
     for _, tensor in floating:
-        by_device.setdefault(tensor.device, []).append(torch.isfinite(tensor).all())
+        by_device[tensor.device].append(torch.isfinite(tensor).all())
     if all(bool(torch.stack(flags).all()) for flags in by_device.values()):
         return None
     return next(name for name, tensor in floating if not bool(torch.isfinite(tensor).all()))

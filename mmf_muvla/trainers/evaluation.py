@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmf.common.batch_collator import BatchCollator
 from mmf.common.registry import registry
 from mmf.common.report import Report
 from mmf.datasets.base_dataset import BaseDataset
 from mmf.modules.metrics import Metrics
 from mmf.utils.distributed import get_rank, get_world_size, is_master
-from torch import Tensor, distributed
-from torch.utils.data import DataLoader
+from torch import Tensor
 from tqdm import tqdm
 
 from mmf_muvla.artifacts.files import write_json
@@ -23,7 +21,8 @@ from mmf_muvla.cli import as_list
 from mmf_muvla.compat.messages import log_message
 from mmf_muvla.errors import InputError
 from mmf_muvla.objectives.streamed_metric import StreamedMetric
-from mmf_muvla.trainers.history import RunningMeans, gather
+from mmf_muvla.trainers.building import loader_of
+from mmf_muvla.trainers.history import RunningMeans, gather, of_all_processes
 from mmf_muvla.trainers.sampler import EvaluationBatches, in_order_of_items
 
 
@@ -32,7 +31,7 @@ class Evaluator:
 
     Args:
         model: the model.
-        datasets: split -> data set, None where there is none.
+        datasets: split -> data set, or ``None``.
         config: the whole MMF configuration.
         device: where the model is.
         autocast_dtype: what matrices are multiplied in; None: float32.
@@ -55,14 +54,11 @@ class Evaluator:
         self.training = config.training
         self.device = device
         self.autocast_dtype = autocast_dtype
-        self.rank, self.world_size = get_rank(), get_world_size()
-        self._load_metrics(as_list(config.evaluation.get("metrics", [])))
-
-    def _load_metrics(self, names: Sequence[Any]) -> None:
-        """Make the metrics: those that are computed batch by batch, and MMF's own, which want all samples at once."""
+        names = as_list(config.evaluation.get("metrics", []))
         for name in names:
             if isinstance(name, str) and registry.get_metric_class(name) is None:
                 raise InputError(f"evaluation.metrics={name}", "there is no such metric", "Check its name")
+        # Some metrics are computed batch by batch; MMF's own want all samples at once.
         self.metrics = Metrics(names)
         every: dict[str, Any] = self.metrics.metrics
         self.fields_of = {name: tuple(metric.required_params) for name, metric in every.items()}
@@ -76,12 +72,16 @@ class Evaluator:
         with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
             return model(batch)
 
-    def criterion(self, said: str | None = None) -> str:
-        """What makes a checkpoint the best one, by its name among the values of a validation.
+    def measure(self, model: torch.nn.Module, batch: Any, means: RunningMeans) -> tuple[Mapping[str, Any], Tensor]:
+        """A model's output for a batch, and the sum of its losses; ``means`` takes them in."""
+        output = self.forward(model, batch)
+        losses = {name: loss.mean() for name, loss in output["losses"].items()}
+        total = torch.stack(list(losses.values())).sum() if losses else torch.zeros((), device=self.device)
+        means.add_batch(losses, total, output, batch)
+        return output, total
 
-        Args:
-            said: ``training.early_stop.criteria``; ``None``: this run's.
-        """
+    def criterion(self, said: str | None = None) -> str:
+        """The name, among the values of a validation, of ``training.early_stop.criteria`` (``None``: this run's)."""
         criteria: str = self.training.early_stop.criteria if said is None else said
         return criteria.removeprefix("val/").removeprefix(f"{self.dataset_name}/")
 
@@ -96,18 +96,13 @@ class Evaluator:
         split = next((split for split in ("val", "test") if self.datasets[split] is not None), None)
         if split is None:
             return
-        dataset = self.datasets[split]
-        loader = DataLoader(
-            dataset,
-            batch_sampler=[[(0, item) for item in range(min(2, len(dataset)))]],
-            collate_fn=BatchCollator(dataset.dataset_name, dataset.dataset_type),
-            generator=torch.Generator(),  # or one would draw from the run's own
-        )
+        items = [(0, item) for item in range(min(2, len(self.datasets[split])))]
+        # With a generator of its own, or the loader would draw from the run's.
+        loader = loader_of(self.datasets[split], batch_sampler=[items], generator=torch.Generator())
         self.model.eval()
         batch = next(iter(loader)).to(self.device)
-        output = self.forward(self.model, batch)
         means = RunningMeans(self.device)
-        means.add_batch(*self._losses(output), output, batch)
+        output, _ = self.measure(self.model, batch, means)
         self.model.train()
         report = Report(batch, output)
         for name, fields in self.fields_of.items():
@@ -127,41 +122,29 @@ class Evaluator:
                 f"It gives {', '.join(names)}",
             )
 
-    def _losses(self, output: Mapping[str, Any]) -> tuple[dict[str, Tensor], Tensor]:
-        """The losses of a batch, and their sum."""
-        losses = {name: loss.mean() for name, loss in output["losses"].items()}
-        total = torch.stack(list(losses.values())).sum() if losses else torch.zeros((), device=self.device)
-        return losses, total
-
-    def _loader(self, split: str) -> DataLoader[Any]:
-        dataset = self.datasets[split]
-        batch_size = max(1, self.training.batch_size // self.world_size)
-        return DataLoader(
-            dataset,
-            batch_sampler=EvaluationBatches(len(dataset), batch_size, self.rank, self.world_size),
-            num_workers=self.training.num_workers,
-            collate_fn=BatchCollator(dataset.dataset_name, dataset.dataset_type),
-        )
+    def _batches(self, split: str, title: str, leave: bool) -> Iterator[Any]:
+        """This process's share of a split."""
+        dataset, world_size = self.datasets[split], get_world_size()
+        size = max(1, self.training.batch_size // world_size)
+        sampler = EvaluationBatches(len(dataset), size, get_rank(), world_size)
+        loader = loader_of(dataset, batch_sampler=sampler, num_workers=self.training.num_workers)
+        for batch in tqdm(loader, desc=title, leave=leave, disable=None if is_master() else True):
+            yield batch.to(self.device)
 
     @torch.no_grad()
     def evaluate(self, split: str) -> dict[str, float]:
         """Losses and metrics on a split.
 
-        Args:
-            split: ``train``, ``val`` or ``test``.
-
         Returns:
-            Name -> value: every loss, ``total_loss``, and every metric of ``evaluation.metrics``. Where no sample has
-            what a value is computed from, as on hidden test splits, the value is left out.
+            Name -> value: every loss, ``total_loss``, and every metric of ``evaluation.metrics``. A value is left out
+            if no sample has what it is computed from, as on hidden test splits.
         """
         self.model.eval()
         means = RunningMeans(self.device)
         kept: dict[str, list[Tensor]] = {}
         reduced: dict[str, list[Tensor]] = {name: [] for name in self.streamed}
-        for batch in tqdm(self._loader(split), desc=split, leave=False, disable=None if is_master() else True):
-            batch = batch.to(self.device)
-            output = self.forward(self.model, batch)
-            means.add_batch(*self._losses(output), output, batch)
+        for batch in self._batches(split, split, leave=False):
+            output, _ = self.measure(self.model, batch, means)
             report = Report(batch, output)
             for name, metric in self.streamed.items():
                 reduced[name].append(metric.reduce(report).cpu())
@@ -191,13 +174,9 @@ class Evaluator:
             raise InputError(f"datasets={self.dataset_name}", "it makes no predictions", "Choose a downstream task")
         self.model.eval()
         predictions: list[Any] = []
-        for batch in tqdm(self._loader(split), desc=f"predict {split}", disable=None if is_master() else True):
-            batch = batch.to(self.device)
+        for batch in self._batches(split, f"predict {split}", leave=True):
             predictions.extend(dataset.format_for_prediction(Report(batch, self.forward(self.model, batch))))
-        gathered: list[Any] = [predictions]
-        if distributed.is_initialized():
-            gathered = [None] * self.world_size
-            distributed.all_gather_object(gathered, predictions)
+        gathered = of_all_processes(predictions)
         if is_master():
             suffix = getattr(dataset, "prediction_suffix", ".json")
             path = folder / f"{self.dataset_name}_{split}{suffix}"

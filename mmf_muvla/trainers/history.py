@@ -1,4 +1,4 @@
-"""What a run writes about itself: means over an interval, one JSON line each, and TensorBoard where it is asked for."""
+"""What a run writes about itself: means over an interval, one JSON line each, and TensorBoard on request."""
 
 from __future__ import annotations
 
@@ -16,17 +16,23 @@ from torch import Tensor, distributed
 from mmf_muvla.compat.messages import log_message
 from mmf_muvla.errors import InputError
 from mmf_muvla.objectives.outputs import PretrainingOutput
+from mmf_muvla.trainers.run_folder import HISTORY
 
 DECILES = torch.arange(1, 10) / 10
 
 
 def gather(values: Tensor) -> Tensor:
     """The values of all processes, one after the other: [m_i, …] -> [sum of m_i, …]; they must be on the CPU."""
+    return torch.cat(of_all_processes(values))
+
+
+def of_all_processes(value: Any) -> list[Any]:
+    """What each process has, in the order of ranks."""
     if not distributed.is_initialized():
-        return values
-    parts: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(parts, values)
-    return torch.cat(parts)
+        return [value]
+    values: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
+    return values
 
 
 class RunningMeans:
@@ -48,7 +54,7 @@ class RunningMeans:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, Tensor] = {}
         self._match_probability: list[Tensor] = []
-        # Of a task, where samples can lack a label: what none of them has is left out.
+        # Of a task, whose samples may lack a label: what none of them has is left out.
         self._left_out_without_samples: set[str] = set()
         self._samples = 0
         self._since = time.perf_counter()
@@ -70,30 +76,24 @@ class RunningMeans:
         size = batch["image_feature_0"].shape[0] if "image_feature_0" in batch else batch.get_batch_size()
         self._samples += size
         pretraining: PretrainingOutput | None = output.get("pretraining")
-        if pretraining is None:
-            self._add_task(losses, loss, output, batch["labelled"].sum() if "labelled" in batch else size)
+        if pretraining is not None:
+            self._add("total_loss", loss * size, size)
+            for name, (total, count) in pretraining.statistics.items():
+                self._add(name, total, count)
+            if pretraining.match_probability is not None:
+                self._match_probability.append(pretraining.match_probability)
             return
-        self._add("total_loss", loss * size, size)
-        for name, (total, count) in pretraining.statistics.items():
+        # A task's losses are means over its labelled samples.
+        labelled = batch["labelled"].sum() if "labelled" in batch else size
+        means = {"total_loss": loss} | {name.rpartition("/")[2]: value for name, value in losses.items()}
+        sums = {name: (value * labelled, labelled) for name, value in means.items()}
+        for name, (total, count) in (*sums.items(), *output.get("statistics", {}).items()):
             self._add(name, total, count)
-        if pretraining.match_probability is not None:
-            self._match_probability.append(pretraining.match_probability)
-
-    def _add_task(
-        self, losses: Mapping[str, Tensor], loss: Tensor, output: Mapping[str, Any], count: Tensor | int
-    ) -> None:
-        """Take in a batch of a task, whose losses are means over its ``count`` labelled samples."""
-        sums = {"total_loss": loss * count}
-        sums.update({name.rpartition("/")[2]: value * count for name, value in losses.items()})
-        for name, value in sums.items():
-            self._add(name, value, count)
-        for name, (value, number) in output.get("statistics", {}).items():
-            self._add(name, value, number)
-        self._left_out_without_samples |= {*sums, *output.get("statistics", {})}
+            self._left_out_without_samples.add(name)
 
     @property
     def names(self) -> set[str]:
-        """What there are means of, also where no sample so far has what they are computed from."""
+        """What there are means of, even if no sample so far has what they are computed from."""
         return {*self._sums, *(["w_itm"] if self._match_probability else [])}
 
     def is_finite(self) -> bool:
@@ -136,12 +136,15 @@ class History:
         save_dir: the run's folder.
         enabled: False on all processes but the first.
         tensorboard: also write TensorBoard events.
+
+    Raises:
+        InputError: TensorBoard is wanted and not installed.
     """
 
     def __init__(self, save_dir: Path, enabled: bool, tensorboard: bool):
-        self.path = save_dir / "history.jsonl"
+        self.path = save_dir / HISTORY
         self.enabled = enabled
-        self._tensorboard = None
+        self._tensorboard: Any = None
         if enabled:
             self._cut_unfinished_line()
         if enabled and tensorboard:
@@ -151,11 +154,10 @@ class History:
                 raise InputError(
                     "training.tensorboard=true", f"TensorBoard cannot be imported ({error})", "pip install tensorboard"
                 ) from error
-
             self._tensorboard = SummaryWriter(str(save_dir / "tensorboard"))
 
     def _cut_unfinished_line(self) -> None:
-        """A process that ended while it wrote, on a full disk for one, has left a part of a line."""
+        """A process that ended while writing, for example on a full disk, has left a part of a line."""
         content = self.path.read_bytes() if self.path.is_file() else b""
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
@@ -168,10 +170,17 @@ class History:
             return
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"split": split, "update": update, "epoch": epoch, **values}) + "\n")
-        if self._tensorboard is not None:
-            for name, value in values.items():
-                if isinstance(value, float | int):
-                    self._tensorboard.add_scalar(f"{split}/{name}", value, update)
-                else:
-                    for number, part in enumerate(value, start=1):
-                        self._tensorboard.add_scalar(f"{split}/{name}/{number}", part, update)
+        for name, value in values.items() if self._tensorboard is not None else ():
+            if isinstance(value, float | int):
+                self._tensorboard.add_scalar(f"{split}/{name}", value, update)
+            else:
+                for number, part in enumerate(value, start=1):
+                    self._tensorboard.add_scalar(f"{split}/{name}/{number}", part, update)
+
+
+def shown(values: Mapping[str, Any]) -> str:
+    """Values as they appear in the log."""
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float | int) else f"{name} [{' '.join(f'{v:.2f}' for v in value)}]"
+        for name, value in values.items()
+    )

@@ -6,19 +6,15 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
-_WINDOW = 20  # updates over which the speed is taken: enough to be steady, few enough to be of now
+_WINDOW = 20  # updates over which the speed is taken: enough to be steady, few enough to be current
 
 
 class Throughput:
-    """Samples per second over the last updates, from the clock alone: no device is waited for.
-
-    Args:
-        window: updates to look back.
-    """
+    """Samples per second over the last ``window`` updates, from the clock alone: no device is waited for."""
 
     def __init__(self, window: int = _WINDOW):
         self._ends: deque[tuple[float, int]] = deque(maxlen=window + 1)
@@ -34,7 +30,7 @@ class Throughput:
         self._ends.clear()
 
     def per_second(self) -> float | None:
-        """Samples per second; None before there are two updates to measure between."""
+        """Samples per second; ``None`` before there are two updates to measure between."""
         if len(self._ends) < 2:
             return None
         (start, before), (end, after) = self._ends[0], self._ends[-1]
@@ -60,9 +56,7 @@ class UpdateBar:
     def __enter__(self) -> UpdateBar:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: Any) -> None:
         self._bar.close()
 
     def update(self) -> None:

@@ -1,6 +1,6 @@
-"""Going on with a run: what must be the same as before, and what may change.
+"""Resuming a run: what must be the same as before, and what may change.
 
-A run that is gone on with is the same run: its data, their order and masks, the model and the objectives cannot change.
+A resumed run is the same run: its data, their order and masks, the model and the objectives cannot change.
 What only says how to go on from here may: the learning rate, the schedule and its length, precision, logging.
 Everything that has changed is logged.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from mmf_muvla.artifacts.files import digest_of_json, fingerprint
 from mmf_muvla.datasets.pretraining import PretrainingDataset
 from mmf_muvla.datasets.tasks.task import TaskDataset
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.store import PAIRS_FILE, SENTENCES_FILE, Corpus
+from mmf_muvla.pairing.store import PAIRS_FILE, SENTENCES_FILE
 
 # Options by which something else would be trained, as patterns of ``fnmatch``.
 _FIXED = (
@@ -35,13 +34,11 @@ _FIXED = (
     "dataset_config.*",
     "optimizer.type",
     # parts of the optimizer's state depend on these
-    "optimizer.params.amsgrad",
-    "optimizer.params.momentum",
-    "optimizer.params.centered",
+    *(f"optimizer.params.{name}" for name in ("amsgrad", "momentum", "centered")),
 )
 # Of these, options that may change all the same.
 _FREE = ("*dropout*", "*.activation_checkpointing", "*.compile", "*.missing_images")
-# Where something lies, or a start that is behind the run: what lies there is compared instead, as far as it matters.
+# Where something is, or a start that the run has left behind: its content is compared instead, as far as it matters.
 _PLACES = (
     *("dataset_config.*.corpus", "dataset_config.*.annotations.*", "dataset_config.*.features.*"),
     *("dataset_config.*.answers", "dataset_config.*.tokenizer"),
@@ -51,63 +48,14 @@ _COMPARED = ("model", "datasets", "system", "training", "model_config", "dataset
 _NOT_SAID = ("training.start_over", "training.batch_size", "training.update_frequency", "training.local_rank")
 _IMAGES_LOOKED_AT = 16
 _LONGEST = 200  # of a value in a message, in characters
-_NEW_RUN = "Set it back, or start a new run in another env.save_dir"
-
-
-@dataclass(frozen=True)
-class RunIdentity:
-    """What makes a process go on with the same run.
-
-    Attributes:
-        config: the whole configuration, resolved.
-        data: split -> what :func:`content_of` gives.
-        world_size: the number of processes.
-        total_updates: the length of the run.
-    """
-
-    config: Mapping[str, Any]
-    data: Mapping[str, Any]
-    world_size: int
-    total_updates: int
-
-    def changes_since(self, content: Mapping[str, Any], source: Path) -> list[str]:
-        """Compare with a checkpoint.
-
-        Args:
-            content: the checkpoint's; what it does not have, as one of an older version, is not compared.
-            source: its path.
-
-        Returns:
-            What has changed and may, a line each.
-
-        Raises:
-            InputError: something has changed that may not; both values are named.
-        """
-        changed: list[str] = []
-        if isinstance(content.get("config"), Mapping):
-            changed += refuse_another_run(content["config"], self.config, source)
-        if isinstance(content.get("data"), Mapping):
-            has_best = content.get("best_metric_value") is not None
-            changed += refuse_other_data(content["data"], self.data, source, has_best)
-        if content["num_updates"] > self.total_updates:
-            training = self.config["training"]
-            raise InputError(
-                f"training.max_updates={training.get('max_updates')}, training.max_epochs={training.get('max_epochs')}",
-                f"are {self.total_updates} updates, and {source} has {content['num_updates']} behind it",
-                "Give a longer run, or start a new one in another env.save_dir",
-            )
-        processes = content.get("world_size", self.world_size)
-        if processes != self.world_size:
-            changed.append(f"processes: {processes} -> {self.world_size} (dropout and rounding differ)")
-        return changed
+_ANOTHER = "or start a new run in another env.save_dir"
 
 
 def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any], source: Path) -> list[str]:
-    """Compare the configurations of a checkpoint and of the process that goes on with it.
+    """Compare the configuration in a checkpoint with that of the process that goes on with it.
 
     Args:
-        before: the configuration in the checkpoint.
-        now: that of this process.
+        before, now: the configurations, resolved.
         source: the checkpoint.
 
     Returns:
@@ -126,37 +74,37 @@ def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any], source
         if name in old and name in new and _matches(name, _FIXED) and not _matches(name, _FREE):
             if name.endswith((".num_labels", ".num_object_classes")) and None in (first, second):
                 continue
-            remedy = f"Set it back ({name}={_short(first)}), or start a new run in another env.save_dir"
+            remedy = f"Set it back ({name}={_short(first)}), {_ANOTHER}"
             raise InputError(f"{name}={_short(second)}", f"the run in {source} has {_short(first)}", remedy)
         changed.append(f"{name}: {_short(first)} -> {_short(second)}")
-    return [*changed, *_changed_batches(before, now, source)]
+    if before.get("training", {}).get("batch_size") is not None:
+        changed += _changed_batches(before["training"], now["training"], source)
+    return changed
 
 
-def _changed_batches(before: Mapping[str, Any], now: Mapping[str, Any], source: Path) -> list[str]:
+def _changed_batches(before: Mapping[str, Any], now: Mapping[str, Any], source: Path) -> Iterator[str]:
     """A batch may be accumulated from more or fewer parts; what an update sees stays the same."""
-    if before.get("training", {}).get("batch_size") is None:
-        return []
     (size, parts), (new_size, new_parts) = (
-        (int(config["training"]["batch_size"]), int(config["training"].get("update_frequency", 1)))
-        for config in (before, now)
+        (int(training["batch_size"]), int(training.get("update_frequency", 1))) for training in (before, now)
     )
     if (size, parts) == (new_size, new_parts):
-        return []
-    said = f"training.batch_size={new_size}, training.update_frequency={new_parts}"
+        return
+    problem = None
     if size * parts != new_size * new_parts:
-        problem = f"the run in {source} has {size} and {parts}: an update would see {new_size * new_parts} samples, "
-        raise InputError(said, f"{problem}not {size * parts}", _NEW_RUN)
-    if now["training"].get("group_by_length"):
-        raise InputError(said, f"the run in {source} has {size} and {parts}, and groups batches by length", _NEW_RUN)
-    return [f"training.batch_size, training.update_frequency: {size}, {parts} -> {new_size}, {new_parts}"]
+        problem = f": an update would see {new_size * new_parts} samples, not {size * parts}"
+    elif now.get("group_by_length"):
+        problem = ", and groups batches by length"
+    if problem:
+        said = f"training.batch_size={new_size}, training.update_frequency={new_parts}"
+        raise InputError(said, f"the run in {source} has {size} and {parts}{problem}", f"Set it back, {_ANOTHER}")
+    yield f"training.batch_size, training.update_frequency: {size}, {parts} -> {new_size}, {new_parts}"
 
 
 def refuse_other_data(before: Mapping[str, Any], now: Mapping[str, Any], source: Path, has_best: bool) -> list[str]:
     """Compare what :func:`content_of` gave for the splits of the run and gives now.
 
     Args:
-        before: split -> content, of the checkpoint.
-        now: the same, of this process.
+        before, now: split -> content, of the checkpoint and of this process.
         source: the checkpoint.
         has_best: whether some checkpoint is the best so far, by the validation split of before.
 
@@ -176,9 +124,7 @@ def refuse_other_data(before: Mapping[str, Any], now: Mapping[str, Any], source:
         values = "; ".join(f"{part}: {old.get(part)} -> {new.get(part)}" for part in differing)
         if split == "train" or (split == "val" and has_best):
             problem = f"{what} the run in {source} ({values})"
-            raise InputError(
-                "dataset_config", problem, "Give the same data, or start a new run in another env.save_dir"
-            )
+            raise InputError("dataset_config", problem, f"Give the same data, {_ANOTHER}")
         changed.append(f"{what} before ({values})")
     return changed
 
@@ -196,8 +142,10 @@ def content_of(dataset: Any) -> dict[str, Any]:
         ids, _ = words("The quick brown fox jumps over the lazy dog, 12 times", 64)
         content["tokenizer"] = digest_of_json([len(words.vocabulary.ordinary_ids), list(map(int, ids))])
     if isinstance(dataset, PretrainingDataset):
-        return {**content, "corpus": _corpus(dataset.corpus)}
-    if isinstance(dataset, TaskDataset):
+        corpus = dataset.corpus
+        tables = [_file(corpus.path / name) for name in (PAIRS_FILE, SENTENCES_FILE)]
+        content["corpus"] = digest_of_json([corpus.regions.content, corpus.k, *tables])
+    elif isinstance(dataset, TaskDataset):
         content["annotations"] = _file(Path(dataset.path))
         content["image features"] = _images(dataset)
         if (answers := dataset.config.get("answers")) is not None and Path(answers).is_file():
@@ -205,34 +153,29 @@ def content_of(dataset: Any) -> dict[str, Any]:
     return content
 
 
-def _corpus(corpus: Corpus) -> str:
-    tables = [_file(corpus.path / name) for name in (PAIRS_FILE, SENTENCES_FILE)]
-    return digest_of_json([corpus.regions.content, corpus.k, *tables])
-
-
 def _file(path: Path) -> str:
     return digest_of_json({key: value for key, value in fingerprint(path).items() if key != "modified_ns"})
 
 
 def _images(dataset: TaskDataset[Any]) -> str:
-    """A digest of some images: to read all would take longer than to train on a few."""
+    """A digest of some images: reading all would take longer than training on a few."""
     digest = hashlib.blake2b(digest_size=16)
     for number in np.unique(np.linspace(0, len(dataset) - 1, _IMAGES_LOOKED_AT).astype(int)).tolist():
         for key in dataset.records[number].images:
             image = dataset.images.get(key)
-            digest.update(np.ascontiguousarray(image.image_feature_0).tobytes())
-            digest.update(np.ascontiguousarray(image.bbox).tobytes())
+            for array in (image.image_feature_0, image.bbox):
+                digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 
 class StepSizes:
-    """What the configuration says of an optimizer's steps; it is to count whatever a checkpoint brings along.
+    """What the configuration says of an optimizer's steps; it counts, whatever a checkpoint brings along.
 
-    A scheduler that computes each rate from the last one, and not from the number of updates, goes on by its own state.
+    A scheduler that computes each rate from the last one, not from the number of updates, goes on by its own state.
 
     Args:
         optimizer: as it was made, with its scheduler, before it takes a checkpoint's state.
-        scheduler: the same; None where there is none.
+        scheduler: the same; ``None`` without one.
     """
 
     def __init__(self, optimizer: Optimizer, scheduler: Any):
@@ -242,7 +185,7 @@ class StepSizes:
         self._counts = scheduler is None or isinstance(scheduler, LambdaLR)
 
     def refuse_change(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        """Compare configurations, where the one of now would not be used.
+        """Compare configurations, if the present one would not be used.
 
         Raises:
             InputError: optimizer or scheduler have changed.
@@ -251,7 +194,7 @@ class StepSizes:
             old, new = before.get(section), now.get(section)
             if not _same(old, new):
                 problem = f"the run has {_short(old)}, and a schedule of this kind goes on from its last rate"
-                raise InputError(f"{section}={_short(new)}", problem, _NEW_RUN)
+                raise InputError(f"{section}={_short(new)}", problem, f"Set it back, {_ANOTHER}")
 
     def put_into(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """An optimizer's saved state with these step sizes."""
@@ -297,16 +240,12 @@ def _same(first: Any, second: Any) -> bool:
 
 
 def _read(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return float(value)
-    except ValueError:
-        pass
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
-        return value
+    for read in (float, yaml.safe_load) if isinstance(value, str) else ():
+        try:
+            return read(value)
+        except (ValueError, yaml.YAMLError):
+            continue
+    return value
 
 
 def _short(value: Any) -> str:

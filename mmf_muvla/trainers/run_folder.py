@@ -1,14 +1,14 @@
-"""The folder of a run: what stands in it, whose it is, and that nobody else writes to it.
+"""The folder of a run: what is in it, whose it is, and that nobody else writes to it.
 
 A training owns its folder (``env.save_dir``) from its start to its end, by a lock that ends with the process::
 
-    config.yaml                  the configuration it has run with
+    config.yaml                  the configuration that it ran with
     history.jsonl                every logged number
     models/model_N.ckpt          the last checkpoints, after N updates
     current.ckpt, best.ckpt      further names of the newest checkpoint and of the one that validation says is best
     MODEL_final.safetensors      the weights at its end
     results.json                 the scores of the weights that were tested, and which these are
-    evaluation/, predictions/    of later runs that evaluate or predict: their config.yaml and what they have found
+    evaluation/, predictions/    of later runs that evaluate or predict: their config.yaml and what they found
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import fcntl
 import os
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +33,7 @@ CURRENT, BEST, LOCK = "current.ckpt", "best.ckpt", "run.lock"
 EVALUATION, PREDICTIONS = "evaluation", "predictions"
 # The first line of a configuration that is written here.
 MARK = "# The configuration that a run of mmf_muvla has had.\n"
-_TRAINING = (
-    HISTORY,
-    RESULTS,
-    CURRENT,
-    BEST,
-    "models/model_*.ckpt",
-    "tensorboard/events.out.tfevents.*",
-)
+_TRAINING = (HISTORY, RESULTS, CURRENT, BEST, "models/model_*.ckpt", "tensorboard/events.out.tfevents.*")
 _LATER = (
     *(f"{folder}/{name}" for folder in (EVALUATION, PREDICTIONS) for name in (CONFIG, RESULTS)),
     *(f"{PREDICTIONS}/*_{split}.{kind}" for split in ("val", "test") for kind in ("json", "jsonl", "csv")),
@@ -49,7 +42,7 @@ _FOLDERS = ("models", "tensorboard", EVALUATION, PREDICTIONS)
 
 
 class RunFolder:
-    """A folder of a run, as the process sees it that writes to it.
+    """The folder of a run, as seen by the process that writes to it.
 
     Args:
         path: ``env.save_dir``.
@@ -68,7 +61,7 @@ class RunFolder:
         """Take the folder for a training, for as long as this object lives or until :meth:`release`.
 
         Args:
-            go_on: whether a training that is in the folder is to be gone on with.
+            go_on: whether a training that is in the folder is to be resumed.
             start_over: whether it is to be removed.
 
         Raises:
@@ -81,7 +74,15 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock()
         try:
-            self._take_over(go_on, start_over)
+            used = self._used()
+            if (config := self.path / CONFIG).is_file():
+                if not used:
+                    _refuse_another_config(config)
+                used.append(config)
+            if start_over:
+                self._to_remove = used
+            elif not go_on:
+                self._refuse(used, ", or remove the training by training.start_over=True")
         except BaseException:
             self.release()
             raise
@@ -91,17 +92,6 @@ class RunFolder:
         if self._release is not None:
             self._release()
 
-    def _take_over(self, go_on: bool, start_over: bool) -> None:
-        used = self._used()
-        if (config := self.path / CONFIG).is_file():
-            if not used:
-                _refuse_another_config(config)
-            used.append(config)
-        if start_over:
-            self._to_remove = used
-        elif not go_on:
-            self._refuse(used, ", or remove the training by training.start_over=True")
-
     def refuse_used(self) -> None:
         """Refuse a folder with a training in it, for a trainer that neither claims it nor can start over.
 
@@ -110,26 +100,33 @@ class RunFolder:
         """
         self._refuse(self._used(), "")
 
+    def begin(self, config: Any) -> None:
+        """Make the folder this training's; what is to be removed goes only now, when nothing can go wrong any more.
+
+        MMF's logs stay, and so does everything that is not ours.
+        """
+        if self._to_remove:
+            later = (path for pattern in _LATER for path in self.path.glob(pattern))
+            for path in (*self._to_remove, *later):
+                path.unlink()
+            for folder in (self.path / name for name in _FOLDERS):
+                if folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()
+            self._to_remove = []
+        remove_temporary_files(self.path / "models")
+        self.write_config(config)
+
     def _used(self) -> list[Path]:
         return [path for pattern in (*_TRAINING, self.weights) for path in sorted(self.path.glob(pattern))]
 
     def _refuse(self, used: list[Path], further_remedy: str) -> None:
-        if not used:
-            return
-        names = [path.relative_to(self.path).as_posix() for path in used]
-        raise InputError(
-            f"env.save_dir={self.path}",
-            f"a training is in it already ({', '.join(names[:3])}{', …' if names[3:] else ''})",
-            f"Go on with it by checkpoint.resume=True, name another env.save_dir{further_remedy}",
-        )
-
-    def begin(self, config: Any) -> None:
-        """Make the folder this training's: what is to be removed goes only now, when nothing can be wrong any more."""
-        if self._to_remove:
-            self._remove(self._to_remove)
-            self._to_remove = []
-        remove_temporary_files(self.path / "models")
-        self.write_config(config)
+        if used:
+            names = [path.relative_to(self.path).as_posix() for path in used]
+            raise InputError(
+                f"env.save_dir={self.path}",
+                f"a training is in it already ({', '.join(names[:3])}{', …' if names[3:] else ''})",
+                f"Go on with it by checkpoint.resume=True, name another env.save_dir{further_remedy}",
+            )
 
     def _lock(self) -> None:
         handle = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
@@ -147,22 +144,13 @@ class RunFolder:
             log_message(f"{self.path}: cannot be locked ({error}); start no other run in it", "warning")
             return
         self._release = weakref.finalize(self, os.close, handle)
-        # A worker of a data loader may live on for seconds where this process is killed, and is not to keep the lock.
+        # A worker of a data loader may live on for seconds after this process is killed, and must not keep the lock.
         os.register_at_fork(after_in_child=self._release)
-
-    def _remove(self, files: Iterable[Path]) -> None:
-        """Remove a training and what was made of it later. MMF's logs stay, and so does everything that is not ours."""
-        for path in (*files, *(path for pattern in _LATER for path in self.path.glob(pattern))):
-            path.unlink()
-        for name in _FOLDERS:
-            folder = self.path / name
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
 
     # ------------------------------------------------------------------ what is in it
 
     def checkpoint(self, best: bool = False) -> Path | None:
-        """The checkpoint to go on from: the newest, or the best one; ``None`` where there is none.
+        """The checkpoint to go on from: the newest, or the best one; ``None`` if there is none.
 
         Raises:
             InputError: the best one is wanted, and there are only others.
@@ -172,9 +160,8 @@ class RunFolder:
             return wanted
         numbered = self._numbered()
         if best and (numbered or (self.path / CURRENT).is_file()):
-            raise InputError(
-                str(wanted), "no such checkpoint, though there are others", "Leave checkpoint.resume_best out"
-            )
+            problem = "no such checkpoint, though there are others"
+            raise InputError(str(wanted), problem, "Leave checkpoint.resume_best out")
         return numbered[-1] if numbered else None
 
     def save(self, state: Mapping[str, Any], best: bool, keep: int) -> Path:
@@ -192,9 +179,8 @@ class RunFolder:
         path = self.path / "models" / f"model_{update}.ckpt"
         save_atomically(state, path)
         # The newest last: it speaks of the best one, which has to be there whenever this process is killed.
-        if best:
-            link_atomically(path, self.path / BEST)
-        link_atomically(path, self.path / CURRENT)
+        for name in (BEST, CURRENT) if best else (CURRENT,):
+            link_atomically(path, self.path / name)
         if keep >= 0:
             # Later ones than this are of a course that was given up, when somebody went back to an earlier one.
             written = sorted(self._numbered(), key=lambda path: (_update_of(path) <= update, _update_of(path)))
@@ -206,7 +192,7 @@ class RunFolder:
         """Write ``config.yaml``: the training's, or that of what goes into a folder of its own.
 
         Raises:
-            InputError: in that folder there is one that is not of a run.
+            InputError: that folder contains one that is not of a run.
         """
         path = self.path / folder / CONFIG
         if folder and path.is_file():

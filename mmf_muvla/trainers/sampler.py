@@ -36,7 +36,7 @@ class TrainingBatches(Sampler[list[tuple[int, ...]]]):
         rank, world_size: this process among all.
         start_batch: batches already seen in this run, over all epochs.
         lengths: int [num_items]; items of similar length then come in the same batch.
-        turns: where it is more than 1, kinds of step that take turns; the items become ``(epoch, item, turn)``.
+        turns: if more than 1, kinds of step that take turns; the items become ``(epoch, item, turn)``.
         batches_per_update: batches whose gradients are added up: they have the same turn, and an epoch has whole
             updates only, so that accumulating small batches sees what large batches see.
 
@@ -51,30 +51,21 @@ class TrainingBatches(Sampler[list[tuple[int, ...]]]):
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        *,
         start_batch: int = 0,
         lengths: NDArray[np.int64] | None = None,
         turns: int = 1,
         batches_per_update: int = 1,
     ):
+        said = f"training.batch_size={batch_size}"
         if batch_size > num_items:
-            raise InputError(
-                f"training.batch_size={batch_size}", f"the data set has {num_items} items", "Choose a smaller batch"
-            )
+            raise InputError(said, f"the data set has {num_items} items", "Choose a smaller batch")
         if batch_size % world_size:
-            raise InputError(
-                f"training.batch_size={batch_size}",
-                f"not divisible among {world_size} processes",
-                f"Choose a multiple of {world_size}",
-            )
-        self.num_items = num_items
-        self.batch_size = batch_size
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.start_batch = start_batch
-        self.lengths = lengths
-        self.turns = turns
-        self.batches_per_update = batches_per_update
+            problem = f"not divisible among {world_size} processes"
+            raise InputError(said, problem, f"Choose a multiple of {world_size}")
+        self.num_items, self.batch_size, self.seed, self.lengths = num_items, batch_size, seed, lengths
+        self.rank, self.world_size, self.start_batch = rank, world_size, start_batch
+        self.turns, self.batches_per_update = turns, batches_per_update
         self.batches_per_epoch = batches_per_epoch(num_items, batch_size, batches_per_update)
 
     def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
@@ -82,8 +73,9 @@ class TrainingBatches(Sampler[list[tuple[int, ...]]]):
         epoch, first = divmod(self.start_batch, self.batches_per_epoch)
         while True:
             batches = self._epoch(epoch)[:, self.rank * share : (self.rank + 1) * share]
-            for number, batch in enumerate(batches[first:].tolist(), start=first):
-                yield [(epoch, item, *self._turn(epoch, number)) for item in batch]
+            for number, batch in enumerate(batches[first:].tolist(), start=epoch * self.batches_per_epoch + first):
+                turn = (number // self.batches_per_update % self.turns,) if self.turns > 1 else ()
+                yield [(epoch, item, *turn) for item in batch]
             epoch, first = epoch + 1, 0
 
     def _epoch(self, epoch: int) -> NDArray[np.int64]:
@@ -97,11 +89,6 @@ class TrainingBatches(Sampler[list[tuple[int, ...]]]):
                 sorted_part = part[np.argsort(self.lengths[part], kind="stable")].reshape(-1, self.batch_size)
                 order[start : start + group] = rng.permutation(sorted_part).flatten()
         return order.reshape(-1, self.batch_size)
-
-    def _turn(self, epoch: int, batch: int) -> tuple[int, ...]:
-        if self.turns == 1:
-            return ()
-        return ((epoch * self.batches_per_epoch + batch) // self.batches_per_update % self.turns,)
 
 
 class EvaluationBatches(Sampler[list[tuple[int, int]]]):
@@ -128,10 +115,7 @@ class EvaluationBatches(Sampler[list[tuple[int, int]]]):
 
 
 def in_order_of_items(parts: Sequence[Sequence[Any]]) -> list[Any]:
-    """Put together what the processes made of their items: the inverse of how :class:`EvaluationBatches` deals them.
-
-    Args:
-        parts: for each process, in the order of ranks, one thing for each of its items.
+    """Put together what each process, in the order of ranks, made of its items from :class:`EvaluationBatches`.
 
     Returns:
         One thing for each item of the data set, in its order.

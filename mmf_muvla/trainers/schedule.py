@@ -21,7 +21,7 @@ class WarmupLinear(LambdaLR):
         total_updates: length of the run; the trainer `muvla` gives it, with any other it is ``training.max_updates``.
 
     Raises:
-        InputError: ``warmup_fraction`` lies outside [0, 1], or the length is not known.
+        InputError: ``warmup_fraction`` is outside [0, 1], or the length is not known.
     """
 
     def __init__(self, optimizer: Optimizer, total_updates: int | None = None, warmup_fraction: float = 0.1):

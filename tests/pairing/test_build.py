@@ -15,9 +15,10 @@ import pytest
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.build import make_stages
-from mmf_muvla.pairing.commands import build_command, import_command, show_command
+from mmf_muvla.pairing.commands import build_command, import_command
 from mmf_muvla.pairing.config import BuildConfig, load_config
 from mmf_muvla.pairing.store import Corpus, RegionStore
+from mmf_muvla.report.images import show_command
 
 RESULTS = ["corpus.json", "sentences.arrow", "pairs.arrow", "regions.lmdb/data.mdb"]
 STAGES = ["regions", "sentences", "embed", "retrieve", "phrases", "link", "pack"]

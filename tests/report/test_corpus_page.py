@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import base64
 import io
 import json
 import math
@@ -8,27 +7,19 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.store import Corpus, Sentence
-from mmf_muvla.report import corpus_page
+from mmf_muvla.pairing.store import Corpus
+from mmf_muvla.report import plots
 from mmf_muvla.report.corpus_captions import KnownCaptions
-from mmf_muvla.report.corpus_page import (
-    Pictures,
-    choose_images,
-    inspect_command,
-    page_image,
-    print_quality,
-    render_page,
-    script_json,
-    sentence_parts,
-)
-from mmf_muvla.report.corpus_quality import measure_corpus
-from tests.small_corpus import K, sentence, write_small_corpus
+from mmf_muvla.report.corpus_page import choose_images, inspect_command, measure_corpus, render_page
+from mmf_muvla.report.corpus_plots import draw_plots
+from mmf_muvla.report.corpus_text import print_quality
+from mmf_muvla.report.images import page_image
+from tests.small_corpus import sentence, write_small_corpus
 
 NASTY = [
     "</script><script>alert(1)</script>",
@@ -53,11 +44,6 @@ NASTY = [
     "__proto__",
     "\ud800 half",
 ]
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return Corpus(write_small_corpus(tmp_path_factory.mktemp("corpus") / "small"))
 
 
 class Page(HTMLParser):
@@ -95,11 +81,6 @@ class Page(HTMLParser):
 def write_picture(path: Path, size: tuple[int, int] = (1000, 500)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, "red").save(path)
-
-
-def decode(uri: str | None) -> Image.Image:
-    assert uri is not None and uri.startswith("data:image/jpeg;base64,")
-    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
 
 
 class TestCommand:
@@ -179,12 +160,13 @@ class TestPage:
         before, after = (sorted(name for name, _ in p.elements if name not in ("tr", "td")) for p in (plain, page))
         assert before == after
 
-    def test_script_json(self) -> None:
-        text = script_json({"texts": NASTY, "number": 0.5})
-        assert json.loads(text) == {"texts": NASTY, "number": 0.5}
+    def test_data_are_json_in_which_nothing_ends_the_script(self, corpus: Corpus) -> None:
+        quality, image = measure_corpus(corpus), page_image(corpus, 0)
+        text = Page(render_page(quality, [{**image, "captions": NASTY, "strength": 0.5}])).scripts[0]
+        assert json.loads(text)["images"] == [json.loads(json.dumps({**image, "captions": NASTY, "strength": 0.5}))]
         assert not set("<>&") & set(text) and text.isascii()
         with pytest.raises(ValueError):
-            script_json(math.nan)
+            render_page(quality, [{**image, "strength": math.nan}])
 
     def test_numbers(self, corpus: Corpus) -> None:
         captions = KnownCaptions({0: ["A bird in a tree"], 1: ["A dog near a house"]}, 2, 2, 3)
@@ -218,9 +200,9 @@ class TestPage:
         print_quality(quality, Console(file=io.StringIO()))
 
     def test_plots_follow_the_theme(self, corpus: Corpus) -> None:
-        for svg in map(corpus_page._themed, corpus_page.draw_plots(measure_corpus(corpus))):
+        for svg in map(plots.themed, draw_plots(measure_corpus(corpus))):
             assert svg.startswith("<svg") and "var(--ink)" in svg
-            assert corpus_page.plots.INK not in svg and corpus_page.plots.COLOURS[0] not in svg
+            assert plots.INK not in svg and plots.COLOURS[0] not in svg
 
     def test_terminal_gets_no_commands(self, corpus: Corpus) -> None:
         quality = measure_corpus(corpus)
@@ -230,97 +212,23 @@ class TestPage:
         assert r"[red]a\x1b[2Jb[/]" in stream.getvalue()
 
 
-class TestImages:
-    def test_what_is_shown_of_an_image(self, corpus: Corpus) -> None:
-        item = corpus[5]
-        number = int(item.sentence_ids[1])
-        shown = page_image(corpus, 5, captions=[f"  {sentence(number)[0]} ", "another"])
-        assert shown["id"] == "1005" and shown["tags"] == item.tags and shown["picture"] is None
-        assert np.allclose(shown["boxes"], item.regions.bbox, atol=0.05)
-        assert [s["own"] for s in shown["sentences"]] == [False, True, False]
-        assert len(shown["sentences"]) == K
-        linked = np.flatnonzero(item.link_phrase[1] == 0)
-        assert shown["sentences"][1]["links"] == [[(region, 0.9) for region in linked.tolist()]]
-        assert shown["strength"] == pytest.approx(0.9 * len(linked) / len(item.tags), abs=1e-4)
-        assert shown["linked"] == pytest.approx(len(linked) / len(item.tags), abs=1e-4)
-        assert page_image(corpus, 5)["captions"] is None
-
-    def test_parts_of_a_sentence(self) -> None:
-        text = "😀 A red car, dogs"
-        parts = sentence_parts(Sentence(text, np.array([[4, 11], [13, 17]])))
-        assert parts == [("😀 A ", -1), ("red car", 0), (", ", -1), ("dogs", 1)]
-        assert sentence_parts(Sentence("cat", np.array([[0, 3]]))) == [("cat", 0)]
-        assert sentence_parts(Sentence("cat", np.zeros((0, 2), int))) == [("cat", -1)]
-        overlapping = sentence_parts(Sentence("big red car", np.array([[4, 11], [0, 7]])))
-        assert overlapping == [("big red", 1), (" car", -1)]
-
-    def test_images_with_captions_come_first(self) -> None:
-        captions = KnownCaptions({number: ["x"] for number in (2, 50, 70)}, 3, 3, 0)
-        chosen = choose_images(100, captions, 10, seed=0)
-        assert len(set(chosen)) == 10 and chosen == sorted(chosen) and {2, 50, 70} <= set(chosen)
-        assert set(choose_images(100, captions, 2, seed=0)) < {2, 50, 70}
-        assert choose_images(71, captions, 100, seed=0) == list(range(71))
-        assert choose_images(100, None, 10, seed=0) == choose_images(100, None, 10, seed=0)
-        assert choose_images(5, None, 10, seed=0) == [0, 1, 2, 3, 4]
-        assert choose_images(5, None, 0, seed=0) == []
+def test_images_with_captions_come_first() -> None:
+    captions = KnownCaptions({number: ["x"] for number in (2, 50, 70)}, 3, 3, 0)
+    chosen = choose_images(100, captions, 10, seed=0)
+    assert len(set(chosen)) == 10 and chosen == sorted(chosen) and {2, 50, 70} <= set(chosen)
+    assert set(choose_images(100, captions, 2, seed=0)) < {2, 50, 70}
+    assert choose_images(71, captions, 100, seed=0) == list(range(71))
+    assert choose_images(100, None, 10, seed=0) == choose_images(100, None, 10, seed=0)
+    assert choose_images(5, None, 10, seed=0) == [0, 1, 2, 3, 4]
+    assert choose_images(5, None, 0, seed=0) == []
 
 
-class TestPictures:
-    @pytest.mark.parametrize("name", ["7.jpg", "7.jpeg", "7.png", "7.webp"])
-    def test_small_copy_out_of_a_folder(self, tmp_path: Path, name: str) -> None:
-        write_picture(tmp_path / name)
-        pictures = Pictures(str(tmp_path))
-        picture = decode(pictures.find("7"))
-        assert picture.size == (400, 200) and not pictures.is_link
-        red, green, blue = picture.getpixel((100, 100))  # type: ignore[misc]
-        assert red > 200 and green < 50 and blue < 50
-        assert pictures.find("8") is None
-
-    def test_small_pictures_are_not_enlarged(self, tmp_path: Path) -> None:
-        write_picture(tmp_path / "7.png", (40, 30))
-        assert decode(Pictures(str(tmp_path)).find("7")).size == (40, 30)
-
-    def test_names_with_zeros_folders_and_suffixes(self, tmp_path: Path) -> None:
-        write_picture(tmp_path / "000000000139.jpg")
-        write_picture(tmp_path / "a" / "b.png")
-        assert decode(Pictures(f"{tmp_path}/{{image_id:012}}.jpg").find("139"))
-        assert Pictures(f"{tmp_path}/{{image_id}}.jpg").find("139") is None
-        assert decode(Pictures(str(tmp_path)).find("a/b"))
-        assert decode(Pictures(str(tmp_path)).find("a/b.png"))
-
-    def test_an_id_does_not_lead_out_of_the_folder(self, tmp_path: Path) -> None:
-        write_picture(tmp_path / "secret.png")
-        (tmp_path / "pictures").mkdir()
-        pictures = Pictures(str(tmp_path / "pictures"))
-        assert pictures.find("../secret") is None and pictures.find("../secret.png") is None
-        assert pictures.find(str(tmp_path / "secret")) is None
-        assert pictures.find("x" * 5000) is None and pictures.find("\0") is None
-
-    def test_damaged_picture_is_left_out(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        (tmp_path / "7.jpg").write_bytes(b"no picture")
-        write_picture(tmp_path / "8.png")
-        (tmp_path / "8.png").write_bytes((tmp_path / "8.png").read_bytes()[:60])
-        pictures = Pictures(str(tmp_path))
-        assert pictures.find("7") is None and pictures.find("8") is None
-        assert "7.jpg: cannot be read as a picture" in caplog.text
-
-    def test_address(self, corpus: Corpus) -> None:
-        pictures = Pictures("https://example.org/{image_id:06}.jpg?size=400")
-        assert pictures.is_link and pictures.find("1005") == "https://example.org/001005.jpg?size=400"
-        assert pictures.find('a/"b') == "https://example.org/a/%22b.jpg?size=400"
-        shown = page_image(corpus, 5, pictures=pictures)
-        page = render_page(measure_corpus(corpus), [shown], links_to_pictures=True)
-        assert "img-src data: http: https: file:" in page
-
-    @pytest.mark.parametrize(
-        ("place", "problem"),
-        [
-            ("https://example.org/pictures", "the address has no {image_id}"),
-            ("ftp://example.org/{image_id}", "cannot show pictures from ftp://"),
-            ("no/such/folder", "there is no folder no/such/folder"),
-            ("no/such/{image_id}.jpg", "there is no folder no/such"),
-        ],
-    )
-    def test_wrong_places(self, place: str, problem: str) -> None:
-        with pytest.raises(InputError, match=problem):
-            Pictures(place)
+def test_everything_is_plain_json_and_repeatable(tmp_path: Path) -> None:
+    corpus = Corpus(write_small_corpus(tmp_path / "small"))
+    captions = KnownCaptions({number: [sentence(number)[0]] for number in range(10)}, 10, 10, 0)
+    quality = measure_corpus(corpus, captions, seed=3, sampled_images=20)
+    assert json.loads(json.dumps(quality, allow_nan=False)) == quality
+    assert quality == measure_corpus(corpus, captions, seed=3, sampled_images=20)
+    assert quality["sampled_images"] == quality["tags"]["images"] == 20
+    assert quality["mentions"]["images"] == 10
+    assert measure_corpus(corpus, seed=3)["captions"] is None

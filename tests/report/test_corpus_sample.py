@@ -7,12 +7,7 @@ import pytest
 
 from mmf_muvla.pairing.store import Corpus
 from mmf_muvla.report.corpus_sample import measure_mentions, measure_tags, mentions, sample_images
-from tests.small_corpus import K, write_small_corpus
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return Corpus(write_small_corpus(tmp_path_factory.mktemp("corpus") / "small"))
+from tests.small_corpus import K
 
 
 class TestTags:

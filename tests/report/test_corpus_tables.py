@@ -9,12 +9,7 @@ import pytest
 from mmf_muvla.pairing.store import Corpus
 from mmf_muvla.report import corpus_tables
 from mmf_muvla.report.corpus_tables import Distribution, measure_tables
-from tests.small_corpus import K, write_small_corpus
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return Corpus(write_small_corpus(tmp_path_factory.mktemp("corpus") / "small"))
+from tests.small_corpus import K
 
 
 class TestDistribution:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,7 @@ from tests.projects.test_mmf_run import SMALL
 from tests.small_corpus import write_small_corpus
 from tests.trainers.test_tasks import run as run_task
 
-
-@pytest.fixture(autouse=True)
-def own_registry() -> Iterator[None]:
-    """What a run leaves in MMF's registry is not for other tests."""
-    from mmf.common.registry import registry
-
-    before = dict(registry.mapping["state"])
-    yield
-    registry.mapping["state"].clear()
-    registry.mapping["state"].update(before)
+pytestmark = pytest.mark.usefixtures("own_registry")
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.datasets.small_tasks import ANSWERS, DIM, SPLITS, TASKS, records, write_annotations, write_task
+
+pytestmark = pytest.mark.usefixtures("own_registry")
 
 MAIN_METRIC = {
     "vqa2": "muvla_vqa_accuracy",
@@ -38,17 +39,6 @@ SMALL = [
     "training.evaluation_interval=50",
     "optimizer.params.lr=0.004",
 ]
-
-
-@pytest.fixture(autouse=True)
-def own_registry() -> Iterator[None]:
-    """What a run leaves in MMF's registry is not for other tests."""
-    from mmf.common.registry import registry
-
-    before = dict(registry.mapping["state"])
-    yield
-    registry.mapping["state"].clear()
-    registry.mapping["state"].update(before)
 
 
 def run(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.trainers.separation import aligned_share, area_under_roc
+from mmf_muvla.report.alignment import aligned_share, area_under_roc
 
 
 def test_by_hand() -> None:

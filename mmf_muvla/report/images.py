@@ -1,0 +1,136 @@
+"""Shows images of a corpus, on a page or a terminal: their regions, retrieved sentences, and the links between them.
+
+Pages show them with ``templates/viewer.js.j2`` and ``viewer.css.j2``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.text import Text
+
+from mmf_muvla.pairing.config import ShowConfig, load_config
+from mmf_muvla.pairing.store import Corpus, CorpusItem, Sentence
+from mmf_muvla.report.pictures import Pictures
+from mmf_muvla.sentences.cleaning import clean_sentence
+from mmf_muvla.terminal import printable, terminal_console
+
+# On a terminal, linked phrases and the tags that they are linked to have the same colour.
+_COLOURS = ("green", "cyan", "magenta", "yellow", "blue", "red", "bright_green", "bright_cyan", "bright_magenta")
+
+
+def page_data(images: Sequence[dict[str, Any]], similarities: Sequence[float] | None) -> dict[str, Any]:
+    """What ``viewer.js.j2`` reads: images from :func:`page_image`, and where the colours of links start.
+
+    Args:
+        images: the images.
+        similarities: the deciles of the similarities of links; none lies below the first.
+    """
+    return {"images": images, "weakest": min(similarities[0], 0.9) if similarities else 0.5}
+
+
+def page_image(
+    corpus: Corpus, number: int, captions: Sequence[str] | None = None, pictures: Pictures | None = None
+) -> dict[str, Any]:
+    """Everything that a page shows of an image, as JSON.
+
+    Args:
+        corpus: the corpus.
+        number: which image.
+        captions: its true captions, if they are known.
+        pictures: where to find its picture.
+
+    Returns:
+        ``id``, ``width``, ``height``, ``picture``; ``boxes`` (x1, y1, x2, y2 in pixels), ``tags`` and ``confidence`` of
+        the regions; ``sentences``; ``captions``; ``strength``, the mean similarity over all pairs of region and
+        sentence (0 if they are not linked); ``linked``, the share of regions linked in any sentence.
+    """
+    item = corpus[number]
+    regions = item.regions
+    own = {clean_sentence(caption) for caption in captions or ()}
+    sentences = []
+    for rank, sentence in enumerate(map(corpus.sentence, item.sentence_ids)):
+        links: list[list[tuple[int, float]]] = [[] for _ in sentence.phrases]
+        for region, phrase in enumerate(item.link_phrase[rank].tolist()):
+            if phrase >= 0:
+                links[phrase].append((region, round(float(item.link_similarity[rank, region]), 3)))
+        score = round(float(item.scores[rank]), 4)
+        parts = sentence_parts(sentence)
+        sentences.append({"score": score, "own": sentence.text in own, "parts": parts, "links": links})
+    linked = item.link_phrase >= 0
+    similarity = np.where(linked, item.link_similarity, 0)
+    return {
+        "id": regions.image_id,
+        "width": regions.width,
+        "height": regions.height,
+        "picture": pictures.find(regions.image_id) if pictures else None,
+        "boxes": np.round(regions.bbox.astype(float), 1).tolist(),
+        "tags": item.tags,
+        "confidence": np.round(regions.confidence.astype(float), 3).tolist(),
+        "sentences": sentences,
+        "captions": None if captions is None else list(captions),
+        "strength": round(float(similarity.mean()), 4) if similarity.size else 0.0,
+        "linked": round(float(linked.any(axis=0).mean()), 4) if linked.size else 0.0,
+    }
+
+
+def sentence_parts(sentence: Sentence) -> list[tuple[str, int]]:
+    """A sentence cut into texts, each with the number of its noun phrase, or -1 between phrases.
+
+    JavaScript could not cut it: positions are in characters, which it counts differently.
+    """
+    parts, position = [], 0
+    for start, end, number in sorted((start, end, number) for number, (start, end) in enumerate(sentence.phrases)):
+        if start >= position:  # otherwise it overlaps with the one before
+            parts += [(sentence.text[position:start], -1), (sentence.text[start:end], number)]
+            position = end
+    parts.append((sentence.text[position:], -1))
+    return [part for part in parts if part[0]]
+
+
+def show_command(arguments: Sequence[str]) -> None:
+    """``corpus=FOLDER [num_images=10] [seed=0]``: print some images with their sentences.
+
+    Raises:
+        InputError: an option cannot be used, or there is no whole corpus.
+    """
+    config = load_config(ShowConfig, arguments)
+    corpus, console = Corpus(config.corpus), terminal_console()
+    for number in sorted(np.random.default_rng(config.seed).permutation(len(corpus))[: config.num_images].tolist()):
+        show_image(corpus, number, console)
+
+
+def show_image(corpus: Corpus, number: int, console: Console) -> None:
+    """Print an image: its tags, and its sentences with scores, linked phrases in colour and with their tag."""
+    item = corpus[number]
+    regions = item.regions
+    counts = Counter(item.tags).most_common()
+    colours = {tag: _COLOURS[place % len(_COLOURS)] for place, (tag, _) in enumerate(counts)}
+    tags = Text("tags  ")
+    for tag, count in counts:
+        tags.append(printable(tag), style=colours[tag])
+        tags.append(f" x{count}  " if count > 1 else "  ", style="dim")
+    title = f"image {regions.image_id}, {regions.width} x {regions.height}, {len(regions)} regions"
+    lines = Group(tags, *_sentence_lines(corpus, item, colours))
+    console.print(Panel(lines, title=Text(printable(title)), title_align="left"))
+
+
+def _sentence_lines(corpus: Corpus, item: CorpusItem, colours: dict[str, str]) -> Iterator[Text]:
+    for rank, number in enumerate(item.sentence_ids):
+        line = Text(f"{item.scores[rank]:.3f} ", style="dim")
+        for text, phrase in sentence_parts(corpus.sentence(number)):
+            linked = np.flatnonzero(item.link_phrase[rank] == phrase) if phrase >= 0 else ()
+            style = "not dim" if phrase < 0 else "underline not dim"
+            if len(linked):
+                best = linked[item.link_similarity[rank, linked].argmax()]
+                tag, similarity = item.tags[best], item.link_similarity[rank, best]
+                line.append(printable(text), style=f"bold {style} {colours[tag]}")
+                line.append(f"[{printable(tag)} {similarity:.2f}]", style="dim")
+            else:
+                line.append(printable(text), style=style)
+        yield line

@@ -1,0 +1,85 @@
+"""Finds the pictures of images for a page: small copies from a folder, or links."""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+import re
+import urllib.parse
+from pathlib import Path
+
+from mmf_muvla.errors import InputError
+
+PICTURE_SIDE = 400
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+# In a pattern: {image_id}, or {image_id:012} for ids that files have with leading zeros.
+_PLACEHOLDER = re.compile(r"\{image_id(?::0(\d{1,3}))?\}")
+
+_log = logging.getLogger(__name__)
+
+
+class Pictures:
+    """Finds the pictures of images.
+
+    Args:
+        place: a folder with ``IMAGE_ID.jpg`` (.jpeg, .png, .webp), or a file name or an address with ``{image_id}`` in
+            it (``{image_id:012}``: padded with zeros to twelve digits).
+
+    Attributes:
+        is_link: whether pages link to the pictures instead of containing them.
+
+    Raises:
+        InputError: there is no such folder, or the address has no ``{image_id}``.
+    """
+
+    def __init__(self, place: str):
+        scheme = place.partition("://")[0].lower() if "://" in place else ""
+        placeholder = _PLACEHOLDER.search(place)
+        self.is_link = bool(scheme)
+        self._pattern = place if placeholder else f"{place}/{{image_id}}"
+        self._folder = Path(place[: placeholder.start()] + "x").parent if placeholder else Path(place)
+        if scheme not in ("", "http", "https", "file"):
+            raise InputError(f"images={place}", f"cannot show pictures from {scheme}://", "Use http, https or file")
+        if self.is_link and not placeholder:
+            raise InputError(f"images={place}", "the address has no {image_id}", "Put {image_id} where the id goes")
+        if not self.is_link and not self._folder.is_dir():
+            remedy = "Name a folder with IMAGE_ID.jpg or .png, or a pattern with {image_id}"
+            raise InputError(f"images={place}", f"there is no folder {self._folder}", remedy)
+
+    def find(self, image_id: str) -> str | None:
+        """The ``href`` of an image: a link, or a small copy as a data URI; ``None`` if there is no picture."""
+        if self.is_link:
+            return self._fill(urllib.parse.quote(image_id, safe="/"))
+        path = Path(self._fill(image_id))
+        for candidate in (path, *(path.with_name(path.name + suffix) for suffix in _SUFFIXES)):
+            # An id like ../../secret must not lead out of the folder.
+            if candidate.suffix.lower() in _SUFFIXES and _is_file_below(candidate, self._folder):
+                return _small_jpeg(candidate)
+        return None
+
+    def _fill(self, image_id: str) -> str:
+        return _PLACEHOLDER.sub(lambda match: image_id.zfill(int(match[1] or 0)), self._pattern)
+
+
+def _is_file_below(path: Path, folder: Path) -> bool:
+    try:
+        return path.is_file() and path.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError):  # a name that is too long, or contains a null character
+        return False
+
+
+def _small_jpeg(path: Path) -> str | None:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            picture.draft("RGB", (PICTURE_SIDE, PICTURE_SIDE))  # JPEG can be decoded at a reduced size
+            small = picture.convert("RGB")
+        small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        _log.warning("%s: cannot be read as a picture (%s); it is left out", path, error)
+        return None
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
