@@ -33,6 +33,18 @@ def resource_path(name: str) -> str:
     )
 
 
+def find_included(name: str, *folders: str | Path) -> Path:
+    """A file that another one includes: in one of the folders, or else of this project (``projects/…``).
+
+    Raises:
+        InputError: there is no such file.
+    """
+    for folder in folders:
+        if (path := Path(folder, name)).is_file():
+            return path
+    return Path(resource_path(name))
+
+
 def find_config(name: str) -> Path:
     """The file of ``config=NAME``; those under ``projects/`` are found from any folder, and in an installed package.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import sys
@@ -268,6 +269,25 @@ def absent_configs(module: ModuleType) -> None:
         return load_yaml(path)
 
     module.load_yaml = load_yaml_if_any  # type: ignore[attr-defined]
+
+
+@patches(_CONFIGURATION)
+def own_includes(module: ModuleType) -> None:
+    """configuration.py:55 looks for what a file includes in MMF and beside that file, main too.
+
+    Symptom: ``includes: [projects/muvla/finetune/vqa2.yaml]`` in a file elsewhere ends in FileNotFoundError. Here it is
+    looked for among this project's files as well. This is the project's own.
+    """
+    load_yaml = module.load_yaml
+
+    def load_yaml_of_this_project(path: str) -> Any:
+        _, found, name = path.rpartition("/projects/")
+        if found and not os.path.isfile(module.get_absolute_path(path)):
+            with contextlib.suppress(InputError):
+                path = resource_path(f"projects/{name}")
+        return load_yaml(path)
+
+    module.load_yaml = load_yaml_of_this_project  # type: ignore[attr-defined]
 
 
 @patches(_CONFIGURATION)
