@@ -1,7 +1,7 @@
 """The line numbers in docs/paper_in_code.md: ``python -m tests.paper_lines`` writes those of today's code.
 
-A link there is [`NAME`](FILE#L12). For Python, NAME is that of a function or class, or Class.method, of mmf_muvla, and
-its file is found, too; for YAML it is the path of a key in the file that the link names.
+A link there is [`NAME`](FILE#L12). For Python, NAME is a function, a class or Class.method of mmf_muvla; for YAML it is
+the path of a key in configs/ or projects/. The file is found, too; where several have the name, the link's file counts.
 """
 
 from __future__ import annotations
@@ -24,17 +24,19 @@ def numbered(page: str) -> str:
 
 def _link(name: str, file: str) -> str:
     if file.endswith(".yaml"):
-        line = _line_of((ROOT / "docs" / file).read_text(encoding="utf-8"), [f"{key}:" for key in name.split(".")])
-        found = [] if line is None else [(file, line)]
+        files = [*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("projects/**/*.yaml")]
+        patterns = [f"{key}:" for key in name.split(".")]
     else:
+        files = [*ROOT.glob("mmf_muvla/**/*.py")]
         patterns = [rf"(def|class) {part}\b" for part in name.split(".")]
-        lines = {path: _line_of(path.read_text(encoding="utf-8"), patterns) for path in ROOT.glob("mmf_muvla/**/*.py")}
-        found = [(f"../{path.relative_to(ROOT)}", line) for path, line in lines.items() if line is not None]
-        if len(found) > 1:  # then the link has to say which
-            found = [place for place in found if place[0] == file]
-    if len(found) != 1:
+    lines = {f"../{path.relative_to(ROOT)}": _line_of(path.read_text(encoding="utf-8"), patterns) for path in files}
+    found = {path: line for path, line in lines.items() if line is not None}
+    if len(found) > 1:  # then the link has to say which
+        found = {path: line for path, line in found.items() if path == file}
+    if not found:
         raise LookupError(f"{PAGE.name}: {name} is in no place, or in several and the link names none of them")
-    return f"[`{name}`]({found[0][0]}#L{found[0][1]})"
+    ((path, line),) = found.items()
+    return f"[`{name}`]({path}#L{line})"
 
 
 def _line_of(text: str, patterns: list[str]) -> int | None:

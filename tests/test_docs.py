@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from mmf.common.registry import registry
 from omegaconf import OmegaConf
 
 import mmf_muvla
-from mmf_muvla.paths import resource_path
 from tests.paper_lines import PAGE, numbered
 from tests.small_corpus import DIM, NAMES, write_small_corpus
 
@@ -56,7 +56,7 @@ def test_the_example_of_the_readme_runs(
     monkeypatch.chdir(tmp_path)
     corpus, run = Path("outputs/demo/corpus"), Path("outputs/demo/pretrain")
     write_small_corpus(corpus)
-    defaults = resource_path("configs/datasets/muvla_toyworld/defaults.yaml"), MuVLA.config_path()
+    defaults = registry.get_builder_class("muvla_toyworld").config_path(), MuVLA.config_path()
     config = OmegaConf.merge(*(OmegaConf.load(file) for file in defaults))
     config.dataset_config.muvla_toyworld.corpus = str(corpus)
     config.model_config.muvla.trunk.update(
