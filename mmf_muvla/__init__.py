@@ -16,4 +16,4 @@ def register_with_mmf() -> None:
     import mmf_muvla.models.muvla
     import mmf_muvla.objectives.registered
     import mmf_muvla.trainers.schedule
-    import mmf_muvla.trainers.trainer  # noqa: F401
+    import mmf_muvla.trainers.trainer

@@ -15,7 +15,7 @@ from mmf_muvla.errors import InputError
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
-def read_run_config(path: Path) -> DictConfig:
+def read_run_config(path: str | Path) -> DictConfig:
     """Read a run's configuration, in which ``${oc.env:NAME}`` and the like are text.
 
     A run writes its configuration with all values filled in. Where one still asks for something, it is not ours, and

@@ -2,7 +2,7 @@
 
 A name in a data file may contain a terminal's commands (move the cursor, change the title, fill the clipboard), or
 turn the order of what is read. Everything that is printed or logged goes through :func:`printable`: messages of errors
-by themselves, tables by :func:`terminal_console`, the log by :func:`start_logging`.
+by themselves, tables by :func:`terminal_console`, the log by :func:`start_logging`, MMF's by :func:`log_message`.
 """
 
 from __future__ import annotations
@@ -74,3 +74,15 @@ def start_logging() -> None:
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.captureWarnings(True)
+
+
+def log_message(message: str, level: str = "info") -> None:
+    """Write to MMF's log where a run has one: rc10 keeps a writer of its own in its registry, main a plain logger."""
+    from mmf.common.registry import registry
+
+    message = printable(message, keep="\n")
+    writer = registry.get("writer", no_warning=True)
+    if hasattr(writer, "write"):
+        writer.write(message, level)
+    elif writer is not None:
+        getattr(writer, level)(message)

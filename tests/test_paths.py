@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.paths import resource_path
+from mmf_muvla.paths import find_included, resource_path
 
 
 def test_file_is_found_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,3 +21,13 @@ def test_file_is_found_from_elsewhere(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(InputError, match="no such file in this project"):
         resource_path(name)
+
+
+def test_an_included_file_is_looked_for_beside_and_in_this_project(tmp_path: Path) -> None:
+    name = "projects/muvla/trainer.yaml"
+    assert find_included(name, tmp_path) == Path(resource_path(name))
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).touch()
+    assert find_included(name, tmp_path) == tmp_path / name
+    with pytest.raises(InputError, match="no such file in this project"):
+        find_included("nowhere.yaml", tmp_path)

@@ -50,13 +50,14 @@ def test_results_can_be_made_anew_in_their_place(folder: Path) -> None:
     check_outputs(folder, files)
 
 
-def test_tables_of_the_readme_are_rows_of_the_results() -> None:
+@pytest.mark.parametrize("page", ["README.md", "docs/comparison.md"])
+def test_tables_of_the_readme_are_rows_of_the_results(page: str) -> None:
     """A table below ``<!-- rows of FILE -->`` has rows of that file alone."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.findall(r"<!-- rows of (\S+) -->\n((?:\|.*\n)+)", readme)
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found = re.findall(r"<!-- rows of (\S+) -->\n((?:\|.*\n)+)", text)
     assert found
     for name, table in found:
         rows = set((ROOT / name).read_text(encoding="utf-8").splitlines())
         assert set(table.splitlines()) <= rows, name
-        readme = readme.replace(table, "")
-    assert not re.findall(r"^\|.* ± ", readme, re.MULTILINE), "a table of scores that does not name its source"
+        text = text.replace(table, "")
+    assert not re.findall(r"^\|.* ± ", text, re.MULTILINE), "a table of scores that does not name its source"

@@ -15,11 +15,10 @@ from rich.panel import Panel
 from rich.table import Table
 
 from mmf_muvla.artifacts.progress import progress_bar
-from mmf_muvla.compat.messages import log_message
 from mmf_muvla.errors import InputError, MuvlaError
 from mmf_muvla.pairing import commands
 from mmf_muvla.reading.problems import BadRecord, SkipLog
-from mmf_muvla.terminal import printable, start_logging, terminal_console
+from mmf_muvla.terminal import log_message, printable, start_logging, terminal_console
 
 HOSTILE = {
     "colour": "a\x1b[31mb",

@@ -94,11 +94,11 @@ def check_demo(out: Path) -> None:
     from mmf_muvla.artifacts.artifact import Artifact
     from mmf_muvla.pairing.store import refuse_foreign_corpus
     from mmf_muvla.report.demo import FILES
-    from mmf_muvla.toyworld.world import foreign_in_world
+    from mmf_muvla.toyworld.world import world_at
 
     check_outputs(out, FILES)
     check_outputs(out / "logs", (f"{name}.log" for name in STEPS))
-    refuse_foreign(out / "toyworld", foreign_in_world)
+    world_at(out / "toyworld").check()
     refuse_foreign(out / "bert", foreign_in_marked)
     refuse_foreign_corpus(out / "corpus")
     for name in REGIONS:

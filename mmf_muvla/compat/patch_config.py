@@ -237,8 +237,7 @@ def absent_configs(module: ModuleType) -> None:
     """configuration.py:18 loads the file that a stock model's or dataset's ``config_path`` names.
 
     Symptom: FileNotFoundError of ``configs/models/visual_bert/pretrain.yaml`` with an MMF that has no yaml files. Here
-    it is a warning, and the user's file has to say everything. Can go when the source package has its files. Also,
-    ``includes`` are looked for in MMF and beside the file that has them; here this project's files come third.
+    it is a warning, and the user's file has to say everything. Can go when the source package has its files.
     """
     from omegaconf import OmegaConf
 
@@ -249,13 +248,28 @@ def absent_configs(module: ModuleType) -> None:
         if name.startswith("configs/") and not os.path.isfile(module.get_absolute_path(path)):
             warnings.warn(f"MMF was installed without {name}; your configuration has to say it all", stacklevel=2)
             return OmegaConf.create()
-        # "/elsewhere/projects/muvla/trainer.yaml", which a file in /elsewhere includes
-        if not os.path.isfile(path) and "/projects/" in path:
-            with suppress(InputError):
-                path = resource_path(f"projects/{path.rpartition('/projects/')[2]}")
         return load_yaml(path)
 
     module.load_yaml = load_yaml_if_any  # type: ignore[attr-defined]
+
+
+@patches(_CONFIGURATION)
+def own_includes(module: ModuleType) -> None:
+    """configuration.py:55 looks for what a file includes in MMF and beside that file, main too.
+
+    Symptom: ``includes: [projects/muvla/finetune/vqa2.yaml]`` in a file elsewhere ends in FileNotFoundError. Here it is
+    looked for among this project's files as well. This is the project's own.
+    """
+    load_yaml = module.load_yaml
+
+    def load_yaml_of_this_project(path: str) -> Any:
+        _, found, name = path.rpartition("/projects/")
+        if found and not os.path.isfile(module.get_absolute_path(path)):
+            with suppress(InputError):
+                path = resource_path(f"projects/{name}")
+        return load_yaml(path)
+
+    module.load_yaml = load_yaml_of_this_project  # type: ignore[attr-defined]
 
 
 @patches(_CONFIGURATION)

@@ -6,14 +6,12 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
 from mmf_muvla.compat.registration import patches
 from mmf_muvla.errors import InputError, MuvlaError
-from mmf_muvla.paths import resource_path
 
 _CONFIGURATION = "mmf.utils.configuration"
 _COMMAND_LINE = "command line"
@@ -65,6 +63,7 @@ def _files(module: ModuleType, path: str, asking: tuple[str, ...] = ()) -> Itera
     from omegaconf import OmegaConf
 
     from mmf_muvla.options.reading import read_yaml
+    from mmf_muvla.paths import find_included
 
     path = module.get_absolute_path(path)
     shown = os.path.relpath(path) if Path(path).is_relative_to(os.getcwd()) else path
@@ -75,13 +74,12 @@ def _files(module: ModuleType, path: str, asking: tuple[str, ...] = ()) -> Itera
     if not isinstance(includes, list) or not all(isinstance(name, str) for name in includes):
         raise InputError(f"{shown}: includes", f"is {includes!r}", "Write a list of files")
     for name in includes:
-        places = [os.path.join(folder, name) for folder in (module.get_mmf_root(), os.path.dirname(path))]
-        with suppress(InputError):
-            places.append(resource_path(name))
-        found = next((place for place in places if os.path.isfile(place)), None)
-        if found is None:
-            raise InputError(f"{shown}: includes", f"there is no {name} beside it or in mmf_muvla", "Correct the name")
-        yield from _files(module, found, (*asking, path))
+        try:
+            found = find_included(name, module.get_mmf_root(), os.path.dirname(path))
+        except InputError as error:
+            problem = f"there is no {name}, neither beside it nor in MMF nor in mmf_muvla"
+            raise InputError(f"{shown}: includes", problem, "Correct the name") from error
+        yield from _files(module, str(found), (*asking, path))
     yield shown, content
 
 
@@ -173,8 +171,8 @@ def _check_all(self: Any, config: Any) -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     from mmf_muvla.artifacts.outputs import refuse_beneath_file
-    from mmf_muvla.cli import as_list
     from mmf_muvla.options.checking import check_name
+    from mmf_muvla.options.kinds import as_list
     from mmf_muvla.options.run import MODEL, check_run, known_keys
 
     registered, model = _registered(), config.get("model")

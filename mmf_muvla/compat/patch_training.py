@@ -9,10 +9,10 @@ import weakref
 from types import ModuleType
 from typing import Any
 
-from mmf_muvla.compat.messages import log_message
 from mmf_muvla.compat.registration import patches
 from mmf_muvla.compat.substitutes import Overlay
 from mmf_muvla.errors import InputError
+from mmf_muvla.terminal import log_message
 
 
 @patches("mmf.trainers.base_trainer")

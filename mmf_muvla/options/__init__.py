@@ -1,9 +1,9 @@
-"""The options of everything that can be started: what there is, which values can be used, and what an error says.
+"""The options of every command: which there are, which values they can have, and what an error says.
 
-``kinds`` has the kinds of values, ``schema`` finds out which keys a schema has, ``checking`` puts a configuration to
-the test, and ``reading`` reads the command lines of the tools. ``run`` puts the whole tree of ``mmf_run`` together, out
-of ``training``, ``model`` and ``data``; :mod:`mmf_muvla.compat.patch_options` has MMF's configuration checked by it.
+``kinds`` has the kinds of values, ``schema`` finds out which keys a schema has, ``checking`` checks a configuration,
+and ``reading`` reads the command lines of the tools. ``run`` builds the whole tree of ``mmf_run`` from ``training``,
+``model`` and ``data``; :mod:`mmf_muvla.compat.patch_options` has it check MMF's configuration.
 
-Schemas are dataclasses with the constraints of pydantic; values that they have checked are plain Python. Nothing here
-imports PyTorch or MMF.
+Schemas are dataclasses with pydantic's constraints; checked values are plain Python. Nothing here imports PyTorch or
+MMF.
 """

@@ -1,4 +1,4 @@
-"""Puts configurations to the test, and says of the first mistake where it stands, what is wrong, and what would do."""
+"""Checks configurations, and says of the first mistake where it is, what is wrong, and what to write instead."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def check(
         schema: a dataclass that derives from :class:`~mmf_muvla.options.kinds.Options`.
         content: plain Python.
         source: says where the value of a key comes from: a file, the command line.
-        prefix: what stands before the keys of this schema, with a period at the end.
-        missing: what to say of a key that is not there; empty: ``KEY not given``.
+        prefix: what comes before the keys of this schema, with a period at the end.
+        missing: what to say of a missing key; empty: ``KEY not given``.
 
     Raises:
         InputError: a key is unknown or missing, or its value cannot be used.
@@ -40,7 +40,7 @@ def check(
 
 
 def adapter_of(schema: Any) -> TypeAdapter[Any]:
-    """Pydantic's validator of a schema, made once."""
+    """Pydantic's validator of a schema, which is made once."""
     return _adapter_of(schema)
 
 
@@ -52,7 +52,7 @@ def _adapter_of(schema: Hashable) -> TypeAdapter[Any]:
 def explain(
     schema: type, mistakes: Sequence[ErrorDetails], source: Callable[[str], str], prefix: str = "", missing: str = ""
 ) -> InputError:
-    """The first of pydantic's findings as an error; unknown keys first, as they explain others."""
+    """Pydantic's first finding as an error; unknown keys come first, since they explain others."""
     known = keys_of(schema)
     mistake = next((it for it in mistakes if it["type"] in _UNKNOWN), mistakes[0])
     name = _name(mistake["loc"], known, mistake["type"] in _UNKNOWN)
@@ -76,7 +76,7 @@ def explain(
 
 
 def shown(value: Any) -> str:
-    """A value as it is written on a command line, cut where it is long."""
+    """A value as it is written on a command line, shortened if it is long."""
     if isinstance(value, list):
         value = f"[{','.join(map(str, value))}]"
     text = "null" if value is None else str(value)
@@ -84,7 +84,7 @@ def shown(value: Any) -> str:
 
 
 def _complaint(mistake: ErrorDetails, key: Key) -> tuple[str, str]:
-    """What is wrong with a value, and what would do."""
+    """What is wrong with a value, and what to write instead."""
     kind, context = mistake["type"], mistake.get("ctx", {})
     if kind == "misfit":
         return context["problem"], context["remedy"]
@@ -124,7 +124,7 @@ def _wanted(key: Key) -> str:
 
 
 def _name(loc: tuple[int | str, ...], known: Mapping[str, Key], whole: bool) -> str:
-    """Where pydantic found something, as a dotted name; without what it adds where a value may be of several kinds."""
+    """Where pydantic found something, as a dotted name; without what it adds if a value may be of several kinds."""
     name = ""
     for part in loc:
         longer = f"{name}[{part}]" if isinstance(part, int) else f"{name}.{part}" if name else str(part)
@@ -144,7 +144,7 @@ def check_keys(
         content: plain Python.
         known: all keys, see :func:`~mmf_muvla.options.schema.keys_of`.
         where: the file, or the command line.
-        is_known: of a key that is none of them whether it is known all the same.
+        is_known: whether a key that is none of them is known all the same.
 
     Raises:
         InputError: the first of them.
@@ -166,7 +166,7 @@ def _refuse_periods(name: str, group: Any, known: Mapping[str, Key], where: str)
 def check_key(
     name: str, value: Any, known: Mapping[str, Key], where: str, is_known: Callable[[str], bool] = lambda _: False
 ) -> None:
-    """As :func:`check_keys`, of one key."""
+    """As :func:`check_keys`, for one key."""
     key = known.get(general(name))
     if key is None:
         if not is_known(name) and not _stands_below_anything(name, known):
@@ -176,7 +176,7 @@ def check_key(
 
 
 def _stands_below_anything(name: str, known: Mapping[str, Key]) -> bool:
-    """Whether the nearest key around it lets anything stand below, or is no group: then its value is what is wrong."""
+    """Whether the nearest key above it admits anything below it, or is no group: then its value is what is wrong."""
     parts = general(name).replace("[]", ".[]").split(".")
     for count in range(len(parts) - 1, 0, -1):
         key = known.get(".".join(parts[:count]).replace(".[]", "[]"))
@@ -186,12 +186,12 @@ def _stands_below_anything(name: str, known: Mapping[str, Key]) -> bool:
 
 
 def unknown_key(where: str, name: str, known: Collection[str]) -> InputError:
-    """The error of a key that does not exist, with the nearest right ones."""
+    """The error for a key that does not exist, with the nearest right ones."""
     return InputError(where, f"unknown key '{name}'", suggest(name, known))
 
 
 def not_a_group(where: str, name: str, value: Any, known: Collection[str]) -> InputError:
-    """The error of a value where further keys belong."""
+    """The error for a value where further keys belong."""
     below = [key for key in known if key.startswith(f"{general(name)}.") or key.startswith(f"{name}.")]
     return InputError(
         where, f"'{name}' is a group of options, not a value ({shown(value)})", f"Set one of {', '.join(below[:12])}"
@@ -199,7 +199,7 @@ def not_a_group(where: str, name: str, value: Any, known: Collection[str]) -> In
 
 
 def suggest(name: str, known: Collection[str]) -> str:
-    """The nearest right keys, as a question; where none is near, those there are at the top."""
+    """The nearest right keys, as a question; if none is near, the keys at the top."""
     group, _, last = name.rpartition(".")
     # A key that was put into the wrong group is a near match as well.
     near = [key for key in known if key.rpartition(".")[2] == last][:3]
@@ -212,7 +212,7 @@ def suggest(name: str, known: Collection[str]) -> str:
 
 
 def check_name(where: str, option: str, name: str, known: Collection[str], kind: str) -> None:
-    """Refuse the name of something that there is not.
+    """Refuse the name of something that does not exist.
 
     Raises:
         InputError: with the nearest right name.

@@ -1,8 +1,7 @@
-"""``dataset_config.NAME``. What each option means says ``configs/datasets/NAME/defaults.yaml``.
+"""``dataset_config.NAME``. ``configs/datasets/`` says what each option means.
 
-A data set that somebody else registers with MMF brings its own schema as the attribute ``options_schema`` of its
-builder: a dataclass that derives from :class:`~mmf_muvla.options.kinds.Options`. Without one its options are not
-checked.
+A data set that somebody else registers with MMF has its own schema, the attribute ``options_schema`` of its builder:
+a dataclass that derives from :class:`~mmf_muvla.options.kinds.Options`. Without one, its options are not checked.
 """
 
 from __future__ import annotations

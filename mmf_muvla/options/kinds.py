@@ -1,4 +1,4 @@
-"""Kinds of values. What a shell or YAML hands on as something else is taken for what it obviously is."""
+"""Kinds of values. What a shell or YAML passes on as something else is taken for what it obviously is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "o
 
 
 def _number(value: Any) -> Any:
-    """``"1e-4"``, which YAML 1.1 takes for a text, is a number."""
+    """``"1e-4"``, which YAML 1.1 takes for text, is a number."""
     if isinstance(value, str):
         for kind in (int, float):
             try:
@@ -49,9 +49,9 @@ Number = Annotated[float, Strict(), BeforeValidator(_number)]
 Flag = Annotated[bool, Strict(), BeforeValidator(_flag)]
 Text = Annotated[str, Strict(), BeforeValidator(_text)]
 
-# One of these is at least one.
+# At least one.
 Count = Annotated[Whole, Field(ge=1)]
-# None of these is fine as well.
+# Zero is allowed, too.
 CountOrNone = Annotated[Whole, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Seed = Annotated[Whole, Field(ge=0, le=2**32)]
@@ -59,12 +59,12 @@ Name = Annotated[Text, Field(min_length=1)]
 
 
 def misfit(problem: str, remedy: str) -> PydanticCustomError:
-    """The error of a value that is none of its kind."""
+    """The error for a value that is not of its kind."""
     return PydanticCustomError("misfit", "{problem}", {"problem": problem, "remedy": remedy})
 
 
 def kind(accepts: Callable[[Any], Any], problem: str, remedy: str) -> PlainValidator:
-    """A kind of its own: ``accepts`` gives the value as it is used, or raises ValueError or TypeError."""
+    """A new kind: ``accepts`` returns the value to use, or raises ValueError or TypeError."""
 
     def validate(value: Any) -> Any:
         try:
@@ -96,13 +96,18 @@ def _workers(value: Any) -> Any:
     return _accept(value, value == "auto" or (_is_whole(value) and 1 <= value <= 4096))
 
 
+def as_list(value: Any) -> list[Any]:
+    """A list in a configuration; MMF's command line passes ``[a,b]`` on as text unless the names are in quotes."""
+    if not isinstance(value, str):
+        return list(value)
+    parts = (name.strip(" '\"") for name in value.strip("[] ").split(","))
+    return [name for name in parts if name]
+
+
 def names(value: Any) -> list[str]:
-    """``a,b``, ``[a,b]`` or a list: names."""
-    if value is None:
-        return []
-    if isinstance(value, str):
-        value = [name.strip(" '\"") for name in value.strip("[] ").split(",")]
-    values = [_text(entry) for entry in _accept(value, isinstance(value, list | tuple))]
+    """Names, from ``a,b``, ``[a,b]`` or a list."""
+    _accept(value, value is None or isinstance(value, str | list | tuple))
+    values = [_text(entry) for entry in as_list(value or [])]
     return _accept([entry for entry in values if entry != ""], all(isinstance(entry, str) for entry in values))
 
 

@@ -1,4 +1,4 @@
-"""``model_config.muvla``. What each option means says ``configs/models/muvla/defaults.yaml``."""
+"""``model_config.muvla``. ``configs/models/muvla/defaults.yaml`` says what each option means."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ class Loss(Options):
 
 @dataclass
 class PretrainingLoss(Options):
-    """``params`` of the losses of the pre-training."""
+    """``params`` of the pre-training losses."""
 
     weight: Annotated[Number, Field(ge=0)] = 1.0
 
 
 @dataclass
 class TaskLoss(Options):
-    """``params`` of the losses of the tasks: there are none."""
+    """``params`` of the losses of tasks: there are none."""
 
 
 LOSSES: dict[str, type[Options]] = {
@@ -97,11 +97,11 @@ class Muvla(Options):
 
 
 def with_types(losses: Any) -> Any:
-    """Losses that are names alone, as groups."""
+    """Losses that are given by name alone, as groups."""
     return [{"type": it} if isinstance(it, str) else it for it in losses] if isinstance(losses, list) else losses
 
 
 def of_type(known: Mapping[str, type[Options]], part: Any) -> type[Options] | None:
-    """The schema of the options of an optimizer, a scheduler or a loss; ``None`` where it is not known."""
+    """The schema of the options of an optimizer, a scheduler or a loss; ``None`` if it is not known."""
     name = part.get("type") if isinstance(part, Mapping) else None
     return known.get(name) if isinstance(name, str) else None

@@ -29,7 +29,7 @@ def read_options(schema: type[T], arguments: Sequence[str], former: Mapping[str,
         schema: the class of the result, see :func:`~mmf_muvla.options.checking.check`.
         arguments: ``config=PATH`` names a YAML file; other ``key=value`` override it. A schema with a key ``config`` of
             its own has no such file.
-        former: keys that have another name today. They are understood, and the log says so.
+        former: old names of keys, with their new ones. They are understood, and the log says so.
 
     Raises:
         InputError: the file does not exist or is not YAML, a key is unknown or missing, or a value does not fit.

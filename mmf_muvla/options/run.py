@@ -1,8 +1,8 @@
 """The whole tree of options of ``mmf_run`` and ``mmf_predict`` for the model ``muvla``.
 
-MMF puts a configuration together out of its defaults, those of model and data set, the user's files and the command
-line. It is checked twice: what the user wrote, for unknown keys, before it is put together; and the whole, for values,
-before data are read or a model is built. Keys that MMF's own defaults have beside these are left to MMF.
+MMF merges a configuration from its own defaults, those of model and data set, the user's files and the command line.
+It is checked twice: what the user wrote, for unknown keys, before it is merged; and the result, for values, before data
+are read or a model is built. Further keys of MMF's own defaults are left to MMF.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Run(Options):
     dataset_config: dict[str, Any] = field(default_factory=dict)
     includes: list[Name] = field(default_factory=list)
     config_version: Number = 1.0
-    # These MMF writes into the configuration of a run.
+    # Written into the configuration of a run by MMF.
     learning_rate: Number | None = None
     device_id: Whole | None = None
     start_rank: Whole | None = None
@@ -81,7 +81,7 @@ def known_keys(content: Mapping[str, Any], datasets: Mapping[str, type[Options] 
 
     Args:
         content: the configuration, or what is known of it.
-        datasets: the data sets that there are, with their schemas.
+        datasets: the data sets that exist, with their schemas.
     """
     known = dict(keys_of(Run))
     for prefix, schema in _schemas(content, datasets):
@@ -96,7 +96,7 @@ def known_keys(content: Mapping[str, Any], datasets: Mapping[str, type[Options] 
 def _schemas(
     content: Mapping[str, Any], datasets: Mapping[str, type[Options] | None]
 ) -> Iterator[tuple[str, type[Options]]]:
-    """The parts of the tree below its top: their places, and what can stand there."""
+    """The parts of the tree below its top: their places and their schemas."""
     for part, known in (("optimizer", OPTIMIZERS), ("scheduler", SCHEDULERS)):
         if (schema := of_type(known, content.get(part))) is not None:
             yield f"{part}.params", schema
@@ -111,7 +111,7 @@ def _schemas(
 
 
 def _at(content: Any, name: str) -> Any:
-    """What stands at a dotted name; ``None`` where nothing does."""
+    """The value at a dotted name; ``None`` if there is none."""
     for part in name.replace("[", ".").replace("]", "").split("."):
         if isinstance(content, Mapping):
             content = content.get(part)
@@ -131,10 +131,10 @@ def check_run(
         content: plain Python, nothing left to resolve.
         source: says where the value of a key comes from.
         registered: what MMF knows.
-        leave_to_mmf: of a key that is none of the tree whether MMF knows it.
+        leave_to_mmf: whether a key that is not in the tree is known to MMF.
 
     Returns:
-        The values that are to be others than those given, by dotted name: ``1e-4`` that was a text is a number.
+        The values that have to be changed, by dotted name: the text ``1e-4`` becomes a number.
 
     Raises:
         InputError: something cannot be used.
@@ -168,7 +168,7 @@ def _without(content: Mapping[str, Any], drop: Callable[[str], bool], prefix: st
 
 
 def _changes(given: Any, checked: Mapping[str, Any]) -> dict[str, Any]:
-    """Values that have become others by being checked."""
+    """Values that the check has changed."""
     found = {}
     values = dict(entries(checked))
     for name, value in entries(given):
@@ -181,7 +181,7 @@ def _changes(given: Any, checked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_unknown_parts(content: Mapping[str, Any], source: Source, registered: Registered) -> None:
-    """Options of a model or a data set that there is not."""
+    """Refuse options of a model or a data set that does not exist."""
     chosen = [str(content.get("model")), *_chosen_datasets(content)]
     for group, there_are in (("model_config", registered.models), ("dataset_config", registered.datasets)):
         part = content.get(group)
@@ -198,7 +198,7 @@ def _chosen_datasets(content: Mapping[str, Any]) -> list[str]:
 
 
 def _check_names(run: Run, content: Mapping[str, Any], source: Source, registered: Registered) -> None:
-    """Whatever is called by a name is there."""
+    """Refuse names of what does not exist."""
     check_name(source("training.trainer"), "training.trainer", run.training.trainer, registered.trainers, "trainer")
     for name in _chosen_datasets(content):
         check_name(source("datasets"), "datasets", name, registered.datasets, "data set")
@@ -219,7 +219,7 @@ def _check_names(run: Run, content: Mapping[str, Any], source: Source, registere
 
 
 def _check_together(run: Run, content: Mapping[str, Any], source: Source) -> None:
-    """What options say together."""
+    """Refuse options that contradict each other."""
 
     def refuse(option: str, value: Any, problem: str, remedy: str) -> None:
         raise InputError(f"{source(option)}: {option}={shown(value)}", problem, remedy)
@@ -248,7 +248,7 @@ def _check_together(run: Run, content: Mapping[str, Any], source: Source) -> Non
 
 
 def missing_model(where: str, keys: Sequence[str]) -> InputError:
-    """The error of a configuration that names no model."""
+    """The error for a configuration that names no model."""
     near = [key for key in keys if key not in keys_of(Run) and "model" in suggest(key, ["model"])]
     if near:
         return unknown_key(where, near[0], ["model"])

@@ -1,4 +1,4 @@
-"""Which keys a schema has, and what can stand at each of them."""
+"""Which keys a schema has, and which values each can have."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ class Key:
 
     Attributes:
         name: its dotted name; elements of lists are ``losses[]``.
-        is_group: whether further keys stand below it.
-        is_open: whether anything may stand below it.
-        may_be_null: whether there need be nothing.
-        bounds: lowest and highest value, ``None`` where there is none; with whether the bound itself is one.
+        is_group: whether it has further keys below it.
+        is_open: whether any key may be below it.
+        may_be_null: whether it may be ``None``.
+        bounds: lowest and highest value, ``None`` where there is none.
+        above: whether values must be above the lowest one.
         kind: the type, without its constraints.
     """
 
@@ -101,7 +102,7 @@ def _unwrapped(hint: Any) -> tuple[Any, list[Any], bool]:
 
 
 def _bounds(metadata: list[Any]) -> tuple[float | None, float | None, bool]:
-    """The lowest and the highest value, and whether the lowest itself is none that can be used."""
+    """The lowest and the highest value, and whether values must be above the lowest."""
     low = high = None
     above = False
     for entry in metadata:

@@ -1,5 +1,5 @@
 """How long, how fast and where: ``training``, ``optimizer``, ``scheduler``, ``checkpoint``, ``evaluation``, ``env`` and
-``distributed``. What each option means says ``projects/muvla/trainer.yaml``, for the others MMF's defaults."""
+``distributed``. ``projects/muvla/trainer.yaml`` explains the options of the trainer, MMF's defaults the others."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class EarlyStop(Options):
 
 @dataclass
 class Training(Options):
-    """``training``: first what the trainer ``muvla`` reads, then what MMF does beside, then keys of former days."""
+    """``training``: first what the trainer ``muvla`` reads, then what MMF itself reads, then keys of older versions."""
 
     trainer: Name = "muvla"
     seed: Annotated[Whole, Field(ge=-1, le=2**32 - 1)] = -1

@@ -31,7 +31,7 @@ from mmf_muvla.terminal import terminal_console
 from mmf_muvla.toyworld.blind import BlindScore, blind_scores
 from mmf_muvla.toyworld.config import ToyWorldConfig
 from mmf_muvla.toyworld.detector import Detection
-from mmf_muvla.toyworld.probe import Regions, probe
+from mmf_muvla.toyworld.probe import LabelledRegions, probe
 from mmf_muvla.toyworld.tasks import Tasks, make_tasks
 from mmf_muvla.toyworld.world import detections_in, pretraining_scenes, stream_of
 
@@ -143,8 +143,8 @@ def teaching(tasks: Tasks, seen: Mapping[str, Mapping[str, Detection]], pretrain
         pretraining: detections of the pre-training images.
     """
 
-    def of_split(folder: str, image_ids: set[str]) -> Regions:
-        return Regions.of([it for image_id, it in seen[folder].items() if image_id in image_ids])
+    def of_split(folder: str, image_ids: set[str]) -> LabelledRegions:
+        return LabelledRegions.of([it for image_id, it in seen[folder].items() if image_id in image_ids])
 
     images = {split: {it.image_id for it in tasks.questions[split]} for split in tasks.questions}
     choose, test = of_split("regions_tasks", images["val"]), of_split("regions_tasks", images["test"])
@@ -154,7 +154,7 @@ def teaching(tasks: Tasks, seen: Mapping[str, Mapping[str, Detection]], pretrain
         "RefCOCO+": of_split("regions_tasks", {it.image_id for it in tasks.expressions["train"]}),
         "NLVR2": of_split("regions_nlvr2", {f"{it.pair}-img{n}" for it in tasks.comparisons["train"] for n in (0, 1)}),
     }
-    everything = Regions.of(pretraining)
+    everything = LabelledRegions.of(pretraining)
     many = probe(everything, choose, test)
     rows, holds = [], []
     for name, regions in used.items():

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
 
+from mmf_muvla.regions.boxes import intersection_over_union
 from mmf_muvla.toyworld.detector import Detection, Region
 from mmf_muvla.toyworld.expressions import Expression
 from mmf_muvla.toyworld.questions import KIND_SHARES
@@ -66,17 +68,14 @@ def shown(scenes: Iterable[tuple[str, Scene]]) -> Counter[str]:
 # ---- referring expressions ------------------------------------------------------------------------------
 
 
-def overlap(a: Box, b: Box) -> float:
-    """Intersection over union."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    shared = max(width, 0.0) * max(height, 0.0)
-    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
-
-
 def grounding_chance(expressions: Sequence[Expression], detections: dict[str, Detection]) -> float:
     """How often a region at random is the one that is meant."""
-    hits = [np.mean([overlap(r.box, it.box) > 0.5 for r in detections[it.image_id].regions]) for it in expressions]
-    return float(np.mean(hits))
+    return float(np.mean([_hits(detections[it.image_id].regions, it.box).mean() for it in expressions]))
+
+
+def _hits(regions: Sequence[Region], target: Box) -> NDArray[np.bool_]:
+    """Which regions are the target [n]."""
+    return intersection_over_union([region.box for region in regions], target) > 0.5
 
 
 def grounding_image_accuracies(
@@ -89,14 +88,14 @@ def grounding_image_accuracies(
         for image_id, seen in detections.items():
             scores = [score(region, seen.scene) for region in seen.regions]
             chosen[image_id] = seen.regions[scores.index(max(scores))]
-        return float(np.mean([overlap(chosen[it.image_id].box, it.box) > 0.5 for it in test]))
+        return float(np.mean([_hits([chosen[it.image_id]], it.box) for it in test]))
 
     found = {name: accuracy(rule) for name, rule in _RULES.items()}
     regions = [(r, detections[it.image_id].scene, it) for it in train for r in detections[it.image_id].regions]
     vectorizer = DictVectorizer(sparse=False)
     inputs = vectorizer.fit_transform([_facts(region, scene) for region, scene, _ in regions])
     model = LogisticRegression(max_iter=200, C=0.1)
-    model.fit(inputs, [overlap(region.box, it.box) > 0.5 for region, _, it in regions])
+    model.fit(inputs, [bool(_hits([region], it.box)) for region, _, it in regions])
     found["kind of region"] = accuracy(
         lambda r, s: float(model.decision_function(vectorizer.transform([_facts(r, s)]))[0])
     )
@@ -116,8 +115,7 @@ def grounding_text_accuracy(
     model = Ridge(alpha=3.0).fit(vectorizer.fit_transform([it.text for it in train]), scaled(train))
     guesses = model.predict(vectorizer.transform([it.text for it in test]))
     pairs = zip(guesses, scaled(test), strict=True)
-    hits = [guess[2] > guess[0] and guess[3] > guess[1] and overlap(guess, box) > 0.5 for guess, box in pairs]
-    return float(np.mean(hits))
+    return float(np.mean([intersection_over_union(guess, box) > 0.5 for guess, box in pairs]))
 
 
 def _area(box: Box) -> float:

@@ -16,7 +16,7 @@ from mmf_muvla.toyworld.world import generate
 
 @dataclasses.dataclass(frozen=True)
 class MakeOptions(WorldOptions):
-    """The options of the command: those of the world, and
+    """The options of the command: those of the world, and further
 
     Attributes:
         out: the folder of the world.
@@ -28,7 +28,7 @@ class MakeOptions(WorldOptions):
 
 
 def make_toyworld(arguments: Sequence[str]) -> None:
-    """``[out=FOLDER] [overwrite=true] [key=value …]``: make a toy world, and say what is in it.
+    """``[out=FOLDER] [overwrite=true] [key=value …]``: make a toy world, and print what is in it.
 
     Raises:
         InputError: an option cannot be used, or the output folder is something else.
@@ -43,7 +43,7 @@ def make_toyworld(arguments: Sequence[str]) -> None:
 
 def _summary(out: str, manifest: Mapping[str, Any], seconds: float) -> str:
     counts = manifest["counts"]
-    lines = [f"{out}: {sum(manifest['bytes'].values()) / 1e6:.0f} MB in {seconds:.1f} s"]
+    lines = [f"{out}: {sum(file['size'] for file in manifest['outputs'].values()) / 1e6:.0f} MB in {seconds:.1f} s"]
     lines += [
         f"  {name + '/':<18} {counts['scenes'][name]:>7,} images, {counts['regions'][name]:,} regions"
         for name in counts["scenes"]

@@ -101,7 +101,7 @@ def _make_set(
     themes = tuple(THEMES.values())
     while True:
         theme = rng.choice(themes)
-        scenes = list(generate_scenes(rng, 2 * PAIRS_PER_SET, 0, 0.0, crowd_probability, [theme]))
+        scenes = list(generate_scenes(rng, 2 * PAIRS_PER_SET, 0, 0.0, crowd_probability, themes=[theme]))
         pairs = list(zip(scenes[::2], scenes[1::2], strict=True))
         sentences = rounds.take(tell(rng, theme, pairs), sentences_per_set // len(_LABELS))
         if len(sentences) == sentences_per_set:

@@ -27,14 +27,14 @@ Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Regions:
+class LabelledRegions:
     """Features of regions [n, d], and the objects that they show."""
 
     features: Floats
     objects: Sequence[SceneObject]
 
     @classmethod
-    def of(cls, detections: Sequence[Detection]) -> Regions:
+    def of(cls, detections: Sequence[Detection]) -> LabelledRegions:
         """All regions of some images."""
         return cls(
             np.concatenate([it.features for it in detections]), [r.truth for it in detections for r in it.regions]
@@ -45,7 +45,7 @@ class Regions:
         return np.array([LABELS[label].index(getattr(it, label)) for it in self.objects])
 
 
-def probe(train: Regions, choose: Regions, test: Regions) -> dict[str, float]:
+def probe(train: LabelledRegions, choose: LabelledRegions, test: LabelledRegions) -> dict[str, float]:
     """Accuracy on ``test`` of a linear classifier of each label.
 
     Args:
@@ -67,6 +67,6 @@ def probe(train: Regions, choose: Regions, test: Regions) -> dict[str, float]:
     return found
 
 
-def _accuracy(regions: Regions, label: str, mean: Floats, base: Floats, weights: Floats) -> float:
+def _accuracy(regions: LabelledRegions, label: str, mean: Floats, base: Floats, weights: Floats) -> float:
     guesses = ((regions.features - mean) @ weights + base).argmax(axis=1)
     return float((guesses == regions.truth(label)).mean())

@@ -75,6 +75,7 @@ def generate_scenes(
     first_image_id: int,
     colour_habit: float,
     crowd_probability: float,
+    *,
     themes: Sequence[Theme] = tuple(THEMES.values()),
     stray_probability: float = 0.0,
 ) -> Iterator[Scene]:
@@ -92,10 +93,10 @@ def generate_scenes(
     """
     for number in range(count):
         theme = rng.choice(themes)
-        width, height = rng.choice(PICTURE_SIZES)
+        picture = rng.choice(PICTURE_SIZES)
         names = _choose_categories(rng, theme, crowd_probability, stray_probability)
-        objects = _place(rng, theme, width, height, names, colour_habit)
-        yield Scene(str(first_image_id + number), theme.name, width, height, objects)
+        objects = _place(rng, theme, picture, names, colour_habit)
+        yield Scene(str(first_image_id + number), theme.name, *picture, objects)
 
 
 def _choose_categories(
@@ -121,7 +122,7 @@ def _choose_categories(
 
 
 def _place(
-    rng: random.Random, theme: Theme, width: int, height: int, names: list[str], colour_habit: float
+    rng: random.Random, theme: Theme, picture: tuple[int, int], names: list[str], colour_habit: float
 ) -> tuple[SceneObject, ...]:
     """Give every object a look and a box: far things first, then what stands on or under other things."""
     looks = []
@@ -135,7 +136,7 @@ def _place(
 
     placed: list[tuple[float, SceneObject]] = []  # with the depth key that decides the drawing order
     for name, colour, size in looks:
-        depth_key, box = _find_box(rng, theme, width, height, name, size, placed)
+        depth_key, box = _find_box(rng, theme, picture, name, size, placed)
         placed.append((depth_key, SceneObject(name, colour, size, box)))
     placed.sort(key=lambda item: item[0])
     return tuple(scene_object for _, scene_object in placed)
@@ -144,8 +145,7 @@ def _place(
 def _find_box(
     rng: random.Random,
     theme: Theme,
-    width: int,
-    height: int,
+    picture: tuple[int, int],
     name: str,
     size: str | None,
     placed: list[tuple[float, SceneObject]],
@@ -153,7 +153,7 @@ def _find_box(
     """The candidate place that hides others, and is hidden, least."""
     best: tuple[float, float, Box] | None = None
     for _ in range(_PLACEMENT_TRIES):
-        depth_key, box, host = _propose(rng, theme, width, height, name, size, placed)
+        depth_key, box, host = _propose(rng, theme, picture, name, size, placed)
         clutter = sum(_cover(box, other.box) for _, other in placed if other is not host)
         if best is None or clutter < best[0]:
             best = (clutter, depth_key, box)
@@ -166,14 +166,13 @@ def _find_box(
 def _propose(
     rng: random.Random,
     theme: Theme,
-    width: int,
-    height: int,
+    picture: tuple[int, int],
     name: str,
     size: str | None,
     placed: list[tuple[float, SceneObject]],
 ) -> tuple[float, Box, SceneObject | None]:
     """One random place: its depth key (larger is nearer), its box, and what carries or shelters the object."""
-    category = CATEGORIES[name]
+    category, (width, height) = CATEGORIES[name], picture
     object_height = category.height * height * _SIZE_FACTORS[size]
     object_width = min(object_height * category.aspect, 0.62 * width)
     object_height = object_width / category.aspect

@@ -22,7 +22,7 @@ from mmf_muvla.toyworld.writers import write_answer_vocabulary, write_json_lines
 _FIRST_IDS = {"train": 3_000_001, "val": 4_000_001, "test": 5_000_001}
 
 Stream = Callable[[str], random.Random]
-"""Gives every part of the world, by its name, a source of chance of its own."""
+"""Gives every part of the world, by its name, a random generator of its own."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Tasks:
     expressions: dict[str, list[Expression]]
 
     def texts(self) -> Iterator[str]:
-        """Everything that the tasks say or ask, answers included, in their own words."""
+        """Everything that the tasks say or ask, answers included."""
         for split in SPLITS:
             yield from (it.text for it in self.questions[split])
             yield from (it.sentence for it in self.comparisons[split])

@@ -86,7 +86,7 @@ def _noun(singular: str) -> Noun:
 
 
 def _category(
-    words: str, family: str, colours: str, zone: str, height: float, aspect: float, gregarious: bool = False
+    words: str, family: str, colours: str, zone: str, height: float, aspect: float, *, gregarious: bool = False
 ) -> Category:
     name, *synonyms = (_noun(word) for word in words.split("/"))
     return Category(name, tuple(synonyms), family, tuple(colours.split("/")), zone, height, aspect, gregarious)
@@ -94,60 +94,60 @@ def _category(
 
 _ALL = (
     # people
-    _category("man/guy/gentleman", "person", "blue/black/gray", "ground", 0.50, 0.36, True),
-    _category("woman/lady", "person", "red/white/blue", "ground", 0.48, 0.36, True),
-    _category("boy/lad", "person", "green/blue/yellow", "ground", 0.36, 0.38, True),
-    _category("girl/schoolgirl", "person", "yellow/red/white", "ground", 0.35, 0.38, True),
+    _category("man/guy/gentleman", "person", "blue/black/gray", "ground", 0.50, 0.36, gregarious=True),
+    _category("woman/lady", "person", "red/white/blue", "ground", 0.48, 0.36, gregarious=True),
+    _category("boy/lad", "person", "green/blue/yellow", "ground", 0.36, 0.38, gregarious=True),
+    _category("girl/schoolgirl", "person", "yellow/red/white", "ground", 0.35, 0.38, gregarious=True),
     # animals of house and farm
-    _category("dog/puppy/hound", "beast", "brown/black/white", "ground", 0.20, 1.35, True),
-    _category("cat/kitten/kitty", "beast", "gray/black/white", "surface", 0.15, 1.25, True),
-    _category("horse/pony", "beast", "brown/black/white", "ground", 0.38, 1.20, True),
-    _category("cow/calf", "beast", "brown/black/white", "ground", 0.32, 1.40, True),
-    _category("sheep/lamb", "beast", "white/black/gray", "ground", 0.23, 1.30, True),
-    _category("pig/hog", "beast", "white/brown/black", "ground", 0.20, 1.50, True),
-    _category("chicken/hen", "fowl", "white/brown/red", "ground", 0.14, 1.00, True),
-    _category("duck/mallard", "fowl", "white/green/brown", "ground", 0.13, 1.20, True),
-    _category("pigeon/dove", "fowl", "blue/gray/black", "sky", 0.10, 1.40, True),
+    _category("dog/puppy/hound", "beast", "brown/black/white", "ground", 0.20, 1.35, gregarious=True),
+    _category("cat/kitten/kitty", "beast", "gray/black/white", "surface", 0.15, 1.25, gregarious=True),
+    _category("horse/pony", "beast", "brown/black/white", "ground", 0.38, 1.20, gregarious=True),
+    _category("cow/calf", "beast", "brown/black/white", "ground", 0.32, 1.40, gregarious=True),
+    _category("sheep/lamb", "beast", "white/black/gray", "ground", 0.23, 1.30, gregarious=True),
+    _category("pig/hog", "beast", "white/brown/black", "ground", 0.20, 1.50, gregarious=True),
+    _category("chicken/hen", "fowl", "white/brown/red", "ground", 0.14, 1.00, gregarious=True),
+    _category("duck/mallard", "fowl", "white/green/brown", "ground", 0.13, 1.20, gregarious=True),
+    _category("pigeon/dove", "fowl", "blue/gray/black", "sky", 0.10, 1.40, gregarious=True),
     # animals of the zoo
     _category("elephant", "wild", "gray/brown", "ground", 0.46, 1.35),
     _category("giraffe", "wild", "yellow/brown", "ground", 0.60, 0.62),
-    _category("zebra", "wild", "white/black", "ground", 0.34, 1.30, True),
+    _category("zebra", "wild", "white/black", "ground", 0.34, 1.30, gregarious=True),
     _category("lion/lioness", "wild", "yellow/brown", "ground", 0.28, 1.45),
-    _category("monkey/ape", "wild", "brown/black/gray", "ground", 0.22, 0.85, True),
+    _category("monkey/ape", "wild", "brown/black/gray", "ground", 0.22, 0.85, gregarious=True),
     # things that move
-    _category("car/automobile/sedan", "vehicle", "red/blue/white", "ground", 0.25, 2.00, True),
+    _category("car/automobile/sedan", "vehicle", "red/blue/white", "ground", 0.25, 2.00, gregarious=True),
     _category("truck/lorry", "vehicle", "green/white/blue", "ground", 0.33, 1.90),
     _category("bus/minibus", "vehicle", "yellow/red", "ground", 0.36, 2.00),
     _category("tractor", "vehicle", "green/red", "ground", 0.33, 1.35),
-    _category("bicycle/bike", "cycle", "red/blue/black", "ground", 0.24, 1.50, True),
+    _category("bicycle/bike", "cycle", "red/blue/black", "ground", 0.24, 1.50, gregarious=True),
     _category("motorcycle/motorbike", "cycle", "black/red/gray", "ground", 0.25, 1.55),
-    _category("boat/sailboat/ship", "craft", "white/blue/red", "ground", 0.32, 1.20, True),
+    _category("boat/sailboat/ship", "craft", "white/blue/red", "ground", 0.32, 1.20, gregarious=True),
     _category("airplane/plane/aircraft", "craft", "white/gray", "sky", 0.15, 2.30),
     # furniture
-    _category("chair/armchair", "furniture", "brown/white/black", "ground", 0.28, 0.75, True),
+    _category("chair/armchair", "furniture", "brown/white/black", "ground", 0.28, 0.75, gregarious=True),
     _category("table", "furniture", "brown/white", "ground", 0.24, 1.90),
     _category("couch/sofa", "furniture", "red/gray/green", "ground", 0.27, 2.10),
     _category("bench", "furniture", "brown/green", "ground", 0.21, 2.10),
     _category("desk", "furniture", "brown/black", "ground", 0.26, 1.80),
     _category("lamp/lantern", "furnishing", "yellow/white", "surface", 0.20, 0.55),
     # things on tables
-    _category("cup/mug", "tableware", "white/blue/red", "surface", 0.085, 1.05, True),
-    _category("bowl/dish", "tableware", "white/green/blue", "surface", 0.085, 1.70, True),
-    _category("bottle/flask", "tableware", "green/brown", "surface", 0.16, 0.36, True),
-    _category("apple", "fruit", "red/green/yellow", "surface", 0.080, 1.00, True),
-    _category("banana", "fruit", "yellow/green", "surface", 0.080, 1.60, True),
-    _category("book/novel", "paper", "blue/red/brown", "surface", 0.100, 1.15, True),
-    _category("laptop/computer", "device", "gray/black", "surface", 0.15, 1.30, True),
+    _category("cup/mug", "tableware", "white/blue/red", "surface", 0.085, 1.05, gregarious=True),
+    _category("bowl/dish", "tableware", "white/green/blue", "surface", 0.085, 1.70, gregarious=True),
+    _category("bottle/flask", "tableware", "green/brown", "surface", 0.16, 0.36, gregarious=True),
+    _category("apple", "fruit", "red/green/yellow", "surface", 0.080, 1.00, gregarious=True),
+    _category("banana", "fruit", "yellow/green", "surface", 0.080, 1.60, gregarious=True),
+    _category("book/novel", "paper", "blue/red/brown", "surface", 0.100, 1.15, gregarious=True),
+    _category("laptop/computer", "device", "gray/black", "surface", 0.15, 1.30, gregarious=True),
     _category("phone/telephone", "device", "black/white", "surface", 0.110, 0.55),
     _category("television/tv", "device", "black/gray", "wall", 0.24, 1.55),
     _category("clock/timepiece", "furnishing", "white/brown/black", "wall", 0.15, 1.00),
     # outdoors
-    _category("tree/oak", "plant", "green/brown", "ground", 0.56, 0.75, True),
-    _category("flower/blossom", "plant", "red/yellow/white", "ground", 0.17, 0.60, True),
+    _category("tree/oak", "plant", "green/brown", "ground", 0.56, 0.75, gregarious=True),
+    _category("flower/blossom", "plant", "red/yellow/white", "ground", 0.17, 0.60, gregarious=True),
     _category("house/cottage", "building", "white/red/brown", "ground", 0.48, 1.20),
-    _category("umbrella/parasol", "toy", "red/blue/yellow", "ground", 0.30, 1.10, True),
-    _category("ball", "toy", "red/white/yellow", "ground", 0.10, 1.00, True),
-    _category("kite", "toy", "red/yellow/blue", "sky", 0.17, 0.85, True),
+    _category("umbrella/parasol", "toy", "red/blue/yellow", "ground", 0.30, 1.10, gregarious=True),
+    _category("ball", "toy", "red/white/yellow", "ground", 0.10, 1.00, gregarious=True),
+    _category("kite", "toy", "red/yellow/blue", "sky", 0.17, 0.85, gregarious=True),
 )
 
 CATEGORIES = {category.name: category for category in _ALL}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import random
 import re
@@ -11,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mmf_muvla.artifacts.files import publish_folder, read_json
+from mmf_muvla.artifacts.artifact import MANIFEST, Artifact, read_manifest
+from mmf_muvla.artifacts.files import read_json
 from mmf_muvla.artifacts.outputs import output_folder
 from mmf_muvla.artifacts.progress import progress_bar
 from mmf_muvla.errors import InputError
@@ -27,9 +27,20 @@ from mmf_muvla.toyworld.writers import write_json_lines, write_lines, write_vinv
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = "muvla-toyworld"
-_VERSION = 3
 _FIRST_IDS = {"regions": 1_000_001, "regions_heldout": 2_000_001}
+
+
+def world_at(folder: Path, config: ToyWorldConfig | None = None) -> Artifact:
+    """The toy world of these settings (the defaults where None) in a folder, made or not."""
+    config = config or ToyWorldConfig()
+    return Artifact(
+        folder,
+        lambda work: _write_world(work.folder, config),
+        name="toyworld",
+        version=3,
+        parameters=dataclasses.asdict(config),
+        resumes=False,
+    )
 
 
 def generate(out: str | Path, config: ToyWorldConfig | None = None, overwrite: bool = False) -> dict[str, Any]:
@@ -47,53 +58,44 @@ def generate(out: str | Path, config: ToyWorldConfig | None = None, overwrite: b
         The manifest, as in ``manifest.json``.
 
     Raises:
-        InputError: ``out`` exists and is something else than a toy world, or is one with other settings and
-            ``overwrite`` is false, or with something in it that was not made with it; or the settings ask for more of
+        InputError: ``out`` exists and is something other than a toy world, or is one with other settings and
+            ``overwrite`` is false, or contains something that was not made with it; or the settings ask for more of
             a task than the scenes offer.
     """
-    out = output_folder("out", out)
-    config = config or ToyWorldConfig()
-    present = _manifest_of(out)
-    if present is not None:
-        if present.get("version") == _VERSION and present.get("config") == dataclasses.asdict(config):
-            logger.info("%s is up to date", out)
-            return present
-        if not overwrite:
-            problem = "a toy world with other settings is there"
-            raise InputError(str(out), problem, "Name another folder, or give overwrite=true")
-    with publish_folder(out, foreign_in_world) as unfinished:
-        return _write_world(unfinished, config)
-
-
-def _manifest_of(out: Path) -> dict[str, Any] | None:
-    """The manifest of the toy world at ``out``; None where there is nothing, or an empty folder."""
-    if not out.exists() or not any(out.iterdir()):
-        return None
-    manifest = read_json(out / "manifest.json") or {}
-    if manifest.get("format") != _FORMAT:
-        raise InputError(str(out), "exists and is not a toy world", "Name another folder, or move it away")
+    world = world_at(output_folder("out", out), config)
+    state = world.state()
+    if state.done:
+        logger.info("%s is up to date", world.folder)
+    else:
+        _refuse_another(world, overwrite)
+        world.run()
+    manifest = read_manifest(world.folder)
+    assert manifest is not None
     return manifest
 
 
-def foreign_in_world(folder: Path) -> Path | None:
-    """What in a folder was not made with a toy world, or has another size since; the folder, if it is no toy world."""
-    manifest = read_json(folder / "manifest.json") or {}
-    sizes = manifest.get("bytes")
-    if manifest.get("format") != _FORMAT or not isinstance(sizes, dict):
-        return folder
-    for path in sorted(folder.iterdir()):
-        if path.name != "manifest.json" and (path.is_symlink() or _size(path) != sizes.get(path.name)):
-            return path
-    return None
+def _refuse_another(world: Artifact, overwrite: bool) -> None:
+    """Refuse a folder that is no toy world, or one with other settings."""
+    folder = world.folder
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    manifest = read_manifest(folder)
+    if manifest is None and (read_json(folder / MANIFEST) or {}).get("format") == "muvla-toyworld":
+        raise InputError(str(folder), "is a toy world of an older version", "Remove it, or name another folder")
+    if manifest is None or manifest["name"] != world.name:
+        raise InputError(str(folder), "exists and is not a toy world", "Name another folder, or move it away")
+    if manifest["made_from"] != world.made_from and not overwrite:
+        problem = f"a toy world with other settings is there ({world.state().reason})"
+        raise InputError(str(folder), problem, "Name another folder, or give overwrite=true")
 
 
 def stream_of(config: ToyWorldConfig) -> Stream:
-    """A source of chance of its own for every part of the world, so that no part depends on another's size."""
+    """A random generator for every part of the world, so that no part depends on the size of another."""
     return lambda name: random.Random(f"{config.seed}/{name}")
 
 
 def detections_in(config: ToyWorldConfig, folder: str, scenes: list[Scene]) -> list[Detection]:
-    """What the world's detector sees in the scenes of one of its folders of regions."""
+    """What the world's detector sees in the scenes of one folder of regions."""
     return detect(scenes, f"{config.seed}/detector/{folder}", config.detector)
 
 
@@ -107,6 +109,7 @@ def _ordinary_scenes(config: ToyWorldConfig, name: str, count: int) -> list[Scen
 
 
 def _write_world(folder: Path, config: ToyWorldConfig) -> dict[str, Any]:
+    """Write all files, and return how much there is of everything."""
     stream = stream_of(config)
     images = {
         "regions": pretraining_scenes(config),
@@ -143,25 +146,17 @@ def _write_world(folder: Path, config: ToyWorldConfig) -> dict[str, Any]:
             draw_scene(scene.to_record()).save(folder / "pictures" / f"{scene.image_id}.png", compress_level=4)
             progress.update()
 
-    manifest = {
-        "format": _FORMAT,
-        "version": _VERSION,
-        "config": dataclasses.asdict(config),
-        "counts": {
-            "scenes": {name: len(scenes) for name, scenes in images.items()},
-            "regions": region_counts,
-            "captions": len(captions),
-            "books": len(books),
-            "captions_true": len(true_pairs),
-            "words": len(words),
-            "heldout_pairs": len(pairs),
-            **tasks.counts(),
-            "pictures": len(drawn),
-        },
-        "bytes": {path.name: _size(path) for path in sorted(folder.iterdir())},
+    return {
+        "scenes": {name: len(scenes) for name, scenes in images.items()},
+        "regions": region_counts,
+        "captions": len(captions),
+        "books": len(books),
+        "captions_true": len(true_pairs),
+        "words": len(words),
+        "heldout_pairs": len(pairs),
+        **tasks.counts(),
+        "pictures": len(drawn),
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    return manifest
 
 
 def _words(texts: Iterable[str]) -> list[str]:
@@ -169,19 +164,14 @@ def _words(texts: Iterable[str]) -> list[str]:
     return sorted({word for text in texts for word in re.findall(r"\w+", text.lower())})
 
 
-def _size(path: Path) -> int:
-    """Bytes of a file, or of the files in a folder."""
-    return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
-
-
 def _endless_scenes(rng: random.Random, config: ToyWorldConfig) -> Iterator[Scene]:
-    """Scenes that nobody draws and no detector sees."""
+    """Scenes that are never drawn and that no detector sees."""
     while True:
         yield from _scenes(rng, config, 100, 0)
 
 
 def _scenes(rng: random.Random, config: ToyWorldConfig, count: int, first_image_id: int) -> Iterator[Scene]:
-    """Scenes that are no task's."""
+    """Scenes that do not belong to a task."""
     return generate_scenes(
         rng,
         count,
@@ -193,7 +183,7 @@ def _scenes(rng: random.Random, config: ToyWorldConfig, count: int, first_image_
 
 
 def _true_pairs(rng: random.Random, scenes: list[Scene], captions: int) -> list[dict[str, str]]:
-    """So many true captions of every scene."""
+    """The given number of true captions for every scene."""
     return [
         {"image_id": scene.image_id, "caption": caption}
         for scene in scenes

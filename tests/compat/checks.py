@@ -97,6 +97,13 @@ def absent_configs() -> None:
     assert configuration.load_yaml("configs/models/visual_bert/pretrain.yaml") == {}
 
 
+def own_includes() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "mine.yaml"
+        file.write_text("includes: [projects/muvla/trainer.yaml]\n")
+        assert "training" in configuration.load_yaml(str(file))
+
+
 def absent_zoo() -> None:
     assert configuration.get_zoo_config("vqa2", zoo_config_path="none") == (None, None)
 

@@ -23,6 +23,7 @@ SYMPTOMS = {
     "config_path": r"FileNotFoundError: .*no/such.yaml",
     "override_values": "ValueError: too many values to unpack",
     "absent_configs": "FileNotFoundError: .*configs/models/visual_bert/pretrain.yaml",
+    "own_includes": "FileNotFoundError: .*projects/muvla/trainer.yaml",
     "absent_zoo": "FileNotFoundError: .*none",
     "user_package": "AssertionError: nothing was registered",
     "nlvr2_annotations": "AttributeError: 'NLVR2Dataset' object has no attribute 'imdb'",

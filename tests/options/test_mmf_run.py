@@ -87,6 +87,25 @@ def test_mistakes_in_a_file_are_named(tmp_path: Path, written: str, message: str
         configured(f"config={file}")
 
 
+def test_a_file_elsewhere_includes_those_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "mine.yaml"
+    file.write_text("includes: [projects/muvla/finetune/vqa2.yaml]\ntraining: {max_updates: 7}\n")
+    config, original = configured(f"config={file}"), configured("config=projects/muvla/finetune/vqa2.yaml")
+    assert config.training.max_updates == 7
+    config.training.max_updates, config.config = original.training.max_updates, original.config
+    assert config == original
+
+    own = tmp_path / "projects/muvla/finetune/vqa2.yaml"  # what is beside the file comes first
+    own.parent.mkdir(parents=True)
+    own.write_text("includes: [projects/muvla/finetune/nlvr2.yaml]\n")
+    assert configured(f"config={file}").datasets == "nlvr2"
+
+    file.write_text("includes: [projects/muvla/no_such.yaml]\n")
+    with pytest.raises(InputError, match=r"mine.yaml: includes: there is no projects/muvla/no_such.yaml, neither"):
+        configured(f"config={file}")
+
+
 def test_a_file_that_names_no_model_says_so(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("modle: muvla\ndatasets: vqa2\n")
     with pytest.raises(InputError, match="unknown key 'modle'. Did you mean model"):

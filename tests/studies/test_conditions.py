@@ -21,7 +21,7 @@ from mmf_muvla.studies.conditions import (
 )
 from mmf_muvla.studies.records import Record
 from mmf_muvla.toyworld.blind import BlindScore
-from mmf_muvla.toyworld.probe import LABELS, Regions, probe
+from mmf_muvla.toyworld.probe import LABELS, LabelledRegions, probe
 from mmf_muvla.toyworld.scenes import SceneObject
 
 
@@ -90,7 +90,7 @@ def test_a_probe_reads_what_is_in_the_features_and_nothing_else() -> None:
     rng = np.random.default_rng(0)
     categories, sizes = LABELS["category"], LABELS["size"]
 
-    def regions(count: int) -> Regions:
+    def regions(count: int) -> LabelledRegions:
         objects = [
             SceneObject(str(rng.choice(categories[:4])), "red", sizes[rng.integers(3)], (0.0, 0.0, 9.0, 9.0))
             for _ in range(count)
@@ -98,7 +98,7 @@ def test_a_probe_reads_what_is_in_the_features_and_nothing_else() -> None:
         features = rng.normal(0, 0.3, (count, 12))
         for feature, it in zip(features, objects, strict=True):
             feature[categories.index(it.category)] += 3.0
-        return Regions(features.astype(np.float32), objects)
+        return LabelledRegions(features.astype(np.float32), objects)
 
     found = probe(regions(600), regions(200), regions(600))
     assert found["category"] > 0.98

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmf_muvla.toyworld.detector import FEATURE_DIM, Detection, DetectorConfig, Region, detect
-from mmf_muvla.toyworld.probe import Regions, probe
+from mmf_muvla.toyworld.probe import LabelledRegions, probe
 from mmf_muvla.toyworld.scenes import Scene, generate_scenes
 from mmf_muvla.toyworld.vocabulary import CATEGORIES
 
@@ -95,7 +95,10 @@ def test_few_scenes_teach_less_than_many():
     train = detect(make_scenes(1, 1000), "train", DetectorConfig())
     test = detect(make_scenes(2, 250), "test", DetectorConfig())
     choose = detect(make_scenes(3, 100), "choose", DetectorConfig())
-    fews, manys = (probe(Regions.of(train[:count]), Regions.of(choose), Regions.of(test)) for count in (150, 1000))
+    fews, manys = (
+        probe(LabelledRegions.of(train[:count]), LabelledRegions.of(choose), LabelledRegions.of(test))
+        for count in (150, 1000)
+    )
     for label, few_at_most, many_at_least in (("category", 0.65, 0.75), ("colour", 0.69, 0.70)):
         few, many = fews[label], manys[label]
         assert few < few_at_most

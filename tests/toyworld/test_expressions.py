@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from mmf_muvla.errors import InputError
+from mmf_muvla.regions.boxes import intersection_over_union
 from mmf_muvla.toyworld.blind import (
     grounding_chance,
     grounding_image_accuracies,
     grounding_text_accuracy,
-    overlap,
 )
 from mmf_muvla.toyworld.detector import Detection, DetectorConfig, detect
 from mmf_muvla.toyworld.expressions import KINDS, Expression, describe, refer
@@ -172,14 +172,13 @@ def test_words_and_picture_tell_together(tasks: Tasks, detections):
     found = []
     for it in tasks.expressions["test"]:
         (target,) = singled_out(it.text, detections[it.image_id].scene)
-        found.append(any(r.truth == target and overlap(r.box, it.box) > 0.5 for r in detections[it.image_id].regions))
+        found.append(
+            any(
+                r.truth == target and intersection_over_union(r.box, it.box)[0] > 0.5
+                for r in detections[it.image_id].regions
+            )
+        )
     assert np.mean(found) > 0.9
-
-
-def test_overlap_of_hand_made_boxes():
-    assert overlap((0, 0, 10, 10), (0, 0, 10, 10)) == 1
-    assert overlap((0, 0, 10, 10), (5, 0, 15, 10)) == pytest.approx(1 / 3)
-    assert overlap((0, 0, 10, 10), (20, 20, 30, 30)) == 0
 
 
 def test_too_many_expressions_are_refused(tasks: Tasks):

@@ -8,8 +8,8 @@ import pytest
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.pretrained import resolve_pretrained
+from mmf_muvla.toyworld.pictures import SHAPES
 from mmf_muvla.toyworld.pictures.places import BACKGROUNDS
-from mmf_muvla.toyworld.pictures.shapes import SHAPES
 from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, SHELTERED, SHELTERS, SURFACES, THEMES
 
 

@@ -65,7 +65,8 @@ def world(tmp_path_factory) -> Path:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    """Of all files but the manifest, which says how long it took."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json")
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -246,17 +247,16 @@ def test_pictures_are_of_heldout_images_and_the_first_others(world):
 
 def test_the_manifest_counts_what_is_there(world):
     manifest = json.loads((world / "manifest.json").read_text())
-    assert manifest["config"] == dataclasses.asdict(TINY)
+    assert manifest["made_from"]["parameters"] == dataclasses.asdict(TINY)
     assert manifest["counts"]["scenes"] == FOLDERS
     for name, count in manifest["counts"]["regions"].items():
         assert count == sum(len(matrix) for matrix, _ in read_vinvl(world / name).values())
     train = {task: sum(manifest["counts"][task]["train"].values()) for task in TASKS}
     assert train == {"questions": 60, "comparisons": 48, "entailments": 18, "expressions": train["expressions"]}
     assert train["expressions"] == len(records(world, "refcoco_plus", "train"))
-    present = {path.name for path in world.iterdir()} - {"manifest.json"}
-    assert set(manifest["bytes"]) == present
+    assert set(manifest["outputs"]) == set(digests(world))
     assert manifest["counts"]["captions_true"] == TINY.true_captions * FOLDERS["regions"]
-    assert manifest["bytes"]["captions.txt"] == (world / "captions.txt").stat().st_size
+    assert manifest["outputs"]["captions.txt"]["size"] == (world / "captions.txt").stat().st_size
 
 
 def test_equal_settings_make_equal_bytes_with_any_number_of_threads(world, tmp_path):
@@ -307,7 +307,7 @@ def test_the_number_of_true_captions_changes_nothing_else(world, tmp_path):
     generate(tmp_path / "other", dataclasses.replace(TINY, true_captions=2))
     ours, other = digests(world), digests(tmp_path / "other")
     assert set(ours) == set(other)
-    assert {name for name in ours if ours[name] != other[name]} <= {"captions_true.jsonl", "words.txt", "manifest.json"}
+    assert {name for name in ours if ours[name] != other[name]} <= {"captions_true.jsonl", "words.txt"}
     assert len((tmp_path / "other" / "captions_true.jsonl").read_text().splitlines()) == 2 * 12
 
 
@@ -316,6 +316,22 @@ def test_a_world_that_is_there_stays_as_it_is(tmp_path):
     stamp = (tmp_path / "world" / "manifest.json").stat().st_mtime_ns
     assert generate(tmp_path / "world", TINY) == manifest
     assert (tmp_path / "world" / "manifest.json").stat().st_mtime_ns == stamp
+
+
+def test_a_damaged_world_is_made_again(world, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(world, copy)
+    (copy / "captions.txt").unlink()
+    generate(copy, TINY)
+    assert digests(copy) == digests(world)
+
+
+def test_a_world_of_an_older_version_is_refused(tmp_path):
+    folder = tmp_path / "old"
+    folder.mkdir()
+    (folder / "manifest.json").write_text('{"format": "muvla-toyworld", "version": 3, "config": {}, "bytes": {}}')
+    with pytest.raises(InputError, match="is a toy world of an older version. Remove it"):
+        generate(folder, TINY, overwrite=True)
 
 
 def test_other_settings_replace_a_world_only_if_told_to(tmp_path):

@@ -12,12 +12,14 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from mmf_muvla.toyworld.pictures.brush import INK, PAINT, SCALE, Brush
+from mmf_muvla.toyworld.pictures.living import LIVING
 from mmf_muvla.toyworld.pictures.places import BACKGROUNDS
-from mmf_muvla.toyworld.pictures.shapes import SHAPES
+from mmf_muvla.toyworld.pictures.things import THINGS
 from mmf_muvla.toyworld.scenes import Box, Scene, SceneObject
 from mmf_muvla.toyworld.vocabulary import THEMES
 from mmf_muvla.toyworld.wording import coloured
 
+SHAPES = LIVING | THINGS
 _LABEL_HEIGHT = 11
 
 

@@ -67,7 +67,7 @@ class Brush:
         self.draw.polygon(placed, fill, darker(fill) if outline else None, self.line_width)
 
     def rectangle(
-        self, u1: float, v1: float, u2: float, v2: float, fill: RGB, radius: float = 0, outline: bool = True
+        self, u1: float, v1: float, u2: float, v2: float, fill: RGB, *, radius: float = 0, outline: bool = True
     ) -> None:
         """A rectangle; ``radius`` of its corners is a share of its shorter side."""
         corners = [*self.at(u1, v1), *self.at(u2, v2)]
@@ -90,8 +90,8 @@ class Brush:
         self.draw.line([self.at(u, v) for u, v in points], colour, pixels, joint="curve")
 
     def arc(
-        self, u1: float, v1: float, u2: float, v2: float, start: float, end: float, colour: RGB, thickness: float
+        self, corners: tuple[float, float, float, float], start: float, end: float, colour: RGB, thickness: float
     ) -> None:
         """A part of an ellipse's edge, angles in degrees clockwise from three o'clock."""
         pixels = max(2, round(thickness * min(self.width, self.height)))
-        self.draw.arc([*self.at(u1, v1), *self.at(u2, v2)], start, end, colour, pixels)
+        self.draw.arc([*self.at(*corners[:2]), *self.at(*corners[2:])], start, end, colour, pixels)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from mmf_muvla.cli import as_list
+from mmf_muvla.options.kinds import as_list
 
 
 @pytest.mark.parametrize(
