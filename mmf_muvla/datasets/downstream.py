@@ -23,9 +23,9 @@ from mmf_muvla.datasets.collate import ImageArrays, collate_images, lengths_to_m
 from mmf_muvla.datasets.images import open_images
 from mmf_muvla.datasets.tasks.conversion import image_keys
 from mmf_muvla.datasets.tasks.conversion.values import shown, text_problem
-from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.errors import InputError
-from mmf_muvla.objectives.views import Ints
+from mmf_muvla.objectives.masking import Ints
+from mmf_muvla.objectives.tokens import WordPieces
 
 UNLABELLED = -1  # the target of a sample whose label is not known: no loss, no part in any score
 MISSING_IMAGES = ("error", "skip")

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmf_muvla.models.encoder import Encoder
+from mmf_muvla.models.encoder import FIELDS, Encoder
 from mmf_muvla.models.heads import Pooler
 
-TEXT_FIELDS = ("input_ids", "attention_mask")
-IMAGE_FIELDS = ("image_feature_0", "bbox", "image_size", "region_mask")
+TEXT_FIELDS, IMAGE_FIELDS = FIELDS[:2], FIELDS[2:]
 
 
 def pooled_states(encoder: Encoder, pooler: Pooler, batch: Mapping[str, Any]) -> Tensor:
@@ -40,13 +39,10 @@ def region_states(encoder: Encoder, batch: Mapping[str, Any]) -> Tensor:
 
 def _encode(encoder: Encoder, batch: Mapping[str, Any], wanted: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """States of text [N, T, hidden] and regions [N, R, hidden], where wanted."""
-    text, regions = encoder(
-        batch["input_ids"].unsqueeze(1),
-        batch["attention_mask"].unsqueeze(1).to(torch.bool),
-        batch["image_feature_0"],
-        batch["bbox"],
-        batch["image_size"],
-        batch["region_mask"].to(torch.bool),
-        wanted=(wanted[0].unsqueeze(1), wanted[1].unsqueeze(1)),
-    )
+    fields = {name: batch[name] for name in FIELDS}
+    for name in ("attention_mask", "region_mask"):
+        fields[name] = fields[name].to(torch.bool)
+    for name in TEXT_FIELDS:
+        fields[name] = fields[name].unsqueeze(1)
+    text, regions = encoder(**fields, wanted=(wanted[0].unsqueeze(1), wanted[1].unsqueeze(1)))
     return text.squeeze(1), regions.squeeze(1)

@@ -38,7 +38,7 @@ def write_report(out: Path, seconds: Mapping[str, float], seed: int) -> dict[str
     Returns:
         The summary.
     """
-    from mmf_muvla.models.loading import load_run
+    from mmf_muvla.trainers.loading import load_run
 
     pretraining = read_history(out / "pretrain")
     corpus = Corpus(out / "corpus")

@@ -31,7 +31,7 @@ from mmf_muvla.cli import as_list
 from mmf_muvla.compat.messages import log_message
 from mmf_muvla.datasets.pretraining import PretrainingDataset
 from mmf_muvla.errors import InputError, MuvlaError
-from mmf_muvla.objectives.losses import HEADS, heads_of
+from mmf_muvla.objectives.registry import heads_are_left_out
 from mmf_muvla.trainers.checkpoints import (
     first_not_finite,
     load_matching,
@@ -127,7 +127,7 @@ class MuVLATrainer:
         if option or not isinstance(dataset, PretrainingDataset):
             return option
         losses = self.config.model_config[self.config.model].get("losses")
-        return dataset.turns > 1 or (heads_of(losses) & dataset.predicts) != HEADS
+        return dataset.turns > 1 or heads_are_left_out(losses, dataset.predicts)
 
     def _load_datasets(self) -> None:
         names = as_list(self.config.datasets)

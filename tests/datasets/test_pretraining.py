@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.objectives.views import IGNORE
+from mmf_muvla.objectives.masking import IGNORE
 from mmf_muvla.paths import resource_path
 from tests.small_corpus import DIM, NAMES, K, write_small_corpus
 
