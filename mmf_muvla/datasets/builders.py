@@ -6,6 +6,7 @@ For pre-training ``muvla_cc``, ``muvla_bookcorpus`` and ``muvla_toyworld``; for 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from mmf.common.registry import registry
@@ -13,13 +14,15 @@ from mmf.datasets.base_dataset_builder import BaseDatasetBuilder
 from omegaconf import OmegaConf
 from torch.utils.data import Dataset
 
+from mmf_muvla.cli import as_list
 from mmf_muvla.datasets.downstream import TaskDataset
 from mmf_muvla.datasets.images import check_feature_dim
-from mmf_muvla.datasets.pretraining import PretrainingDataset
+from mmf_muvla.datasets.pretraining import PretrainingDataset, masking_config
 from mmf_muvla.datasets.tasks.nlvr2.dataset import NLVR2Dataset
 from mmf_muvla.datasets.tasks.refcoco_plus.dataset import RefCOCOPlusDataset
 from mmf_muvla.datasets.tasks.visual_entailment.dataset import VisualEntailmentDataset
 from mmf_muvla.datasets.tasks.vqa2.dataset import VQA2Dataset
+from mmf_muvla.objectives.registry import check_objectives, learned
 from mmf_muvla.options.data import VQA2, Pretraining, Task
 from mmf_muvla.options.kinds import Options
 from mmf_muvla.paths import resource_path
@@ -28,7 +31,7 @@ from mmf_muvla.paths import resource_path
 class Builder(BaseDatasetBuilder):
     """What the builders share: nothing is downloaded, and the defaults lie in ``configs/datasets/NAME``."""
 
-    name: str
+    name: str = ""
 
     def __init__(self) -> None:
         super().__init__(self.name)
@@ -48,6 +51,17 @@ class PretrainingBuilder(Builder):
     """Builder of a pre-training corpus."""
 
     options_schema = Pretraining
+
+    @classmethod
+    def config_path(cls) -> str:
+        return resource_path("configs/datasets/muvla/defaults.yaml")
+
+    @classmethod
+    def learned(cls, options: Mapping[str, Any], losses: Sequence[str] | None) -> tuple[list[str], list[str]]:
+        """What is learned with these options, see :func:`mmf_muvla.objectives.registry.learned`."""
+        where = f"dataset_config.{cls.name}"
+        objectives = check_objectives(as_list(options["objectives"]), f"{where}.objectives")
+        return learned(objectives, masking_config(options["masking"], f"{where}.masking"), losses)
 
     def load(self, config: Any, dataset_type: str = "train", *args: Any, **kwargs: Any) -> Dataset[Any]:
         seed = registry.get("config").training.seed

@@ -60,6 +60,16 @@ class MuVLA(BaseModel):
                 report = replace(report, missing=(*report.missing, *(f"heads.{n}" for n in self.heads.state_dict())))
             log_message(f"{pretrained}: {report}")
 
+    def init_losses(self) -> None:
+        """Make the losses; called by MMF.
+
+        Raises:
+            InputError: there are none, and no data set has told them.
+        """
+        if self.config.get("losses") is None:
+            raise InputError("model_config.muvla.losses", "not given, and do not follow from the data", "Name them")
+        super().init_losses()
+
     def _make_heads(self, task: str) -> nn.Module:
         dropout, pooling = self.options["classifier_dropout"], self.options["classifier_pooling"]
         if task == "classification":

@@ -73,6 +73,26 @@ def targets_of(objectives: Iterable[str], masking: MaskingConfig) -> set[str]:
     return {loss for name in objectives for loss in OBJECTIVES[name].predicts(masking)}
 
 
+def learned(
+    objectives: Sequence[str], masking: MaskingConfig, losses: Sequence[str] | None = None
+) -> tuple[list[str], list[str]]:
+    """What a system learns, and what tells how well.
+
+    Args:
+        objectives: those of its data set.
+        masking: how much is masked.
+        losses: MMF's names of its losses, where they are not all that the objectives have targets for.
+
+    Returns:
+        MMF's names of its losses, and of its metrics.
+    """
+    targets = targets_of(objectives, masking)
+    if losses is None:
+        losses = [f"{MMF_PREFIX}{name}" for name in LOSSES if name in targets]
+    known = [LOSSES[name] for loss in losses if (name := loss.removeprefix(MMF_PREFIX)) in LOSSES]
+    return [*losses], [loss.metric for loss in known if loss.metric and loss.head_name() in targets]
+
+
 def view_of_row(row: str) -> int:
     """The number of the objective that makes rows of this name."""
     return next(number for number, objective in enumerate(OBJECTIVES.values()) if row in objective.rows)
