@@ -37,7 +37,7 @@ class PretrainingDataset(BaseDataset):
 
     Args:
         dataset_name: name under which MMF knows the data set.
-        config: ``dataset_config.NAME``; every key is explained in ``configs/datasets/NAME/defaults.yaml``.
+        config: ``dataset_config.NAME``; every key is explained in ``configs/datasets/muvla/defaults.yaml``.
         dataset_type: ``train``, or ``val`` / ``test`` for the held-out share.
         seed: seed of sentences, masks and negatives.
 

@@ -17,6 +17,10 @@ from mmf_muvla.models.two_stream import TwoStreamShape, TwoStreamTrunk
 # What it is given of a batch; and what only pre-training has beside.
 FIELDS = ("input_ids", "attention_mask", "image_feature_0", "bbox", "image_size", "region_mask")
 ROW_FIELDS = ("token_region", "hidden_regions", "sees_regions")
+_NOT_OF_THE_SHAPE = (
+    *("pretrained", "random_init", "feature_dim", "activation_checkpointing", "compile"),
+    *("streams", "region_layers", "co_layers"),
+)
 
 
 class Encoder(nn.Module):
@@ -49,16 +53,10 @@ class Encoder(nn.Module):
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Encoder:
         """Build from ``model_config.muvla.trunk`` (see ``configs/models/muvla/defaults.yaml``)."""
-        given, options = options, dict(options)
-        pretrained = options.pop("pretrained")
-        random_init = options.pop("random_init")
-        feature_dim = options.pop("feature_dim")
-        activation_checkpointing = bool(options.pop("activation_checkpointing", False))
-        compiled = bool(options.pop("compile", False))
-        for name in ("streams", "region_layers", "co_layers"):
-            options.pop(name, None)
-        config = TrunkConfig.from_checkpoint(pretrained, **options)
-        two_streams = TwoStreamShape.from_options(given, config.num_hidden_layers)
+        pretrained, random_init = options["pretrained"], options["random_init"]
+        shape = {name: value for name, value in options.items() if name not in _NOT_OF_THE_SHAPE}
+        config = TrunkConfig.from_checkpoint(pretrained, **shape)
+        two_streams = TwoStreamShape.from_options(options, config.num_hidden_layers)
         stored = TrunkConfig.from_checkpoint(pretrained)
         for size in ("hidden_size", "intermediate_size", "num_attention_heads"):
             if not random_init and getattr(config, size) != getattr(stored, size):
@@ -67,10 +65,10 @@ class Encoder(nn.Module):
                     f"the checkpoint {pretrained} has {getattr(stored, size)}",
                     "Leave it null, or set trunk.random_init=true to start from random weights",
                 )
-        encoder = cls(config, feature_dim, activation_checkpointing, two_streams)
+        encoder = cls(config, options["feature_dim"], bool(options.get("activation_checkpointing", False)), two_streams)
         if not random_init:
             encoder.load_bert(pretrained)
-        if compiled and isinstance(encoder.trunk, Trunk):
+        if options.get("compile") and isinstance(encoder.trunk, Trunk):
             encoder.trunk.compile_layers()
         return encoder
 

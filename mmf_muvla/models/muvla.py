@@ -13,12 +13,10 @@ from torch import nn
 
 from mmf_muvla.compat.messages import log_message
 from mmf_muvla.errors import InputError
-from mmf_muvla.models.classification import ClassificationHeads
 from mmf_muvla.models.encoder import Encoder
-from mmf_muvla.models.grounding import GroundingHeads
-from mmf_muvla.models.image_pair import ImagePairHeads
 from mmf_muvla.models.pretraining import PretrainingHeads
 from mmf_muvla.models.region_init import start_regions
+from mmf_muvla.models.tasks import ClassificationHeads, GroundingHeads, ImagePairHeads
 from mmf_muvla.objectives.registry import heads_of
 from mmf_muvla.paths import resource_path
 
