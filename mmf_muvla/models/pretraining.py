@@ -101,10 +101,7 @@ class PretrainingHeads(nn.Module):
         text, regions = encoder(**fields, wanted=self._wanted(batch, chosen))
         ones = torch.ones(len(text), device=text.device)
         output = PretrainingOutput(len(text), view_weights(ones), ones)
-        words = [name for name in chosen if isinstance(self.get_submodule(name), VocabularyHead)]
-        others = [name for name in chosen if self.losses[name].at != "pairs" and name not in words]
-        for names in (words, others):
-            self._predict(output, batch, {"text": text, "regions": regions}, {name: chosen[name] for name in names})
+        self._predict(output, batch, {"text": text, "regions": regions}, chosen)
         pooled = partial(self._pooled, batch, text, regions)
         for name in chosen:
             if self.losses[name].at == "pairs" and name != "itm":
@@ -153,25 +150,21 @@ class PretrainingHeads(nn.Module):
         output: PretrainingOutput,
         batch: Mapping[str, Any],
         states: Mapping[str, Tensor],
-        chosen: Mapping[str, Tensor],
+        chosen: Mapping[str, Any],
     ) -> None:
-        """Apply heads to the states at their positions; those that share an output matrix together."""
+        """Apply heads to the states at their positions."""
         view = torch.tensor([view_of_row(row) for row in batch["rows"]], device=output.view_weight.device)
-        places: dict[int, tuple[tuple[Tensor, ...], Tensor]] = {}
-        for name, where in chosen.items():
-            if id(where) not in places:
-                place = where.nonzero(as_tuple=True)
-                places[id(where)] = place, states[self.losses[name].at][place]
-        heads: list[Any] = [self.get_submodule(name) for name in chosen]
-        at = [places[id(where)] for where in chosen.values()]
-        if heads and isinstance(heads[0], VocabularyHead):
-            predictions = vocabulary_logits(heads, [of_place for _, of_place in at])
-        else:
-            predictions = [head(of_place) for head, (_, of_place) in zip(heads, at, strict=True)]
-        for name, prediction, ((sample, row, position), _) in zip(chosen, predictions, at, strict=True):
-            group = view[row] * output.num_samples + sample
+        places = {name: it.nonzero(as_tuple=True) for name, it in chosen.items() if self.losses[name].at != "pairs"}
+        at = {name: states[self.losses[name].at][place] for name, place in places.items()}
+        heads: dict[str, Any] = {name: self.get_submodule(name) for name in places}
+        # Heads that share their output matrix are applied together.
+        words = [name for name in places if isinstance(heads[name], VocabularyHead)]
+        logits = vocabulary_logits([heads[name] for name in words], [at[name] for name in words]) if words else []
+        predictions = dict(zip(words, logits, strict=True))
+        for name, (sample, row, position) in places.items():
+            prediction = predictions[name] if name in predictions else heads[name](at[name])
             targets = self.losses[name].targets(batch, sample, row, position)
-            output.predictions[name] = Predictions(prediction, group=group, **targets)
+            output.predictions[name] = Predictions(prediction, group=view[row] * output.num_samples + sample, **targets)
 
     def _pooled(self, batch: Mapping[str, Any], text: Tensor, regions: Tensor, rows: Sequence[str]) -> Tensor:
         """One vector for each of these rows, float [B, rows, hidden]."""
