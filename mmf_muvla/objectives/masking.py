@@ -8,6 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmf_muvla.options.data import Masking as MaskingConfig
+
+__all__ = [
+    *("IGNORE", "Bools", "Floats", "Ints", "MaskingConfig", "Row", "Vocabulary"),
+    *("choose", "hide_regions", "make_row", "mask_tokens"),
+]
+
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -29,21 +36,6 @@ class Vocabulary:
     mask_id: int
     pad_id: int
     ordinary_ids: Ints
-
-
-@dataclass(frozen=True)
-class MaskingConfig:
-    """How much is masked, and how; ``configs/datasets/muvla/defaults.yaml`` explains each option."""
-
-    token_rate: float = 0.15
-    region_rate: float = 0.15
-    itm_token_rate: float | None = None
-    phrase_rate: float = 0.15
-    at_least_one: bool = True
-    whole_tags: bool = True
-    mask_token_share: float = 0.8
-    random_token_share: float = 0.1
-    hide_region_share: float = 0.9
 
 
 @dataclass(frozen=True)
