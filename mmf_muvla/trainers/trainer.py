@@ -122,7 +122,7 @@ class MuVLATrainer:
             self.parallel_model = self.model
 
     def _has_unused_parameters(self) -> bool:
-        """Whether a step may leave heads out: because the option says so, or views or losses are left out."""
+        """Whether a step may leave heads out: because the option says so, or objectives or losses are left out."""
         option, dataset = bool(self.training.find_unused_parameters), self.datasets["train"]
         if option or not isinstance(dataset, PretrainingDataset):
             return option
