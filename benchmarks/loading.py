@@ -152,7 +152,7 @@ def measure(folder: Path, samples: int) -> dict[str, float]:
     from mmf_muvla.datasets.pretraining import PretrainingDataset
     from mmf_muvla.trainers.sampler import TrainingBatches
 
-    config = OmegaConf.load(resource_path("configs/datasets/muvla_cc/defaults.yaml")).dataset_config.muvla_cc
+    config = OmegaConf.load(resource_path("configs/datasets/muvla/defaults.yaml")).dataset_config.muvla_cc
     config.corpus, config.tokenizer = str(folder), TOKENIZER
     dataset = PretrainingDataset("muvla_cc", config, "train", seed=1)
     batches = iter(TrainingBatches(len(dataset), BATCH, seed=1))

@@ -42,17 +42,14 @@ from mmf_muvla.models.embeddings import region_location
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.pretraining import PretrainingHeads
 from mmf_muvla.models.trunk import TrunkConfig
-from mmf_muvla.objectives.losses import PRETRAINING_LOSSES
-from mmf_muvla.objectives.views import (
-    IGNORE,
-    Links,
-    MaskingConfig,
-    Vocabulary,
-    image_sentence_row,
-    region_phrase_row,
-    region_tag_row,
-)
+from mmf_muvla.objectives.image_sentence import image_sentence_row
+from mmf_muvla.objectives.masking import IGNORE, MaskingConfig, Vocabulary
+from mmf_muvla.objectives.region_phrase import Links, region_phrase_row
+from mmf_muvla.objectives.region_tag import region_tag_row
+from mmf_muvla.objectives.registry import HEADS, LOSSES
 from mmf_muvla.regions.regions import Regions
+
+PRETRAINING_LOSSES = [LOSSES[name] for name in HEADS]
 
 BATCH = 16
 VIEWS = ("region_tag", "region_phrase", "image_sentence")

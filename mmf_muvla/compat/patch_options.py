@@ -233,6 +233,11 @@ def _registered() -> Any:
         optimizers=[*optimizers, *mapping["optimizer_name_mapping"]],
         schedulers=list(mapping["scheduler_name_mapping"]),
         losses=list(mapping["loss_name_mapping"]),
+        learned={
+            name: builder.learned
+            for name, builder in mapping["builder_name_mapping"].items()
+            if hasattr(builder, "learned")
+        },
         metrics=list(mapping["metric_name_mapping"]),
     )
 

@@ -1,1 +1,1 @@
-"""MMF dataset builders, and the making of views and batches."""
+"""MMF dataset builders, and the making of samples and batches."""

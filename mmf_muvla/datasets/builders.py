@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmf.common.registry import registry
@@ -9,9 +10,11 @@ from mmf.datasets.base_dataset_builder import BaseDatasetBuilder
 from omegaconf import OmegaConf
 from torch.utils.data import Dataset
 
+from mmf_muvla.cli import as_list
 from mmf_muvla.datasets.images import check_feature_dim
-from mmf_muvla.datasets.pretraining import PretrainingDataset
+from mmf_muvla.datasets.pretraining import PretrainingDataset, masking_config
 from mmf_muvla.errors import InputError
+from mmf_muvla.objectives.registry import check_objectives, learned
 from mmf_muvla.options.data import Pretraining
 from mmf_muvla.paths import resource_path
 
@@ -19,7 +22,7 @@ from mmf_muvla.paths import resource_path
 class Builder(BaseDatasetBuilder):
     """What all builders share: nothing is downloaded; the project's defaults are in ``configs/datasets/NAME``."""
 
-    name: str
+    name: str = ""
 
     def __init__(self) -> None:
         super().__init__(self.name)
@@ -42,6 +45,17 @@ class PretrainingBuilder(Builder):
     """Builder of a pre-training corpus."""
 
     options_schema = Pretraining
+
+    @classmethod
+    def config_path(cls) -> str:
+        return resource_path("configs/datasets/muvla/defaults.yaml")
+
+    @classmethod
+    def learned(cls, options: Mapping[str, Any], losses: Sequence[str] | None) -> tuple[list[str], list[str]]:
+        """What is learned with these options, see :func:`mmf_muvla.objectives.registry.learned`."""
+        where = f"dataset_config.{cls.name}"
+        objectives = check_objectives(as_list(options["objectives"]), f"{where}.objectives")
+        return learned(objectives, masking_config(options["masking"], f"{where}.masking"), losses)
 
     def load(self, config: Any, dataset_type: str = "train", *args: Any, **kwargs: Any) -> Dataset[Any]:
         seed = registry.get("config").training.seed

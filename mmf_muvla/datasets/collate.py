@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmf_muvla.objectives.views import IGNORE, Ints, Row
+from mmf_muvla.objectives.masking import IGNORE, Ints, Row
 from mmf_muvla.regions.regions import Regions
 
 
@@ -83,7 +83,7 @@ def collate_pretraining(samples: Sequence[PretrainingSample], pad_id: int) -> di
         ``token_region`` int [B, V, T]; ``attention_mask`` bool [B, V, T]; ``hidden_regions``, ``region_targets`` bool
         [B, V, R]; ``sees_regions`` bool [B, V]; ``object_class`` int [B, R]; ``object_confidence`` float [B, R];
         ``phrase_ids`` int [B, R, P]; ``epoch`` int [B]; ``weight_row`` str (see :class:`PretrainingSample`);
-        ``predicts``, what the rows can have targets for (see :class:`~mmf_muvla.objectives.views.Row`);
+        ``predicts``, what the rows can have targets for (see :class:`~mmf_muvla.objectives.masking.Row`);
         ``targets`` int [B] of ones (MMF computes losses only where a batch has targets).
     """
     names = list(samples[0].rows)

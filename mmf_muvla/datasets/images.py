@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmf_muvla.errors import InputError
+from mmf_muvla.models.embeddings import check_feature_dim
 from mmf_muvla.reading.problems import BadRecord
 from mmf_muvla.regions.index import META_FILE
 from mmf_muvla.regions.lmdb_files import LmdbFile, is_lmdb_store, older_store
@@ -91,25 +92,6 @@ def open_images(path: str | Path, feature_dim: int | None = None) -> ImageSource
         raise InputError(str(path), "no such file or folder", "Check dataset_config.NAME.features")
     check_feature_dim(path, source.feature_dim, feature_dim)
     return source
-
-
-def check_feature_dim(path: str | Path, found: int, wanted: int | None) -> None:
-    """Compare the size of a source's features with that of the model.
-
-    Args:
-        path: the region store, corpus or other source.
-        found: numbers per region feature that it has.
-        wanted: numbers that the model takes; None where that is not known.
-
-    Raises:
-        InputError: they differ.
-    """
-    if wanted is not None and found != wanted:
-        raise InputError(
-            str(path),
-            f"has features of {found} numbers, whereas model_config.muvla.trunk.feature_dim={wanted}",
-            f"Set model_config.muvla.trunk.feature_dim={found}, or give the features that the model was made for",
-        )
 
 
 def _open_lmdb_source(path: Path, feature_dim: int | None) -> ImageSource:

@@ -1,9 +1,9 @@
-"""The pre-training data set: a corpus of images with sentences, seen in the views of a system."""
+"""The pre-training data set: a corpus of images with sentences, as the objectives of a system show them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -15,34 +15,17 @@ from omegaconf import OmegaConf
 
 from mmf_muvla.cli import as_list
 from mmf_muvla.datasets.collate import PretrainingSample, collate_pretraining
-from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.errors import InputError
-from mmf_muvla.objectives.views import (
-    OBJECTIVES,
-    PLAIN_VIEWS,
-    Ints,
-    Links,
-    MaskingConfig,
-    Row,
-    draw_negative,
-    image_sentence_row,
-    plain_row,
-    region_phrase_row,
-    region_tag_row,
-    tokens_in_phrases,
-)
+from mmf_muvla.objectives import OBJECTIVES, MaskingConfig, Material, RowOptions
+from mmf_muvla.objectives.masking import Ints, Row
+from mmf_muvla.objectives.registry import check_objectives, targets_of
+from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.pairing.store import Corpus
 
-# One stream of random numbers per use, so that switching a view off leaves the others' masks as they are. A stream is
-# known by its place here: new ones belong at the end.
-STREAMS = (
-    *("sentence", "region_tag", "region_phrase", "matched", "mismatched", "negative"),
-    *("text_only", "region_only", "masked_pair", "masked_text", "masked_regions"),
-)
 SCHEDULES = ("joint", "alternate")
 TAG_POSITIONS = ("box", "bert")
 
-# (epoch, item), or with the view that is to be made: (epoch, item, its number among the objectives).
+# (epoch, item), or with the objective whose turn it is: (epoch, item, its number among those of the data set).
 Key = tuple[int, int] | tuple[int, int, int]
 
 
@@ -54,9 +37,12 @@ class PretrainingDataset(BaseDataset):
 
     Args:
         dataset_name: name under which MMF knows the data set.
-        config: ``dataset_config.NAME``; every key is explained in ``configs/datasets/NAME/defaults.yaml``.
+        config: ``dataset_config.NAME``; every key is explained in ``configs/datasets/muvla/defaults.yaml``.
         dataset_type: ``train``, or ``val`` / ``test`` for the held-out share.
         seed: seed of sentences, masks and negatives.
+
+    Attributes:
+        predicts: the losses that the objectives together can have targets for, by name.
     """
 
     def __init__(self, dataset_name: str, config: Any, dataset_type: str, seed: int):
@@ -69,26 +55,22 @@ class PretrainingDataset(BaseDataset):
                 f"{self.corpus.num_sentences} sentences for K={self.corpus.k}: there is nothing to draw negatives from",
                 "Build the corpus with more sentences",
             )
-        self.objectives = tuple(as_list(config.objectives))
-        unknown = set(self.objectives) - set(OBJECTIVES)
-        if unknown or not self.objectives:
-            raise InputError(
-                f"dataset_config.{dataset_name}.objectives",
-                f"{list(self.objectives)} is not a choice of views",
-                f"Choose at least one of {', '.join(OBJECTIVES)}",
-            )
-        # Streams are dealt in their order: no more than are used.
-        self._num_streams = 1 + max(STREAMS.index(use) for use in ("negative", *self.objectives) if use in STREAMS)
+        where = f"dataset_config.{dataset_name}"
+        self.objectives = check_objectives(as_list(config.objectives), f"{where}.objectives")
+        self.masking = masking_config(config.masking, f"{where}.masking")
+        self.predicts = targets_of(self.objectives, self.masking)
         self.schedule = _choice(config, "schedule", SCHEDULES, dataset_name)
-        self.tag_positions = _choice(config, "tag_positions", TAG_POSITIONS, dataset_name)
-        self.masking = masking_config(config.masking, f"dataset_config.{dataset_name}.masking")
-        self.max_text_tokens: int = config.max_text_tokens
-        self.max_tag_tokens: int = config.max_tag_tokens
+        self.row_options = RowOptions(
+            self.masking,
+            config.max_text_tokens,
+            config.max_tag_tokens,
+            _choice(config, "tag_positions", TAG_POSITIONS, dataset_name),
+        )
         self.words = WordPieces(config.tokenizer)
         self.indices = held_out_split(self.corpus.image_ids, config.held_out_fraction, dataset_type)
         if len(self.indices) == 0:
             raise InputError(
-                f"dataset_config.{dataset_name}.held_out_fraction",
+                f"{where}.held_out_fraction",
                 f"{config.held_out_fraction} of {len(self.corpus)} images leaves none for '{dataset_type}'",
                 "Choose another fraction",
             )
@@ -98,13 +80,8 @@ class PretrainingDataset(BaseDataset):
 
     @property
     def turns(self) -> int:
-        """How many kinds of step take turns: one for each view where they alternate, else one."""
+        """How many kinds of step take turns: one for each objective where they alternate, else one."""
         return len(self.objectives) if self.schedule == "alternate" else 1
-
-    @property
-    def predicts(self) -> set[str]:
-        """What the views together can have targets for, see :class:`~mmf_muvla.objectives.views.Row`."""
-        return {name for row in self.sample(0, epoch=0).rows.values() for name in row.predicts}
 
     def region_counts(self) -> Ints:
         """The number of regions of each item, int [len(self)]: what a batch's length is made of."""
@@ -116,53 +93,31 @@ class PretrainingDataset(BaseDataset):
         Args:
             index: item, in ``range(len(self))``.
             epoch: epochs finished before this one.
-            turn: the one view to make, by its number among the objectives; None: all of them.
+            turn: the one objective whose rows are made, by its number; None: all of them.
         """
-        objectives = self.objectives if turn is None else self.objectives[turn : turn + 1]
-        number = int(self.indices[index])
-        item = self.corpus[number]
-        streams = np.random.SeedSequence((self.seed, epoch, number)).spawn(self._num_streams)
-        rng = {name: np.random.default_rng(stream) for name, stream in zip(STREAMS, streams, strict=False)}
-        n = len(item.regions.bbox)
-        vocabulary, masking = self.words.vocabulary, self.masking
+        material = Material(
+            self.corpus, int(self.indices[index]), self.words, self.row_options, seed=(self.seed, epoch)
+        )
+        chosen = self.objectives if turn is None else self.objectives[turn : turn + 1]
         rows: dict[str, Row] = {}
-        if "region_tag" in objectives:
-            tags = [self.words.tag(tag) for tag in item.tags]
-            rows["region_tag"] = region_tag_row(
-                tags, rng["region_tag"], vocabulary, masking, self.max_tag_tokens, self.tag_positions == "box"
-            )
-        rank = int(rng["sentence"].integers(len(item.sentence_ids)))
-        sentence = self.corpus.sentence(int(item.sentence_ids[rank]))
-        tokens, offsets = self.words(sentence.text, self.max_text_tokens)
-        if "region_phrase" in objectives:
-            links = Links(
-                phrase_of_token=tokens_in_phrases(offsets, sentence.phrases),
-                phrase=item.link_phrase[rank].astype(np.int64),
-                similarity=item.link_similarity[rank].astype(np.float64),
-            )
-            rows["region_phrase"] = region_phrase_row(tokens, links, rng["region_phrase"], vocabulary, masking)
-        if "image_sentence" in objectives:
-            rows["matched"] = image_sentence_row(tokens, n, True, rng["matched"], vocabulary, masking)
-            other = draw_negative(item.sentence_ids, self.corpus.sentence_ids, len(self.corpus), rng["negative"])
-            other_tokens, _ = self.words(self.corpus.sentence(other).text, self.max_text_tokens)
-            rows["mismatched"] = image_sentence_row(other_tokens, n, False, rng["mismatched"], vocabulary, masking)
-        for name, view in PLAIN_VIEWS.items():
-            if name in objectives:
-                rows[name] = plain_row(view, tokens, n, rng[name], vocabulary, masking)
+        for name, objective in OBJECTIVES.items():  # the rows' order does not depend on the configuration's
+            if name in chosen:
+                rows |= objective.make(material)
+        regions = material.item.regions
         return PretrainingSample(
-            item.regions,
-            item.regions.class_id.astype(np.int64),
+            regions,
+            regions.class_id.astype(np.int64),
             rows,
             epoch,
-            self._weight_row(tuple(rows)),
-            item.regions.confidence,
+            self._weight_row(rows),
+            regions.confidence,
         )
 
-    def _weight_row(self, rows: tuple[str, ...]) -> str:
+    def _weight_row(self, rows: Collection[str]) -> str:
         """Where the matching head sees the retrieved pair. A head that is never trained must not weigh anything."""
         if "matched" in rows:
             return "matched"
-        return "region_phrase" if "region_phrase" in rows and "image_sentence" in self.objectives else ""
+        return "region_phrase" if "region_phrase" in rows and "itm" in self.predicts else ""
 
     def __getitem__(self, key: int | Key) -> PretrainingSample:
         """One sample.
@@ -179,7 +134,7 @@ class PretrainingDataset(BaseDataset):
     def __getitems__(self, keys: Sequence[int | Key]) -> SampleList:
         """A whole batch, collated: PyTorch's loaders call this where it exists, whatever the trainer."""
         if self.turns > 1 and not isinstance(keys[0], tuple):
-            # A sampler that knows nothing of turns: the view is drawn, the same one for the whole batch.
+            # A sampler that knows nothing of turns: the objective is drawn, the same one for the whole batch.
             epoch = _registered_epoch()
             turn = int(np.random.default_rng((self.seed, epoch, int(keys[0]))).integers(self.turns))
             keys = [(epoch, int(index), turn) for index in keys]  # type: ignore[arg-type]

@@ -9,10 +9,13 @@ All of them pass one LayerNorm, BERT's own, once. BERT's first segment means tex
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
-from mmf_muvla.models.cpu.dropout import Dropout
+from mmf_muvla.errors import InputError
+from mmf_muvla.models.cpu import Dropout
 from mmf_muvla.models.trunk import TrunkConfig, initialize_weights
 
 TEXT_SEGMENT, REGION_SEGMENT = 0, 1
@@ -100,12 +103,20 @@ class MultimodalEmbeddings(nn.Module):
         return self.dropout(self.norm(embedded + self.segment.weight[segment]))
 
 
-def embedding_state(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """BERT's embedding tensors under this module's names (the region part is not in a BERT checkpoint)."""
-    return {
-        "word.weight": tensors["embeddings.word_embeddings.weight"],
-        "position.weight": tensors["embeddings.position_embeddings.weight"],
-        "segment.weight": tensors["embeddings.token_type_embeddings.weight"],
-        "norm.weight": tensors["embeddings.LayerNorm.weight"],
-        "norm.bias": tensors["embeddings.LayerNorm.bias"],
-    }
+def check_feature_dim(path: str | Path, found: int, wanted: int | None) -> None:
+    """Compare the size of a source's features with that of the model.
+
+    Args:
+        path: the region store, corpus or other source.
+        found: numbers per region feature that it has.
+        wanted: numbers that the model takes; None where that is not known.
+
+    Raises:
+        InputError: they differ.
+    """
+    if wanted is not None and found != wanted:
+        raise InputError(
+            str(path),
+            f"has features of {found} numbers, whereas model_config.muvla.trunk.feature_dim={wanted}",
+            f"Set model_config.muvla.trunk.feature_dim={found}, or give the features that the model was made for",
+        )

@@ -9,10 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.models.embeddings import MultimodalEmbeddings, embedding_state, region_location
-from mmf_muvla.models.load_report import LoadReport
-from mmf_muvla.models.trunk import Trunk, TrunkConfig, initialize_weights, read_checkpoint, trunk_state
+from mmf_muvla.models.checkpoint import LoadReport, embedding_state, read_checkpoint, trunk_state
+from mmf_muvla.models.embeddings import MultimodalEmbeddings, region_location
+from mmf_muvla.models.trunk import Trunk, TrunkConfig, initialize_weights
 from mmf_muvla.models.two_stream import TwoStreamShape, TwoStreamTrunk
+
+# What it is given of a batch; and what only pre-training has beside.
+FIELDS = ("input_ids", "attention_mask", "image_feature_0", "bbox", "image_size", "region_mask")
+ROW_FIELDS = ("token_region", "hidden_regions", "sees_regions")
+_NOT_OF_THE_SHAPE = (
+    *("pretrained", "random_init", "feature_dim", "activation_checkpointing", "compile"),
+    *("streams", "region_layers", "co_layers"),
+)
 
 
 class Encoder(nn.Module):
@@ -45,16 +53,10 @@ class Encoder(nn.Module):
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Encoder:
         """Build from ``model_config.muvla.trunk`` (see ``configs/models/muvla/defaults.yaml``)."""
-        given, options = options, dict(options)
-        pretrained = options.pop("pretrained")
-        random_init = options.pop("random_init")
-        feature_dim = options.pop("feature_dim")
-        activation_checkpointing = bool(options.pop("activation_checkpointing", False))
-        compiled = bool(options.pop("compile", False))
-        for name in ("streams", "region_layers", "co_layers"):
-            options.pop(name, None)
-        config = TrunkConfig.from_checkpoint(pretrained, **options)
-        two_streams = TwoStreamShape.from_options(given, config.num_hidden_layers)
+        pretrained, random_init = options["pretrained"], options["random_init"]
+        shape = {name: value for name, value in options.items() if name not in _NOT_OF_THE_SHAPE}
+        config = TrunkConfig.from_checkpoint(pretrained, **shape)
+        two_streams = TwoStreamShape.from_options(options, config.num_hidden_layers)
         stored = TrunkConfig.from_checkpoint(pretrained)
         for size in ("hidden_size", "intermediate_size", "num_attention_heads"):
             if not random_init and getattr(config, size) != getattr(stored, size):
@@ -63,10 +65,10 @@ class Encoder(nn.Module):
                     f"the checkpoint {pretrained} has {getattr(stored, size)}",
                     "Leave it null, or set trunk.random_init=true to start from random weights",
                 )
-        encoder = cls(config, feature_dim, activation_checkpointing, two_streams)
+        encoder = cls(config, options["feature_dim"], bool(options.get("activation_checkpointing", False)), two_streams)
         if not random_init:
             encoder.load_bert(pretrained)
-        if compiled and isinstance(encoder.trunk, Trunk):
+        if options.get("compile") and isinstance(encoder.trunk, Trunk):
             encoder.trunk.compile_layers()
         return encoder
 
@@ -96,38 +98,39 @@ class Encoder(nn.Module):
         self,
         input_ids: Tensor,
         attention_mask: Tensor,
-        image_feature: Tensor,
+        image_feature_0: Tensor,
         bbox: Tensor,
         image_size: Tensor,
         region_mask: Tensor,
+        *,
         token_region: Tensor | None = None,
         hidden_regions: Tensor | None = None,
-        wanted: tuple[Tensor, Tensor] | None = None,
         sees_regions: Tensor | None = None,
+        wanted: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Encode ``V`` rows of text for each of ``B`` images.
 
         Args:
             input_ids: int [B, V, T].
             attention_mask: bool [B, V, T], True at real tokens.
-            image_feature: float [B, R, d], the original features; projected once for all V rows.
+            image_feature_0: float [B, R, d], the original features; projected once for all V rows.
             bbox: float [B, R, 4], pixels.
             image_size: float [B, 2], width and height in pixels.
             region_mask: bool [B, R], True at real regions.
             token_region: int [B, V, T], the region whose box replaces a token's position, -1 for none.
             hidden_regions: bool [B, V, R], regions whose feature is masked.
-            wanted: bool [B, V, T] and [B, V, R], the tokens and regions whose states are needed; None: all.
             sees_regions: bool [B, V], whether the regions belong to the row's input; None: always. Where they do not,
                 they are padding.
+            wanted: bool [B, V, T] and [B, V, R], the tokens and regions whose states are needed; None: all.
 
         Returns:
             Hidden states of the text, float [B, V, T, hidden], and of the regions, float [B, V, R, hidden]; zero at
             padding and where not wanted.
         """
         batch, views, length = input_ids.shape
-        regions = image_feature.shape[1]
+        regions = image_feature_0.shape[1]
         location = region_location(bbox.float(), image_size.float()).to(self.embeddings.location.weight.dtype)
-        projected = self.embeddings.project_features(image_feature.to(self.embeddings.feature.weight.dtype))
+        projected = self.embeddings.project_features(image_feature_0.to(self.embeddings.feature.weight.dtype))
 
         def per_row(values: Tensor) -> Tensor:
             """[B, ...] -> [B·V, ...]: the same image for each of its rows."""

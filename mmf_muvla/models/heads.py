@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.models.cpu.linear import Linear, linear
+from mmf_muvla.models.cpu import Linear, linear
 from mmf_muvla.models.trunk import TrunkConfig, initialize_weights
 
 

@@ -12,22 +12,12 @@ from omegaconf import OmegaConf, open_dict
 from torch import nn
 
 from mmf_muvla.compat.messages import log_message
-from mmf_muvla.datasets.images import check_feature_dim
-from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.errors import InputError
-from mmf_muvla.models.classification import ClassificationHeads
 from mmf_muvla.models.encoder import Encoder
-from mmf_muvla.models.grounding import GroundingHeads
-from mmf_muvla.models.image_pair import ImagePairHeads
 from mmf_muvla.models.pretraining import PretrainingHeads
-from mmf_muvla.models.region_init import (
-    class_word_embeddings,
-    set_regions_apart,
-    start_a_head_at_likeness,
-    start_regions_at_their_words,
-)
-from mmf_muvla.objectives.losses import heads_of
-from mmf_muvla.pairing.store import Corpus
+from mmf_muvla.models.region_init import start_regions
+from mmf_muvla.models.tasks import ClassificationHeads, GroundingHeads, ImagePairHeads
+from mmf_muvla.objectives.registry import heads_of
 from mmf_muvla.paths import resource_path
 
 TASKS = ("pretraining", "classification", "image_pair", "grounding")
@@ -68,6 +58,16 @@ class MuVLA(BaseModel):
                 report = replace(report, missing=(*report.missing, *(f"heads.{n}" for n in self.heads.state_dict())))
             log_message(f"{pretrained}: {report}")
 
+    def init_losses(self) -> None:
+        """Make the losses; called by MMF.
+
+        Raises:
+            InputError: there are none, and no data set has told them.
+        """
+        if self.config.get("losses") is None:
+            raise InputError("model_config.muvla.losses", "not given, and do not follow from the data", "Name them")
+        super().init_losses()
+
     def _make_heads(self, task: str) -> nn.Module:
         dropout, pooling = self.options["classifier_dropout"], self.options["classifier_pooling"]
         if task == "classification":
@@ -76,38 +76,18 @@ class MuVLA(BaseModel):
             return ImagePairHeads(self.encoder, self._size("num_labels"), dropout, pooling)
         if task == "grounding":
             return GroundingHeads(self.encoder, dropout)
-        self._start_regions()
+        if (start := self.options["region_init"]) is not None:
+            explained = start_regions(self.encoder, start, self.options["trunk"]["pretrained"])
+            log_message(f"regions start at the words of their tags: {explained:.0%} of the variance explained")
+        losses = self.options["losses"]
         return PretrainingHeads(
             self.encoder,
             feature_dim=self.options["trunk"]["feature_dim"],
             num_object_classes=self._size("num_object_classes"),
-            warmup_epochs=self.options["curriculum"]["warmup_epochs"],
+            warmup_epochs=(self.options["curriculum"] or {}).get("warmup_epochs"),
             itm_pooling=self.options["itm_pooling"],
-            learned=heads_of(self.options["losses"]),
+            learned=None if losses is None else heads_of(losses),
         )
-
-    def _start_regions(self) -> None:
-        """Start regions, and the attention to them, as ``region_init`` says."""
-        options = self.options["region_init"]
-        if options is None:
-            return
-        embeddings, corpus = self.encoder.embeddings, Corpus(options["corpus"])
-        check_feature_dim(options["corpus"], corpus.feature_dim, self.options["trunk"]["feature_dim"])
-        words = WordPieces(self.options["trunk"]["pretrained"])
-        explained = start_regions_at_their_words(
-            embeddings, corpus, words, max_regions=options["max_regions"], ridge=options["ridge"]
-        )
-        log_message(f"regions start at the words of their tags: {explained:.0%} of the variance explained")
-        if options.get("sharpness"):
-            class_words = class_word_embeddings(embeddings, corpus, words)
-            set_regions_apart(embeddings, class_words)
-            start_a_head_at_likeness(
-                self.encoder.trunk.first_attentions(),
-                self.encoder.config.head_size,
-                embeddings,
-                class_words,
-                float(options["sharpness"]),
-            )
 
     def _size(self, option: str) -> int:
         """A number of classes: from the config, else from the loaded data set (and then kept in the config)."""

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mmf_muvla.models.encoder import Encoder
+from mmf_muvla.models.checkpoint import MASKED_TOKEN_HEAD_TIES, LoadReport, masked_token_head_state, read_checkpoint
+from mmf_muvla.models.encoder import FIELDS, ROW_FIELDS, Encoder
 from mmf_muvla.models.heads import Pooler, VocabularyHead, linear_head, vocabulary_logits
-from mmf_muvla.models.load_report import LoadReport
-from mmf_muvla.models.trunk import MASKED_TOKEN_HEAD_TIES, masked_token_head_state, read_checkpoint
+from mmf_muvla.objectives import HEADS, LOSSES, HeadKit, Predictions, PretrainingLoss, PretrainingOutput
 from mmf_muvla.objectives.curriculum import pair_weights, view_weights
-from mmf_muvla.objectives.outputs import Predictions, PretrainingOutput
-from mmf_muvla.objectives.views import IGNORE, OBJECTIVES, ROWS_OF_OBJECTIVE
+from mmf_muvla.objectives.registry import view_of_row
 
-VIEW_OF_ROW = {row: OBJECTIVES.index(view) for view, rows in ROWS_OF_OBJECTIVE.items() for row in rows}
+MATCHING_ROWS = ("matched", "mismatched")
+WANTED = {"text": "attention_mask", "regions": "hidden_regions"}  # fields of their shapes
 
 
 class PretrainingHeads(nn.Module):
-    """The heads of the objectives (paper section 3), also of those of other systems.
+    """The heads of the losses (paper section 3), also of those of other systems.
 
     Args:
         encoder: the encoder they stand on; the vocabulary heads share its word embeddings.
         feature_dim: size of a region feature, for MRFR.
         num_object_classes: number of detector classes, for MRC.
-        warmup_epochs: m of the curriculum.
+        warmup_epochs: m of the curriculum; None: no curriculum.
         itm_pooling: what the matching head looks at, see :class:`~mmf_muvla.models.heads.Pooler`.
         learned: the heads that a loss looks at; None: all. The others predict nothing, and a matching head that is
             not trained weighs nothing.
@@ -37,20 +38,29 @@ class PretrainingHeads(nn.Module):
         encoder: Encoder,
         feature_dim: int,
         num_object_classes: int,
-        warmup_epochs: int,
+        warmup_epochs: int | None,
         itm_pooling: str = "cls",
         learned: Collection[str] | None = None,
     ):
         super().__init__()
+        self.mlm: VocabularyHead
+        self.itm: nn.Linear
         config = encoder.config
         self.learned = learned
         self.warmup_epochs = warmup_epochs
-        self.mlm = VocabularyHead(config, encoder.embeddings.word)
-        self.p_mrtc = VocabularyHead(config, encoder.embeddings.word)
-        self.mrc = linear_head(config, num_object_classes)
-        self.mrfr = linear_head(config, feature_dim)
-        self.pooler = Pooler(config, itm_pooling, "itm_pooling")
-        self.itm = linear_head(config, 1)
+        kit = HeadKit(
+            vocabulary=lambda: VocabularyHead(config, encoder.embeddings.word),
+            linear=lambda outputs: linear_head(config, outputs),
+            hidden_size=config.hidden_size,
+            feature_dim=feature_dim,
+            num_object_classes=num_object_classes,
+        )
+        self.losses: dict[str, type[PretrainingLoss]] = {}
+        for name in (*HEADS, *sorted({*(learned or ())} - {*HEADS})):
+            self.losses[name] = LOSSES[name]
+            if name == "itm":
+                self.pooler = Pooler(config, itm_pooling, "itm_pooling")
+            self.add_module(name, LOSSES[name].head(kit))
 
     def load_bert(self, pretrained: str, report: LoadReport) -> LoadReport:
         """Start the MLM head where BERT's own masked-token head is, if the checkpoint has it (MiniLM has none).
@@ -83,111 +93,96 @@ class PretrainingHeads(nn.Module):
             batch: as made by :func:`mmf_muvla.datasets.collate.collate_pretraining`.
 
         Returns:
-            ``pretraining``: a :class:`PretrainingOutput`; and where the batch has the image-sentence view
+            ``pretraining``: a :class:`PretrainingOutput`; and where the batch has the image-sentence rows
             ``scores`` and ``targets``, float [2 B]: matching logits and truths, for metrics.
         """
-        rows: tuple[str, ...] = tuple(batch["rows"])
-        predicts = {name for name in batch["predicts"] if self.learned is None or name in self.learned}
-        text, regions = encoder(
-            batch["input_ids"],
-            batch["attention_mask"],
-            batch["image_feature_0"],
-            batch["bbox"],
-            batch["image_size"],
-            batch["region_mask"],
-            batch["token_region"],
-            batch["hidden_regions"],
-            self._wanted(rows, batch),
-            batch["sees_regions"],
-        )
-        samples = text.shape[0]
-        row_view = torch.tensor([VIEW_OF_ROW[row] for row in rows], device=text.device)
-
-        def group(sample: Tensor, row: Tensor) -> Tensor:
-            return row_view[row] * samples + sample
-
-        ones = torch.ones(samples, device=text.device)
-        output = PretrainingOutput(samples, view_weights(ones), ones)
-
-        self._predict_words(output, predicts, rows, batch, text, regions, group)
-        if {"mrc", "mrfr"} & predicts:
-            sample, row, region = batch["region_targets"].nonzero(as_tuple=True)
-            states, of_region = regions[sample, row, region], group(sample, row)
-            if "mrc" in predicts:
-                classes, confidence = (batch[name][sample, region] for name in ("object_class", "object_confidence"))
-                output.mrc = Predictions(self.mrc(states), classes, of_region, confidence)
-            if "mrfr" in predicts:
-                output.mrfr = Predictions(self.mrfr(states), batch["image_feature_0"][sample, region], of_region)
+        chosen = self._chosen(batch)
+        fields = {name: batch[name] for name in (*FIELDS, *ROW_FIELDS)}
+        text, regions = encoder(**fields, wanted=self._wanted(batch, chosen))
+        ones = torch.ones(len(text), device=text.device)
+        output = PretrainingOutput(len(text), view_weights(ones), ones)
+        self._predict(output, batch, {"text": text, "regions": regions}, chosen)
+        pooled = partial(self._pooled, batch, text, regions)
+        for name in chosen:
+            if self.losses[name].at == "pairs" and name != "itm":
+                output.predictions[name] = self._predict_pairs(name, batch, pooled(chosen[name]))
         result: dict[str, Any] = {"pretraining": output}
-        if "matched" in rows:
-            pairs = [rows.index("matched"), rows.index("mismatched")]
-            region_mask = batch["region_mask"].unsqueeze(1).expand(-1, 2, -1)
-            logits = self.match(
-                text[:, pairs], batch["attention_mask"][:, pairs], regions[:, pairs], region_mask
-            )  # [B, 2]
-            truth = torch.tensor([1.0, 0.0], device=logits.device).expand_as(logits)
-            if "itm" in predicts:
-                pair = torch.arange(samples, device=logits.device).repeat_interleave(2)
-                output.itm = Predictions(
-                    logits.flatten(), truth.flatten(), samples * OBJECTIVES.index("image_sentence") + pair
-                )
-                self._weigh(output, logits[:, 0], batch["epoch"])
-            result["scores"], result["targets"] = logits.detach().flatten(), truth.flatten()
-        elif batch["weight_row"] and (self.learned is None or "itm" in self.learned):
-            number = rows.index(batch["weight_row"])
+        if "matched" in batch["rows"]:
+            itm = self._predict_pairs("itm", batch, pooled(MATCHING_ROWS))
+            result["scores"], result["targets"] = itm.prediction.detach(), itm.target
+            if "itm" in chosen:
+                output.predictions["itm"] = itm
+                self._weigh(output, itm.prediction.view(-1, 2)[:, 0], batch["epoch"])
+        elif batch["weight_row"] and self._learns("itm"):
             with torch.no_grad():
-                logits = self.match(
-                    text[:, number], batch["attention_mask"][:, number], regions[:, number], batch["region_mask"]
-                )
-            self._weigh(output, logits, batch["epoch"])
+                self._weigh(output, self.itm(pooled([batch["weight_row"]]).squeeze(1)).squeeze(-1), batch["epoch"])
         return result
 
-    def match(self, text: Tensor, text_mask: Tensor, regions: Tensor, region_mask: Tensor) -> Tensor:
-        """Does the text belong to the image? Arguments as for :class:`Pooler`; logits, float [...]."""
-        return self.itm(self.pooler(text, text_mask, regions, region_mask)).squeeze(-1)
+    def _learns(self, name: str) -> bool:
+        return self.learned is None or name in self.learned
+
+    def _chosen(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """What each head looks at, by name; heads without a loss or without targets are left out."""
+        return {
+            name: loss.chosen(batch)
+            for name, loss in self.losses.items()
+            if name in batch["predicts"] and self._learns(name)
+        }
+
+    def _wanted(self, batch: Mapping[str, Any], chosen: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """The positions that a head looks at: bool [B, V, T] and [B, V, R]."""
+        wanted = {name: torch.zeros_like(batch[field]) for name, field in WANTED.items()}
+        pooled = {*MATCHING_ROWS, batch["weight_row"]}
+        for name, where in chosen.items():
+            if self.losses[name].at == "pairs":
+                pooled.update(where)
+            else:
+                wanted[self.losses[name].at] |= where
+        for number, row in enumerate(batch["rows"]):
+            if row in pooled:
+                text, regions = self.pooler.looks_at(batch["attention_mask"][:, number], batch["region_mask"])
+                wanted["text"][:, number] |= text
+                wanted["regions"][:, number] |= regions
+        return wanted["text"], wanted["regions"]
+
+    def _predict(
+        self,
+        output: PretrainingOutput,
+        batch: Mapping[str, Any],
+        states: Mapping[str, Tensor],
+        chosen: Mapping[str, Any],
+    ) -> None:
+        """Apply heads to the states at their positions."""
+        view = torch.tensor([view_of_row(row) for row in batch["rows"]], device=output.view_weight.device)
+        places = {name: it.nonzero(as_tuple=True) for name, it in chosen.items() if self.losses[name].at != "pairs"}
+        at = {name: states[self.losses[name].at][place] for name, place in places.items()}
+        heads: dict[str, Any] = {name: self.get_submodule(name) for name in places}
+        # Heads that share their output matrix are applied together.
+        words = [name for name in places if isinstance(heads[name], VocabularyHead)]
+        logits = vocabulary_logits([heads[name] for name in words], [at[name] for name in words]) if words else []
+        predictions = dict(zip(words, logits, strict=True))
+        for name, (sample, row, position) in places.items():
+            prediction = predictions[name] if name in predictions else heads[name](at[name])
+            targets = self.losses[name].targets(batch, sample, row, position)
+            output.predictions[name] = Predictions(prediction, group=view[row] * output.num_samples + sample, **targets)
+
+    def _pooled(self, batch: Mapping[str, Any], text: Tensor, regions: Tensor, rows: Sequence[str]) -> Tensor:
+        """One vector for each of these rows, float [B, rows, hidden]."""
+        numbers = [list(batch["rows"]).index(row) for row in rows]
+        region_mask = batch["region_mask"].unsqueeze(1).expand(-1, len(rows), -1)
+        return self.pooler(text[:, numbers], batch["attention_mask"][:, numbers], regions[:, numbers], region_mask)
+
+    def _predict_pairs(self, name: str, batch: Mapping[str, Any], pooled: Tensor) -> Predictions:
+        """Apply a head to pooled rows, float [B, rows, hidden]."""
+        loss = self.losses[name]
+        prediction = self.get_submodule(name)(pooled).squeeze(-1)
+        samples, rows = pooled.shape[:2]
+        view = view_of_row(loss.chosen(batch)[0])
+        group = samples * view + torch.arange(samples, device=pooled.device).repeat_interleave(rows)
+        target = loss.pair_targets(batch).expand(samples, rows)
+        return Predictions(prediction.flatten(0, 1), target.flatten(), group)
 
     def _weigh(self, output: PretrainingOutput, matched_logits: Tensor, epoch: Tensor) -> None:
         output.match_probability = matched_logits.detach().float().sigmoid()
         output.pair_weight = pair_weights(matched_logits, epoch, self.warmup_epochs)
         output.view_weight = view_weights(output.pair_weight)
-
-    def _predict_words(
-        self,
-        output: PretrainingOutput,
-        predicts: set[str],
-        rows: tuple[str, ...],
-        batch: Mapping[str, Any],
-        text: Tensor,
-        regions: Tensor,
-        group: Callable[[Tensor, Tensor], Tensor],
-    ) -> None:
-        """MLM and p-MRTC: the two that share the output matrix."""
-        states: dict[str, Tensor] = {}
-        targets: dict[str, tuple[Tensor, Tensor]] = {}
-        if "mlm" in predicts:
-            sample, row, position = (batch["mlm_labels"] != IGNORE).nonzero(as_tuple=True)
-            states["mlm"] = text[sample, row, position]
-            targets["mlm"] = batch["mlm_labels"][sample, row, position], group(sample, row)
-        if "p_mrtc" in predicts:
-            number = rows.index("region_phrase")
-            sample, region = (batch["phrase_ids"][..., 0] != IGNORE).nonzero(as_tuple=True)
-            states["p_mrtc"] = regions[sample, number, region]
-            targets["p_mrtc"] = batch["phrase_ids"][sample, region], group(sample, torch.full_like(sample, number))
-        if states:
-            heads = {"mlm": self.mlm, "p_mrtc": self.p_mrtc}
-            logits = vocabulary_logits([heads[name] for name in states], list(states.values()))
-            for name, prediction in zip(states, logits, strict=True):
-                setattr(output, name, Predictions(prediction, *targets[name]))
-
-    def _wanted(self, rows: tuple[str, ...], batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        """The positions that a head looks at: bool [B, V, T] and [B, V, R]."""
-        text = batch["mlm_labels"] != IGNORE
-        regions = batch["region_targets"].clone()
-        if "region_phrase" in rows:
-            regions[:, rows.index("region_phrase")] = batch["phrase_ids"][..., 0] != IGNORE
-        for row in {"matched", "mismatched", batch["weight_row"]} & set(rows):
-            number = rows.index(row)
-            pooled = self.pooler.looks_at(batch["attention_mask"][:, number], batch["region_mask"])
-            text[:, number] |= pooled[0]
-            regions[:, number] |= pooled[1]
-        return text, regions

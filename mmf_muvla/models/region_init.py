@@ -12,20 +12,49 @@ what it found there and whether it found anything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mmf_muvla.datasets.tokens import WordPieces
-from mmf_muvla.models.embeddings import REGION_SEGMENT, TEXT_SEGMENT, MultimodalEmbeddings
+from mmf_muvla.models.embeddings import REGION_SEGMENT, TEXT_SEGMENT, MultimodalEmbeddings, check_feature_dim
+from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.trunk import AttentionParts
+from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.pairing.store import Corpus
 
 _SEGMENT_LENGTH = 1.6  # of what sets regions apart from words, relative to a word embedding
 _OTHER_SIDE_SCORE = 4.0  # added to the attention score of a word and a region, taken from that of two of a kind
 _CONTENT_GAIN, _FOUND_GAIN = 0.5, 1.0  # of what the head passes on, relative to the states that it is added to
+
+
+def start_regions(encoder: Encoder, options: Mapping[str, Any], pretrained: str) -> float:
+    """Start regions, and with a ``sharpness`` the attention to them, as ``model_config.muvla.region_init`` says.
+
+    Args:
+        encoder: changed in place.
+        options: ``region_init``.
+        pretrained: the BERT checkpoint whose vocabulary the encoder has.
+
+    Returns:
+        The share of the word embeddings' variance that the regression explains.
+
+    Raises:
+        InputError: the corpus has features of another size.
+    """
+    embeddings, corpus, words = encoder.embeddings, Corpus(options["corpus"]), WordPieces(pretrained)
+    check_feature_dim(options["corpus"], corpus.feature_dim, embeddings.feature.in_features)
+    explained = start_regions_at_their_words(
+        embeddings, corpus, words, max_regions=options["max_regions"], ridge=options["ridge"]
+    )
+    if options.get("sharpness"):
+        class_words = class_word_embeddings(embeddings, corpus, words)
+        set_regions_apart(embeddings, class_words)
+        attentions, head_size = encoder.trunk.first_attentions(), encoder.config.head_size
+        start_a_head_at_likeness(attentions, head_size, embeddings, class_words, float(options["sharpness"]))
+    return explained
 
 
 @torch.no_grad()

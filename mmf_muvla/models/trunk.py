@@ -8,22 +8,18 @@ what ``transformers.BertModel`` gives.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.models.cpu.dropout import Dropout
-from mmf_muvla.models.cpu.linear import ROWS_TOGETHER, Linear, feed_forward
-from mmf_muvla.models.cpu.ragged_attention import ragged_attention
-from mmf_muvla.models.weight_files import read_safetensors, read_torch_file
-from mmf_muvla.pretrained import resolve_pretrained
+from mmf_muvla.models.checkpoint import checkpoint_file
+from mmf_muvla.models.cpu import Dropout, Linear, RaggedLayout, feed_forward
+from mmf_muvla.models.layout import Layout
 
 INITIALIZER_RANGE = 0.02  # BERT's
 
@@ -87,51 +83,6 @@ class TrunkConfig:
         return replace(config, **{key: value for key, value in overrides.items() if value is not None})
 
 
-class Layout:
-    """Which positions of a padded batch are real, and the way between padded and packed tensors.
-
-    Between two attentions a layer works on each position by itself. So hidden states travel packed, real positions
-    only, row after row: texts and region counts differ so much within a batch that a third or more of its positions is
-    padding. For the attention, one kernel for all rows is best on a GPU, so they are padded there; on a CPU each row is
-    taken by itself, and nothing is padded but the end of the batch (see
-    :data:`mmf_muvla.models.cpu.linear.ROWS_TOGETHER`).
-
-    Args:
-        mask: bool [rows, length], True at real positions.
-        wanted: bool [rows, length], the positions whose final states somebody asks for; None: all of them.
-        padded: True to pad for the attention.
-    """
-
-    def __init__(self, mask: Tensor, wanted: Tensor | None, padded: bool):
-        self.mask = mask
-        self.index = mask.flatten().nonzero().squeeze(1)
-        self.wanted = None if wanted is None else wanted.flatten()[self.index].nonzero().squeeze(1)
-        self.key_mask = mask[:, None, None, :]  # broadcast over heads and queries
-        self.lengths: list[int] | None = None
-        self.packed_index = self.index
-        if not padded:
-            # A last row of copies, which nobody looks at and so no gradient comes from.
-            filling = -len(self.index) % ROWS_TOGETHER
-            self.lengths = [*mask.sum(dim=1).tolist(), filling]
-            self.packed_index = F.pad(self.index, (0, filling))
-
-    def pack(self, padded: Tensor) -> Tensor:
-        """[rows, length, width] -> [real positions, and a few more on CPUs, width]."""
-        return padded.flatten(0, 1).index_select(0, self.packed_index)
-
-    def pad(self, packed: Tensor) -> Tensor:
-        """[real positions, and a few more on CPUs, width] -> [rows, length, width], zero at padding."""
-        padded = packed.new_zeros(self.mask.numel(), packed.shape[1])
-        return padded.index_copy(0, self.index, packed[: len(self.index)]).view(*self.mask.shape, packed.shape[1])
-
-    def pad_wanted(self, states: Tensor) -> Tensor:
-        """[wanted positions, width] -> [rows, length, width], zero elsewhere."""
-        if self.wanted is None:
-            return self.pad(states)
-        padded = states.new_zeros(self.mask.numel(), states.shape[1])
-        return padded.index_copy(0, self.index[self.wanted], states).view(*self.mask.shape, states.shape[1])
-
-
 class SelfAttention(nn.Module):
     """Multi-head self-attention with BERT's residual connection and post-LayerNorm."""
 
@@ -146,25 +97,10 @@ class SelfAttention(nn.Module):
 
     def forward(self, hidden: Tensor, layout: Layout, chosen: Tensor | None = None) -> Tensor:
         """[real positions, width] -> the same; or, with ``chosen``, the states at these positions alone."""
-        qkv = self.qkv(hidden)
-        dropout = self.dropout if self.training else 0.0
-        if layout.lengths is not None:
-            # Under autocast, too, it works in float32: PyTorch's own attention in bf16 takes a third of a step on CPUs.
-            with torch.autocast("cpu", enabled=False):
-                qkv = qkv.to(torch.promote_types(qkv.dtype, torch.float32))
-                context = ragged_attention(qkv, layout.lengths, self.num_heads, dropout)
-        else:
-            context = layout.pack(self._padded_attention(layout.pad(qkv), layout.key_mask, dropout))
+        context = layout.attend(self.qkv(hidden), self.num_heads, self.dropout if self.training else 0.0)
         if chosen is not None:
             context, hidden = context.index_select(0, chosen), hidden.index_select(0, chosen)
         return self.norm(hidden + self.output_dropout(self.output(context)))
-
-    def _padded_attention(self, qkv: Tensor, key_mask: Tensor, dropout: float) -> Tensor:
-        """[rows, length, 3 x width] -> [rows, length, width]."""
-        rows, length, _ = qkv.shape
-        query, key, value = qkv.view(rows, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        context = F.scaled_dot_product_attention(query, key, value, attn_mask=key_mask, dropout_p=dropout)
-        return context.transpose(1, 2).flatten(2)  # from [rows, heads, length, width / heads]
 
 
 class AttentionParts(NamedTuple):
@@ -182,18 +118,23 @@ class AttentionParts(NamedTuple):
 
 
 class Layer(nn.Module):
-    """One BERT layer: self-attention, then the two-layer GELU network, each with residual and post-LayerNorm."""
+    """One BERT layer: attention, then the two-layer GELU network, each with residual and post-LayerNorm.
 
-    def __init__(self, config: TrunkConfig):
+    Args:
+        config: the trunk's shape.
+        attention: the kind of attention; what it is called with, beside the hidden states, the layer is called with.
+    """
+
+    def __init__(self, config: TrunkConfig, attention: Callable[[TrunkConfig], nn.Module] = SelfAttention):
         super().__init__()
-        self.attention = SelfAttention(config)
+        self.attention = attention(config)
         self.expand = Linear(config.hidden_size, config.intermediate_size)
         self.contract = Linear(config.intermediate_size, config.hidden_size)
         self.dropout = Dropout(config.hidden_dropout_prob)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, hidden: Tensor, layout: Layout, chosen: Tensor | None = None) -> Tensor:
-        hidden = self.attention(hidden, layout, chosen)
+    def forward(self, hidden: Tensor, *where: Any) -> Tensor:
+        hidden = self.attention(hidden, *where)
         return self.norm(hidden + self.dropout(feed_forward(hidden, self.expand, self.contract)))
 
 
@@ -240,8 +181,7 @@ class Trunk(nn.Module):
         Returns:
             float [rows, length, hidden], zero at padding and where not wanted.
         """
-        ragged = embedded.device.type == "cpu" and not self.compiled
-        layout = Layout(attention_mask, wanted, padded=not ragged)
+        layout = lay_out(attention_mask, wanted, on_cpu=embedded.device.type == "cpu" and not self.compiled)
         hidden = layout.pack(embedded)
         for layer in self.layers[:-1]:
             hidden = self._run(layer, hidden, layout, None)
@@ -253,120 +193,14 @@ class Trunk(nn.Module):
         return layer(hidden, layout, chosen)
 
 
+def lay_out(mask: Tensor, wanted: Tensor | None, on_cpu: bool) -> Layout:
+    """The layout of a batch; see :class:`Layout`, and for CPUs :class:`RaggedLayout`, which pads nothing."""
+    return RaggedLayout(mask, wanted) if on_cpu else Layout(mask, wanted)
+
+
 def initialize_weights(module: nn.Module) -> None:
     """BERT's random initialisation; hand to ``nn.Module.apply``."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=INITIALIZER_RANGE)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
-
-
-def checkpoint_file(name: str, filename: str) -> str | None:
-    """Path of one file of a pretrained checkpoint (fetched from the hub if need be), None where it has no such file."""
-    resolved = resolve_pretrained(name)
-    if Path(resolved).is_dir():
-        path = Path(resolved) / filename
-        return str(path) if path.is_file() else None
-    from transformers.utils import cached_file
-
-    try:
-        return cached_file(resolved, filename, _raise_exceptions_for_missing_entries=False)
-    except OSError as error:
-        raise InputError(
-            f"pretrained={name}",
-            f"not a folder here, and the hub could not give {filename} ({error})",
-            "Name a local folder with the checkpoint, or a package:…, or connect to the hub",
-        ) from error
-
-
-def read_checkpoint(name: str) -> dict[str, Tensor]:
-    """The tensors of a BERT checkpoint, from safetensors or from an old ``.bin`` (weights only, no code is run).
-
-    A leading ``bert.`` is removed, old LayerNorm names (gamma, beta) are brought up to date.
-
-    Raises:
-        InputError: the checkpoint has no weights file, or a damaged one.
-    """
-    if path := checkpoint_file(name, "model.safetensors"):
-        tensors, _ = read_safetensors(Path(path))
-    elif path := checkpoint_file(name, "pytorch_model.bin"):
-        tensors = read_torch_file(Path(path))
-    else:
-        raise InputError(
-            f"pretrained={name}", "there is neither model.safetensors nor pytorch_model.bin", "Name a BERT checkpoint"
-        )
-    return {
-        key.removeprefix("bert.")
-        .replace("LayerNorm.gamma", "LayerNorm.weight")
-        .replace("LayerNorm.beta", "LayerNorm.bias"): value
-        for key, value in tensors.items()
-    }
-
-
-def trunk_state(tensors: Mapping[str, Tensor], num_hidden_layers: int) -> dict[str, Tensor]:
-    """Rename BERT's encoder tensors to this trunk's.
-
-    Args:
-        tensors: as from :func:`read_checkpoint`.
-        num_hidden_layers: how many layers to take, from the bottom.
-
-    Returns:
-        A state dict for :class:`Trunk`.
-
-    Raises:
-        InputError: the checkpoint has fewer layers than asked for.
-    """
-    names = {
-        "attention.output.weight": "attention.output.dense.weight",
-        "attention.output.bias": "attention.output.dense.bias",
-        "attention.norm.weight": "attention.output.LayerNorm.weight",
-        "attention.norm.bias": "attention.output.LayerNorm.bias",
-        "expand.weight": "intermediate.dense.weight",
-        "expand.bias": "intermediate.dense.bias",
-        "contract.weight": "output.dense.weight",
-        "contract.bias": "output.dense.bias",
-        "norm.weight": "output.LayerNorm.weight",
-        "norm.bias": "output.LayerNorm.bias",
-    }
-    state = {}
-    for number in range(num_hidden_layers):
-        prefix = f"encoder.layer.{number}."
-        if prefix + names["norm.weight"] not in tensors:
-            raise InputError(
-                "model_config.muvla.trunk.num_hidden_layers",
-                f"{num_hidden_layers} layers are asked for, the checkpoint has {number}",
-                "Ask for fewer layers, or set trunk.random_init=true to start from random weights",
-            )
-        for kind in ("weight", "bias"):
-            parts = [tensors[f"{prefix}attention.self.{part}.{kind}"] for part in ("query", "key", "value")]
-            state[f"layers.{number}.attention.qkv.{kind}"] = torch.cat(parts)
-        for ours, theirs in names.items():
-            state[f"layers.{number}.{ours}"] = tensors[prefix + theirs]
-    return state
-
-
-# Second names, in some checkpoints, of the word embeddings and of the masked-token head's bias.
-MASKED_TOKEN_HEAD_TIES = frozenset(("cls.predictions.decoder.weight", "cls.predictions.decoder.bias"))
-
-
-def masked_token_head_state(tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, Tensor]]:
-    """BERT's masked-token head, under the names of :class:`~mmf_muvla.models.heads.VocabularyHead`.
-
-    Its output matrix is not among them: it is the word embedding's.
-
-    Args:
-        tensors: as from :func:`read_checkpoint`.
-
-    Returns:
-        Our name -> (BERT's name, tensor); empty where the checkpoint has no such head, or a part of one.
-    """
-    names = {
-        "dense.weight": "cls.predictions.transform.dense.weight",
-        "dense.bias": "cls.predictions.transform.dense.bias",
-        "norm.weight": "cls.predictions.transform.LayerNorm.weight",
-        "norm.bias": "cls.predictions.transform.LayerNorm.bias",
-        "decoder.bias": "cls.predictions.bias",
-    }
-    if any(name not in tensors for name in names.values()):
-        return {}
-    return {ours: (theirs, tensors[theirs]) for ours, theirs in names.items()}

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.models.cpu.dropout import Dropout
-from mmf_muvla.models.cpu.linear import Linear, feed_forward
-from mmf_muvla.models.trunk import AttentionParts, Layer, Layout, TrunkConfig
+from mmf_muvla.models.cpu import Dropout, Linear
+from mmf_muvla.models.layout import Layout
+from mmf_muvla.models.trunk import AttentionParts, Layer, TrunkConfig, lay_out
 
 
 @dataclass(frozen=True)
@@ -118,31 +118,13 @@ class CrossAttention(nn.Module):
         return context.masked_fill(empty, 0.0).transpose(1, 2).flatten(2)  # from [rows, heads, length, width / heads]
 
 
-class CoAttentionLayer(nn.Module):
-    """One direction of co-attention: a layer as BERT's, but for the attention, which goes to the other stream."""
-
-    def __init__(self, config: TrunkConfig):
-        super().__init__()
-        self.attention = CrossAttention(config)
-        self.expand = Linear(config.hidden_size, config.intermediate_size)
-        self.contract = Linear(config.intermediate_size, config.hidden_size)
-        self.dropout = Dropout(config.hidden_dropout_prob)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-
-    def forward(
-        self, hidden: Tensor, layout: Layout, other: Tensor, other_layout: Layout, chosen: Tensor | None = None
-    ) -> Tensor:
-        hidden = self.attention(hidden, layout, other, other_layout, chosen)
-        return self.norm(hidden + self.dropout(feed_forward(hidden, self.expand, self.contract)))
-
-
 class CoAttention(nn.Module):
     """Words look at regions while regions look at words: both at the states from before."""
 
     def __init__(self, config: TrunkConfig):
         super().__init__()
-        self.text = CoAttentionLayer(config)
-        self.regions = CoAttentionLayer(config)
+        self.text = Layer(config, CrossAttention)
+        self.regions = Layer(config, CrossAttention)
 
     def forward(
         self, text: Tensor, text_layout: Layout, regions: Tensor, region_layout: Layout, last: bool
@@ -197,8 +179,8 @@ class TwoStreamTrunk(nn.Module):
         sizes = [text_length, embedded.shape[1] - text_length]
         masks = attention_mask.split(sizes, dim=1)
         wanted_parts = (None, None) if wanted is None else wanted.split(sizes, dim=1)
-        padded = embedded.device.type != "cpu"
-        text_layout, region_layout = (Layout(m, w, padded) for m, w in zip(masks, wanted_parts, strict=True))
+        on_cpu = embedded.device.type == "cpu"
+        text_layout, region_layout = (lay_out(m, w, on_cpu) for m, w in zip(masks, wanted_parts, strict=True))
         text, regions = (
             layout.pack(part)
             for layout, part in zip((text_layout, region_layout), embedded.split(sizes, dim=1), strict=True)

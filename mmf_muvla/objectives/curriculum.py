@@ -2,7 +2,7 @@
 
 ``L = L_RT + L_RP + L_IS`` in the first ``m`` epochs, from then on ``L = L_RT + w_ITM · (L_RP + L_IS)``, where
 ``w_ITM`` is, for every (image, sentence) pair by itself and without gradient, the matching head's probability that
-the pair matches. The views of other systems have weight 1.
+the pair matches. The objectives of other systems have weight 1.
 """
 
 from __future__ import annotations
@@ -10,45 +10,43 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmf_muvla.objectives.per_sample import PerSampleLoss
-from mmf_muvla.objectives.views import OBJECTIVES
-
-WEIGHTED_VIEWS = ("region_phrase", "image_sentence")
+from mmf_muvla.objectives.registry import OBJECTIVES
 
 
-def pair_weights(matched_logits: Tensor, epoch: Tensor, warmup_epochs: int) -> Tensor:
+def pair_weights(matched_logits: Tensor, epoch: Tensor, warmup_epochs: int | None) -> Tensor:
     """``w_ITM`` of each pair.
 
     Args:
         matched_logits: float [B], the matching head's output for each image with its retrieved sentence.
         epoch: int [B], epochs finished before this one (the first epoch is 0).
-        warmup_epochs: m, the epochs in which every pair has weight 1.
+        warmup_epochs: m, the epochs in which every pair has weight 1; None: all of them, there is no curriculum.
 
     Returns:
         float [B], without gradient.
     """
     probability = matched_logits.detach().float().sigmoid()
-    return torch.where(epoch < warmup_epochs, torch.ones_like(probability), probability)
+    one = torch.ones_like(probability)
+    return one if warmup_epochs is None else torch.where(epoch < warmup_epochs, one, probability)
 
 
 def view_weights(pair_weight: Tensor) -> Tensor:
-    """The weight of each view of each sample: ``w_ITM`` for R-P and I-S, 1 for R-T and all others.
+    """The weight of each objective for each sample: ``w_ITM`` for R-P and I-S, 1 for R-T and all others.
 
     Args:
         pair_weight: float [B].
 
     Returns:
-        float [views x B], views one after the other in the order of ``OBJECTIVES``.
+        float [objectives x B], one objective after the other in the order of ``OBJECTIVES``.
     """
     one = torch.ones_like(pair_weight)
-    return torch.cat([pair_weight if view in WEIGHTED_VIEWS else one for view in OBJECTIVES])
+    return torch.cat([pair_weight if objective.weighted else one for objective in OBJECTIVES.values()])
 
 
-def weighted_mean(loss: PerSampleLoss, weights: Tensor, num_samples: int) -> Tensor:
-    """The batch's loss: weighted sum over samples and views, divided by the number of samples.
+def weighted_mean(values: Tensor, weights: Tensor, num_samples: int) -> Tensor:
+    """The batch's loss: weighted sum over samples and objectives, divided by the number of samples.
 
     Args:
-        loss: per-sample values, [G].
+        values: float [G], one per objective and sample.
         weights: float [G].
         num_samples: B, the samples in the batch (those without targets included, so that the mean over
             several processes or accumulated batches is the mean over their union).
@@ -56,4 +54,4 @@ def weighted_mean(loss: PerSampleLoss, weights: Tensor, num_samples: int) -> Ten
     Returns:
         A scalar.
     """
-    return (loss.values * weights).sum() / num_samples
+    return (values * weights).sum() / num_samples

@@ -49,7 +49,7 @@ class RegionInit(Options):
 class Curriculum(Options):
     """``curriculum``."""
 
-    warmup_epochs: CountOrNone = 1
+    warmup_epochs: CountOrNone | None = 1
 
 
 @dataclass
@@ -90,8 +90,9 @@ class Muvla(Options):
     num_labels: Count | None = None
     classifier_dropout: Share = 0.1
     classifier_pooling: Literal["cls", "mean"] = "cls"
-    curriculum: Curriculum = field(default_factory=Curriculum)
-    losses: list[Loss] = field(default_factory=list)
+    curriculum: Curriculum | None = field(default_factory=Curriculum)
+    losses: list[Loss] | None = None
+    loss_weights: dict[str, Annotated[Number, Field(ge=0)]] = field(default_factory=dict)
     # MMF writes it there.
     model: Name | None = None
 

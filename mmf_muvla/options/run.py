@@ -30,6 +30,7 @@ from mmf_muvla.options.training import (
 )
 
 MODEL = "muvla"
+_LOSSES = f"model_config.{MODEL}.losses"
 # These stay as they were given.
 _KEPT = ("includes", "dataset", "datasets")
 Source = Callable[[str], str]
@@ -65,7 +66,12 @@ class Run(Options):
 
 @dataclass(frozen=True)
 class Registered:
-    """What is registered with MMF, by name; data sets with the schemas of their options, where they have one."""
+    """What is registered with MMF, by name; data sets with the schemas of their options, where they have one.
+
+    Attributes:
+        learned: for data sets of the pre-training: given their options, and the losses where the configuration names
+            them, the losses and the metrics.
+    """
 
     trainers: Collection[str]
     models: Collection[str]
@@ -74,6 +80,9 @@ class Registered:
     schedulers: Collection[str]
     losses: Collection[str]
     metrics: Collection[str]
+    learned: Mapping[str, Callable[[Mapping[str, Any], Sequence[str] | None], tuple[list[str], list[str]]]] = field(
+        default_factory=dict
+    )
 
 
 def known_keys(content: Mapping[str, Any], datasets: Mapping[str, type[Options] | None]) -> dict[str, Key]:
@@ -143,7 +152,7 @@ def check_run(
     _refuse_unknown_parts(content, source, registered)
     options = _at(content, f"model_config.{MODEL}")
     if isinstance(options, dict):
-        options["losses"] = with_types(options.get("losses", []))
+        options["losses"] = with_types(options.get("losses"))
     known = known_keys(content, registered.datasets)
     top = _without(content, lambda name: general(name) not in known and leave_to_mmf(name))
     run = check(Run, top, source)
@@ -154,8 +163,38 @@ def check_run(
             checked: Any = check(schema, part, source, f"{place}.")
             changes |= {f"{place}.{name}": value for name, value in _changes(part, asdict(checked)).items()}
     _check_names(run, content, source, registered)
+    follows = _what_follows(content, registered)
+    if (losses := follows.get(_LOSSES)) is not None and isinstance(options, dict):
+        options["losses"] = losses
     _check_together(run, content, source)
-    return {name: value for name, value in changes.items() if not name.endswith(".losses") and name not in _KEPT}
+    changes = {name: value for name, value in changes.items() if not name.endswith(".losses") and name not in _KEPT}
+    return changes | follows
+
+
+def _what_follows(content: Mapping[str, Any], registered: Registered) -> dict[str, Any]:
+    """What a configuration leaves open, since it follows from what its data set is to be learned for."""
+    options = _at(content, f"model_config.{MODEL}") or {}
+    losses = options.get("losses")
+    types = None if losses is None else [loss["type"] for loss in losses]
+    metrics: list[str] = []
+    for name in _chosen_datasets(content):
+        if name in registered.learned and options.get("task") == "pretraining":
+            types, metrics = registered.learned[name](_at(content, f"dataset_config.{name}"), types)
+    found: dict[str, Any] = {}
+    weights = options.get("loss_weights") or {}
+    if types is not None and (losses is None or weights):
+        groups = losses or [{"type": it} for it in types]
+        found[_LOSSES] = [
+            {**loss, "params": {"weight": weights.get(loss["type"], 1.0), **loss.get("params", {})}} for loss in groups
+        ]
+    if _at(content, "evaluation.metrics") is None:
+        found["evaluation.metrics"] = metrics
+    criteria = _at(content, "training.early_stop.criteria")
+    if criteria is None:
+        criteria = found["training.early_stop.criteria"] = metrics[0] if metrics else "total_loss"
+    if _at(content, "training.early_stop.minimize") is None:
+        found["training.early_stop.minimize"] = str(criteria).rpartition("/")[2] not in registered.metrics
+    return found
 
 
 def _without(content: Mapping[str, Any], drop: Callable[[str], bool], prefix: str = "") -> dict[str, Any]:
@@ -210,9 +249,12 @@ def _check_names(run: Run, content: Mapping[str, Any], source: Source, registere
     ):
         if part is not None:
             check_name(source(option), option, part, known, option.partition(".")[0])
-    for number, loss in enumerate(_at(content, f"model_config.{MODEL}.losses") or []):
-        place = f"model_config.{MODEL}.losses[{number}].type"
+    for number, loss in enumerate(_at(content, _LOSSES) or []):
+        place = f"{_LOSSES}[{number}].type"
         check_name(source(place), place, loss["type"], registered.losses, "loss")
+    for loss in _at(content, f"model_config.{MODEL}.loss_weights") or ():
+        place = f"model_config.{MODEL}.loss_weights"
+        check_name(source(place), place, loss, registered.losses, "loss")
     for metric in run.evaluation.metrics:
         name = metric if isinstance(metric, str) else metric["type"]
         check_name(source("evaluation.metrics"), "evaluation.metrics", name, registered.metrics, "metric")
@@ -232,8 +274,8 @@ def _check_together(run: Run, content: Mapping[str, Any], source: Source) -> Non
     if training.clip_gradients and training.max_grad_l2_norm is None:
         remedy = "Give a number, or set training.clip_gradients=false"
         refuse("training.max_grad_l2_norm", None, "there is nothing to clip gradients at", remedy)
-    if _at(content, f"model_config.{MODEL}.losses") == []:
-        refuse(f"model_config.{MODEL}.losses", [], "there is nothing to learn", "Name losses, or leave the option out")
+    if _at(content, _LOSSES) == []:
+        refuse(_LOSSES, [], "there is nothing to learn", "Name losses, or leave the option out")
     trunk = _at(content, f"model_config.{MODEL}.trunk") or {}
     hidden, heads = trunk.get("hidden_size"), trunk.get("num_attention_heads")
     if hidden and heads and int(hidden) % int(heads):

@@ -59,8 +59,8 @@ class EarlyStop(Options):
     """``training.early_stop``."""
 
     enabled: Flag = False
-    criteria: Name = "total_loss"
-    minimize: Flag = True
+    criteria: Name | None = "total_loss"
+    minimize: Flag | None = True
     patience: Count = 4000
 
 

@@ -17,9 +17,8 @@ from rich.table import Table
 
 from mmf_muvla.artifacts.files import as_json
 from mmf_muvla.artifacts.outputs import check_outputs, output_folder, write_output
-from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.errors import InputError
-from mmf_muvla.models.loading import load_run
+from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.options.kinds import Count, Name, Options, Share
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.pairing.store import Corpus
@@ -29,6 +28,7 @@ from mmf_muvla.report.plots import small_multiples
 from mmf_muvla.run_config import read_run_config
 from mmf_muvla.terminal import printable, terminal_console
 from mmf_muvla.toyworld.mentions import kinds_said
+from mmf_muvla.trainers.loading import load_run
 
 _FILES = ("alignment.json", "alignment.svg")
 

@@ -38,7 +38,7 @@ def write_report(out: Path, seconds: Mapping[str, float], seed: int) -> None:
         seconds: step -> seconds.
         seed: the demo's seed.
     """
-    from mmf_muvla.models.loading import load_run
+    from mmf_muvla.trainers.loading import load_run
 
     pretraining, corpus = read_history(out / "pretrain"), Corpus(out / "corpus")
     config: Any = read_run_config(out / "pretrain" / "config.yaml")

@@ -11,11 +11,11 @@ import torch
 from tqdm import tqdm
 
 from mmf_muvla.datasets.collate import collate_images, lengths_to_mask, pad
-from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.muvla import MuVLA
-from mmf_muvla.models.one_text import pooled_states
 from mmf_muvla.models.pretraining import PretrainingHeads
+from mmf_muvla.models.tasks import pooled_states
+from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.pairing.store import RegionStore
 
 

@@ -17,7 +17,7 @@ from mmf_muvla.cli import as_list
 from mmf_muvla.compat.messages import log_message
 from mmf_muvla.datasets.pretraining import PretrainingDataset
 from mmf_muvla.errors import InputError
-from mmf_muvla.objectives.losses import HEADS, heads_of
+from mmf_muvla.objectives.registry import heads_are_left_out
 from mmf_muvla.trainers.checkpoints import plain
 from mmf_muvla.trainers.sampler import TrainingBatches, batches_per_epoch
 
@@ -107,7 +107,7 @@ def leaves_heads_out(config: Any, dataset: Any) -> bool:
     if option or not isinstance(dataset, PretrainingDataset):
         return option
     losses = config.model_config[config.model].get("losses")
-    return dataset.turns > 1 or (heads_of(losses) & dataset.predicts) != HEADS
+    return dataset.turns > 1 or heads_are_left_out(losses, dataset.predicts)
 
 
 def training_loader(dataset: Any, training: Any, accumulation: int, done: int) -> DataLoader[Any]:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from mmf_muvla.artifacts.files import publish_file
 from mmf_muvla.errors import InputError
-from mmf_muvla.models.load_report import LoadReport
-from mmf_muvla.models.weight_files import CHECKSUM_KEY, checksum, read_safetensors, read_torch_file
+from mmf_muvla.models.checkpoint import LoadReport
+from mmf_muvla.reading.weight_files import CHECKSUM_KEY, checksum, read_safetensors, read_torch_file
 
 _UPDATE_KEY = "update"  # in the metadata of a safetensors file: the update that its weights are of
 # Whoever goes on with a run needs these.

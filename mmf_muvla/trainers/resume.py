@@ -44,7 +44,8 @@ _PLACES = (
     *("dataset_config.*.answers", "dataset_config.*.tokenizer"),
     *("model_config.*.trunk.pretrained", "model_config.*.trunk.random_init", "model_config.*.region_init*"),
 )
-_COMPARED = ("model", "datasets", "system", "training", "model_config", "dataset_config", "optimizer", "scheduler")
+# Data first: what is learned follows from it.
+_COMPARED = ("model", "datasets", "system", "training", "dataset_config", "model_config", "optimizer", "scheduler")
 _NOT_SAID = ("training.start_over", "training.batch_size", "training.update_frequency", "training.local_rank")
 _IMAGES_LOOKED_AT = 16
 _LONGEST = 200  # of a value in a message, in characters

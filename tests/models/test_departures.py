@@ -17,7 +17,7 @@ from mmf_muvla.models.cpu.linear import ROWS_TOGETHER
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.pretraining import PretrainingHeads
 from mmf_muvla.models.trunk import TrunkConfig
-from tests.objectives.test_equations import CLASSES, FEATURES, WORDS, Case, case, random_batch
+from tests.objectives.test_equations import CLASSES, FEATURES, PRETRAINING_LOSSES, WORDS, Case, case, random_batch
 
 HERE = "models/test_departures.py"
 DEPARTURES = {
@@ -90,8 +90,6 @@ def test_every_departure_has_its_test(departure: str) -> None:
 
 
 def losses_of(it: Case, batch: dict) -> dict[str, float]:
-    from mmf_muvla.objectives.losses import PRETRAINING_LOSSES
-
     output = it.heads(it.encoder, batch)
     return {loss.name: loss()({}, output).item() for loss in PRETRAINING_LOSSES}
 
@@ -121,7 +119,6 @@ def test_a_batch_without_any_target_trains_on_without_nan() -> None:
     losses = losses_of(it, it.batch)
     assert losses.pop("itm") > 0
     assert losses == {"mlm": 0, "mrc": 0, "mrfr": 0, "p_mrtc": 0}
-    from mmf_muvla.objectives.losses import PRETRAINING_LOSSES
 
     output = it.heads(it.encoder, it.batch)
     torch.stack([loss()({}, output) for loss in PRETRAINING_LOSSES]).sum().backward()
@@ -132,9 +129,9 @@ def test_a_batch_without_any_target_trains_on_without_nan() -> None:
 def test_vocabulary_logits_at_targets_only() -> None:
     it = case(2)
     targets = int((it.batch["mlm_labels"] != -100).sum())
-    assert it.output.mlm.prediction.shape == (targets, WORDS)
+    assert it.output.predictions["mlm"].prediction.shape == (targets, WORDS)
     linked = int((it.batch["phrase_ids"][..., 0] != -100).sum())
-    assert it.output.p_mrtc.prediction.shape == (linked, WORDS)
+    assert it.output.predictions["p_mrtc"].prediction.shape == (linked, WORDS)
 
 
 def test_the_trunk_works_on_real_positions_only() -> None:
@@ -155,7 +152,7 @@ def test_behind_the_last_attention_only_what_heads_look_at_is_computed() -> None
     )
     it.heads(it.encoder, it.batch)
     hook.remove()
-    text, regions = it.heads._wanted(tuple(it.batch["rows"]), it.batch)
+    text, regions = it.heads._wanted(it.batch, it.heads._chosen(it.batch))
     assert sizes == [int(text.sum() + regions.sum())]
     assert int(text.sum()) == int((it.batch["mlm_labels"] != -100).sum()) + 2 * len(text)  # and two [CLS] a sample
 

@@ -7,11 +7,10 @@ import torch
 from torch.nn import functional as F
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.models.classification import ClassificationHeads
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.heads import Pooler
-from mmf_muvla.models.image_pair import ImagePairHeads
 from mmf_muvla.models.pretraining import PretrainingHeads
+from mmf_muvla.models.tasks import ClassificationHeads, ImagePairHeads
 from mmf_muvla.models.trunk import TrunkConfig
 
 CONFIG = TrunkConfig(hidden_size=4, num_attention_heads=2)

@@ -14,22 +14,20 @@ from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.pretraining import PretrainingHeads
 from mmf_muvla.models.trunk import TrunkConfig
 from mmf_muvla.models.two_stream import TwoStreamShape
-from mmf_muvla.objectives.losses import (
-    MaskedLanguageModelling,
+from mmf_muvla.objectives.masking import MaskingConfig, Vocabulary
+from mmf_muvla.objectives.mlm import MaskedLanguageModelling
+from mmf_muvla.objectives.plain import PlainObjective, plain_row
+from mmf_muvla.objectives.region_tag import (
     MaskedRegionClassification,
     MaskedRegionClassificationKL,
     MaskedRegionFeatureRegression,
-)
-from mmf_muvla.objectives.per_sample import detector_divergence
-from mmf_muvla.objectives.views import (
-    OBJECTIVES,
-    PLAIN_VIEWS,
-    MaskingConfig,
-    Vocabulary,
-    plain_row,
+    detector_divergence,
     region_tag_row,
 )
+from mmf_muvla.objectives.registry import OBJECTIVES
 from mmf_muvla.regions.regions import Regions
+
+PLAIN_VIEWS = {name: it for name, it in OBJECTIVES.items() if isinstance(it, PlainObjective)}
 
 SAMPLES, FEATURES, CLASSES, WORDS = 6, 6, 7, 60
 VOCABULARY = Vocabulary(cls_id=1, sep_id=2, mask_id=3, pad_id=0, ordinary_ids=np.arange(10, WORDS))
@@ -71,7 +69,7 @@ def batch_of(views: list[str], image_seed: int = 0, words_seed: int = 0) -> dict
         )
         rows = {}
         for view in views:
-            rng = np.random.default_rng((number, OBJECTIVES.index(view)))
+            rng = np.random.default_rng((number, list(OBJECTIVES).index(view)))
             if view == "region_tag":
                 rows[view] = region_tag_row([np.array([10 + i]) for i in range(n)], rng, VOCABULARY, MASKING, 20)
             else:
@@ -85,7 +83,7 @@ def batch_of(views: list[str], image_seed: int = 0, words_seed: int = 0) -> dict
 def encode(encoder: Encoder, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     names = ("input_ids", "attention_mask", "image_feature_0", "bbox", "image_size", "region_mask", "token_region")
     with torch.no_grad():
-        return encoder(*(batch[name] for name in (*names, "hidden_regions")), sees_regions=batch.get("sees_regions"))
+        return encoder(**{name: batch[name] for name in (*names, "hidden_regions", "sees_regions")})
 
 
 @pytest.mark.parametrize("shape", STREAMS)
@@ -97,10 +95,10 @@ def test_text_alone_does_not_depend_on_the_image_at_all(shape: TwoStreamShape | 
         batch = batch_of(["text_only", "masked_text"], image_seed)
         text, regions = encode(encoder, batch)
         assert not regions[:, 0].any()
-        states.append((text[:, 0], text[:, 1], heads(encoder, batch)["pretraining"].mlm))
+        states.append((text[:, 0], text[:, 1], heads(encoder, batch)["pretraining"].predictions["mlm"]))
     torch.testing.assert_close(states[0][0], states[1][0], atol=1e-6, rtol=0)
     assert (states[0][1] - states[1][1]).abs().max() > 0.01  # where regions are seen, they matter
-    of_text = states[0][2].group < SAMPLES * (OBJECTIVES.index("text_only") + 1)
+    of_text = states[0][2].group < SAMPLES * (list(OBJECTIVES).index("text_only") + 1)
     torch.testing.assert_close(states[0][2].prediction[of_text], states[1][2].prediction[of_text], atol=1e-5, rtol=0)
 
 
@@ -177,7 +175,7 @@ def test_words_of_all_views_are_learned() -> None:
 def test_what_a_batch_cannot_ask_for_is_not_predicted(views: list[str], absent: set[str]) -> None:
     encoder, heads = model()
     output = heads(encoder, batch_of(views))["pretraining"]
-    assert {name for name in ("mlm", "mrc", "mrfr", "p_mrtc", "itm") if getattr(output, name) is None} == absent
+    assert {name for name in ("mlm", "mrc", "mrfr", "p_mrtc", "itm") if name not in output.predictions} == absent
     assert output.match_probability is None and (output.view_weight == 1).all()
 
 
@@ -195,7 +193,7 @@ def test_heads_without_a_loss_predict_nothing(learned: set[str] | None, predicte
     encoder, heads = model()
     heads.learned = learned
     output = heads(encoder, batch_of(["masked_pair"]))["pretraining"]
-    assert {name for name in ("mlm", "mrc", "mrfr", "p_mrtc", "itm") if getattr(output, name)} == predicted
+    assert {name for name in ("mlm", "mrc", "mrfr", "p_mrtc", "itm") if name in output.predictions} == predicted
 
 
 def test_a_matching_head_without_a_loss_weighs_nothing() -> None:
@@ -204,10 +202,10 @@ def test_a_matching_head_without_a_loss_weighs_nothing() -> None:
     batch["rows"] = ["matched", "mismatched"]  # the same rows under the names that the matching head knows
     batch["predicts"], batch["weight_row"] = ["itm", "mlm"], "matched"
     weighed = heads(encoder, batch)
-    assert (weighed["pretraining"].pair_weight != 1).all() and weighed["pretraining"].itm is not None
+    assert (weighed["pretraining"].pair_weight != 1).all() and "itm" in weighed["pretraining"].predictions
     heads.learned = {"mlm"}
     plain = heads(encoder, batch)
-    assert (plain["pretraining"].view_weight == 1).all() and plain["pretraining"].itm is None
+    assert (plain["pretraining"].view_weight == 1).all() and "itm" not in plain["pretraining"].predictions
     torch.testing.assert_close(plain["scores"], weighed["scores"])
     assert not plain["scores"].requires_grad
     assert plain["pretraining"].match_probability is None

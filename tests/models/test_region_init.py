@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.models.embeddings import MultimodalEmbeddings
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.region_init import (
@@ -17,6 +16,7 @@ from mmf_muvla.models.region_init import (
     start_regions_at_their_words,
 )
 from mmf_muvla.models.trunk import TrunkConfig
+from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.pairing.store import Corpus
 from tests.small_corpus import DIM, NAMES, write_small_corpus
 

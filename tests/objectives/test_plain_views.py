@@ -11,21 +11,16 @@ import torch
 
 from mmf_muvla.datasets.pretraining import PretrainingDataset
 from mmf_muvla.errors import InputError
-from mmf_muvla.objectives.views import (
-    IGNORE,
-    OBJECTIVES,
-    PLAIN_VIEWS,
-    Links,
-    MaskingConfig,
-    Row,
-    image_sentence_row,
-    plain_row,
-    region_phrase_row,
-    tokens_in_phrases,
-)
+from mmf_muvla.objectives.image_sentence import image_sentence_row
+from mmf_muvla.objectives.masking import IGNORE, MaskingConfig, Row
+from mmf_muvla.objectives.plain import PlainObjective, plain_row
+from mmf_muvla.objectives.region_phrase import Links, region_phrase_row, tokens_in_phrases
+from mmf_muvla.objectives.registry import OBJECTIVES
 from tests.datasets.test_pretraining import equal, make
 from tests.objectives.test_views import VOCABULARY, rngs, within
 from tests.small_corpus import write_small_corpus
+
+PLAIN_VIEWS = {name: it for name, it in OBJECTIVES.items() if isinstance(it, PlainObjective)}
 
 TOKENS = np.arange(2000, 2006)  # outside the ordinary ids: a random word is always another one
 REGIONS = 4

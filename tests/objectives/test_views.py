@@ -6,19 +6,10 @@ import numpy as np
 import pytest
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.objectives.views import (
-    IGNORE,
-    Links,
-    MaskingConfig,
-    Vocabulary,
-    choose,
-    draw_negative,
-    image_sentence_row,
-    mask_tokens,
-    region_phrase_row,
-    region_tag_row,
-    tokens_in_phrases,
-)
+from mmf_muvla.objectives.image_sentence import draw_negative, image_sentence_row
+from mmf_muvla.objectives.masking import IGNORE, MaskingConfig, Vocabulary, choose, mask_tokens
+from mmf_muvla.objectives.region_phrase import Links, region_phrase_row, tokens_in_phrases
+from mmf_muvla.objectives.region_tag import region_tag_row
 
 VOCABULARY = Vocabulary(cls_id=1, sep_id=2, mask_id=3, pad_id=0, ordinary_ids=np.arange(10, 1000))
 DRAWS = 20_000

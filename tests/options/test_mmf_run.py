@@ -132,7 +132,7 @@ def test_a_group_is_replaced_merged_or_refused() -> None:
     [
         ("training.seed=[", r"training.seed=\[: the value is not valid YAML"),
         ("checkpoint.resume_file=*/best.ckpt", r"checkpoint.resume_file=\*/best.ckpt: the value is not valid YAML"),
-        ("model_config.muvla.losses[9].params.weight=2", r"losses\[9\].params.weight=2: list index out of range"),
+        ("optimizer.params.betas[9]=2", r"betas\[9\]=2: list index out of range"),
         ("model_config.muvla.losses=[]", r"losses=\[\]: there is nothing to learn"),
         ("env.user_dir=no_such_package", "env.user_dir: cannot be imported"),
         (f"env.save_dir={Path(__file__)}", "is no folder, so that nothing can be written"),

@@ -89,12 +89,14 @@ TOOLS: dict[type, dict[str, Any]] = {
 @cache
 def whole_run() -> Any:
     """Defaults of model and data sets, and those of a pre-training."""
-    names = ["configs/models/muvla", *(f"configs/datasets/{name}" for name in DATASETS)]
+    tasks = [name for name in DATASETS if not name.startswith("muvla_")]
+    names = ["configs/models/muvla", "configs/datasets/muvla", *(f"configs/datasets/{name}" for name in tasks)]
     files = [f"{name}/defaults.yaml" for name in names]
     files += ["projects/muvla/trainer.yaml", "projects/muvla/pretrain_toyworld.yaml"]
     layers = [OmegaConf.load(resource_path(name)) for name in files]
     content: Any = OmegaConf.to_container(OmegaConf.merge(*layers), resolve=True)
     content.pop("includes")
+    content["model_config"]["muvla"]["losses"] = [{"type": "muvla_mlm", "params": {"weight": 1.0}}]
     return content
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from mmf_muvla.datasets.builders import PretrainingBuilder
 from mmf_muvla.paths import resource_path
 from tests.small_corpus import write_small_corpus
 
@@ -132,7 +133,7 @@ def test_a_system_with_losses_left_out_and_two_streams_trains_in_two_processes_t
 @pytest.mark.parametrize("name", TURNS)
 def test_a_system_is_the_same_on_the_toy_world(name: str) -> None:
     here, there = composed(name), composed(f"toyworld_{name}")
-    defaults = OmegaConf.load(resource_path("configs/datasets/muvla_cc/defaults.yaml")).dataset_config.muvla_cc
+    defaults = OmegaConf.load(resource_path("configs/datasets/muvla/defaults.yaml")).dataset_config.muvla_cc
     model_defaults = OmegaConf.load(resource_path("configs/models/muvla/defaults.yaml")).model_config.muvla
 
     def said(config: Any, dataset: str) -> dict[str, Any]:
@@ -141,7 +142,7 @@ def test_a_system_is_the_same_on_the_toy_world(name: str) -> None:
         return {
             "system": config.system,
             "views": (views.objectives, views.schedule, views.masking),
-            "losses": [loss.type for loss in model.losses],
+            "learned": PretrainingBuilder.learned(views, model.losses and [loss.type for loss in model.losses]),
             "streams": model.trunk.streams,
             "metrics": config.evaluation.metrics,
         }
@@ -153,7 +154,7 @@ def test_a_system_is_the_same_on_the_toy_world(name: str) -> None:
 @pytest.mark.parametrize("name", ["aligned_vlp", "supervised_visualbert", "vilbert", "uniter"])
 def test_systems_of_true_pairs_weigh_none_and_have_their_own_corpus(name: str) -> None:
     for config in (composed(name), composed(f"toyworld_{name}")):
-        assert config.model_config.muvla.curriculum.warmup_epochs >= 1_000_000
+        assert config.model_config.muvla.curriculum is None
         assert config.dataset_config[config.datasets].corpus.endswith("_aligned")
 
 

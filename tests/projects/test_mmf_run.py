@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmf_muvla.datasets.tokens import WordPieces
-from mmf_muvla.models.loading import load_run
+from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.pairing.store import Corpus
 from mmf_muvla.report.matching import match_logits
+from mmf_muvla.trainers.loading import load_run
 from tests.small_corpus import write_small_corpus
 
 BIN = Path(sys.executable).parent

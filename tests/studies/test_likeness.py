@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.region_init import (
@@ -16,6 +15,7 @@ from mmf_muvla.models.region_init import (
     start_a_head_at_likeness,
     start_regions_at_their_words,
 )
+from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.pairing.store import Corpus
 from mmf_muvla.studies.likeness import Likeness, Pair, as_markdown, likeness_command, measure_likeness, true_pairs
 from tests.small_corpus import DIM, NAMES, write_small_corpus

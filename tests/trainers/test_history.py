@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmf_muvla.objectives.outputs import PretrainingOutput
+from mmf_muvla.objectives.loss import PretrainingOutput
 from mmf_muvla.trainers.history import History, RunningMeans
 
 

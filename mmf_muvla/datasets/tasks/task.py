@@ -44,9 +44,9 @@ from mmf_muvla.datasets.builders import Builder
 from mmf_muvla.datasets.collate import collate_images, lengths_to_mask, pad
 from mmf_muvla.datasets.images import open_images
 from mmf_muvla.datasets.tasks.conversion import image_keys
-from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.errors import InputError
-from mmf_muvla.objectives.views import Ints
+from mmf_muvla.objectives.masking import Ints
+from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.options.data import Task
 from mmf_muvla.options.kinds import Options
 from mmf_muvla.reading import json_values

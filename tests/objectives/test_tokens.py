@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmf_muvla.datasets.tokens import WordPieces
 from mmf_muvla.models.small_bert import make_small_bert
+from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.pairing.config import EmbeddingOptions
 from mmf_muvla.pairing.embed import Embedder
 from mmf_muvla.pretrained import resolve_pretrained

@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.models.loading import load_run
 from mmf_muvla.models.trunk import read_checkpoint
 from mmf_muvla.trainers.checkpoints import read_checkpoint_file, save_atomically, save_weights
+from mmf_muvla.trainers.loading import load_run
 
 KINDS = ("current.ckpt", "final.safetensors")
 

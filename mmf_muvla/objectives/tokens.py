@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.objectives.views import Ints, Vocabulary
+from mmf_muvla.objectives.masking import Ints, Vocabulary
 from mmf_muvla.pretrained import resolve_pretrained
 
 
