@@ -69,6 +69,7 @@ def run_parts(
     items: Iterable[tuple[int, Any]],
     num_workers: int,
     setup: Callable[..., Any] | None = None,
+    *,
     arguments: tuple[Any, ...] = (),
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Make all parts that are not there yet.

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from mmf_muvla.artifacts.artifact import Artifact, State, Work, read_manifest
 from mmf_muvla.artifacts.files import fingerprint
@@ -151,10 +151,9 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
 
 
 def _sentence_parameters(options: SentenceOptions) -> dict[str, Any]:
-    # Options that there were not always: a corpus that was built without them has not to be built again.
-    added, usual = ("max_characters", "max_word_characters"), SentenceOptions()
-    parameters = asdict(options)
-    return {name: value for name, value in parameters.items() if name not in added or value != getattr(usual, name)}
+    # Options that were added later: a corpus that was built without them need not be built again.
+    added, usual = ("max_characters", "max_word_characters"), asdict(SentenceOptions())
+    return {name: value for name, value in asdict(options).items() if name not in added or value != usual[name]}
 
 
 def _pair_parameters(config: BuildConfig) -> dict[str, Any]:
@@ -167,7 +166,7 @@ def _pair_parameters(config: BuildConfig) -> dict[str, Any]:
 
 def _search_parameters(retrieval: RetrievalOptions) -> dict[str, Any]:
     parameters: dict[str, Any] = _only(retrieval, "k", "index", "exclude_own")
-    # FAISS's options count where FAISS is used: exact results do not hang on them.
+    # FAISS's options count where FAISS is used: exact results do not depend on them.
     return parameters if retrieval.index == "exact" else {**parameters, "faiss": asdict(retrieval.faiss)}
 
 
@@ -231,12 +230,8 @@ def _to_do(state: State) -> str:
 
 
 def _print_table(title: str, rows: Sequence[tuple[Artifact, State, str]]) -> None:
-    table = Table(title=title, title_justify="left")
-    table.add_column("stage")
-    table.add_column("state")
-    table.add_column("seconds", justify="right")
-    table.add_column("skipped", justify="right")
-    table.add_column("counts")
+    numbers = (Column(name, justify="right") for name in ("seconds", "skipped"))
+    table = Table("stage", "state", *numbers, "counts", title=title, title_justify="left")
     for stage, state, word in rows:
         counts = {name: count for name, count in state.counts.items() if name != "skipped"}
         table.add_row(

@@ -2,8 +2,8 @@
 
 A corpus is a folder:
 
-* ``corpus.json``: format, version, ``k``, ``feature_dim``, names of classes and attributes, counts. It is written last:
-  a folder without it is not a whole corpus.
+* ``corpus.json``: format, version, ``k``, ``feature_dim``, names of classes and attributes, counts, size and CRC-32 of
+  both tables, and a checksum of itself. It is written last: a folder without it is not a whole corpus.
 * ``regions``: see :mod:`mmf_muvla.regions.store`.
 * ``sentences.arrow``: ``sentence``, ``source`` (its line in the input), ``phrase_start`` and ``phrase_end`` (in
   characters); the sentences that were retrieved at least once.

@@ -40,6 +40,7 @@ _SAVED_CLASSES = {
 _LINES_TO_COUNT = 100
 _LONGEST_LINE = 2**20
 _ROWS_AT_ONCE = 2**16
+_UNREADABLE = (ValueError, TypeError, EOFError, OSError, OverflowError, MemoryError, zlib.error, pa.ArrowException)
 _PUNCTUATION = ".,;:!?\"'`()[]{}“”‘’…-–—"
 
 
@@ -119,18 +120,9 @@ def load_word_vectors(name: str, max_words: int = 0) -> WordVectors:
         return WordVectors(vectors)
     except PickleProblem as error:
         raise InputError(f"{_OPTION}={name}", error.problem, _SAVE_VECTORS) from error
-    except (
-        ValueError,
-        TypeError,
-        EOFError,
-        OSError,
-        OverflowError,
-        MemoryError,
-        zlib.error,
-        pa.ArrowException,
-    ) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except _UNREADABLE as error:
         said = str(error) or type(error).__name__
         raise InputError(f"{_OPTION}={name}", f"cannot be read as word vectors ({said})", _FORMATS) from error
 

@@ -50,7 +50,7 @@ def refuse() -> None:
 
 
 def run(folder: Path, items: Any = range(6), num_workers: int = 1) -> list[tuple[int, dict[str, Any]]]:
-    return list(run_parts(folder, NAME, write_square, enumerate(items), num_workers, give, (2,)))
+    return list(run_parts(folder, NAME, write_square, enumerate(items), num_workers, give, arguments=(2,)))
 
 
 def asked(folder: Path) -> list[int]:
@@ -125,7 +125,7 @@ def test_an_error_keeps_what_is_done(tmp_path: Path, num_workers: int) -> None:
 
 def test_parts_that_are_there_are_not_held_back(tmp_path: Path) -> None:
     run(tmp_path, range(3))
-    parts = run_parts(tmp_path, NAME, write_square, enumerate(range(6)), 1, give, (2,))
+    parts = run_parts(tmp_path, NAME, write_square, enumerate(range(6)), 1, give, arguments=(2,))
     assert [next(parts)[0] for _ in range(4)] == [0, 1, 2, 3]
     # The fourth had to be made first, no other.
     assert asked(tmp_path) == [0, 1, 2, 3]
@@ -135,7 +135,7 @@ def test_parts_that_are_there_are_not_held_back(tmp_path: Path) -> None:
 def test_numbers_may_be_left_out(tmp_path: Path) -> None:
     items = [(0, 0), (2, 2), (5, 5)]
     for _ in range(2):
-        parts = list(run_parts(tmp_path, NAME, write_square, items, 1, give, (2,)))
+        parts = list(run_parts(tmp_path, NAME, write_square, items, 1, give, arguments=(2,)))
         assert parts == [EXPECTED[number] for number, _ in items]
 
 
@@ -147,7 +147,7 @@ def test_items_are_not_kept(tmp_path: Path) -> None:
             taken.append(number)
             yield number, number
 
-    for number, _ in run_parts(tmp_path, NAME, write_square, items(), 1, give, (2,)):
+    for number, _ in run_parts(tmp_path, NAME, write_square, items(), 1, give, arguments=(2,)):
         assert len(taken) <= number + 2
     assert len(taken) == 20
 
