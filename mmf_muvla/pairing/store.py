@@ -130,7 +130,7 @@ class Corpus:
         self.object_names: list[str] = meta["object_names"]
         self.attribute_names: list[str] = meta["attribute_names"]
         self.counts: dict[str, int] = meta["counts"]
-        self.regions = RegionStore(self.path / REGIONS_FOLDER)
+        self.regions = RegionStore(self.path / REGIONS_FOLDER, verify)
         self._pairs = MappedTable(self.path / PAIRS_FILE)
         self._sentence_table = MappedTable(self.path / SENTENCES_FILE)
         self._check_that_parts_belong_together(meta)
