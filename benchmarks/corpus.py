@@ -2,9 +2,10 @@
 
     python benchmarks/corpus.py [PART …] [--sentences FILE …] [--json] [--keep]
 
-Parts are import, retrieval, ann, phrases, links and memory. Without a name all parts run, which takes about half an hour on two cores. ``--sentences`` names text files, a sentence
-a line, also gzipped, whose embeddings the vectors are made from; without it the toy world's captions and books are
-used. ``--json`` prints one object and nothing else; ``--keep`` writes the results, with a description of the machine,
+Parts are import, retrieval, ann, phrases, links and memory; without a name all of them run, which takes about half an
+hour on two cores. ``--sentences`` names text files, a sentence a line, also gzipped, whose embeddings the vectors are
+made from; without it the toy world's captions and books are used.
+``--json`` prints one object and nothing else; ``--keep`` writes the results, with a description of the machine,
 to ``benchmarks/results/corpus.json``.
 """
 
