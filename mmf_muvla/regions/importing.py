@@ -11,8 +11,6 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -138,25 +136,26 @@ def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str,
     arguments = (sources, work.folder, NameIds(object_names, attribute_names), feature_dim)
     parts = run_parts(work.folder, SHARD, _write_shard, pieces, work.num_workers, _Worker, arguments)
     counts = dict.fromkeys(_COUNTS, 0)
+    found = [[np.zeros(0, np.int64)] for _ in sources]
+    num_lines = [0 for _ in sources]
     with SkipLog(work.folder / SKIPPED_FILE, **policy) as skips, work.progress.bar(total, "regions", "image") as bar:
         for problem in (problem for it in contents for problem in it.problems):
             skips.add_bad(problem)
         skips.check(total)
-        for number, notes in groupby(map(itemgetter(1), parts), itemgetter("source")):
-            found = [np.zeros(0, np.int64)]
-            num_lines = 0
-            for note in notes:
-                found.append(np.array(note["found"], np.int64))
-                _leave_out(map(BadRecord.from_json, note["problems"]), skips, sources[number].lines_file, num_lines)
-                skips.check(total)
-                for name in _COUNTS:
-                    counts[name] += sum(note[name])
-                num_lines += note["num_lines"]
-                bar.update(note["num_lines"])
-            _leave_out(sources[number].leftovers(_index(work.folder, number), np.concatenate(found)), skips)
+        for _, note in parts:
+            number = note["source"]
+            problems = map(BadRecord.from_json, note["problems"])
+            _leave_out(problems, skips, sources[number].lines_file, num_lines[number])
             skips.check(total)
+            for name in _COUNTS:
+                counts[name] += sum(note[name])
+            found[number].append(np.array(note["found"], np.int64))
+            num_lines[number] += note["num_lines"]
+            bar.update(note["num_lines"])
         indexed = write_index(work.folder, object_names, attribute_names, feature_dim)
         _leave_out_repeated(indexed, sources, work.folder, counts, skips)
+        for number, source in enumerate(sources):
+            _leave_out(source.leftovers(_index(work.folder, number), np.concatenate(found[number])), skips)
         skips.check(total)
         if not indexed.num_images:
             places = ", ".join(str(source.path) for source in sources)
