@@ -1,10 +1,11 @@
 """Speed and memory of building a corpus, beside what one would otherwise use, in one run.
 
-    python benchmarks/corpus.py [retrieval] [ann] [phrases] [links] [memory] [--sentences FILE …] [--json] [--keep]
+    python benchmarks/corpus.py [PART …] [--sentences FILE …] [--json] [--keep]
 
-Without a name all parts run, which takes about half an hour on two cores. ``--sentences`` names text files, a sentence
-a line, also gzipped, whose embeddings the vectors are made from; without it the toy world's captions and books are
-used. ``--json`` prints one object and nothing else; ``--keep`` writes the results, with a description of the machine,
+Parts are import, retrieval, ann, phrases, links and memory; without a name all of them run, which takes about half an
+hour on two cores. ``--sentences`` names text files, a sentence a line, also gzipped, whose embeddings the vectors are
+made from; without it the toy world's captions and books are used.
+``--json`` prints one object and nothing else; ``--keep`` writes the results, with a description of the machine,
 to ``benchmarks/results/corpus.json``.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -38,7 +40,7 @@ from mmf_muvla.pairing.config import (
     load_config,
 )
 
-PARTS = ("retrieval", "ann", "phrases", "links", "memory")
+PARTS = ("import", "retrieval", "ann", "phrases", "links", "memory")
 DIMENSIONS = 384
 K = 5
 
@@ -71,6 +73,7 @@ def main() -> None:
 def key_figures(results: dict[str, Any]) -> dict[str, Any]:
     """The figures by which builds are compared, under dotted names."""
     chosen = {
+        "import": ("speedup_of_two_workers", "images_per_cpu_s"),
         "retrieval": ("vs_best_peer", "of_matmul_rate"),
         "ann": ("recall_at_5", "speedup"),
         "phrases": ("speedup",),
@@ -125,6 +128,32 @@ def vectors_like(texts: list[str], count: int, seed: int, spread: float = 0.5) -
 
 
 _memory: dict[str, np.ndarray] = {}
+
+
+def measure_import(_: list[str], folder: Path) -> dict[str, Any]:
+    """Detector output of CC's size an image becomes a region store, with one worker and with two, in turn."""
+    make_input(folder / "input", 2000, 1, regions=(10, 63))
+    tool = Path(__file__).resolve().parents[1] / "tools" / "import_regions.py"
+    taken: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
+    for _round in range(3):
+        for workers, times in taken.items():
+            command = [sys.executable, str(tool), f"regions={folder / 'input'}", f"out={folder / 'store'}"]
+            import_them = partial(subprocess.run, [*command, f"num_workers={workers}"], capture_output=True, check=True)
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            wall = seconds(import_them)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            times.append((wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime))
+            shutil.rmtree(folder / "store")
+    shutil.rmtree(folder / "input")
+    wall_time, cpu_time = (
+        {workers: float(np.median([it[kind] for it in times])) for workers, times in taken.items()} for kind in (0, 1)
+    )
+    return {
+        "speedup_of_two_workers": round(wall_time[1] / wall_time[2], 2),
+        "images_per_cpu_s": round(2000 / cpu_time[1]),
+        "seconds": {f"{workers} workers": round(value, 1) for workers, value in wall_time.items()},
+        "cpu_seconds": {f"{workers} workers": round(value, 1) for workers, value in cpu_time.items()},
+    }
 
 
 def measure_retrieval(texts: list[str], _: Path) -> dict[str, Any]:
@@ -370,8 +399,8 @@ def small_model(folder: Path) -> Path:
     return folder
 
 
-def make_input(folder: Path, num_images: int, num_sentences: int) -> None:
-    """Detector output with about ten regions an image, and distinct sentences of 6 to 14 frequent words."""
+def make_input(folder: Path, num_images: int, num_sentences: int, regions: tuple[int, int] = (6, 15)) -> None:
+    """Detector output with some regions an image, and distinct sentences of 6 to 14 frequent words."""
     import base64
 
     import pyarrow.parquet
@@ -384,7 +413,7 @@ def make_input(folder: Path, num_images: int, num_sentences: int) -> None:
     folder.mkdir()
     with (folder / "features.tsv").open("w") as features, (folder / "predictions.tsv").open("w") as predictions:
         for number in range(num_images):
-            n = int(random.integers(6, 15))
+            n = int(random.integers(*regions))
             corners = random.uniform(0, 300, (n, 2))
             boxes = np.concatenate([corners, corners + random.uniform(10, 150, (n, 2))], axis=1)
             relative = np.concatenate([boxes, boxes[:, 2:] - boxes[:, :2]], axis=1) / [640, 480, 640, 480, 640, 480]
@@ -401,6 +430,7 @@ def make_input(folder: Path, num_images: int, num_sentences: int) -> None:
 
 
 MEASURES = {
+    "import": measure_import,
     "retrieval": measure_retrieval,
     "ann": measure_ann,
     "phrases": measure_phrases,

@@ -16,6 +16,7 @@ from mmf_muvla.artifacts.files import publish_file, publish_folder
 from mmf_muvla.pairing.store import (
     BUILD_KEY,
     CORPUS_FILE,
+    FORMER_REGIONS_FOLDER,
     PAIRS_FILE,
     PAIRS_SCHEMA,
     REGIONS_FOLDER,
@@ -25,6 +26,7 @@ from mmf_muvla.pairing.store import (
     write_meta,
 )
 from mmf_muvla.regions.index import foreign_in_store, store_files
+from mmf_muvla.regions.lmdb_files import is_lmdb_store
 from mmf_muvla.regions.store import RegionStore
 
 # Rows of the pool and their scores, both [images, K].
@@ -78,6 +80,8 @@ def pack_corpus(
     with publish_folder(target / REGIONS_FOLDER, foreign_in_store) as folder:
         for file in store_files(store):
             _link_or_copy(file, folder / file.name)
+    if is_lmdb_store(target / FORMER_REGIONS_FOLDER):
+        shutil.rmtree(target / FORMER_REGIONS_FOLDER)
     with (
         publish_file(target / SENTENCES_FILE) as file,
         TableWriter(file, SENTENCES_SCHEMA, {BUILD_KEY: build}) as writer,

@@ -14,7 +14,6 @@ A corpus is a folder:
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +40,8 @@ __all__ = ["Corpus", "CorpusItem", "RegionStore", "RegionStoreWriter", "Regions"
 
 FORMAT = {"format": "muvla-corpus", "version": 2}
 CORPUS_FILE, REGIONS_FOLDER = "corpus.json", "regions"
+# Of version 1, an LMDB; a build can begin with it.
+FORMER_REGIONS_FOLDER = "regions.lmdb"
 SENTENCES_FILE, PAIRS_FILE = "sentences.arrow", "pairs.arrow"
 SENTENCES_SCHEMA = pa.schema(
     [
@@ -63,8 +64,6 @@ PAIRS_SCHEMA = pa.schema(
 BUILD_KEY = "build"
 
 _REBUILD = "Remove it, and build it again with tools/build_corpus.py"
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ class Corpus:
         self.object_names: list[str] = meta["object_names"]
         self.attribute_names: list[str] = meta["attribute_names"]
         self.counts: dict[str, int] = meta["counts"]
-        self.regions = RegionStore(self.path / REGIONS_FOLDER)
+        self.regions = RegionStore(self.path / REGIONS_FOLDER, verify)
         self._pairs = MappedTable(self.path / PAIRS_FILE)
         self._sentence_table = MappedTable(self.path / SENTENCES_FILE)
         self._check_that_parts_belong_together(meta)
@@ -267,15 +266,15 @@ def _read_meta(path: Path) -> dict[str, Any]:
         raise InputError(str(file), f"is not JSON ({error})", _REBUILD) from error
     found = {key: meta.get(key) for key in FORMAT}
     if found != FORMAT:
-        raise InputError(str(file), f"is not a corpus of this version (it says {found})", _REBUILD)
+        former = path / FORMER_REGIONS_FOLDER
+        remedy = f"{_REBUILD}; regions={former} gives it the same regions" if former.is_dir() else _REBUILD
+        raise InputError(str(file), f"is not a corpus of this version (it says {found})", remedy)
     if read_record(file) is None:
         raise InputError(str(file), "is damaged, or has been changed", _REBUILD)
     return meta
 
 
 def _verify_tables(path: Path, meta: dict[str, Any]) -> None:
-    if "files" not in meta:
-        logger.info("%s was built by an older version, without checksums: it is not verified", path)
-    for file in damaged_files(path, meta.get("files", {})):
+    for file in damaged_files(path, meta["files"]):
         problem = "cannot be read as an Arrow file: it is missing, or damaged (it does not fit its checksum)"
         raise InputError(str(file), problem, _REBUILD)

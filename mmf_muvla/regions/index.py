@@ -39,6 +39,8 @@ INDEX_SCHEMA = pa.schema(
         ("checksum", pa.uint32()),
     ]
 )
+# Where an image is.
+PLACE = ("shard", "image", "first_region", "num_regions", "checksum")
 # What later stages need of the regions, without their features: a thousandth of the store's size.
 TAGS_SCHEMA = pa.schema(
     [

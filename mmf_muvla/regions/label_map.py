@@ -28,7 +28,7 @@ class LabelMap:
     attributes: Mapping[int, str]
     offset: int = 0
 
-    def object_name(self, number: int) -> str | None:
+    def object_name(self, number: Any) -> str | None:
         """The name of the object class that the detector calls ``number``; ``None`` where there is none."""
         return self.objects.get(number + self.offset)
 

@@ -40,7 +40,7 @@ from mmf_muvla.regions.label_map import LabelMap
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.rect_scale import DETECTOR_SIZE
 from mmf_muvla.regions.regions import Regions
-from mmf_muvla.regions.sources import NameIds, rename
+from mmf_muvla.regions.sources import NameIds, class_names
 
 # Softmax in half precision can exceed 1 a little.
 _CONFIDENCE_SLACK = 1e-3
@@ -79,7 +79,7 @@ class MmfImage:
             *size,
             image_feature_0=features,
             bbox=bbox,
-            class_id=names.class_ids(_names(objects[:count], options, labels, bad)),
+            class_id=names.class_ids(class_names(objects[:count].tolist(), labels, options, bad)),
             attribute_id=names.attribute_ids(_attributes(info, count, labels, bad)),
             confidence=_checked_confidence(confidence[:count], bad),
         )
@@ -178,18 +178,6 @@ class MmfImage:
             value = f"region 0: {boxes[0].tolist()} in an image of {size[0]} x {size[1]}"
             raise bad("boxes seem to be relative to the image", value, "Give them in pixels, or as [n, 6]")
         return boxes.astype(np.float64)
-
-
-def _names(objects: np.ndarray, options: RegionOptions, labels: LabelMap, bad: Place) -> list[str]:
-    names = []
-    for region, number in enumerate(objects.tolist()):
-        whole = _whole(number)
-        name = None if whole is None else labels.object_name(whole)
-        if name is None:
-            remedy = "Check region_options.label_map and label_offset"
-            raise bad("class is not in the label map", f"region {region}: {number}", remedy)
-        names.append(rename(name, options.rename))
-    return names
 
 
 def _attributes(info: dict[Any, Any], count: int, labels: LabelMap, bad: Place) -> list[str | None]:

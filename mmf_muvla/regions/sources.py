@@ -12,22 +12,22 @@ For example, a whole format with one ``.json`` file per image, whose class numbe
             return sorted(file.stem for file in self.path.glob("*.json"))
 
         def read_image(self, image_id, names):
-            file = self.path / f"{image_id}.json"
-            content = json.loads(file.read_text())
+            bad = Place(self.path / f"{image_id}.json", None, image_id)
+            content = json.loads(bad.file.read_text())
             regions = Regions(
                 image_id=image_id,
                 width=content["width"],
                 height=content["height"],
                 image_feature_0=np.array(content["features"]),
                 bbox=np.array(content["boxes"]),
-                class_id=names.class_ids(self.labels.object_name(number) for number in content["classes"]),
+                class_id=names.class_ids(class_names(content["classes"], self.labels, self.options, bad)),
                 attribute_id=np.full(len(content["classes"]), -1),
                 confidence=np.array(content["scores"]),
             )
-            return check_image(regions, self.options, Place(file, None, image_id))
+            return check_image(regions, self.options, bad)
 
 :func:`~mmf_muvla.regions.checks.check_image` refuses what a store may not hold. For anything else that is wrong with an
-image, raise ``Place(…)("reason", "value", "remedy")``; the image is then left out, counted and listed.
+image, raise ``bad("reason", "value", "remedy")``; the image is then left out, counted and listed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ import numpy as np
 from mmf_muvla.artifacts.files import fingerprint, publish_file
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord
-from mmf_muvla.regions.checks import FoundImage
+from mmf_muvla.regions.checks import FoundImage, Place
 from mmf_muvla.regions.index import META_FILE
 from mmf_muvla.regions.label_map import LabelMap
 from mmf_muvla.regions.options import RegionOptions
@@ -275,6 +275,18 @@ def fingerprint_of_names(path: Path, suffix: str = "") -> dict[str, Any]:
                 digest.update(os.fsencode(f"{relative}\0{status.st_size}\0{status.st_mtime_ns}\n"))
                 count += 1
     return {"files": count, "digest": digest.hexdigest()}
+
+
+def class_names(numbers: Iterable[Any], labels: LabelMap, options: RegionOptions, bad: Place) -> list[str]:
+    """The names of the detector's numbers of classes; one that has none is a BadRecord."""
+    names = []
+    for region, number in enumerate(numbers):
+        name = labels.object_name(number) if isinstance(number, int | float) else None
+        if name is None:
+            remedy = "Check region_options.label_map and label_offset"
+            raise bad("class is not in the label map", f"region {region}: {number}", remedy)
+        names.append(rename(name, options.rename))
+    return names
 
 
 def rename(name: str, renamed: Mapping[str, str]) -> str:

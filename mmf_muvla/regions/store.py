@@ -15,7 +15,7 @@ import pyarrow as pa
 from mmf_muvla.artifacts.arrow import MappedTable, read_batches
 from mmf_muvla.artifacts.files import damaged_files, read_record
 from mmf_muvla.errors import InputError
-from mmf_muvla.regions.index import FORMAT, INDEX_FILE, META_FILE, TAGS_FILE, TAGS_SCHEMA
+from mmf_muvla.regions.index import FORMAT, INDEX_FILE, META_FILE, PLACE, TAGS_FILE, TAGS_SCHEMA
 from mmf_muvla.regions.lmdb_files import is_lmdb_store, older_store
 from mmf_muvla.regions.regions import Regions, id_problem, image_digests, tag_texts
 from mmf_muvla.regions.shards import ShardFile, shard_path
@@ -35,6 +35,7 @@ class RegionStore:
 
     Args:
         path: the store's folder.
+        verify: read the index once, and compare it with its checksum; a copy in another process need not.
 
     Attributes:
         object_names, attribute_names: what class and attribute ids stand for.
@@ -47,7 +48,7 @@ class RegionStore:
         InputError: ``path`` is not a region store, or its index is damaged.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, verify: bool = True):
         self.path = Path(path)
         meta = _read_meta(self.path)
         self.object_names: list[str] = meta["object_names"]
@@ -60,14 +61,16 @@ class RegionStore:
         self._files: dict[str, Any] = meta["files"]
         self._ids: list[str] | None = None
         self._tags_are_sound = False
-        self._verify(INDEX_FILE)
+        if verify:
+            self._verify(INDEX_FILE)
         (batch,) = MappedTable(self.path / INDEX_FILE).batches
-        self._digests, self._image_ids, *self._places = batch.columns
-        self._digests, *self._places = (column.to_numpy() for column in (self._digests, *self._places))
+        self._image_ids = batch.column("image_id")
+        self._digests = batch.column("digest").to_numpy()
+        self._places = [batch.column(name).to_numpy() for name in PLACE]
         self._shard = lru_cache(_OPEN_SHARDS)(ShardFile)
 
-    def __reduce__(self) -> tuple[type[RegionStore], tuple[Path]]:
-        return (type(self), (self.path,))
+    def __reduce__(self) -> tuple[type[RegionStore], tuple[Path, bool]]:
+        return (type(self), (self.path, False))
 
     def __len__(self) -> int:
         return self._count

@@ -166,7 +166,7 @@ CASES = {
     "import_regions": Case("import_regions.py", regions_of, "source", ("notes.txt", "data.mdb", "deep/data.mdb")),
     "build_corpus": Case(
         "build_corpus.py", corpus_of, "source",
-        ("corpus.json", "regions.lmdb/data.mdb", "sentences.arrow", "pairs.arrow", "build/link/notes.txt",
+        ("corpus.json", "regions/data.mdb", "sentences.arrow", "pairs.arrow", "build/link/notes.txt",
          "build/embed.work/notes.txt", "build"),
     ),
     "make_small_bert": Case("make_small_bert.py", words_of, "large", ("notes.txt", "config.json")),
@@ -187,7 +187,7 @@ CASES = {
     "demo": Case(
         "demo.py", nothing, "",
         ("summary.json", "report.html", "logs/pretrain.log", "toyworld/notes.txt", "bert/config.json",
-         "regions_tasks/notes.txt", "regions_heldout.counts.json", "corpus/pairs.arrow"),
+         "regions_tasks/notes.txt", "regions_heldout/notes.txt", "corpus/pairs.arrow"),
     ),
 }  # fmt: skip
 
@@ -252,12 +252,11 @@ def test_a_file_that_is_not_ours_is_refused(
     assert str(out) in message and "move it away" in message
 
 
-@pytest.mark.parametrize("name", ["store.partial", "store.work", "store.counts.json", "store.skipped.jsonl"])
 @pytest.mark.parametrize("kind", ["file", "folder", "source"])
 def test_files_beside_a_store_are_refused(
-    name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    case = CASES["import_regions"]
+    case, name = CASES["import_regions"], "store.work"
     if kind == "file":
         (tmp_path / name).write_text('{"mine": 1}\n')
     elif kind == "folder":
@@ -316,7 +315,7 @@ def test_a_build_goes_on_beside_files_of_others_and_stops_at_its_own_names(
     build_command(arguments)  # the last stage
     assert (out / "corpus.json").is_file()
     assert (out / "notes.txt").read_text() == "mine" and (out / "build" / "pack.my-old-notes").is_dir()
-    (out / "regions.lmdb" / "thesis.tex").write_text("mine")
+    (out / "regions" / "thesis.tex").write_text("mine")
     build_command(arguments)  # nothing is to be done
     before = tree(out)
     with pytest.raises(InputError, match="thesis.tex"):

@@ -102,7 +102,7 @@ def test_batch_fields_and_padding(folder: Path) -> None:
     for i, sample in enumerate(samples):
         n = len(sample.image.bbox)
         assert batch["region_mask"][i].tolist() == [True] * n + [False] * (regions - n)
-        assert torch.equal(batch["image_feature_0"][i, :n], torch.from_numpy(sample.image.image_feature))
+        assert torch.equal(batch["image_feature_0"][i, :n], torch.from_numpy(sample.image.image_feature_0))
         for j, row in enumerate(sample.rows.values()):
             t = len(row.input_ids)
             assert batch["input_ids"][i, j, :t].tolist() == row.input_ids.tolist()

@@ -161,7 +161,7 @@ def test_a_stored_image_is_its_features_and_little_more(tmp_path: Path) -> None:
     from mmf_muvla.regions.store import RegionStore
     from tests.small_corpus import DIM, write_small_corpus
 
-    store = RegionStore(write_small_corpus(tmp_path / "small", images=4) / "regions.lmdb")
+    store = RegionStore(write_small_corpus(tmp_path / "small", images=4) / "regions")
     for image in store.ids:
         record = store._read(image.encode())
         assert record is not None

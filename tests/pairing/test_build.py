@@ -20,7 +20,8 @@ from mmf_muvla.pairing.config import BuildConfig, load_config
 from mmf_muvla.pairing.store import Corpus, RegionStore
 from mmf_muvla.report.images import show_command
 
-RESULTS = ["corpus.json", "sentences.arrow", "pairs.arrow", "regions.lmdb/data.mdb"]
+STORE = ["store.json", "index.arrow", "tags.arrow", "regions-000000.safetensors"]
+RESULTS = ["corpus.json", "sentences.arrow", "pairs.arrow", *(f"regions/{name}" for name in STORE)]
 STAGES = ["regions", "sentences", "embed", "retrieve", "phrases", "link", "pack"]
 
 
@@ -75,7 +76,7 @@ def test_counts(built_corpus: Path, world: Any) -> None:
 
 
 def test_boxes_lie_inside_images(built_corpus: Path) -> None:
-    store = RegionStore(built_corpus / "regions.lmdb")
+    store = RegionStore(built_corpus / "regions")
     for image_id in store.ids:
         regions = store.get(image_id)
         assert (regions.bbox >= 0).all()
@@ -91,8 +92,10 @@ def test_same_inputs_give_the_same_bytes(built_corpus: Path, world: Any, tmp_pat
 
 
 def test_regions_are_linked_not_copied(built_corpus: Path) -> None:
-    here, there = built_corpus / "regions.lmdb/data.mdb", built_corpus / "build/regions/store/data.mdb"
-    assert here.stat().st_ino == there.stat().st_ino
+    for name in STORE:
+        here, there = built_corpus / "regions" / name, built_corpus / "build" / "regions" / name
+        assert here.stat().st_ino == there.stat().st_ino
+    assert sorted(path.name for path in (built_corpus / "regions").iterdir()) == sorted(STORE)
 
 
 def test_done_stages_are_skipped(copy: Path, world: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,7 +235,7 @@ def test_changed_input_is_noticed(built_corpus: Path, world: Any, tmp_path: Path
 
 def test_lost_result_is_packed_again(copy: Path, built_corpus: Path, world: Any) -> None:
     (copy / "pairs.arrow").unlink()
-    (copy / "build" / "regions" / "store" / "data.mdb").touch()
+    (copy / "build" / "regions" / "index.arrow").touch()
     assert list(to_do(world.arguments(copy))) == ["pack"]
     build_command(world.arguments(copy))
     assert contents(copy) == contents(built_corpus)
@@ -351,7 +354,7 @@ def test_import_of_regions_alone(world: Any, built_corpus: Path, tmp_path: Path,
     arguments = [f"regions={world.folder / 'regions'}", f"out={out}", "region_options.feature_dim=8"]
     import_command(arguments)
     assert "images 60" in capsys.readouterr().out
-    assert RegionStore(out).content == RegionStore(built_corpus / "regions.lmdb").content
+    assert RegionStore(out).content == RegionStore(built_corpus / "regions").content
     assert os.listdir(out.parent) == ["store"]
 
 

@@ -22,8 +22,6 @@ from mmf_muvla.pairing.commands import build_command
 from mmf_muvla.pairing.store import Corpus
 
 FLIPS = int(os.environ.get("MUVLA_FLIPS", "40"))
-# Records of regions are verified where they are read: tests/regions flips bits in them.
-LEFT_OUT = "regions.lmdb"
 
 
 def what_training_reads(folder: Path) -> str:
@@ -63,7 +61,7 @@ def flipped(path: Path, bit: int) -> Iterator[None]:
 def choose_bits(folder: Path, seed: int) -> list[tuple[Path, int]]:
     """Bits of all files, so that small files are hit as well: a file is drawn first, then a bit of it."""
     choose = random.Random(seed)
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.parent.name != LEFT_OUT]
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     files = [path for path in files if path.stat().st_size]
     return [(path, choose.randrange(path.stat().st_size * 8)) for path in choose.choices(files, k=FLIPS)]
 

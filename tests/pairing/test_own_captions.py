@@ -119,7 +119,7 @@ def expected_rank(corpus: Path, embedder: Embedder, query: str, own: list[int]) 
 
 
 def test_ranks_of_captions(corpus: Path, embedder: Embedder) -> None:
-    store = RegionStore(corpus / "regions.lmdb")
+    store = RegionStore(corpus / "regions")
     queries = image_queries(store, store.ids, QueryOptions(attributes=False))
     own = {"1000": [0], "1001": [4, 7], "1003": [17], "1005": [18, 1, 2]}
     captions = {image: [SENTENCES[row] for row in rows] for image, rows in own.items()}
@@ -178,14 +178,14 @@ def test_queries_are_those_that_the_corpus_was_built_with(corpus: Path, monkeypa
         asked.clear()
         write_retrieval(corpus / "build", query)
         own_caption_ranks(corpus, captions)
-        regions = RegionStore(corpus / "regions.lmdb")
+        regions = RegionStore(corpus / "regions")
         assert asked == image_queries(regions, list(captions), query)
         assert any("red" in text for text in asked) == query.attributes
     assert len({len(text.split(". ")) for text in asked}) > 1
 
 
 def test_queries_of_images_by_hand(corpus: Path) -> None:
-    store = RegionStore(corpus / "regions.lmdb")
+    store = RegionStore(corpus / "regions")
     for image_id in store.ids:
         found = store.get(image_id)
         names = [NAMES[number] for number in found.class_id.tolist()]

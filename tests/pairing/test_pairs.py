@@ -52,7 +52,7 @@ def write_owners(path: Path, own: dict[str, list[int]]) -> Path:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> RegionStore:
-    return write_store(tmp_path_factory.mktemp("store") / "regions.lmdb", IMAGES)
+    return write_store(tmp_path_factory.mktemp("store") / "regions", IMAGES)
 
 
 @pytest.fixture(scope="module")

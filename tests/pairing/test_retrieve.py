@@ -40,7 +40,7 @@ EMBEDDING = EmbeddingOptions(device="cpu")
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("store") / "regions.lmdb"
+    path = tmp_path_factory.mktemp("store") / "regions"
     with RegionStoreWriter(path, NAMES, ["red"], 4) as writer:
         for image_id, tags in zip(IMAGES, TAGS, strict=True):
             writer.put(

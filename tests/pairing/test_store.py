@@ -47,7 +47,7 @@ def test_region_counts_without_reading_regions(built_corpus: Path) -> None:
 
 def test_files_are_as_documented(built_corpus: Path) -> None:
     meta = json.loads((built_corpus / "corpus.json").read_text())
-    assert (meta["format"], meta["version"], meta["k"], meta["feature_dim"]) == ("muvla-corpus", 1, 3, 8)
+    assert (meta["format"], meta["version"], meta["k"], meta["feature_dim"]) == ("muvla-corpus", 2, 3, 8)
     assert meta["object_names"] == sorted(meta["object_names"])
     assert meta["counts"]["images"] == 60
     for name, schema in (("sentences.arrow", SENTENCES_SCHEMA), ("pairs.arrow", PAIRS_SCHEMA)):
@@ -152,7 +152,7 @@ def test_what_is_no_whole_corpus(built_corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"sentences.arrow: cannot be read as an Arrow file"):
         Corpus(copy)
     copy = damaged("no regions")
-    shutil.rmtree(copy / "regions.lmdb")
+    shutil.rmtree(copy / "regions")
     with pytest.raises(InputError, match="is not a region store"):
         Corpus(copy)
     copy = damaged("other build")
@@ -162,9 +162,9 @@ def test_what_is_no_whole_corpus(built_corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"pairs.arrow: is of another build"):
         Corpus(copy)
     write_record(copy / "corpus.json", {**meta, "regions_content": "other"})
-    with pytest.raises(InputError, match=r"regions.lmdb: is of another build"):
+    with pytest.raises(InputError, match=r"regions: is of another build"):
         Corpus(copy)
-    write_record(copy / "corpus.json", {**meta, "version": 2})
+    write_record(copy / "corpus.json", {**meta, "version": 1})
     with pytest.raises(InputError, match="is not a corpus of this version"):
         Corpus(copy)
     (copy / "corpus.json").write_text("{")

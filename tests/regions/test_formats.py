@@ -26,7 +26,7 @@ import numpy as np
 
 from mmf_muvla.regions.checks import Place, check_image
 from mmf_muvla.regions.regions import Regions
-from mmf_muvla.regions.sources import ListedSource
+from mmf_muvla.regions.sources import ListedSource, class_names
 
 
 class JsonFiles(ListedSource):
@@ -34,19 +34,19 @@ class JsonFiles(ListedSource):
         return sorted(file.stem for file in self.path.glob("*.json"))
 
     def read_image(self, image_id, names):
-        file = self.path / f"{image_id}.json"
-        content = json.loads(file.read_text())
+        bad = Place(self.path / f"{image_id}.json", None, image_id)
+        content = json.loads(bad.file.read_text())
         regions = Regions(
             image_id=image_id,
             width=content["width"],
             height=content["height"],
             image_feature_0=np.array(content["features"]),
             bbox=np.array(content["boxes"]),
-            class_id=names.class_ids(self.labels.object_name(number) for number in content["classes"]),
+            class_id=names.class_ids(class_names(content["classes"], self.labels, self.options, bad)),
             attribute_id=np.full(len(content["classes"]), -1),
             confidence=np.array(content["scores"]),
         )
-        return check_image(regions, self.options, Place(file, None, image_id))
+        return check_image(regions, self.options, bad)
 
 
 number = 7
@@ -59,10 +59,12 @@ def content(number: int) -> dict[str, Any]:
         "height": 480,
         "features": [[number / 8] * FEATURE_DIM, [0.5] * FEATURE_DIM],
         "boxes": [[0, 0, 10, 20], [5, 5, 100.5, 482]],
-        "classes": [1, number % 3],
+        "classes": [1, number % 4],
         "scores": [0.5, 1],
     }
 
+
+RENAMED = [*NAMES[:3], "robin"]
 
 # What is wrong with an image, and what is said of it, though the format does not look.
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
@@ -72,6 +74,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "box NaN": ({"boxes": [[0, 0, 10, np.nan]] * 2}, "box outside the image: region 0"),
     "box outside": ({"boxes": [[0, 0, 10, 900]] * 2}, "box outside the image: region 0"),
     "confidence": ({"scores": [0.5, 1.5]}, "confidence is not between 0 and 1: region 1: 1.5"),
+    "another class": ({"classes": [1, 9]}, "class is not in the label map: region 1: 9"),
+    "a class by name": ({"classes": [1, "car"]}, "class is not in the label map: region 1: car"),
     "nothing": ({"classes": []}, "image without regions: 0 regions"),
 }
 
@@ -98,18 +102,19 @@ def test_a_format_of_a_users_own(
     subprocess.run(
         [sys.executable, repository / "tools/import_regions.py", f"regions={source}", f"out={out}",
          "region_options.format=my_format:JsonFiles", f"region_options.label_map={write_labels(tmp_path)}",
-         f"region_options.feature_dim={FEATURE_DIM}", f"num_workers={num_workers}", "max_skipped_fraction=0.2"],
+         f"region_options.feature_dim={FEATURE_DIM}", "region_options.rename={red bird: robin}",
+         f"num_workers={num_workers}", "max_skipped_fraction=0.2"],
         env=environment, check=True,
     )  # fmt: skip
     store = RegionStore(out)
     assert store.ids == [f"{number:02d}" for number in range(70)]
-    assert store.object_names == sorted(NAMES)
-    for number in (0, 69):
+    assert store.object_names == sorted(RENAMED)
+    for number in (0, 67, 69):
         regions = store.get(f"{number:02d}")
         assert (regions.width, regions.height) == (640, 480)
         assert regions.image_feature_0[:, 0].tolist() == [number / 8, 0.5]
         assert regions.bbox.tolist() == [[0, 0, 10, 20], [5, 5, 100.5, 480]]
-        assert regions.tags(store.object_names, store.attribute_names) == [NAMES[1], NAMES[number % 3]]
+        assert regions.tags(store.object_names, store.attribute_names) == [RENAMED[1], RENAMED[number % 4]]
         assert regions.confidence.tolist() == [0.5, 1]
     listed = [json.loads(line) for line in (out / "skipped.jsonl").read_text().splitlines()]
     said = {entry["id"]: f"{entry['reason']}: {entry['value']}" for entry in listed}
