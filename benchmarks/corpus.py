@@ -132,7 +132,7 @@ _memory: dict[str, np.ndarray] = {}
 
 def measure_import(_: list[str], folder: Path) -> dict[str, Any]:
     """Detector output of CC's size an image becomes a region store, with one worker and with two, in turn."""
-    make_input(folder / "input", 2000, 1, regions=(10, 63))
+    make_input(folder / "input", 4000, 1, regions=(10, 63))
     tool = Path(__file__).resolve().parents[1] / "tools" / "import_regions.py"
     taken: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
     for _round in range(3):
@@ -150,7 +150,7 @@ def measure_import(_: list[str], folder: Path) -> dict[str, Any]:
     )
     return {
         "speedup_of_two_workers": round(wall_time[1] / wall_time[2], 2),
-        "images_per_cpu_s": round(2000 / cpu_time[1]),
+        "images_per_cpu_s": round(4000 / cpu_time[1]),
         "seconds": {f"{workers} workers": round(value, 1) for workers, value in wall_time.items()},
         "cpu_seconds": {f"{workers} workers": round(value, 1) for workers, value in cpu_time.items()},
     }
