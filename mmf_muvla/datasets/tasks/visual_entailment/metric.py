@@ -29,25 +29,12 @@ class EntailmentAccuracy(SampleMean):
         return (fields["scores"].argmax(dim=1) == targets)[counts]
 
 
-@registry.register_metric("muvla_entailment_accuracy_entailment")
-class EntailedAccuracy(EntailmentAccuracy):
-    """Of the hypotheses that are entailed, the share told right."""
-
-    key = "muvla_entailment_accuracy_entailment"
-    label = "entailment"
-
-
-@registry.register_metric("muvla_entailment_accuracy_neutral")
-class NeutralAccuracy(EntailmentAccuracy):
-    """Of the neutral hypotheses, the share told right."""
-
-    key = "muvla_entailment_accuracy_neutral"
-    label = "neutral"
+def _accuracy_of(label: str) -> type[EntailmentAccuracy]:
+    key = f"{EntailmentAccuracy.key}_{label}"
+    metric = type(
+        key, (EntailmentAccuracy,), {"key": key, "label": label, "__doc__": f"The share told right of {label}."}
+    )
+    return registry.register_metric(key)(metric)
 
 
-@registry.register_metric("muvla_entailment_accuracy_contradiction")
-class ContradictedAccuracy(EntailmentAccuracy):
-    """Of the hypotheses that are contradicted, the share told right."""
-
-    key = "muvla_entailment_accuracy_contradiction"
-    label = "contradiction"
+EntailedAccuracy, NeutralAccuracy, ContradictedAccuracy = map(_accuracy_of, LABELS)

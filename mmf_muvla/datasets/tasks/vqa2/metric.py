@@ -31,25 +31,10 @@ class VQAAccuracy(SampleMean):
         return accuracy[kind >= 0 if self.kind is None else kind == QUESTION_KINDS.index(self.kind)]
 
 
-@registry.register_metric("muvla_vqa_accuracy_yes_no")
-class VQAYesNoAccuracy(VQAAccuracy):
-    """The accuracy of yes-or-no questions."""
-
-    key = "muvla_vqa_accuracy_yes_no"
-    kind = "yes/no"
+def _accuracy_of(kind: str) -> type[VQAAccuracy]:
+    key = f"{VQAAccuracy.key}_{kind.replace('/', '_')}"
+    metric = type(key, (VQAAccuracy,), {"key": key, "kind": kind, "__doc__": f"The accuracy of {kind} questions."})
+    return registry.register_metric(key)(metric)
 
 
-@registry.register_metric("muvla_vqa_accuracy_number")
-class VQANumberAccuracy(VQAAccuracy):
-    """The accuracy of questions for a number."""
-
-    key = "muvla_vqa_accuracy_number"
-    kind = "number"
-
-
-@registry.register_metric("muvla_vqa_accuracy_other")
-class VQAOtherAccuracy(VQAAccuracy):
-    """The accuracy of all other questions."""
-
-    key = "muvla_vqa_accuracy_other"
-    kind = "other"
+VQAYesNoAccuracy, VQANumberAccuracy, VQAOtherAccuracy = map(_accuracy_of, QUESTION_KINDS)
