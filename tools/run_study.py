@@ -3,9 +3,9 @@
 
     python tools/run_study.py config=projects/muvla/studies/main.yaml seeds=[0,1,2,3,4] num_workers=2
 
-What two systems or studies have in common (a corpus, a pre-training) is made once: a job is known by the
-configuration that it runs with, whatever files and systems are called. A study may be stopped at any time, and goes
-on when it is started again; what is finished is not repeated.
+What two systems or studies have in common (a corpus, a pre-training) is made once: a job is known by the configuration
+that it runs with, whatever files and systems are called. A study may be stopped at any time, and goes on when it is
+started again; what is finished is not repeated.
 
 seeds        the seeds of the comparison
 num_workers  jobs at the same time, each with its share of cores and GPUs: with 4 GPUs, num_workers=1 gives a job all of

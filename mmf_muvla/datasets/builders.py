@@ -10,12 +10,12 @@ from mmf.datasets.base_dataset_builder import BaseDatasetBuilder
 from omegaconf import OmegaConf
 from torch.utils.data import Dataset
 
-from mmf_muvla.cli import as_list
 from mmf_muvla.datasets.images import check_feature_dim
 from mmf_muvla.datasets.pretraining import PretrainingDataset, masking_config
 from mmf_muvla.errors import InputError
 from mmf_muvla.objectives.registry import check_objectives, learned
 from mmf_muvla.options.data import Pretraining
+from mmf_muvla.options.kinds import as_list
 from mmf_muvla.paths import resource_path
 
 

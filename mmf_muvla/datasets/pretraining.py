@@ -13,13 +13,13 @@ from mmf.common.sample import SampleList
 from mmf.datasets.base_dataset import BaseDataset
 from omegaconf import OmegaConf
 
-from mmf_muvla.cli import as_list
 from mmf_muvla.datasets.collate import PretrainingSample, collate_pretraining
 from mmf_muvla.errors import InputError
 from mmf_muvla.objectives import OBJECTIVES, MaskingConfig, Material, RowOptions
 from mmf_muvla.objectives.masking import Ints, Row
 from mmf_muvla.objectives.registry import check_objectives, targets_of
 from mmf_muvla.objectives.tokens import WordPieces
+from mmf_muvla.options.kinds import as_list
 from mmf_muvla.pairing.store import Corpus
 
 SCHEDULES = ("joint", "alternate")

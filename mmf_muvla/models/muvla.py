@@ -11,7 +11,6 @@ from mmf.models.base_model import BaseModel
 from omegaconf import OmegaConf, open_dict
 from torch import nn
 
-from mmf_muvla.compat.messages import log_message
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.pretraining import PretrainingHeads
@@ -19,6 +18,7 @@ from mmf_muvla.models.region_init import start_regions
 from mmf_muvla.models.tasks import ClassificationHeads, GroundingHeads, ImagePairHeads
 from mmf_muvla.objectives.registry import heads_of
 from mmf_muvla.paths import resource_path
+from mmf_muvla.terminal import log_message
 
 TASKS = ("pretraining", "classification", "image_pair", "grounding")
 

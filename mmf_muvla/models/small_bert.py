@@ -16,10 +16,9 @@ from safetensors.torch import save_file
 
 from mmf_muvla.artifacts.files import publish_folder, refuse_foreign, write_json
 from mmf_muvla.artifacts.outputs import foreign_in_marked, mark_folder, output_folder
-from mmf_muvla.cli import as_list
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.checkpoint import checkpoint_file, read_checkpoint
-from mmf_muvla.options.kinds import Count, Name, Options, Paths
+from mmf_muvla.options.kinds import Count, Name, Options, Paths, as_list
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.pretrained import resolve_pretrained
 

@@ -134,7 +134,7 @@ def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str,
         for shards in chunks(source.shards(_index(work.folder, number)), _PIECES_PER_SHARD)
     )
     arguments = (sources, work.folder, NameIds(object_names, attribute_names), feature_dim)
-    parts = run_parts(work.folder, SHARD, _write_shard, pieces, work.num_workers, _Worker, arguments)
+    parts = run_parts(work.folder, SHARD, _write_shard, pieces, work.num_workers, _Worker, arguments=arguments)
     counts = dict.fromkeys(_COUNTS, 0)
     found = [[np.zeros(0, np.int64)] for _ in sources]
     num_lines = [0 for _ in sources]

@@ -25,7 +25,6 @@ from tqdm import tqdm
 
 from mmf_muvla.artifacts.files import as_json
 from mmf_muvla.artifacts.outputs import check_outputs, output_folder, write_output
-from mmf_muvla.cli import as_list
 from mmf_muvla.datasets.collate import collate_images
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.embeddings import region_location
@@ -33,7 +32,7 @@ from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.region_init import class_word_embeddings
 from mmf_muvla.models.trunk import Trunk
 from mmf_muvla.objectives.tokens import WordPieces
-from mmf_muvla.options.kinds import Count, Name, Options, Paths
+from mmf_muvla.options.kinds import Count, Name, Options, Paths, as_list
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.pairing.store import Corpus
 from mmf_muvla.report.tables import MISSING, Table, markdown_page

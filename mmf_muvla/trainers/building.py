@@ -13,11 +13,11 @@ from mmf.utils.distributed import get_rank, get_world_size
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from mmf_muvla.cli import as_list
-from mmf_muvla.compat.messages import log_message
 from mmf_muvla.datasets.pretraining import PretrainingDataset
 from mmf_muvla.errors import InputError
 from mmf_muvla.objectives.registry import heads_are_left_out
+from mmf_muvla.options.kinds import as_list
+from mmf_muvla.terminal import log_message
 from mmf_muvla.trainers.checkpoints import plain
 from mmf_muvla.trainers.sampler import TrainingBatches, batches_per_epoch
 

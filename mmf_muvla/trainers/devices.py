@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from mmf_muvla.compat.messages import log_message
 from mmf_muvla.errors import InputError
+from mmf_muvla.terminal import log_message
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -17,10 +17,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mmf_muvla.artifacts.files import write_json
-from mmf_muvla.cli import as_list
-from mmf_muvla.compat.messages import log_message
 from mmf_muvla.errors import InputError
 from mmf_muvla.objectives.streamed_metric import StreamedMetric
+from mmf_muvla.options.kinds import as_list
+from mmf_muvla.terminal import log_message
 from mmf_muvla.trainers.building import loader_of
 from mmf_muvla.trainers.history import RunningMeans, gather, of_all_processes
 from mmf_muvla.trainers.sampler import EvaluationBatches, in_order_of_items

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from mmf_muvla.compat.messages import log_message
 from mmf_muvla.errors import InputError
 from mmf_muvla.objectives.loss import PretrainingOutput
+from mmf_muvla.terminal import log_message
 from mmf_muvla.trainers.run_folder import HISTORY
 
 DECILES = torch.arange(1, 10) / 10

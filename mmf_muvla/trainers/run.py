@@ -13,8 +13,8 @@ from mmf.utils.build import build_model
 from mmf.utils.distributed import get_rank, get_world_size, is_master, synchronize
 from omegaconf import OmegaConf, open_dict
 
-from mmf_muvla.compat.messages import log_message
 from mmf_muvla.errors import InputError
+from mmf_muvla.terminal import log_message
 from mmf_muvla.trainers.building import build_datasets, build_steps, run_length
 from mmf_muvla.trainers.checkpoints import (
     first_not_finite,

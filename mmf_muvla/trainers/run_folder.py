@@ -23,8 +23,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from mmf_muvla.artifacts.files import publish_file, remove_temporary_files
-from mmf_muvla.compat.messages import log_message
 from mmf_muvla.errors import InputError
+from mmf_muvla.terminal import log_message
 from mmf_muvla.trainers.checkpoints import link_atomically, save_atomically
 
 CONFIG, RESULTS, HISTORY = "config.yaml", "results.json", "history.jsonl"

@@ -22,8 +22,8 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from mmf_muvla.artifacts.files import write_json
-from mmf_muvla.compat.messages import log_message
 from mmf_muvla.errors import MuvlaError
+from mmf_muvla.terminal import log_message
 from mmf_muvla.trainers.building import leaves_heads_out, training_loader
 from mmf_muvla.trainers.checkpoints import first_not_finite, save_weights
 from mmf_muvla.trainers.devices import give_free_memory_back

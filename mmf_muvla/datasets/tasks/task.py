@@ -39,7 +39,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmf_muvla.artifacts.files import publish_file, write_json
-from mmf_muvla.compat.messages import log_message
 from mmf_muvla.datasets.builders import Builder
 from mmf_muvla.datasets.collate import collate_images, lengths_to_mask, pad
 from mmf_muvla.datasets.images import open_images
@@ -52,6 +51,7 @@ from mmf_muvla.options.kinds import Options
 from mmf_muvla.reading import json_values
 from mmf_muvla.reading.json_values import text_problem
 from mmf_muvla.regions.regions import Regions
+from mmf_muvla.terminal import log_message
 
 UNLABELLED = -1  # the target of a sample whose label is not known: no loss, no part in any score
 # Fields of JSON lines that must be there; that a text is not empty is checked for all tasks alike.
