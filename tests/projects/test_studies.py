@@ -67,7 +67,7 @@ STUDIES = {
     "num_retrieved": (["k1"], 1),
     "ablation": (["all", "start", "no_weight", "rp_is", "rt"], 4),
     "conditions": (["base"], 0),
-    "pretraining_schedule": (["muvla_cc_400", "muvla_cc_800"], 1),
+    "pretraining_schedule": (["muvla_cc_400", "muvla_cc_800"], 0),  # of one length here, and so one and the same
 }
 
 
