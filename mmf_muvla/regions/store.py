@@ -6,7 +6,7 @@ See :mod:`mmf_muvla.regions.shards` and :mod:`mmf_muvla.regions.index` for what 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ class RegionStore:
         self._image_ids = batch.column("image_id")
         self._digests = batch.column("digest").to_numpy()
         self._places = [batch.column(name).to_numpy() for name in PLACE]
-        self._shard = lru_cache(_OPEN_SHARDS)(ShardFile)
+        self._shard = lru_cache(_OPEN_SHARDS)(partial(_open_shard, self.path))
 
     def __reduce__(self) -> tuple[type[RegionStore], tuple[Path, bool]]:
         return (type(self), (self.path, False))
@@ -111,14 +111,13 @@ class RegionStore:
         if row is None:
             raise KeyError(f"image {image_id} is not in {self.path}")
         shard, image, first, count, expected = (int(column[row]) for column in self._places)
-        path = shard_path(self.path, shard)
         try:
-            regions, found = self._shard(path).read(image_id, image, first, count, self.feature_dim)
+            regions, found = self._shard(shard).read(image_id, image, first, count, self.feature_dim)
             problem = "" if found == expected else "its content does not have the checksum that the index says"
-        except (OSError, ValueError, TypeError, LookupError) as error:
+        except (OSError, ValueError, TypeError, LookupError, OverflowError) as error:
             problem = f"the file cannot be read ({type(error).__name__}: {error})"
         if problem:
-            raise InputError(f"{path} (image {image_id})", f"is damaged: {problem}", _REMEDY)
+            raise InputError(f"{shard_path(self.path, shard)} (image {image_id})", f"is damaged: {problem}", _REMEDY)
         return regions
 
     def _find(self, image_id: str) -> int | None:
@@ -136,6 +135,10 @@ class RegionStore:
     def _verify(self, name: str) -> None:
         if damaged_files(self.path, {name: self._files[name]}):
             raise InputError(str(self.path / name), "is damaged or missing: it is not as it was written", _REMEDY)
+
+
+def _open_shard(store: Path, number: int) -> ShardFile:
+    return ShardFile(shard_path(store, number))
 
 
 def _read_meta(path: Path) -> dict[str, Any]:
