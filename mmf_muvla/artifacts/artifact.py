@@ -58,7 +58,7 @@ from mmf_muvla.artifacts.files import (
     write_record,
 )
 from mmf_muvla.artifacts.lock import locked
-from mmf_muvla.artifacts.parts import forget_damaged, forget_steps
+from mmf_muvla.artifacts.parts import forget_damaged, forget_steps, take_descriptions
 from mmf_muvla.artifacts.progress import PROGRESS_FILE, ProgressRecord
 from mmf_muvla.errors import InputError
 
@@ -120,6 +120,7 @@ class Artifact:
         settings: options that change only how fast it comes about.
         libraries: packages whose versions are noted.
         elsewhere: files that it writes outside its folder, relative to that; where one is a folder, all in it.
+        checks_itself: suffixes of files that are verified whenever they are read, so that they need not be before.
         resumes: ``make`` can continue what a killed run has begun. If not, nothing is left of a run that failed.
     """
 
@@ -133,6 +134,7 @@ class Artifact:
     settings: dict[str, Any] = field(default_factory=dict)
     libraries: Sequence[str] = ()
     elsewhere: Sequence[str] = ()
+    checks_itself: Sequence[str] = ()
     resumes: bool = True
 
     def __post_init__(self) -> None:
@@ -203,8 +205,11 @@ class Artifact:
                     folder / MADE_FROM, {}
                 )  # a folder of ours that cannot be continued, until there is a manifest
             forget_steps(folder)
-            written = [path for path in folder.rglob("*") if path.is_file() and path != folder / MADE_FROM]
-            outputs = describe_files(folder, written) | describe_files(self.folder, self._files_elsewhere())
+            known = take_descriptions(folder)
+            notes = {folder / MADE_FROM, *(folder / name for name in known)}
+            written = [path for path in folder.rglob("*") if path.is_file() and path not in notes]
+            outputs = known | describe_files(folder, written) | self._described_elsewhere()
+            outputs = dict(sorted(outputs.items()))
             self._write_manifest(folder, counts, seconds, outputs, {"num_workers": num_workers})
             if self.resumes:
                 (folder / MADE_FROM).unlink()
@@ -225,17 +230,22 @@ class Artifact:
         described = describe_files(self.folder, [self.folder / name for name in outputs])
         self._write_manifest(self.folder, counts, seconds, described)
 
-    def verify(self) -> list[Path]:
+    def verify(self, but: Sequence[str] = ()) -> list[Path]:
         """Read every file again; those that are damaged or missing, its manifest included.
 
-        Where an older version has written the manifest, there are no checksums, and only sizes are compared.
+        Of files that have a suffix in ``but`` only the sizes are compared, and of all files where an older version has
+        written the manifest, without checksums.
         """
         manifest = _read_whole_manifest(self.folder)
         if manifest is None:
             return [self.folder / MANIFEST]
         if any("crc32" not in expected for expected in manifest["outputs"].values()):
             logger.warning("%s was made by an older version, without checksums: only sizes are compared", self.folder)
-        return damaged_files(self.folder, manifest["outputs"])
+        outputs = {
+            name: {"size": is_now["size"]} if Path(name).suffix in but else is_now
+            for name, is_now in manifest["outputs"].items()
+        }
+        return damaged_files(self.folder, outputs)
 
     def refuse_damaged(self) -> None:
         """Refuse to read it where it is damaged; its files are read once a process.
@@ -243,7 +253,7 @@ class Artifact:
         Raises:
             InputError: it is, with the first such file.
         """
-        damaged = [] if self._is_sound else self.verify()
+        damaged = [] if self._is_sound else self.verify(self.checks_itself)
         if damaged:
             remove = self.folder if damaged[0].name == MANIFEST else "it"
             raise InputError(
@@ -253,10 +263,14 @@ class Artifact:
             )
         self._is_sound = True
 
-    def _files_elsewhere(self) -> Iterator[Path]:
+    def _described_elsewhere(self) -> dict[str, dict[str, Any]]:
+        files: list[Path] = []
         for name in self.elsewhere:
             path = Path(os.path.normpath(self.folder / name))  # the folder itself is not there yet
-            yield from (file for file in path.rglob("*") if file.is_file()) if path.is_dir() else (path,)
+            files += (file for file in path.rglob("*") if file.is_file()) if path.is_dir() else (path,)
+        sizes = {file: {"size": file.stat().st_size} for file in files if file.suffix in self.checks_itself}
+        described = describe_files(self.folder, [file for file in files if file not in sizes])
+        return described | {os.path.relpath(file, self.folder): size for file, size in sizes.items()}
 
     def _write_manifest(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -26,6 +26,8 @@ from mmf_muvla.artifacts.workers import ordered_map
 from mmf_muvla.errors import InputError
 
 Item = TypeVar("Item")
+# What the part that is being made has published. To look for it in the folder would take longer with every part.
+_published: list[Path] = []
 
 
 def part_path(folder: Path, name: str, number: int, suffix: str) -> Path:
@@ -57,9 +59,13 @@ def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield chunk
 
 
-def publish_part(path: Path, suffix: str) -> AbstractContextManager[Path]:
+@contextmanager
+def publish_part(path: Path, suffix: str) -> Iterator[Path]:
     """As :func:`~mmf_muvla.artifacts.files.publish_file`, for a part: under the name ``path`` with a suffix added."""
-    return publish_file(path.with_name(f"{path.name}{suffix}"))
+    target = path.with_name(f"{path.name}{suffix}")
+    with publish_file(target) as file:
+        yield file
+    _published.append(target)
 
 
 def run_parts(
@@ -126,9 +132,9 @@ def make_part(folder: Path, name: str, number: int, make: Callable[[Path], dict[
     """
     note = _read_note(folder, name, number)
     if note is None:
+        _published.clear()
         note = make(part_path(folder, name, number, ""))
-        written = (path for path in folder.iterdir() if path.name.startswith(f"{name}-{number:06d}."))
-        _write_note(part_path(folder, name, number, ".json"), note, written)
+        _write_note(part_path(folder, name, number, ".json"), note, _published)
     return note
 
 
@@ -137,17 +143,23 @@ def read_notes(folder: Path, name: str) -> list[dict[str, Any]]:
     return [_noted(read_record(path), path) for path in part_files(folder, name, ".json")]
 
 
-def remove_notes(folder: Path, name: str) -> None:
-    """Remove the notes of parts that stay: the stage is finished."""
-    for path in part_files(folder, name, ".json"):
-        path.unlink()
-
-
 def remove_parts(folder: Path, name: str) -> None:
     """Remove all parts of that name, notes first: a note without its part would be taken for a finished one."""
-    remove_notes(folder, name)
-    for path in part_files(folder, name, ""):
-        path.unlink()
+    for suffix in (".json", ""):
+        for path in part_files(folder, name, suffix):
+            path.unlink()
+
+
+def take_descriptions(folder: Path) -> dict[str, Any]:
+    """What the notes of parts say of the files that stay, as :func:`describe_files` does; the notes are removed.
+
+    So what the workers have described need not be read again when the work is finished.
+    """
+    described: dict[str, Any] = {}
+    for note in [path for path in folder.iterdir() if _PART_NOTE.search(path.name)]:
+        described |= (read_record(note) or {}).get("files", {})
+        note.unlink()
+    return {name: content for name, content in described.items() if (folder / name).is_file()}
 
 
 def join_parts(folder: Path, name: str, schema: pa.Schema, target: str) -> None:
@@ -213,6 +225,7 @@ def forget_damaged(folder: Path) -> list[Path]:
     return damaged
 
 
+_PART_NOTE = re.compile(r"-\d{6}\.json$")
 # Notes of parts and steps; parts and other files that come and go while the work is being done.
 _NOTE = re.compile(r"(-\d{6}|\.done)\.json$")
 _PASSING = re.compile(r"-\d{6}(\.\w+)?$|\.done\.json$|^(progress|made_from)\.json$")

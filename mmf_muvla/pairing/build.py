@@ -146,6 +146,7 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
         version=2,
         libraries=("pyarrow",),
         elsewhere=[f"../../{name}" for name in _CORPUS_FILES],
+        checks_itself=regions.checks_itself,
     )
     return [regions, sentences, embed, retrieve, phrases, link, pack]
 

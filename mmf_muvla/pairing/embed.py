@@ -10,7 +10,7 @@ import numpy as np
 
 from mmf_muvla.artifacts.arrow import count_rows, read_batches
 from mmf_muvla.artifacts.artifact import Work
-from mmf_muvla.artifacts.parts import chunks, once, part_size, publish_part, remove_notes, run_parts
+from mmf_muvla.artifacts.parts import chunks, once, part_size, publish_part, run_parts
 from mmf_muvla.artifacts.workers import worker_number
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import EmbeddingOptions
@@ -57,7 +57,6 @@ def embed_sentences(table: Path, options: EmbeddingOptions, work: Work) -> dict[
         return counts
 
     counts = once(work.folder, "embedded", embed)
-    remove_notes(work.folder, PART_NAME)
     return counts
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from mmf_muvla.artifacts.artifact import Artifact, Work
 from mmf_muvla.artifacts.files import fingerprint
 from mmf_muvla.artifacts.outputs import refuse_inputs
-from mmf_muvla.artifacts.parts import chunks, forget_steps, once, publish_part, read_notes, remove_notes, run_parts
+from mmf_muvla.artifacts.parts import chunks, forget_steps, once, publish_part, read_notes, run_parts
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord, SkipLog
 from mmf_muvla.regions.checks import DAMAGED_FILE, NO_REGIONS
@@ -110,6 +110,7 @@ def region_store(
         # Of images that have the same id, the first one counts: the order of the sources matters.
         parameters={"sources": [str(path) for path in sources], **asdict(options), **policy},
         libraries=("lmdb", "safetensors", "numpy", "pyarrow"),
+        checks_itself=(SUFFIX,),
     )
 
 
@@ -118,9 +119,7 @@ def _label_files(options: RegionOptions) -> list[Path]:
 
 
 def _make(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str, Any], work: Work) -> dict[str, int]:
-    counts = once(work.folder, "imported", partial(_import, sources, feature_dim, policy, work))
-    remove_notes(work.folder, SHARD)
-    return counts
+    return once(work.folder, "imported", partial(_import, sources, feature_dim, policy, work))
 
 
 def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str, Any], work: Work) -> dict[str, int]:

@@ -12,7 +12,7 @@ from mmf_muvla.artifacts import artifact
 from mmf_muvla.artifacts.artifact import MANIFEST, Artifact, Work
 from mmf_muvla.artifacts.files import read_record, write_record
 from mmf_muvla.artifacts.lock import Claim
-from mmf_muvla.artifacts.parts import once, remove_notes, run_parts
+from mmf_muvla.artifacts.parts import once, publish_part, run_parts
 from mmf_muvla.errors import InputError
 
 
@@ -156,7 +156,8 @@ def stopping(folder: Path, parameters: dict[str, Any], parts: list[int], stop_at
             if number == stop_at:
                 raise KeyboardInterrupt
             parts.append(number)
-            path.with_suffix(".txt").write_text(f"{parameters} {number}")
+            with publish_part(path, ".txt") as file:
+                file.write_text(f"{parameters} {number}")
             return {"value": number}
 
         counts = {}
@@ -164,7 +165,6 @@ def stopping(folder: Path, parameters: dict[str, Any], parts: list[int], stop_at
             for _, note in run_parts(work.folder, "part", make, enumerate(range(5)), 1):
                 counts["last"] = note["value"]
                 bar.update()
-        remove_notes(work.folder, "part")
         return counts
 
     return Artifact(folder / "build" / "only", run, parameters=parameters)
@@ -300,7 +300,8 @@ def test_damaged_parts_are_made_again(damaged: str, tmp_path: Path) -> None:
 
     def make_part(_: None, number: int, path: Path) -> dict[str, int]:
         made.append(number)
-        path.with_suffix(".arrow").write_text(f"part {number}")
+        with publish_part(path, ".arrow") as file:
+            file.write_text(f"part {number}")
         return {"number": number}
 
     def make(work: Work) -> dict[str, int]:
@@ -308,7 +309,6 @@ def test_damaged_parts_are_made_again(damaged: str, tmp_path: Path) -> None:
         once(work.folder, "counted", lambda: {"parts": len(notes) + len(steps.append("counted") or "")})
         if len(steps) == 1:
             raise KeyboardInterrupt
-        remove_notes(work.folder, "part")
         return {}
 
     artifact = Artifact(tmp_path / "it", make)

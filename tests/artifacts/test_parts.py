@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mmf_muvla.artifacts.files import describe_files
 from mmf_muvla.artifacts.parts import (
     forget_steps,
     make_part,
@@ -16,9 +17,9 @@ from mmf_muvla.artifacts.parts import (
     part_path,
     publish_part,
     read_notes,
-    remove_notes,
     remove_parts,
     run_parts,
+    take_descriptions,
 )
 
 NAME = "squares"
@@ -207,8 +208,10 @@ def test_notes_and_parts_are_removed(tmp_path: Path) -> None:
     run(tmp_path, range(3))
     make_part(tmp_path, "other", 0, lambda path: {})
     (tmp_path / "squares.arrow").touch()
-    remove_notes(tmp_path, NAME)
+    described = take_descriptions(tmp_path)
     assert [path.suffix for path in part_files(tmp_path, NAME, "")] == [".txt"] * 3
+    assert described == describe_files(tmp_path, part_files(tmp_path, NAME, ".txt"))
+    (tmp_path / "other-000000.json").write_text("{}")
     asked(tmp_path)
     remove_parts(tmp_path, NAME)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other-000000.json", "squares.arrow"]
