@@ -268,9 +268,17 @@ class Artifact:
         for name in self.elsewhere:
             path = Path(os.path.normpath(self.folder / name))  # the folder itself is not there yet
             files += (file for file in path.rglob("*") if file.is_file()) if path.is_dir() else (path,)
-        sizes = {file: {"size": file.stat().st_size} for file in files if file.suffix in self.checks_itself}
-        described = describe_files(self.folder, [file for file in files if file not in sizes])
-        return described | {os.path.relpath(file, self.folder): size for file, size in sizes.items()}
+        linked = dict(self._known_files())
+        known = {file: linked[_inode(file)] for file in files if _inode(file) in linked}
+        described = describe_files(self.folder, [file for file in files if file not in known])
+        return described | {os.path.relpath(file, self.folder): content for file, content in known.items()}
+
+    def _known_files(self) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
+        """Files of what it builds on that check themselves, by inode: links to them need not be read again."""
+        for other in self.after:
+            for name, content in (read_manifest(other.folder) or {"outputs": {}})["outputs"].items():
+                if Path(name).suffix in self.checks_itself and (other.folder / name).is_file():
+                    yield _inode(other.folder / name), content
 
     def _write_manifest(
         self,
@@ -372,6 +380,11 @@ def _first_difference(before: Any, now: Any, name: str = "") -> str:
     if name.startswith("inputs."):
         return f"input changed: {name.removeprefix('inputs.')}"
     return f"{name.removeprefix('parameters.')}: {before!r} became {now!r}"
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _size(path: Path) -> int | None:
