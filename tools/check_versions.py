@@ -34,7 +34,7 @@ RC10 = "mmf==1.0.0rc10"
 MMF_MAIN_WANTS = ["iopath", "pandas", "termcolor"]
 TEST_TOOLS = ["hypothesis", "pytest", "setuptools"]
 TESTS = [
-    "tests/compat", "tests/losses", "tests/metrics", "tests/models", "tests/datasets", "tests/trainers",
+    "tests/compat", "tests/options", "tests/objectives", "tests/models", "tests/datasets", "tests/trainers",
     "tests/pairing/test_build.py", "tests/projects/test_mmf_run.py", "tests/projects/test_mmf_trainer.py",
 ]  # fmt: skip
 # On MMF's main: what trains, since some of tests/compat is about rc10 alone. pytest takes MMF's test_reporter.py for

@@ -157,7 +157,7 @@ class Artifact:
     def state(self) -> State:
         """Whether it has been made of the same things; files are looked for, but not read."""
         begun = self._begun()
-        manifest = _read_whole_manifest(self.folder)
+        manifest = read_manifest(self.folder)
         if manifest is None:
             is_damaged = (self.folder / MANIFEST).is_file()
             return State(False, "its manifest is damaged" if is_damaged else "not run yet", {}, None, begun)
@@ -181,7 +181,7 @@ class Artifact:
 
     def foreign_in(self, folder: Path) -> Path | None:
         """What in a folder is no output of an artifact of this kind, or was changed; the folder, if it is none."""
-        manifest = _read_whole_manifest(folder)
+        manifest = read_manifest(folder)
         if manifest is None or manifest["name"] != self.name:
             return folder
         return first_foreign(folder, manifest["outputs"], folder / MANIFEST)
@@ -236,7 +236,7 @@ class Artifact:
         Of files that have a suffix in ``but`` only the sizes are compared, and of all files where an older version has
         written the manifest, without checksums.
         """
-        manifest = _read_whole_manifest(self.folder)
+        manifest = read_manifest(self.folder)
         if manifest is None:
             return [self.folder / MANIFEST]
         if any("crc32" not in expected for expected in manifest["outputs"].values()):
@@ -332,18 +332,12 @@ class Artifact:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of an artifact, or ``None`` where that has not been finished, or its manifest is damaged."""
-    manifest = read_record(folder / MANIFEST)
-    if manifest and "stage" in manifest and isinstance(manifest.get("outputs"), dict):  # of the time before checksums
+    """The manifest of an artifact; ``None`` where that is not finished, or the file is damaged or somebody else's."""
+    manifest = read_record(folder / MANIFEST) or {}
+    if "stage" in manifest and isinstance(manifest.get("outputs"), dict):  # of the time before checksums
         name = manifest["name"] = manifest["stage"]
         outputs = manifest["outputs"].items()
         manifest["outputs"] = {os.path.relpath(file, name): {"size": size} for file, size in outputs}
-    return manifest
-
-
-def _read_whole_manifest(folder: Path) -> dict[str, Any] | None:
-    """As :func:`read_manifest`; ``None`` as well where the file may be somebody else's."""
-    manifest = read_manifest(folder) or {}
     if not manifest.keys() >= _MANIFEST_KEYS or not isinstance(manifest["outputs"], dict):
         return None
     return manifest if all(isinstance(it, dict) and "size" in it for it in manifest["outputs"].values()) else None

@@ -102,7 +102,7 @@ def build_steps(config: Any, model: torch.nn.Module, total_updates: int) -> tupl
 
 
 def leaves_heads_out(config: Any, dataset: Any) -> bool:
-    """Whether a step may leave out parameters: because the option says so, or views or losses are left out."""
+    """Whether a step may leave out parameters: because the option says so, or objectives or losses are left out."""
     option = bool(config.training.find_unused_parameters)
     if option or not isinstance(dataset, PretrainingDataset):
         return option

@@ -63,8 +63,8 @@ def test_several_processes_and_a_killed_run_give_the_same(
     embed_sentences(table, options, work("one"))
     # A part that is there, and is noted, is left as it is; one that is not noted is made again.
     killed = work("killed", num_workers=2)
-    shutil.copy(work("one").folder / "embeddings-000001.npy", killed.folder)
-    (killed.folder / "embeddings-000001.json").write_text('{"sentences": 1, "dimensions": 384}')
+    for suffix in ("npy", "json"):
+        shutil.copy(work("one").folder / f"embeddings-000001.{suffix}", killed.folder)
     (killed.folder / "embeddings-000002.npy").write_bytes(b"half a file")
     before = (killed.folder / "embeddings-000001.npy").stat().st_mtime_ns
     embed_sentences(table, options, killed)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mmf_muvla.reading.restricted_pickle import load_object_array
-from mmf_muvla.toyworld.blind import overlap
+from mmf_muvla.regions.boxes import intersection_over_union
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,7 +148,7 @@ def check_refcoco_plus(folder: Path, world: Path, scores: dict[str, float]) -> N
     right = 0
     for prediction, example in zip(predictions, examples, strict=True):
         x, y, width, height = prediction["bbox"]
-        right += overlap((x, y, x + width, y + height), example["bbox"]) > 0.5
+        right += bool(intersection_over_union((x, y, x + width, y + height), example["bbox"]) > 0.5)
     assert right / EXAMPLES == pytest.approx(scores["muvla_grounding_accuracy"])
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.models.trunk import read_checkpoint
+from mmf_muvla.models.checkpoint import read_checkpoint
 from mmf_muvla.trainers.checkpoints import read_checkpoint_file, save_atomically, save_weights
 from mmf_muvla.trainers.loading import load_run
 

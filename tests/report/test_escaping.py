@@ -9,7 +9,7 @@ import pytest
 
 from mmf_muvla.report.escaping import csv_text, markdown_code, markdown_text
 from mmf_muvla.report.plots import small_multiples
-from mmf_muvla.report.score_page import markdown_table
+from mmf_muvla.report.tables import markdown_table
 
 NAMES = {
     "a|b": r"a\|b",

@@ -25,3 +25,10 @@ def test_options_that_cannot_be_used_are_named(option: str, message: str) -> Non
     )
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {message}")
+
+
+def test_the_tests_that_it_runs_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    from check_versions import TESTS
+
+    assert [name for name in TESTS if not (ROOT / name).exists()] == []

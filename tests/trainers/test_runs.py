@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 
 from mmf_muvla.errors import InputError, MuvlaError
-from mmf_muvla.report.scores import LeftOut, Run, collect_runs, read_run
+from mmf_muvla.report.runs import LeftOut, Run, collect_runs, read_run
 from mmf_muvla.trainers.checkpoints import first_not_finite
 from mmf_muvla.trainers.evaluation import Evaluator
 from tests.projects.test_mmf_run import SMALL
