@@ -167,11 +167,6 @@ def remove_output(path: Path) -> None:
         path.unlink()
 
 
-def sign_folder(folder: Path) -> None:
-    """Mark a folder in which files are still to be written, and that may be removed with them."""
-    write_json(folder / MARK, {**_MADE_BY, "files": {}})
-
-
 def is_signed(folder: Path) -> bool:
     """Whether a folder has a mark of this project."""
     return (read_json(folder / MARK) or {}).get("made_by") == _MADE_BY["made_by"]

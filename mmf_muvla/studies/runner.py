@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from mmf_muvla.artifacts.files import read_json, write_json
+from mmf_muvla.artifacts.artifact import Artifact
 from mmf_muvla.artifacts.lock import Claim
 from mmf_muvla.errors import MuvlaError
 from mmf_muvla.studies.jobs import WEIGHTS, Job, with_needs
@@ -26,7 +26,6 @@ from mmf_muvla.terminal import printable, terminal_console
 
 logger = logging.getLogger(__name__)
 
-_DONE = "done.json"
 _POLL_SECONDS = 0.5
 # Weights and optimizer states of a run that is on record; its configuration, history, log and results stay.
 _REMOVED_AFTERWARDS = ("models", "current.ckpt", "best.ckpt")
@@ -43,9 +42,9 @@ class _Running:
 class Runner:
     """Runs jobs.
 
-    A job is finished when its folder says so (``done.json``); what is finished is not run again. Its process holds its
-    :class:`~mmf_muvla.artifacts.lock.Claim`, so that a job that outlived a killed runner is waited for and never runs
-    twice at the same time.
+    A job is finished when a manifest beside its folder says so; what is finished is not run again. Its process holds
+    its :class:`~mmf_muvla.artifacts.lock.Claim`, so that a job that outlived a killed runner is waited for and never
+    runs twice at the same time.
 
     Args:
         records: where the results of runs are kept.
@@ -129,9 +128,8 @@ class Runner:
     def _recall(self, wanted: Iterable[Job]) -> None:
         """Put on record what other studies have run."""
         for job in with_needs(wanted):
-            done = read_json(job.folder / _DONE) if job.kind != "step" and self.records.get(job) is None else None
-            if done is not None:
-                self.records.add(record_of(job, float(done["seconds"])))
+            if job.kind != "step" and self.records.get(job) is None and _is_done(job):
+                self.records.add(record_of(job, float(completion(job).state().seconds or 0)))
 
     def _start_what_can(self, waiting: list[Job], running: list[_Running], failed: list[Job]) -> list[Job]:
         """Start jobs whose needs are met, as long as there is room; what remains."""
@@ -193,7 +191,8 @@ class Runner:
                 self.records.add(record_of(job, seconds))
                 _remove_weights(job)
             job.folder.mkdir(exist_ok=True)
-            write_json(job.folder / _DONE, {"command": list(job.command), "seconds": seconds})
+            weights = [f"../{job.folder.name}/{WEIGHTS}"] if job.kind == "pretrain" else []
+            completion(job).seal({}, seconds, weights)
         except MuvlaError as error:
             self.console.print(Text.assemble(("failed", "red"), f" {error}"))
             return False
@@ -204,9 +203,16 @@ class Runner:
         return True
 
 
+def completion(job: Job) -> Artifact:
+    """What says that a job is done, in a folder beside its own.
+
+    The weights of a pre-training are described there; those of a fine-tuning are not kept.
+    """
+    return Artifact(job.folder.with_name(f"{job.folder.name}.done"), name="job", parameters={"digest": job.digest})
+
+
 def _is_done(job: Job) -> bool:
-    # The weights of a fine-tuning are not kept, and nobody needs them.
-    return (job.folder / _DONE).is_file() and (job.kind != "pretrain" or (job.folder / WEIGHTS).is_file())
+    return job.folder.is_dir() and completion(job).state().done
 
 
 def _remove_weights(job: Job) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import io
-import json
 import os
 import pickle
 import signal
@@ -17,10 +16,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from mmf_muvla.artifacts.artifact import Artifact
 from mmf_muvla.errors import MuvlaError
 from mmf_muvla.studies.jobs import Job, Jobs
 from mmf_muvla.studies.records import Records
-from mmf_muvla.studies.runner import Runner, visible_gpus
+from mmf_muvla.studies.runner import Runner, completion, visible_gpus
 from mmf_muvla.studies.study import Step, Study
 
 
@@ -127,9 +127,9 @@ def test_a_job_that_outlived_its_runner_is_waited_for(study: Study, tmp_path: Pa
     first.wait()
     _runner(tmp_path).run([slow], "second")
     # The killed runner could not say that the job is done, so it runs once more; but after the first, not beside it.
-    assert _runs(slow) == 2 and (slow.folder / "done.json").is_file()
+    assert _runs(slow) == 2 and completion(slow).state().done
     # Both parts waited for three seconds, and both count.
-    assert json.loads((slow.folder / "done.json").read_text())["seconds"] > 5
+    assert (completion(slow).state().seconds or 0) > 5
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -151,14 +151,14 @@ def test_a_job_is_locked_until_it_is_marked_as_done(
     job = jobs.step("world")
     marked = []
 
-    def mark(path: Path, content: dict[str, object]) -> None:
+    def seal(done: Artifact, *_: object) -> None:
         with open(job.folder.with_name(f"{job.folder.name}.lock"), "rb") as lock, pytest.raises(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        marked.append(path.name)
+        marked.append(done.folder.name)
 
-    monkeypatch.setattr("mmf_muvla.studies.runner.write_json", mark)
+    monkeypatch.setattr(Artifact, "seal", seal)
     _runner(tmp_path).run([job], "test")
-    assert marked == ["done.json"]
+    assert marked == [f"{job.folder.name}.done"]
     with open(job.folder.with_name(f"{job.folder.name}.lock"), "rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -167,7 +167,7 @@ def test_what_another_study_has_run_is_put_on_record(jobs: Jobs, tmp_path: Path)
     run = jobs.finetuning("base", "nlvr2", 0, 1e-4)
     run.folder.mkdir(parents=True)
     (run.folder / "results.json").write_text('{"update": 9, "test": {"muvla_nlvr2_accuracy": 0.75}}')
-    (run.folder / "done.json").write_text('{"command": [], "seconds": 8.5}')
+    completion(run).seal({}, 8.5)
     runner = _runner(tmp_path)
     runner.run([run], "test")
     record = Records(tmp_path / "runs.jsonl").get(run)
