@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from mmf_muvla import command_line
 from mmf_muvla.artifacts.progress import progress_bar
 from mmf_muvla.errors import InputError, MuvlaError
-from mmf_muvla.pairing import commands
 from mmf_muvla.reading.problems import BadRecord, SkipLog
 from mmf_muvla.terminal import log_message, printable, start_logging, terminal_console
 
@@ -133,7 +133,7 @@ def test_a_command_prints_errors_without_commands(
         raise InputError("features.tsv, line 2 (image \x1b]0;x\x07)", "bad\rgood", "Mend \u202eit")
 
     monkeypatch.setattr(sys, "argv", ["tool", "a=b"])
-    assert commands.run_command(command, "usage") == 2
+    assert command_line.run_command(command, "usage") == 2
     shown = capsys.readouterr().err
     assert shown.startswith("error: features.tsv") and is_harmless(shown) and r"bad\rgood" in shown
 

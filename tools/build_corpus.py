@@ -12,7 +12,8 @@ retrieval.k=3, out=data/corpus/other.
 
 import sys
 
-from mmf_muvla.pairing.commands import build_command, run_command
+from mmf_muvla.command_line import run_command
+from mmf_muvla.pairing.commands import build_command
 
 if __name__ == "__main__":
     sys.exit(run_command(build_command, __doc__))

@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mmf_muvla.command_line import run_command
 from mmf_muvla.errors import InputError, MuvlaError
 from mmf_muvla.options.kinds import Flag, Name, Options
 from mmf_muvla.options.reading import read_options
-from mmf_muvla.pairing.commands import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 RC10 = "mmf==1.0.0rc10"

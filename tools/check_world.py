@@ -13,7 +13,7 @@ upper     the one with true pairs (aligned_vlp)
 
 import sys
 
-from mmf_muvla.pairing.commands import run_command
+from mmf_muvla.command_line import run_command
 from mmf_muvla.studies.conditions import conditions_command
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ For questions of your own, in the form of VQA's files (image ids may be names, k
 
 import sys
 
+from mmf_muvla.command_line import run_command
 from mmf_muvla.datasets.tasks.conversion.command import convert_command
-from mmf_muvla.pairing.commands import run_command
 
 if __name__ == "__main__":
     sys.exit(run_command(convert_command, __doc__))

@@ -24,10 +24,10 @@ from pydantic import Field
 
 from mmf_muvla.artifacts.files import refuse_foreign
 from mmf_muvla.artifacts.outputs import check_outputs, foreign_in_marked, output_folder, publish_output
+from mmf_muvla.command_line import run_command
 from mmf_muvla.errors import MuvlaError
 from mmf_muvla.options.kinds import Flag, Name, Options, Whole
 from mmf_muvla.options.reading import read_options
-from mmf_muvla.pairing.commands import run_command
 from mmf_muvla.paths import resource_path
 
 

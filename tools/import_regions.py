@@ -13,7 +13,8 @@ An import that was killed goes on when it is started again. What was left out is
 
 import sys
 
-from mmf_muvla.pairing.commands import import_command, run_command
+from mmf_muvla.command_line import run_command
+from mmf_muvla.pairing.commands import import_command
 
 if __name__ == "__main__":
     sys.exit(run_command(import_command, __doc__))

@@ -16,7 +16,7 @@ images     a folder with IMAGE_ID.jpg or .png, or a file name with {image_id} in
 
 import sys
 
-from mmf_muvla.pairing.commands import run_command
+from mmf_muvla.command_line import run_command
 from mmf_muvla.report.corpus_page import inspect_command
 
 if __name__ == "__main__":

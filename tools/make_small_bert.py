@@ -10,8 +10,8 @@ words is a UTF-8 text file, or a list of them: words=[a.txt,b.txt]. For small co
 
 import sys
 
+from mmf_muvla.command_line import run_command
 from mmf_muvla.models.small_bert import small_bert_command
-from mmf_muvla.pairing.commands import run_command
 
 if __name__ == "__main__":
     sys.exit(run_command(small_bert_command, __doc__))

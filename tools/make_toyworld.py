@@ -10,7 +10,7 @@ overwrite=true. Equal settings make equal files.
 
 import sys
 
-from mmf_muvla.pairing.commands import run_command
+from mmf_muvla.command_line import run_command
 from mmf_muvla.toyworld.command import make_toyworld
 
 if __name__ == "__main__":

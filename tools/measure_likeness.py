@@ -12,7 +12,7 @@ num_images  how many images to look at (250)
 
 import sys
 
-from mmf_muvla.pairing.commands import run_command
+from mmf_muvla.command_line import run_command
 from mmf_muvla.studies.likeness import likeness_command
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from mmf_muvla.pairing.commands import run_command
+from mmf_muvla.command_line import run_command
 from mmf_muvla.studies.command import study_command
 
 if __name__ == "__main__":

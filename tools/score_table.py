@@ -18,7 +18,7 @@ systems    the systems to show, in this order; * stands for anything: systems=ba
 
 import sys
 
-from mmf_muvla.pairing.commands import run_command
+from mmf_muvla.command_line import run_command
 from mmf_muvla.report.score_page import score_command
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ their tag, with the similarity behind them.
 
 import sys
 
-from mmf_muvla.pairing.commands import run_command
+from mmf_muvla.command_line import run_command
 from mmf_muvla.report.images import show_command
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ checkpoints to look back at:
 
 import sys
 
-from mmf_muvla.pairing.commands import run_command
+from mmf_muvla.command_line import run_command
 from mmf_muvla.report.alignment import alignment_command
 
 if __name__ == "__main__":

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from mmf_muvla.command_line import run_command
 from mmf_muvla.compat.patch_options import message_of
 from mmf_muvla.errors import InputError, MuvlaError
 from mmf_muvla.options.kinds import Count, Name, Options
 from mmf_muvla.options.model import LOSSES
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.options.run import Registered, check_run
-from mmf_muvla.pairing.commands import run_command
 from mmf_muvla.studies.command import StudyOptions, study_command
 
 ROOT = Path(__file__).resolve().parents[2]
