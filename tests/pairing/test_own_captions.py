@@ -106,7 +106,8 @@ def check_options(options: EmbeddingOptions, embedder: Embedder) -> Embedder:
 
 
 def write_parameters(folder: Path, **parameters: Any) -> None:
-    (folder / "manifest.json").write_text(json.dumps({"made_from": {"parameters": parameters}}))
+    rest = {"name": folder.name, "counts": {}, "seconds": 0.0, "outputs": {}}
+    (folder / "manifest.json").write_text(json.dumps({"made_from": {"parameters": parameters}, **rest}))
 
 
 def write_retrieval(build: Path, query: QueryOptions) -> None:
