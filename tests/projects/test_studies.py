@@ -77,7 +77,7 @@ def test_the_main_study_searches_rates_and_compares(work: Path) -> None:
     table = (results / "table.md").read_text()
     assert "| Base |" in table and "(2)" in table
     # searched with a seed of its own, and never tested
-    searched = [path for path in (work / "search").glob("*") if path.is_dir()]
+    searched = [path for path in (work / "search").glob("*") if path.is_dir() and path.suffix != ".done"]
     assert len(searched) == 2
     assert all(
         "val" in it and "test" not in it
@@ -145,7 +145,7 @@ def test_every_study_runs_and_makes_only_what_is_new(work: Path) -> None:
     assert not list((work / "finetune").rglob("*.ckpt")) and not list((work / "finetune").rglob("*.safetensors"))
     assert list((work / "finetune").rglob("history.jsonl")) and list((work / "finetune").rglob("config.yaml"))
     # tools that look into the pre-trainings of a study
-    (corpus,) = (path for path in (work / "step").glob("a40-*") if path.is_dir())
+    (corpus,) = (path for path in (work / "step").glob("a40-*") if path.is_dir() and path.suffix != ".done")
     command = [sys.executable, "tools/measure_likeness.py", f"results=[{work}/results/ablation]", f"work={work}"]
     subprocess.run([*command, f"corpus={corpus}", f"out={work}/likeness"], cwd=ROOT, check=True)
     measured = json.loads((work / "likeness" / "likeness.json").read_text())
