@@ -190,11 +190,11 @@ def make_samples(tag_per_region: bool = False, seed: int = 0) -> list[Pretrainin
             height=400,
             image_feature_0=rng.random((n, FEATURES)).astype(np.float16),
             bbox=np.concatenate([corners, corners + 50], axis=1).astype(np.float32),
-            class_id=np.zeros(n, np.int32),
+            class_id=rng.integers(0, CLASSES, size=n).astype(np.int32),
             attribute_id=np.full(n, -1, np.int32),
             confidence=np.ones(n, np.float32),
         )
-        samples.append(PretrainingSample(image, rng.integers(0, CLASSES, size=n), rows, 1, "matched"))
+        samples.append(PretrainingSample(image, rows, 1, "matched"))
     return samples
 
 
@@ -362,7 +362,7 @@ def padded_batch(samples: list[PretrainingSample], view: str, device: torch.devi
                 batch["labels"][i, TEXT_ROOM + region] = int(ids[0])
         batch["features"][i, :n] = torch.from_numpy(sample.image.image_feature_0).float()
         batch["bbox"][i, :n] = torch.from_numpy(sample.image.bbox)
-        batch["classes"][i, :n] = torch.from_numpy(sample.object_class)
+        batch["classes"][i, :n] = torch.from_numpy(sample.image.class_id)
         batch["chosen"][i, :n] = torch.from_numpy(row.region_targets)
         batch["mask"][i, :t] = batch["mask"][i, TEXT_ROOM : TEXT_ROOM + n] = True
     sizes = torch.tensor([(sample.image.width, sample.image.height) for sample in samples], dtype=torch.float32)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmf_muvla.objectives.masking import IGNORE, Ints, Row
+from mmf_muvla.objectives.masking import IGNORE, Row
 from mmf_muvla.regions.regions import Regions
 
 
@@ -23,20 +23,16 @@ class PretrainingSample:
     """One image with the rows made from it.
 
     Attributes:
-        image: the regions.
-        object_class: int [n], the detector's class of each region.
+        image: the regions, with the detector's classes and its confidence in them.
         rows: name -> row, the same names for every sample of a batch.
         epoch: epochs finished before this one.
         weight_row: the row in which the matching head sees the retrieved pair, for ``w_ITM``; "" where none does.
-        confidence: float32 [n], the detector's confidence in each class; None: it is certain.
     """
 
     image: Regions
-    object_class: Ints
     rows: dict[str, Row]
     epoch: int
     weight_row: str = ""
-    confidence: NDArray[np.float32] | None = None
 
 
 def pad(arrays: Sequence[NDArray[Any]], value: float, dtype: torch.dtype) -> Tensor:
@@ -102,17 +98,13 @@ def collate_pretraining(samples: Sequence[PretrainingSample], pad_id: int) -> di
     batch["region_targets"] = by_row(pad([row.region_targets for row in flat], False, torch.bool))
     batch["sees_regions"] = by_row(torch.tensor([row.sees_regions for row in flat]))
     batch["predicts"] = sorted({name for row in samples[0].rows.values() for name in row.predicts})
-    batch["object_class"] = pad([sample.object_class for sample in samples], 0, torch.long)
-    batch["object_confidence"] = pad([_confidence(sample) for sample in samples], 0, torch.float32)
+    batch["object_class"] = pad([sample.image.class_id for sample in samples], 0, torch.long)
+    batch["object_confidence"] = pad([sample.image.confidence for sample in samples], 0, torch.float32)
     batch["phrase_ids"] = _phrase_ids(samples, batch["region_mask"].shape[1])
     batch["weight_row"] = samples[0].weight_row
     batch["epoch"] = torch.tensor([sample.epoch for sample in samples])
     batch["targets"] = torch.ones(len(samples), dtype=torch.long)
     return batch
-
-
-def _confidence(sample: PretrainingSample) -> NDArray[np.float32]:
-    return np.ones(len(sample.object_class), np.float32) if sample.confidence is None else sample.confidence
 
 
 def _phrase_ids(samples: Sequence[PretrainingSample], regions: int) -> Tensor:

@@ -57,11 +57,11 @@ class PretrainingDataset(BaseDataset):
             )
         where = f"dataset_config.{dataset_name}"
         self.objectives = check_objectives(as_list(config.objectives), f"{where}.objectives")
-        self.masking = masking_config(config.masking, f"{where}.masking")
-        self.predicts = targets_of(self.objectives, self.masking)
+        masking = masking_config(config.masking, f"{where}.masking")
+        self.predicts = targets_of(self.objectives, masking)
         self.schedule = _choice(config, "schedule", SCHEDULES, dataset_name)
         self.row_options = RowOptions(
-            self.masking,
+            masking,
             config.max_text_tokens,
             config.max_tag_tokens,
             _choice(config, "tag_positions", TAG_POSITIONS, dataset_name),
@@ -103,15 +103,7 @@ class PretrainingDataset(BaseDataset):
         for name, objective in OBJECTIVES.items():  # the rows' order does not depend on the configuration's
             if name in chosen:
                 rows |= objective.make(material)
-        regions = material.item.regions
-        return PretrainingSample(
-            regions,
-            regions.class_id.astype(np.int64),
-            rows,
-            epoch,
-            self._weight_row(rows),
-            regions.confidence,
-        )
+        return PretrainingSample(material.item.regions, rows, epoch, self._weight_row(rows))
 
     def _weight_row(self, rows: Collection[str]) -> str:
         """Where the matching head sees the retrieved pair. A head that is never trained must not weigh anything."""

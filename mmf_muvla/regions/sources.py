@@ -7,6 +7,15 @@ can be read one by one. A class of yours, in any module that Python can import, 
 
 For example, a whole format with one ``.json`` file per image, whose class numbers ``region_options.label_map`` names::
 
+    import json
+
+    import numpy as np
+
+    from mmf_muvla.regions.checks import Place, check_image
+    from mmf_muvla.regions.regions import Regions
+    from mmf_muvla.regions.sources import ListedSource, class_names
+
+
     class JsonFiles(ListedSource):
         def image_ids(self, problems):
             return sorted(file.stem for file in self.path.glob("*.json"))

@@ -145,7 +145,7 @@ def test_phrase_targets_are_the_linked_noun(folder: Path) -> None:
         sample = dataset.sample(index, 0)
         for region, ids in enumerate(sample.rows["region_phrase"].phrase_targets):
             if len(ids):
-                name = NAMES[sample.object_class[region]]
+                name = NAMES[sample.image.class_id[region]]
                 assert ids.tolist() == dataset.words.tag(name).tolist()
                 seen += 1
     assert seen > 10

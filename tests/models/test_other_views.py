@@ -63,9 +63,9 @@ def batch_of(views: list[str], image_seed: int = 0, words_seed: int = 0) -> dict
             height=120,
             image_feature_0=images.normal(size=(n, FEATURES)).astype(np.float16),
             bbox=np.concatenate([corner, corner + 20], axis=1).astype(np.float32),
-            class_id=np.zeros(n, np.int32),
+            class_id=images.integers(0, CLASSES, size=n).astype(np.int32),
             attribute_id=np.full(n, -1, np.int32),
-            confidence=np.ones(n, np.float32),
+            confidence=images.random(n).astype(np.float32),
         )
         rows = {}
         for view in views:
@@ -74,9 +74,7 @@ def batch_of(views: list[str], image_seed: int = 0, words_seed: int = 0) -> dict
                 rows[view] = region_tag_row([np.array([10 + i]) for i in range(n)], rng, VOCABULARY, MASKING, 20)
             else:
                 rows[view] = plain_row(PLAIN_VIEWS[view], words, n, rng, VOCABULARY, MASKING)
-        classes = images.integers(0, CLASSES, size=n)
-        confidence = images.random(n).astype(np.float32)
-        samples.append(PretrainingSample(image, classes, rows, epoch=3, confidence=confidence))
+        samples.append(PretrainingSample(image, rows, epoch=3))
     return collate_pretraining(samples, VOCABULARY.pad_id)
 
 

@@ -163,11 +163,11 @@ def random_batch(seed: int, epoch: int) -> dict:
             height=120,
             image_feature_0=rng.normal(size=(n, FEATURES)).astype(np.float16),
             bbox=np.concatenate([corner, corner + 20], axis=1).astype(np.float32),
-            class_id=np.zeros(n, np.int32),
+            class_id=rng.integers(0, CLASSES, size=n).astype(np.int32),
             attribute_id=np.full(n, -1, np.int32),
             confidence=np.ones(n, np.float32),
         )
-        samples.append(PretrainingSample(image, rng.integers(0, CLASSES, size=n), rows, epoch, "matched"))
+        samples.append(PretrainingSample(image, rows, epoch, "matched"))
     return collate_pretraining(samples, vocabulary.pad_id)
 
 

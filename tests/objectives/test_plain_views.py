@@ -134,7 +134,7 @@ def test_each_use_has_the_stream_that_a_seed_sequence_deals_it(folder: Path) -> 
     tokens, offsets = dataset.words(sentence.text, 60)
     links = Links(tokens_in_phrases(offsets, sentence.phrases), item.link_phrase[rank], item.link_similarity[rank])
     rng = np.random.default_rng(phrase_stream)
-    expected = region_phrase_row(tokens, links, rng, dataset.words.vocabulary, dataset.masking)
+    expected = region_phrase_row(tokens, links, rng, dataset.words.vocabulary, dataset.row_options.masking)
     row = dataset.sample(4, epoch=1).rows["region_phrase"]
     assert row.input_ids.tolist() == expected.input_ids.tolist()
     assert row.mlm_labels.tolist() == expected.mlm_labels.tolist()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -12,45 +13,16 @@ import numpy as np
 import pytest
 
 from mmf_muvla.errors import InputError
+from mmf_muvla.regions import sources
 from mmf_muvla.regions.importing import import_regions
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.sources import REGION_FORMATS, open_regions
 from mmf_muvla.regions.store import RegionStore
 from tests.regions.mmf_files import FEATURE_DIM, NAMES, MmfImage, write_labels, write_mmf_folder, write_mmf_lmdb
 
-# The example of mmf_muvla.regions.sources, as a user's own module.
-MODULE = """
-import json
-
-import numpy as np
-
-from mmf_muvla.regions.checks import Place, check_image
-from mmf_muvla.regions.regions import Regions
-from mmf_muvla.regions.sources import ListedSource, class_names
-
-
-class JsonFiles(ListedSource):
-    def image_ids(self, problems):
-        return sorted(file.stem for file in self.path.glob("*.json"))
-
-    def read_image(self, image_id, names):
-        bad = Place(self.path / f"{image_id}.json", None, image_id)
-        content = json.loads(bad.file.read_text())
-        regions = Regions(
-            image_id=image_id,
-            width=content["width"],
-            height=content["height"],
-            image_feature_0=np.array(content["features"]),
-            bbox=np.array(content["boxes"]),
-            class_id=names.class_ids(class_names(content["classes"], self.labels, self.options, bad)),
-            attribute_id=np.full(len(content["classes"]), -1),
-            confidence=np.array(content["scores"]),
-        )
-        return check_image(regions, self.options, bad)
-
-
-number = 7
-"""
+# The example in the docstring of mmf_muvla.regions.sources, as a user's own module.
+_, EXAMPLE = (sources.__doc__ or "").split("names::\n")
+MODULE = f"{textwrap.dedent(EXAMPLE.partition(':func:')[0])}\nnumber = 7\n"
 
 
 def content(number: int) -> dict[str, Any]:
