@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from mmf_muvla.options.kinds import Count, CountOrNone, Flag, Name, Number, Options, Share
+from mmf_muvla.options.kinds import Count, CountOrNone, Flag, Name, Number, Options, Share, Whole
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Trunk(Options):
     max_position_embeddings: Count | None = None
     type_vocab_size: Annotated[int, Field(ge=2)] | None = None
     layer_norm_eps: Annotated[Number, Field(gt=0)] | None = None
-    streams: Literal[1, 2] = 1
+    streams: Annotated[Whole, Field(ge=1, le=2)] = 1
     region_layers: Count | None = None
     co_layers: Count | None = None
     activation_checkpointing: Flag = False

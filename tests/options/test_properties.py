@@ -37,7 +37,8 @@ from mmf_muvla.studies.likeness import LikenessOptions
 from mmf_muvla.studies.study import Step, System, TaskPlan
 from mmf_muvla.toyworld.command import MakeOptions
 
-many = settings(max_examples=150, deadline=None, database=None)
+# The same examples every time: a failure is seen again, and a change is what it comes from.
+many = settings(max_examples=150, deadline=None, database=None, derandomize=True)
 REGISTERED = Registered(
     trainers=["muvla"],
     models=["muvla"],
@@ -174,16 +175,15 @@ def test_a_misspelt_option_of_a_run_is_named(data: st.DataObject) -> None:
     assert f"unknown key '{name}'" in str(caught.value) and "mine.yaml" in str(caught.value)
 
 
-@many
-@given(st.data())
-def test_a_wrong_value_of_a_run_is_named(data: st.DataObject) -> None:
-    key = data.draw(st.sampled_from(RUN_KEYS))
-    name = in_losses(key.name)
-    content = copy.deepcopy(whole_run())
-    put(content, name, data.draw(st.sampled_from(wrong_values(key))))
-    with pytest.raises(InputError) as caught:
-        check_whole(content)
-    assert name in str(caught.value) and "mine.yaml" in str(caught.value)
+def test_every_wrong_value_of_a_run_is_named() -> None:
+    for key in RUN_KEYS:
+        name = in_losses(key.name)
+        for value in wrong_values(key):
+            content = copy.deepcopy(whole_run())
+            put(content, name, value)
+            with pytest.raises(InputError) as caught:
+                check_whole(content)
+            assert name in str(caught.value) and "mine.yaml" in str(caught.value), (key, value)
 
 
 @many
@@ -207,14 +207,13 @@ def test_a_misspelt_option_of_a_tool_is_named(data: st.DataObject) -> None:
     assert f"'{name}'" in str(caught.value)
 
 
-@many
-@given(st.data())
-def test_a_wrong_value_of_a_tool_is_named(data: st.DataObject) -> None:
-    schema = data.draw(st.sampled_from(list(TOOLS)))
-    key = data.draw(st.sampled_from([key for key in keys_of(schema).values() if not key.name.endswith("[]")]))
-    content = copy.deepcopy(TOOLS[schema])
-    put(content, key.name, data.draw(st.sampled_from(wrong_values(key))))
-    with pytest.raises(InputError) as caught:
-        check_keys(content, keys_of(schema), "mine.yaml")
-        check(schema, content, mine)
-    assert key.name in str(caught.value) and "mine.yaml" in str(caught.value)
+@pytest.mark.parametrize("schema", TOOLS)
+def test_every_wrong_value_of_a_tool_is_named(schema: type) -> None:
+    for key in keys_of(schema).values():
+        for value in [] if key.name.endswith("[]") else wrong_values(key):
+            content = copy.deepcopy(TOOLS[schema])
+            put(content, key.name, value)
+            with pytest.raises(InputError) as caught:
+                check_keys(content, keys_of(schema), "mine.yaml")
+                check(schema, content, mine)
+            assert key.name in str(caught.value) and "mine.yaml" in str(caught.value), (key, value)
