@@ -31,8 +31,7 @@ class Category:
     """One kind of object.
 
     Attributes:
-        noun: the word of the detector's tags.
-        synonyms: words that only texts use.
+        nouns: the word of the detector's tags, then its synonyms, which only texts use.
         family: kinds that look alike; the detector confuses them, and a picture draws them alike.
         colours: what it usually looks like. Any other colour is possible.
         zone: where it stays: ``"ground"``, ``"sky"``, ``"wall"``, or ``"surface"`` (on furniture if there is any).
@@ -41,8 +40,7 @@ class Category:
         gregarious: whether several of them often occur together.
     """
 
-    noun: Noun
-    synonyms: tuple[Noun, ...]
+    nouns: tuple[Noun, ...]
     family: str
     colours: tuple[str, ...]
     zone: str
@@ -50,46 +48,24 @@ class Category:
     aspect: float
     gregarious: bool
 
-    @property
-    def name(self) -> str:
-        return self.noun.singular
-
-    @property
-    def nouns(self) -> tuple[Noun, ...]:
-        """The name first, then the synonyms."""
-        return (self.noun, *self.synonyms)
-
-
-_IRREGULAR_PLURALS = {
-    "man": "men",
-    "woman": "women",
-    "gentleman": "gentlemen",
-    "sheep": "sheep",
-    "aircraft": "aircraft",
-    "bus": "buses",
-    "minibus": "minibuses",
-    "couch": "couches",
-    "lioness": "lionesses",
-    "bench": "benches",
-    "dish": "dishes",
-    "lady": "ladies",
-    "pony": "ponies",
-    "puppy": "puppies",
-    "kitty": "kitties",
-    "lorry": "lorries",
-    "calf": "calves",
-}
-
 
 def _noun(singular: str) -> Noun:
-    return Noun(singular, _IRREGULAR_PLURALS.get(singular, singular + "s"))
+    if singular in ("sheep", "aircraft"):
+        return Noun(singular, singular)
+    if singular.endswith("man"):
+        return Noun(singular, singular.removesuffix("man") + "men")
+    if singular.endswith("y") and singular[-2] not in "aeiou":
+        return Noun(singular, singular.removesuffix("y") + "ies")
+    if singular.endswith(("s", "sh", "ch")):
+        return Noun(singular, singular + "es")
+    return Noun(singular, "calves" if singular == "calf" else singular + "s")
 
 
 def _category(
     words: str, family: str, colours: str, zone: str, height: float, aspect: float, *, gregarious: bool = False
 ) -> Category:
-    name, *synonyms = (_noun(word) for word in words.split("/"))
-    return Category(name, tuple(synonyms), family, tuple(colours.split("/")), zone, height, aspect, gregarious)
+    nouns = tuple(_noun(word) for word in words.split("/"))
+    return Category(nouns, family, tuple(colours.split("/")), zone, height, aspect, gregarious)
 
 
 _ALL = (
@@ -150,7 +126,7 @@ _ALL = (
     _category("kite", "toy", "red/yellow/blue", "sky", 0.17, 0.85, gregarious=True),
 )
 
-CATEGORIES = {category.name: category for category in _ALL}
+CATEGORIES = {category.nouns[0].singular: category for category in _ALL}
 """Every category by name, in a fixed order."""
 
 SURFACES = {"table": 0.06, "desk": 0.06, "bench": 0.42, "couch": 0.48}
@@ -184,6 +160,11 @@ class Theme:
     @property
     def categories(self) -> tuple[str, ...]:
         return self.typical + self.occasional
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """How frequent each category is there, relative to the others."""
+        return dict.fromkeys(self.typical, 3) | dict.fromkeys(self.occasional, 1)
 
 
 def _theme(name: str, places: str, typical: str, occasional: str, horizon: float) -> Theme:
@@ -255,4 +236,4 @@ THEMES = {theme.name: theme for theme in _THEMES}
 
 def synonym_words() -> frozenset[str]:
     """Every singular and plural that texts use and tags never do."""
-    return frozenset(word for category in _ALL for noun in category.synonyms for word in (noun.singular, noun.plural))
+    return frozenset(word for category in _ALL for noun in category.nouns[1:] for word in (noun.singular, noun.plural))

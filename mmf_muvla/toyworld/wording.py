@@ -44,10 +44,8 @@ def posture(rng: random.Random, category: str) -> str:
 
 def choose_noun(rng: random.Random, category: str, synonym_share: float = 0.45) -> Noun:
     """A word for a category: its name, or one of its synonyms with probability ``synonym_share``."""
-    synonyms = CATEGORIES[category].synonyms
-    if synonyms and rng.random() < synonym_share:
-        return rng.choice(synonyms)
-    return CATEGORIES[category].noun
+    name, *synonyms = CATEGORIES[category].nouns
+    return rng.choice(synonyms) if synonyms and rng.random() < synonym_share else name
 
 
 def is_person(category: str) -> bool:
@@ -57,9 +55,8 @@ def is_person(category: str) -> bool:
 
 def coloured(category: str, noun: str, colour: str, size: str = "") -> str:
     """A noun with its adjectives: "small red car", but "small man in red". Empty words are left out."""
-    if is_person(category) and colour:
-        return " ".join(word for word in (size, noun, "in", colour) if word)
-    return " ".join(word for word in (size, colour, noun) if word)
+    words = (size, noun, "in", colour) if is_person(category) and colour else (size, colour, noun)
+    return " ".join(filter(None, words))
 
 
 def has_colour(category: str, colour: str) -> str:
