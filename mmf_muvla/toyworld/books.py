@@ -51,8 +51,14 @@ _PHRASES = {
     ),
 }  # fmt: skip
 _ADJECTIVES = ("old", "forgotten", "fine", "strange", "poor", "splendid", "lonely", "familiar", "shabby", "beloved")
-_WOMEN = "Martha/Eleanor/old Mrs. Finch/Agnes/the widow/Clara/her sister/Miss Pym/the governess/Aunt Judith".split("/")
-_MEN = "Thomas/the captain/Mr. Hale/young Edgar/the schoolmaster/Jonas/her brother/the gardener/Uncle Silas".split("/")
+_WOMEN = (
+    "Martha", "Eleanor", "old Mrs. Finch", "Agnes", "the widow", "Clara", "her sister", "Miss Pym",
+    "the governess", "Aunt Judith",
+)  # fmt: skip
+_MEN = (
+    "Thomas", "the captain", "Mr. Hale", "young Edgar", "the schoolmaster", "Jonas", "her brother",
+    "the gardener", "Uncle Silas",
+)  # fmt: skip
 
 
 def book_corpus(rng: random.Random, count: int) -> list[str]:
