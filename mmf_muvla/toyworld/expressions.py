@@ -21,10 +21,10 @@ from mmf_muvla.toyworld.scenes import (
     Box,
     Scene,
     SceneObject,
+    gap_between,
     is_left_of,
     is_near,
     is_on,
-    is_right_of,
     objects_by_category,
 )
 from mmf_muvla.toyworld.wording import choose_noun, coloured
@@ -79,14 +79,12 @@ def refer(rng: random.Random, scenes: Sequence[Scene], count: int) -> list[Expre
         InputError: the scenes do not offer enough objects that words single out.
     """
     used = Counter(dict.fromkeys(KINDS, 0))
-    waiting = [(scene, describe(rng, scene)) for scene in scenes if _has_crowd(scene)]
+    waiting = [describe(rng, scene) for scene in scenes if len(objects_by_category(scene)) < len(scene.objects)]
     chosen: list[Expression] = []
     while waiting:
         rng.shuffle(waiting)
-        still_waiting = []
-        for scene, described in waiting:
-            if not all(described):  # an object has no words (left): this scene can give no more
-                continue
+        waiting = [described for described in waiting if all(described)]  # every object has words (left)
+        for described in waiting:
             if len(chosen) + len(described) > count:
                 rng.shuffle(chosen)
                 return chosen
@@ -95,8 +93,6 @@ def refer(rng: random.Random, scenes: Sequence[Scene], count: int) -> list[Expre
                 expressions.remove(expression)
                 used[expression.kind] += 1
                 chosen.append(expression)
-            still_waiting.append((scene, described))
-        waiting = still_waiting
     raise InputError(
         f"{count} referring expressions on {len(scenes)} scenes",
         f"words single out only {len(chosen)} objects",
@@ -104,18 +100,13 @@ def refer(rng: random.Random, scenes: Sequence[Scene], count: int) -> list[Expre
     )
 
 
-def _has_crowd(scene: Scene) -> bool:
-    return any(len(crowd) > 1 for crowd in objects_by_category(scene).values())
-
-
 def describe(rng: random.Random, scene: Scene) -> list[list[Expression]]:
     """For every object of the scene the expressions that single it out, in random order."""
-    crowds = objects_by_category(scene)
     described = []
     for it in scene.objects:
         found = [
             Expression(kind, text, scene.image_id, it.box)
-            for kind, text, fits, fails in _phrases(rng, scene, it, crowds)
+            for kind, text, fits, fails in _phrases(rng, scene, it)
             if _singles_out(scene, it, fits, fails)
         ]
         rng.shuffle(found)
@@ -125,19 +116,15 @@ def describe(rng: random.Random, scene: Scene) -> list[list[Expression]]:
 
 def _singles_out(scene: Scene, it: SceneObject, fits: _Fits, fails: _Fits) -> bool:
     """Whether what is said is true of the object, clearly false of its like, or true of something unlike it."""
-    like = [other for other in scene.objects if other is not it and other.category == it.category]
-    if not fits(it):
-        return False
-    if like:
-        return all(fails(other) for other in like)
-    return any(fits(other) for other in scene.objects if other is not it)
+    others = [other for other in scene.objects if other is not it]
+    like = [other for other in others if other.category == it.category]
+    return fits(it) and (all(map(fails, like)) if like else any(map(fits, others)))
 
 
-def _phrases(
-    rng: random.Random, scene: Scene, it: SceneObject, crowds: dict[str, list[SceneObject]]
-) -> Iterator[_Phrase]:
+def _phrases(rng: random.Random, scene: Scene, it: SceneObject) -> Iterator[_Phrase]:
     """Everything that could be said of an object, whether it is true or not."""
     noun = choose_noun(rng, it.category, _SYNONYM_SHARE).singular
+    crowds = objects_by_category(scene)
 
     def same_colour(other: SceneObject) -> bool:
         return other.colour == it.colour
@@ -150,19 +137,17 @@ def _phrases(
             lambda other: other.size == it.size,
             lambda other: _differs_in_size(it, other),
         )
-    crowd = crowds[it.category]
+    crowd = crowds.pop(it.category)
     if len(crowd) > 1:
         yield from _outermost(scene, it, noun, lambda other: True)
         if 1 < sum(map(same_colour, crowd)) < len(crowd):
             yield from _outermost(scene, it, coloured(it.category, noun, it.colour), same_colour)
     for category, landmarks in crowds.items():
-        if category != it.category:
-            landmark_noun = choose_noun(rng, category, _SYNONYM_SHARE)
-            if len(landmarks) == 1:
-                yield from _beside(scene, noun, landmarks[0], f"the {landmark_noun.singular}")
-                yield from _left_and_right(noun, landmarks, f"the {landmark_noun.singular}")
-            else:
-                yield from _left_and_right(noun, landmarks, f"the {landmark_noun.plural}")
+        landmark_noun = choose_noun(rng, category, _SYNONYM_SHARE)
+        the = f"the {landmark_noun.singular if len(landmarks) == 1 else landmark_noun.plural}"
+        if len(landmarks) == 1:
+            yield from _beside(scene, noun, landmarks[0], the)
+        yield from _left_and_right(noun, landmarks, the)
 
 
 def _outermost(scene: Scene, it: SceneObject, words: str, among: _Fits) -> Iterator[_Phrase]:
@@ -187,7 +172,7 @@ def _beside(scene: Scene, noun: str, landmark: SceneObject, the: str) -> Iterato
         return it is not landmark and is_near(it, landmark, scene)
 
     yield "on", f"{noun} on {the}", on, _no(on)
-    yield "near", f"{noun} next to {the}", near, lambda it: _is_far(it, landmark, scene)
+    yield "near", f"{noun} next to {the}", near, lambda it: gap_between(it, landmark) > _CLEAR_GAP * scene.width
 
 
 def _left_and_right(noun: str, landmarks: Sequence[SceneObject], the: str) -> Iterator[_Phrase]:
@@ -197,7 +182,7 @@ def _left_and_right(noun: str, landmarks: Sequence[SceneObject], the: str) -> It
         return it not in landmarks and all(is_left_of(it, landmark) for landmark in landmarks)
 
     def right(it: SceneObject) -> bool:
-        return it not in landmarks and all(is_right_of(it, landmark) for landmark in landmarks)
+        return it not in landmarks and all(is_left_of(landmark, it) for landmark in landmarks)
 
     leftmost, rightmost = min(it.centre_x for it in landmarks), max(it.centre_x for it in landmarks)
     yield "left of", f"{noun} to the left of {the}", left, lambda it: it.centre_x > leftmost
@@ -210,11 +195,5 @@ def _no(fits: _Fits) -> _Fits:
 
 def _differs_in_size(it: SceneObject, other: SceneObject) -> bool:
     """Whether the size tells two things of one category apart in the picture, too."""
-    height, other_height = (box[3] - box[1] for box in (it.box, other.box))
-    lower, higher = (height, other_height) if it.size == "small" else (other_height, height)
+    lower, higher = (it.height, other.height) if it.size == "small" else (other.height, it.height)
     return other.size != it.size and higher > _CLEAR_RATIO * lower
-
-
-def _is_far(it: SceneObject, landmark: SceneObject, scene: Scene) -> bool:
-    gap = max(it.box[0] - landmark.box[2], landmark.box[0] - it.box[2])
-    return gap > _CLEAR_GAP * scene.width
