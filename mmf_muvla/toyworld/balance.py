@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -32,14 +32,13 @@ class RoundMaker:
 
     Args:
         rng: decides between equals.
-        kinds: every kind of sentence.
         labels: how many labels there are.
     """
 
-    def __init__(self, rng: random.Random, kinds: Iterable[str], labels: int):
+    def __init__(self, rng: random.Random, labels: int):
         self._rng = rng
         self._labels = labels
-        self._used = Counter(dict.fromkeys(kinds, 0))
+        self._used: Counter[str] = Counter()
 
     def take(self, candidates: Sequence[Labelled], rounds: int) -> list[Labelled]:
         """Choose the sentences of some rounds, or of fewer where the candidates do not suffice.
@@ -52,11 +51,16 @@ class RoundMaker:
         Returns:
             ``labels`` sentences for each round, all different, in random order within a round.
         """
-        waiting = self._by_labels(candidates)
+        unique = {sentence.text: sentence for sentence in reversed(candidates)}
+        even = [sentence for sentence in unique.values() if self._is_even(sentence.labels)]
+        self._rng.shuffle(even)
+        waiting: dict[tuple[int, ...], list[Labelled]] = defaultdict(list)
+        for sentence in even:
+            waiting[sentence.labels].append(sentence)
         chosen: list[Labelled] = []
         for _ in range(rounds):
             found = self._round(waiting)
-            if found is None:
+            if not found:
                 break
             for sentence in found:
                 waiting[sentence.labels].remove(sentence)
@@ -65,30 +69,19 @@ class RoundMaker:
             chosen += found
         return chosen
 
-    def _by_labels(self, candidates: Sequence[Labelled]) -> dict[tuple[int, ...], list[Labelled]]:
-        unique = {sentence.text: sentence for sentence in reversed(candidates)}
-        even = [sentence for sentence in unique.values() if self._is_even(sentence.labels)]
-        self._rng.shuffle(even)
-        waiting: dict[tuple[int, ...], list[Labelled]] = defaultdict(list)
-        for sentence in even:
-            waiting[sentence.labels].append(sentence)
-        return waiting
-
     def _is_even(self, labels: tuple[int, ...]) -> bool:
         return all(labels.count(label) * self._labels == len(labels) for label in range(self._labels))
 
-    def _round(self, waiting: dict[tuple[int, ...], list[Labelled]]) -> list[Labelled] | None:
-        """One round that begins with the rarest kind of sentence that has partners."""
+    def _round(self, waiting: dict[tuple[int, ...], list[Labelled]]) -> list[Labelled]:
+        """One round that begins with the rarest kind of sentence that has partners; empty where there is none."""
         everything = [sentence for sentences in waiting.values() for sentence in sentences]
         self._rng.shuffle(everything)
         for first in sorted(everything, key=self._frequency):
-            partners = [waiting.get(self._shifted(first.labels, by)) for by in range(1, self._labels)]
+            shifts = (tuple((label + by) % self._labels for label in first.labels) for by in range(1, self._labels))
+            partners = [waiting.get(labels, []) for labels in shifts]
             if all(partners):
-                return [first, *(min(sentences, key=self._frequency) for sentences in partners if sentences)]
-        return None
+                return [first, *(min(sentences, key=self._frequency) for sentences in partners)]
+        return []
 
     def _frequency(self, sentence: Labelled) -> int:
         return self._used[sentence.kind]
-
-    def _shifted(self, labels: tuple[int, ...], by: int) -> tuple[int, ...]:
-        return tuple((label + by) % self._labels for label in labels)

@@ -74,7 +74,7 @@ def compare(
     Returns:
         The scenes, a pair's left one before its right one, and the examples in random order.
     """
-    rounds = RoundMaker(rng, KINDS, len(_LABELS))
+    rounds = RoundMaker(rng, len(_LABELS))
     scenes: list[Scene] = []
     examples: list[Comparison] = []
     for number in range(count // (PAIRS_PER_SET * sentences_per_set)):

@@ -81,7 +81,7 @@ def hypothesise(rng: random.Random, scenes: Sequence[Scene], count: int) -> list
         InputError: the scenes do not offer enough balanced hypotheses.
     """
     wanted = count // EXAMPLES_PER_ROUND * EXAMPLES_PER_ROUND
-    rounds = RoundMaker(rng, KINDS, len(LABELS))
+    rounds = RoundMaker(rng, len(LABELS))
     said: dict[str, set[str]] = defaultdict(set)  # of each image
     examples: list[Entailment] = []
     for _ in range(_MAX_PASSES):
