@@ -1,6 +1,6 @@
 """What can be read from the text alone, or from the picture alone: simple learners that a fair task gives no chance.
 
-They look at the truth (objects, colours and boxes of a scene), not at noisy features: what they cannot find is not there.
+They look at the truth (objects, colours, boxes), not at noisy features: what they cannot find is not there.
 """
 
 from __future__ import annotations

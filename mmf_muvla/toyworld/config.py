@@ -95,20 +95,10 @@ class ToyWorldConfig(WorldOptions):
         InputError: one of them cannot be used.
     """
 
-    def of_split(self, task: str, things: str, split: str) -> int:
-        """The number of a task's things in one split: ``("vqa", "questions", "val")``."""
-        number: int = getattr(self, f"{task}_{split}_{things}")
-        return number
-
-    @property
-    def task_crowd_probability(self) -> float:
-        """Probability that a scene of a task has a group of one category."""
-        return min(1.0, 2 * self.crowd_probability)
-
     def __post_init__(self) -> None:
         check(WorldOptions, asdict(self), lambda _: "")
         for split in SPLITS:
-            sentences, examples = (self.of_split("nlvr2", things, split) for things in ("sentences", "examples"))
+            sentences, examples = (getattr(self, f"nlvr2_{split}_{things}") for things in ("sentences", "examples"))
             if examples < PAIRS_PER_SET * sentences:
                 remedy = f"Give {PAIRS_PER_SET * sentences} or more, or a smaller nlvr2_{split}_sentences"
                 raise InputError(f"nlvr2_{split}_examples={examples}", "less than one set of pairs has", remedy)

@@ -14,6 +14,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.toyworld.scenes import Scene, SceneObject, is_left_of, is_on, is_right_of, objects_by_category
@@ -45,6 +46,20 @@ class Question:
     text: str
     answer: str
     image_id: str
+
+    def to_record(self, number: int, answers: list[str]) -> dict[str, Any]:
+        """The entry of VQA's annotation files for MMF; ``answers`` are those of ten people."""
+        return {
+            "question_id": number,
+            "question_str": self.text,
+            "question_tokens": self.text.replace("?", "").split(),
+            "question_type": self.kind,
+            "image_id": self.image_id,
+            "image_name": self.image_id,
+            "feature_path": f"{self.image_id}.npy",
+            "answers": answers,
+            "all_answers": list(answers),
+        }
 
 
 def all_answers() -> tuple[str, ...]:
