@@ -14,16 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmf_muvla.toyworld.detector import Detection
-from mmf_muvla.toyworld.scenes import SceneObject
-from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, SIZES
-
-LABELS = {"category": tuple(CATEGORIES), "colour": COLOURS, "size": (None, *SIZES)}
-"""What is told of a region, and its values."""
+from mmf_muvla.toyworld.scenes import LABELS, SceneObject, numbers_of
 
 _PENALTIES = (30.0, 100.0, 300.0, 1000.0, 3000.0)
 
 Floats = NDArray[np.float32]
-Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -40,25 +35,15 @@ class LabelledRegions:
             np.concatenate([it.features for it in detections]), [r.truth for it in detections for r in it.regions]
         )
 
-    def truth(self, label: str) -> Numbers:
-        """The number of each object's value of a label."""
-        return np.array([LABELS[label].index(getattr(it, label)) for it in self.objects])
-
 
 def probe(train: LabelledRegions, choose: LabelledRegions, test: LabelledRegions) -> dict[str, float]:
-    """Accuracy on ``test`` of a linear classifier of each label.
-
-    Args:
-        train: what it is fitted on.
-        choose: what its penalty is chosen on.
-        test: what is reported.
-    """
+    """Accuracy on ``test`` of a linear classifier of each label, fitted on ``train``, its penalty chosen on ``choose``."""
     mean = train.features.mean(axis=0)
     centred = train.features - mean
     eigenvalues, vectors = np.linalg.eigh(centred.T @ centred)
     found = {}
     for label, values in LABELS.items():
-        targets = np.eye(len(values), dtype=np.float32)[train.truth(label)]
+        targets = np.eye(len(values), dtype=np.float32)[numbers_of(train.objects, label)]
         base = targets.mean(axis=0)
         projected = vectors.T @ (centred.T @ (targets - base))
         fits = [vectors @ (projected / (eigenvalues[:, None] + penalty)) for penalty in _PENALTIES]
@@ -69,4 +54,4 @@ def probe(train: LabelledRegions, choose: LabelledRegions, test: LabelledRegions
 
 def _accuracy(regions: LabelledRegions, label: str, mean: Floats, base: Floats, weights: Floats) -> float:
     guesses = ((regions.features - mean) @ weights + base).argmax(axis=1)
-    return float((guesses == regions.truth(label)).mean())
+    return float((guesses == numbers_of(regions.objects, label)).mean())

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, SHELTERED, SHELTERS, SURFACES, THEMES, Theme
+from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, SHELTERED, SHELTERS, SIZES, SURFACES, THEMES, Theme
 
 PICTURE_SIZES = ((640, 480), (640, 426), (500, 375), (480, 480))
 """Width and height in pixels."""
@@ -65,6 +65,15 @@ class Scene:
     def from_record(cls, record: dict[str, Any]) -> Scene:
         objects = tuple(SceneObject(**{**it, "box": tuple(it["box"])}) for it in record["objects"])
         return cls(**{**record, "objects": objects})
+
+
+LABELS = {"category": tuple(CATEGORIES), "colour": COLOURS, "size": (None, *SIZES)}
+"""What can be told of an object, and its values."""
+
+
+def numbers_of(objects: Iterable[SceneObject], label: str) -> list[int]:
+    """The number of each object's value of a label in :data:`LABELS`."""
+    return [LABELS[label].index(getattr(it, label)) for it in objects]
 
 
 def generate_scenes(

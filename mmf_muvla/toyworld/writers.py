@@ -69,7 +69,7 @@ def _prediction(detection: Detection) -> dict[str, Any]:
 
 
 def write_vqa_imdb(path: Path, split: str, questions: Iterable[dict[str, Any]]) -> None:
-    """Write questions as the ``.npy`` file that MMF's ``vqa2`` dataset reads: an array of a header and the questions."""
+    """Write questions as the ``.npy`` file that MMF's ``vqa2`` dataset reads: an array of a header and questions."""
     records = [{"version": 1, "dataset_name": "vqa2", "split": split}, *questions]
     array = np.empty(len(records), dtype=object)
     array[:] = records
