@@ -1,13 +1,8 @@
 """Choosing sentences so that neither the sentences nor the images alone say anything about the labels.
 
-A group of images is labelled by candidate sentences, each of which has every label on equally many of the images. A
-*round* is one sentence for each label: a first one, and for every shift of the labels one whose labels are the first
-one's, shifted. With True and False these are a sentence and one that is false where it is true. So in a round
-
-* every sentence has every label equally often, and
-* every image has every label exactly once.
-
-Whatever looks at sentences only, or at images only, is right exactly as often as a guess, on every group.
+A *round* is one sentence for each label: a first one that has every label on equally many images of a group, and for
+every shift of the labels a sentence whose labels are the first one's, shifted. So every sentence has every label
+equally often, and every image exactly once: whatever looks at only one of them is right as often as a guess.
 """
 
 from __future__ import annotations
@@ -28,12 +23,7 @@ class Labelled:
 
 
 class RoundMaker:
-    """Takes rounds out of groups, the kinds of sentence as even as they can be over all rounds.
-
-    Args:
-        rng: decides between equals.
-        labels: how many labels there are.
-    """
+    """Takes rounds out of groups, the kinds of sentence as even as they can be over all rounds."""
 
     def __init__(self, rng: random.Random, labels: int):
         self._rng = rng
@@ -41,15 +31,11 @@ class RoundMaker:
         self._used: Counter[str] = Counter()
 
     def take(self, candidates: Sequence[Labelled], rounds: int) -> list[Labelled]:
-        """Choose the sentences of some rounds, or of fewer where the candidates do not suffice.
+        """Choose ``labels`` sentences for each round, in random order within it; fewer if there are too few candidates.
 
         Args:
-            candidates: sentences about one group; those whose labels are uneven are passed over, and of those
-                that say the same only the first is used.
+            candidates: about one group; those whose labels are uneven are passed over, and of equal texts all but one.
             rounds: how many rounds are wanted.
-
-        Returns:
-            ``labels`` sentences for each round, all different, in random order within a round.
         """
         unique = {sentence.text: sentence for sentence in reversed(candidates)}
         even = [sentence for sentence in unique.values() if self._is_even(sentence.labels)]

@@ -1,11 +1,8 @@
 """Sentences about two pictures, true or false, in the way of NLVR2.
 
-A *set* is four pairs of pictures of one kind of place, with some sentences that are told of all four. Every sentence
-is true of two pairs, and every pair makes half of the sentences true (see :mod:`mmf_muvla.toyworld.balance`).
-
-What the sentences mean: "a dog" is one dog or more; "something red" may be clothes; "the dog in the left picture is
-brown" is true where the only dog there is brown, false where it is not or where no dog is there, and not told where
-there are several.
+A *set* is four pairs of pictures of one kind of place, and sentences that are told of all four (see
+:mod:`mmf_muvla.toyworld.balance`). "A dog" is one dog or more; "something red" may be clothes; "the dog in the left
+picture is brown" is false where no dog is there, and not told where there are several.
 """
 
 from __future__ import annotations
@@ -36,8 +33,8 @@ _LABELS = (False, True)
 class Comparison:
     """A sentence about a pair of pictures.
 
-    ``identifier`` is ``<split>-<set>-<pair>-<sentence>``; the images' ids are the same without the last part, followed
-    by ``-img0`` (left) and ``-img1`` (right).
+    ``identifier`` is ``<split>-<set>-<pair>-<sentence>``. The images' ids are :attr:`pair`, then ``-img0`` (left) or
+    ``-img1`` (right).
     """
 
     kind: str
@@ -62,14 +59,14 @@ def swap_sides(sentence: str) -> str:
 def compare(
     rng: random.Random, split: str, count: int, sentences_per_set: int, crowd_probability: float
 ) -> tuple[list[Scene], list[Comparison]]:
-    """Make pairs of pictures and balanced sentences about them.
+    """Make pairs of pictures, in which all colours are equally likely, and balanced sentences about them.
 
     Args:
         rng: every choice comes from here.
         split: the first part of the identifiers.
         count: how many examples at most; as many whole sets as fit are made.
-        sentences_per_set: sentences told of each four pairs, an even number.
-        crowd_probability: probability that a scene holds a group of one category. All colours are equally likely.
+        sentences_per_set: an even number.
+        crowd_probability: as of :func:`~mmf_muvla.toyworld.scenes.generate_scenes`.
 
     Returns:
         The scenes, a pair's left one before its right one, and the examples in random order.
@@ -94,9 +91,8 @@ def _make_set(
     rng: random.Random, rounds: RoundMaker, sentences_per_set: int, crowd_probability: float
 ) -> tuple[list[tuple[Scene, Scene]], list[Labelled]]:
     """Pairs of scenes until there are some about which enough balanced sentences can be told."""
-    themes = tuple(THEMES.values())
     while True:
-        theme = rng.choice(themes)
+        theme = rng.choice(tuple(THEMES.values()))
         scenes = list(generate_scenes(rng, 2 * PAIRS_PER_SET, 0, 0.0, crowd_probability, themes=[theme]))
         pairs = list(zip(scenes[::2], scenes[1::2], strict=True))
         sentences = rounds.take(tell(rng, theme, pairs), sentences_per_set // len(_LABELS))

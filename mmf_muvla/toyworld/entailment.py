@@ -1,19 +1,9 @@
-"""Hypotheses about pictures: entailed, contradicted, or neither.
-
-A picture shows a part of a place. A hypothesis speaks of *the* dog or *the* cup of that place, and is judged by what is
-in view:
-
-* **entailment**: the picture shows that it is true;
-* **contradiction**: the picture shows that it is false;
-* **neutral**: the picture leaves it open, because a thing that it depends on is not in view.
+"""Hypotheses about pictures, judged by what is in view: entailed, contradicted, or left open.
 
 "The dog is brown" is entailed by a brown dog, contradicted by a dog of another colour, and neutral where there is no
-dog. "The dog is brown and the cat is black" is contradicted by a white dog even where no cat is in view, and neutral
-where there is a brown dog and no cat. Where several things in view could be meant, a hypothesis is not used.
-
-The pictures of one kind of place are taken three at a time. A hypothesis is judged on all three, and is used only if it
-has each label once; hypotheses come in threes, so that every picture has every label equally often, too (see
-:mod:`mmf_muvla.toyworld.balance`).
+dog. "The dog is brown and the cat is black" is contradicted by a white dog even where there is no cat. Where several
+things in view could be meant, a hypothesis is not used. Hypotheses are judged on three pictures of one kind of place,
+and used if they have each label once (see :mod:`mmf_muvla.toyworld.balance`).
 """
 
 from __future__ import annotations
@@ -57,25 +47,17 @@ class Entailment:
 
     def to_record(self, number: int) -> dict[str, str]:
         """The line of SNLI-VE's files; ``number`` tells the examples of a file apart."""
-        image = f"{self.image_id}.jpg"
+        name = f"{self.image_id}.jpg"
         return {
             "sentence2": self.hypothesis,
             "gold_label": self.label,
-            "Flikr30kID": image,
-            "pairID": f"{image}#{number}",
+            "Flikr30kID": name,
+            "pairID": f"{name}#{number}",
         }
 
 
 def hypothesise(rng: random.Random, scenes: Sequence[Scene], count: int) -> list[Entailment]:
-    """Make balanced hypotheses about scenes.
-
-    Args:
-        rng: every choice comes from here.
-        scenes: the images of one split.
-        count: how many examples at most; they come in nines, three hypotheses on three images.
-
-    Returns:
-        The examples in random order.
+    """At most ``count`` balanced hypotheses about scenes, in random order; three on each of three images at a time.
 
     Raises:
         InputError: the scenes do not offer enough balanced hypotheses.
@@ -95,11 +77,8 @@ def hypothesise(rng: random.Random, scenes: Sequence[Scene], count: int) -> list
                 examples += [
                     Entailment(it.kind, it.text, LABELS[it.labels[number]], scene.image_id) for it in sentences
                 ]
-    raise InputError(
-        f"{count} hypotheses on {len(scenes)} scenes",
-        f"only {len(examples)} balanced ones can be told",
-        "Ask for fewer hypotheses or make more scenes",
-    )
+    where, problem = f"{count} hypotheses on {len(scenes)} scenes", f"only {len(examples)} balanced ones can be told"
+    raise InputError(where, problem, "Ask for fewer hypotheses or make more scenes")
 
 
 def _trios(rng: random.Random, scenes: Sequence[Scene]) -> list[tuple[Scene, Scene, Scene]]:
@@ -115,25 +94,19 @@ def _trios(rng: random.Random, scenes: Sequence[Scene]) -> list[tuple[Scene, Sce
 
 
 def _is_promising(trio: Sequence[Scene]) -> bool:
-    """Whether each of the scenes lacks a category of which the two others have one object.
-
-    This is what most rounds are made of, and it is quickly seen.
-    """
+    """Whether each of the scenes lacks a category of which the others have one object, as in most rounds."""
     views = [objects_by_category(scene) for scene in trio]
     alone = [{category for category, crowd in view.items() if len(crowd) == 1} for view in views]
     return all((alone[i - 1] & alone[i - 2]) - views[i].keys() for i in range(3))
 
 
 def judge_all(rng: random.Random, trio: Sequence[Scene], said: Mapping[str, Collection[str]]) -> list[Labelled]:
-    """Everything that one of the scenes entails, judged on all of them.
+    """Everything that one of the scenes entails, with the numbers of its labels on all of them, but for what was said.
 
     Args:
         rng: chooses between synonyms and orders.
         trio: scenes of one theme.
         said: hypotheses to pass over, by image id.
-
-    Returns:
-        Hypotheses with the numbers of their labels in :data:`LABELS`.
     """
     told = {text for scene in trio for text in said.get(scene.image_id, ())}
     views = [objects_by_category(scene) for scene in trio]

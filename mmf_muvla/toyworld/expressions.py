@@ -1,12 +1,8 @@
 """Referring expressions: words that single out one object of a scene, in the way of RefCOCO+.
 
 Only scenes with several objects of one category are used, and in such a scene *every* object is referred to equally
-often, so that the picture alone does not tell which one is meant. The expression gives a category and something that
-tells its object from others: its colour, its size, or where it stands.
-
-* Of several objects of the category, the words single out one.
-* An object that is the only one of its category shares what the words say beside the category with another object:
-  "red dog" is used where something else is red, too. So the category must be read in every case.
+often, so that the picture alone does not tell which one is meant. An object that is the only one of its category shares
+what else the words say with another object: "red dog" is used where something else is red, too.
 """
 
 from __future__ import annotations
@@ -65,20 +61,12 @@ class Expression:
 
 
 def refer(rng: random.Random, scenes: Sequence[Scene], count: int) -> list[Expression]:
-    """Make expressions for the objects of scenes.
-
-    Args:
-        rng: every choice comes from here.
-        scenes: the images of one split.
-        count: how many expressions at most; the objects of a scene are referred to all or none.
-
-    Returns:
-        The expressions in random order, fewer than ``count`` by less than a scene's objects.
+    """Expressions for all objects of some of the scenes, as many as fit into ``count``, in random order.
 
     Raises:
         InputError: the scenes do not offer enough objects that words single out.
     """
-    used = Counter(dict.fromkeys(KINDS, 0))
+    used: Counter[str] = Counter()
     waiting = [describe(rng, scene) for scene in scenes if len(objects_by_category(scene)) < len(scene.objects)]
     chosen: list[Expression] = []
     while waiting:
@@ -93,11 +81,11 @@ def refer(rng: random.Random, scenes: Sequence[Scene], count: int) -> list[Expre
                 expressions.remove(expression)
                 used[expression.kind] += 1
                 chosen.append(expression)
-    raise InputError(
+    where, problem = (
         f"{count} referring expressions on {len(scenes)} scenes",
         f"words single out only {len(chosen)} objects",
-        "Ask for fewer expressions or make more scenes",
     )
+    raise InputError(where, problem, "Ask for fewer expressions or make more scenes")
 
 
 def describe(rng: random.Random, scene: Scene) -> list[list[Expression]]:

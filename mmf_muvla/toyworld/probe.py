@@ -37,7 +37,7 @@ class LabelledRegions:
 
 
 def probe(train: LabelledRegions, choose: LabelledRegions, test: LabelledRegions) -> dict[str, float]:
-    """Accuracy on ``test`` of a linear classifier of each label, fitted on ``train``, its penalty chosen on ``choose``."""
+    """Accuracy on ``test`` of a classifier of each label, fitted on ``train`` with a penalty chosen on ``choose``."""
     mean = train.features.mean(axis=0)
     centred = train.features - mean
     eigenvalues, vectors = np.linalg.eigh(centred.T @ centred)

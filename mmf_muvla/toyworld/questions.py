@@ -1,6 +1,5 @@
 """Questions about scenes, balanced so that a question's words say nothing about its answer.
 
-Six kinds: ``exists`` and ``attribute`` (yes or no), ``colour``, ``count``, ``relation`` and ``object`` (which thing).
 Every candidate question of all scenes is written down first; then questions are chosen under one rule per kind:
 
 * yes or no: every question text is used as often with yes as with no;
@@ -22,7 +21,7 @@ from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, THEMES
 from mmf_muvla.toyworld.wording import choose_noun, has_colour, is_person, with_article
 
 KIND_SHARES = {"exists": 0.24, "attribute": 0.16, "colour": 0.24, "count": 0.12, "relation": 0.12, "object": 0.12}
-"""The share of each kind of question."""
+"""The share of each kind of question; "object" asks which thing it is."""
 
 MAX_COUNT = 4
 _ANSWERS = {
@@ -68,15 +67,7 @@ def all_answers() -> tuple[str, ...]:
 
 
 def ask(rng: random.Random, scenes: list[Scene], count: int) -> list[Question]:
-    """Choose ``count`` balanced questions about the scenes.
-
-    Args:
-        rng: every choice comes from here.
-        scenes: the images of one split.
-        count: how many questions.
-
-    Returns:
-        ``count`` questions in random order, their kinds by :data:`KIND_SHARES`.
+    """Choose ``count`` balanced questions about the scenes, in random order, their kinds by :data:`KIND_SHARES`.
 
     Raises:
         InputError: the scenes do not offer enough balanced questions.
@@ -93,10 +84,9 @@ def ask(rng: random.Random, scenes: list[Scene], count: int) -> list[Question]:
         else:
             found = _choose_evenly(rng, of_kind, wanted, answers)
         if len(found) < wanted:
+            problem = f"only {len(found)} of {wanted} balanced questions of the kind '{kind}' can be asked"
             raise InputError(
-                f"{count} questions on {len(scenes)} scenes",
-                f"only {len(found)} of {wanted} balanced questions of the kind '{kind}' can be asked",
-                "Ask fewer questions or make more scenes",
+                f"{count} questions on {len(scenes)} scenes", problem, "Ask fewer questions or make more scenes"
             )
         chosen += found
     rng.shuffle(chosen)

@@ -25,8 +25,7 @@ _POSTURES = {
     "plant": ("growing",),
     "building": ("standing",),
     "toy": ("lying",),
-}
-_POSTURES_OF_CATEGORY = {
+    # Some categories differ from their families.
     "airplane": ("flying", "passing"),
     "pigeon": ("flying", "hovering"),
     "kite": ("flying", "floating"),
@@ -39,7 +38,7 @@ _POSTURES_OF_CATEGORY = {
 
 def posture(rng: random.Random, category: str) -> str:
     """What things of a category do in a picture, as a participle ("standing")."""
-    return rng.choice(_POSTURES_OF_CATEGORY.get(category) or _POSTURES[CATEGORIES[category].family])
+    return rng.choice(_POSTURES.get(category) or _POSTURES[CATEGORIES[category].family])
 
 
 def choose_noun(rng: random.Random, category: str, synonym_share: float = 0.45) -> Noun:
