@@ -6,8 +6,9 @@ They look at the truth (objects, colours, boxes), not at noisy features: what th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,6 @@ Shown = tuple[Sequence[Counter[str]], Sequence[str]]
 
 _Example = tuple[str, str, str, Counter[str]]
 """The kind of a text if that tells which labels there are, the text, its label, and what its images show."""
-
-_SPLITS = ("train", "test")
 
 
 def majority(train: Sequence[str], test: Sequence[str]) -> float:
@@ -67,9 +66,6 @@ def shown(scenes: Iterable[tuple[str, Scene]]) -> Counter[str]:
             for fact in (it.category, it.colour, f"{it.colour} {it.category}", "all"):
                 counts[f"{prefix}{fact}"] += 1
     return counts
-
-
-# ---- referring expressions ------------------------------------------------------------------------------
 
 
 def grounding_chance(expressions: Sequence[Expression], detections: dict[str, Detection]) -> float:
@@ -115,8 +111,7 @@ def grounding_text_accuracy(
     vectorizer = CountVectorizer(ngram_range=(1, 2))
     model = Ridge(alpha=3.0).fit(vectorizer.fit_transform([it.text for it in train]), scaled(train))
     guesses = model.predict(vectorizer.transform([it.text for it in test]))
-    pairs = zip(guesses, scaled(test), strict=True)
-    return float(np.mean([intersection_over_union(guess, box) > 0.5 for guess, box in pairs]))
+    return float(np.mean([intersection_over_union(*pair) > 0.5 for pair in zip(guesses, scaled(test), strict=True)]))
 
 
 def _area(box: Box) -> float:
@@ -152,9 +147,6 @@ def _facts(region: Region, scene: Scene) -> dict[str, float]:
     }
 
 
-# ---- all tasks --------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class BlindScore:
     """What blind learners reach on a task.
@@ -176,43 +168,31 @@ class BlindScore:
 
 
 def blind_scores(tasks: Tasks, detections: dict[str, Detection]) -> list[BlindScore]:
-    """Let blind learners try every task.
-
-    Args:
-        tasks: the tasks.
-        detections: of the images of the referring expressions, by image id.
-    """
+    """Let blind learners try every task; ``detections`` are of the images of referring expressions, by image id."""
     scene_of = {scene.image_id: scene for scenes in tasks.scenes.values() for scene in scenes}
 
-    def alone(image_id: str) -> list[tuple[str, Scene]]:
-        return [("", scene_of[image_id])]
+    def alone(image_id: str) -> Counter[str]:
+        return shown([("", scene_of[image_id])])
 
-    def both(pair: str) -> list[tuple[str, Scene]]:
-        return [(f"{side} ", scene_of[f"{pair}-img{side}"]) for side in (0, 1)]
+    def both(pair: str) -> Counter[str]:
+        return shown((f"{side} ", scene_of[f"{pair}-img{side}"]) for side in (0, 1))
 
     train, test = tasks.expressions["train"], tasks.expressions["test"]
     chance = grounding_chance(test, detections)
     by_image = max(grounding_image_accuracies(train, test, detections).values())
     return [
-        *_scores(
-            "vqa2",
-            [[(q.kind, q.text, q.answer, shown(alone(q.image_id))) for q in tasks.questions[s]] for s in _SPLITS],
-            tuple(KIND_SHARES),
-        ),
-        *_scores(
-            "nlvr2",
-            [[("", c.sentence, str(c.label), shown(both(c.pair))) for c in tasks.comparisons[s]] for s in _SPLITS],
-        ),
-        *_scores(
-            "visual_entailment",
-            [[("", e.hypothesis, e.label, shown(alone(e.image_id))) for e in tasks.entailments[s]] for s in _SPLITS],
-        ),
+        *_scores("vqa2", tasks.questions, lambda q: (q.kind, q.text, q.answer, alone(q.image_id)), tuple(KIND_SHARES)),
+        *_scores("nlvr2", tasks.comparisons, lambda c: ("", c.sentence, str(c.label), both(c.pair))),
+        *_scores("visual_entailment", tasks.entailments, lambda e: ("", e.hypothesis, e.label, alone(e.image_id))),
         BlindScore("refcoco_plus", "text", grounding_text_accuracy(train, test, scene_of), chance, len(test)),
         BlindScore("refcoco_plus", "image", by_image, chance, len(test)),
     ]
 
 
-def _scores(task: str, splits: list[list[_Example]], kinds: Sequence[str] = ("",)) -> list[BlindScore]:
+def _scores(
+    task: str, examples: Mapping[str, Sequence[Any]], describe: Callable[[Any], _Example], kinds: Sequence[str] = ("",)
+) -> list[BlindScore]:
+    splits = [[describe(it) for it in examples[split]] for split in ("train", "test")]
     (_, _, labels, images), (_, _, test_labels, test_images) = (list(zip(*split, strict=True)) for split in splits)
     by_text = commonest = 0.0
     for kind in kinds:

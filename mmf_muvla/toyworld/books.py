@@ -7,9 +7,10 @@ that its nouns are nouns that occur together.
 from __future__ import annotations
 
 import random
+from itertools import repeat
 
 from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, THEMES
-from mmf_muvla.toyworld.wording import capitalised, choose_noun, is_person, with_article
+from mmf_muvla.toyworld.wording import capitalised, choose_noun, first_distinct, is_person, with_article
 
 _OBJECTLESS_SHARE = 0.15
 
@@ -63,10 +64,7 @@ _MEN = (
 
 def book_corpus(rng: random.Random, count: int) -> list[str]:
     """``count`` different book-like sentences, about one in seven without any of the world's objects."""
-    found: dict[str, None] = {}
-    while len(found) < count:
-        found[book_sentence(rng)] = None
-    return list(found)
+    return first_distinct((book_sentence(rng) for _ in repeat(None)), count)
 
 
 def book_sentence(rng: random.Random) -> str:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import permutations, repeat
 
 from mmf_muvla.toyworld.scenes import Scene, SceneObject, objects_by_category, relations_between
 from mmf_muvla.toyworld.vocabulary import SIZE_WORDS, THEMES
@@ -19,6 +19,7 @@ from mmf_muvla.toyworld.wording import (
     capitalised,
     choose_noun,
     coloured,
+    first_distinct,
     has_colour,
     is_person,
     listing,
@@ -65,21 +66,12 @@ def caption_scene(rng: random.Random, scene: Scene) -> str:
 
 def distinct_captions(rng: random.Random, scene: Scene, count: int) -> list[str]:
     """``count`` different captions of one scene."""
-    found: dict[str, None] = {}
-    while len(found) < count:
-        found[caption_scene(rng, scene)] = None
-    return list(found)
+    return first_distinct((caption_scene(rng, scene) for _ in repeat(None)), count)
 
 
 def caption_corpus(rng: random.Random, scenes: Iterator[Scene], count: int) -> list[str]:
-    """Captions of many scenes, two of each, no sentence twice, until there are ``count``."""
-    found: dict[str, None] = {}
-    for scene in scenes:
-        for caption in distinct_captions(rng, scene, 2):
-            found[caption] = None
-            if len(found) == count:
-                return list(found)
-    raise AssertionError("the supply of scenes has no end")
+    """Captions of endless scenes, two of each, no sentence twice, until there are ``count``."""
+    return first_distinct((caption for scene in scenes for caption in distinct_captions(rng, scene, 2)), count)
 
 
 class _Narrator:
@@ -89,8 +81,6 @@ class _Narrator:
         self.rng = rng
         self.scene = scene
         self.crowds = objects_by_category(scene)
-
-    # -- picking ------------------------------------------------------------------------------------------
 
     def objects(self, count: int, *but_not: SceneObject) -> list[SceneObject]:
         """``count`` objects of different categories, none of a category in ``but_not``."""
@@ -121,13 +111,18 @@ class _Narrator:
             return self.rng.choice(found[self.rng.choice(telling)])
         return self.rng.choice(found[self.rng.choice(list(found))])
 
-    # -- wording ------------------------------------------------------------------------------------------
-
     def one_of(self, *phrases: str) -> str:
         return self.rng.choice(phrases)
 
     def noun(self, it: SceneObject) -> str:
         return choose_noun(self.rng, it.category).singular
+
+    def kind(self, it: SceneObject) -> str:
+        """ "a car" """
+        return with_article(self.noun(it))
+
+    def has_colour(self, it: SceneObject) -> str:
+        return has_colour(it.category, it.colour)
 
     def described(self, it: SceneObject, size_share: float = 0.5) -> str:
         """ "small red car", "tall man in blue": some of the object's attributes around its noun."""
@@ -166,8 +161,6 @@ class _Narrator:
         return f" {self.place()}" if self.rng.random() < _PLACE_SHARE else ""
 
 
-# ---- templates: each returns a sentence without capital and full stop ------------------------------------
-
 _Template = Callable[[_Narrator], str]
 _SHOWS = ("we can see", "you can see", "the picture shows", "the photo shows", "this is")
 _PHOTO_OF = ("a photo of", "a picture of", "a close view of", "an image of")
@@ -178,23 +171,18 @@ def _relation(words: Callable[[_Narrator, _Relation], str], *kinds: str) -> _Tem
     return lambda n: words(n, n.relation(*kinds))
 
 
-def _relative_clause(n: _Narrator, r: _Relation) -> str:
-    """a car that is red is parked next to a tree"""
-    return f"{with_article(n.noun(r.a))} that {has_colour(r.a.category, r.a.colour)} is {n.doing(r.a)} {n.to(r)}"
-
-
 def _which_clause(n: _Narrator, r: _Relation) -> str:
     """a sofa, which is gray, can be found to the left of a small lamp"""
     if is_person(r.a.category):
         raise _Absent
-    return f"{with_article(n.noun(r.a))}, which is {r.a.colour}, can be found {n.to(r)}{n.maybe_place()}"
+    return f"{n.kind(r.a)}, which is {r.a.colour}, can be found {n.to(r)}{n.maybe_place()}"
 
 
 def _predicate_colour(n: _Narrator, r: _Relation) -> str:
     """the mug on the brown table is white"""
     if len(n.crowds[r.a.category]) > 1:
         raise _Absent
-    return f"the {n.noun(r.a)} {n.where(r)} the {n.described(r.b)} {has_colour(r.a.category, r.a.colour)}"
+    return f"the {n.noun(r.a)} {n.where(r)} the {n.described(r.b)} {n.has_colour(r.a)}"
 
 
 def _carrier_first(n: _Narrator, r: _Relation) -> str:
@@ -270,7 +258,7 @@ def _one_of_several(n: _Narrator) -> str:
         raise _Absent
     plural = choose_noun(n.rng, one.category).plural
     things = f"{NUMBER_WORDS[len(crowd)]} {plural} and {n.a(other)}{n.maybe_place()}"
-    return f"{things}, where one of the {plural} {has_colour(one.category, one.colour)}"
+    return f"{things}, where one of the {plural} {n.has_colour(one)}"
 
 
 def _size_contrast(n: _Narrator, r: _Relation) -> str:
@@ -293,7 +281,8 @@ _TEMPLATES: tuple[_Template, ...] = (
     _relation(lambda n, r: f"there is {n.a(r.a)} {n.to(r)}{n.maybe_place()}"),
     _relation(lambda n, r: f"{n.one_of(*_SHOWS)} {n.a(r.a)} {n.to(r)}"),
     _relation(lambda n, r: f"{n.one_of(*_PHOTO_OF)} {n.a(r.a)} {n.to(r)}{n.maybe_place()}"),
-    _relation(_relative_clause),
+    # a car that is red is parked next to a tree
+    _relation(lambda n, r: f"{n.kind(r.a)} that {n.has_colour(r.a)} is {n.doing(r.a)} {n.to(r)}"),
     _relation(_which_clause, "left", "right", "near"),
     _relation(_predicate_colour, "on", "under", "near", "above"),
     _relation(_carrier_first, "on", "under"),

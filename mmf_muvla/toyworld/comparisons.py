@@ -61,15 +61,8 @@ def compare(
 ) -> tuple[list[Scene], list[Comparison]]:
     """Make pairs of pictures, in which all colours are equally likely, and balanced sentences about them.
 
-    Args:
-        rng: every choice comes from here.
-        split: the first part of the identifiers.
-        count: how many examples at most; as many whole sets as fit are made.
-        sentences_per_set: an even number.
-        crowd_probability: as of :func:`~mmf_muvla.toyworld.scenes.generate_scenes`.
-
-    Returns:
-        The scenes, a pair's left one before its right one, and the examples in random order.
+    As many whole sets are made as have at most ``count`` examples; ``sentences_per_set`` is even, ``split`` the first
+    part of the identifiers. The scenes come with a pair's left one before its right one, the examples in random order.
     """
     rounds = RoundMaker(rng, len(_LABELS))
     scenes: list[Scene] = []

@@ -86,14 +86,8 @@ def detect(scenes: list[Scene], seed: str, config: DetectorConfig) -> list[Detec
     regions = [_find_regions(rng, scene, config) for scene in scenes]
     shown = [(scene.theme, region.truth) for scene, found in zip(scenes, regions, strict=True) for region in found]
     features = _features(shown, np.random.default_rng(list(seed.encode())), config)
-    ends = np.cumsum([len(found) for found in regions])
-    return [
-        Detection(scene, tuple(found), features[end - len(found) : end])
-        for scene, found, end in zip(scenes, regions, ends, strict=True)
-    ]
-
-
-# ---- boxes and names ----------------------------------------------------------------------------------
+    by_scene = np.split(features, np.cumsum([len(found) for found in regions])[:-1])
+    return [Detection(scene, tuple(found), rows) for scene, found, rows in zip(scenes, regions, by_scene, strict=True)]
 
 
 def _find_regions(rng: random.Random, scene: Scene, config: DetectorConfig) -> list[Region]:
@@ -142,9 +136,6 @@ def _jittered(rng: random.Random, scene: Scene, box: Box, jitter: float) -> Box:
     return (round(left, 2), round(top, 2), round(right, 2), round(bottom, 2))
 
 
-# ---- features -----------------------------------------------------------------------------------------
-
-
 def _features(shown: list[tuple[str, SceneObject]], rng: np.random.Generator, config: DetectorConfig) -> Floats:
     """Features of n objects, each with the theme of its scene, from a viewpoint and in a light of its own.
 
@@ -169,11 +160,7 @@ def _features(shown: list[tuple[str, SceneObject]], rng: np.random.Generator, co
 
 
 def _on_grid(values: Floats) -> Floats:
-    """Round to multiples of 1/64.
-
-    Products of such numbers add up without rounding in float32, so that the features' bytes depend neither on
-    the linear algebra library nor on its number of threads.
-    """
+    """Round to multiples of 1/64, whose products add up exactly in float32, whatever the library and its threads do."""
     return np.rint(values * np.float32(64)) / np.float32(64)
 
 

@@ -118,9 +118,6 @@ def judge_all(rng: random.Random, trio: Sequence[Scene], said: Mapping[str, Coll
     ]
 
 
-# ---- hypotheses -----------------------------------------------------------------------------------------
-
-
 def _entailed_by(rng: random.Random, view: dict[str, list[SceneObject]], views: _Views) -> Iterator[_Judged]:
     """What can be said of the only objects of their categories in one of the scenes, judged on all of them."""
     alone = [crowd[0] for crowd in view.values() if len(crowd) == 1]
@@ -161,9 +158,6 @@ def _about_one(rng: random.Random, it: SceneObject, views: _Views) -> Iterator[_
 
 def _the(rng: random.Random, it: SceneObject) -> str:
     return f"the {choose_noun(rng, it.category, _SYNONYM_SHARE).singular}"
-
-
-# ---- judging --------------------------------------------------------------------------------------------
 
 
 def _judge(views: _Views, judge: Callable[..., int | None], *categories: str) -> list[int | None]:

@@ -11,18 +11,11 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.toyworld.scenes import (
-    Box,
-    Scene,
-    SceneObject,
-    gap_between,
-    is_left_of,
-    is_near,
-    is_on,
-    objects_by_category,
-)
+from mmf_muvla.toyworld.scenes import Box, Scene, SceneObject, gap, is_left_of, is_near, is_on, objects_by_category
+from mmf_muvla.toyworld.vocabulary import Noun
 from mmf_muvla.toyworld.wording import choose_noun, coloured
 
 KINDS = ("colour", "size", "leftmost", "rightmost", "on", "near", "left of", "right of")
@@ -81,11 +74,8 @@ def refer(rng: random.Random, scenes: Sequence[Scene], count: int) -> list[Expre
                 expressions.remove(expression)
                 used[expression.kind] += 1
                 chosen.append(expression)
-    where, problem = (
-        f"{count} referring expressions on {len(scenes)} scenes",
-        f"words single out only {len(chosen)} objects",
-    )
-    raise InputError(where, problem, "Ask for fewer expressions or make more scenes")
+    problem, remedy = f"words single out only {len(chosen)} objects", "Ask for fewer expressions or make more scenes"
+    raise InputError(f"{count} referring expressions on {len(scenes)} scenes", problem, remedy)
 
 
 def describe(rng: random.Random, scene: Scene) -> list[list[Expression]]:
@@ -119,23 +109,14 @@ def _phrases(rng: random.Random, scene: Scene, it: SceneObject) -> Iterator[_Phr
 
     yield "colour", coloured(it.category, noun, it.colour), same_colour, _no(same_colour)
     if it.size:
-        yield (
-            "size",
-            f"{it.size} {noun}",
-            lambda other: other.size == it.size,
-            lambda other: _differs_in_size(it, other),
-        )
+        yield "size", f"{it.size} {noun}", lambda other: other.size == it.size, partial(_differs_in_size, it)
     crowd = crowds.pop(it.category)
     if len(crowd) > 1:
         yield from _outermost(scene, it, noun, lambda other: True)
         if 1 < sum(map(same_colour, crowd)) < len(crowd):
             yield from _outermost(scene, it, coloured(it.category, noun, it.colour), same_colour)
     for category, landmarks in crowds.items():
-        landmark_noun = choose_noun(rng, category, _SYNONYM_SHARE)
-        the = f"the {landmark_noun.singular if len(landmarks) == 1 else landmark_noun.plural}"
-        if len(landmarks) == 1:
-            yield from _beside(scene, noun, landmarks[0], the)
-        yield from _left_and_right(noun, landmarks, the)
+        yield from _around(scene, noun, landmarks, choose_noun(rng, category, _SYNONYM_SHARE))
 
 
 def _outermost(scene: Scene, it: SceneObject, words: str, among: _Fits) -> Iterator[_Phrase]:
@@ -150,28 +131,26 @@ def _outermost(scene: Scene, it: SceneObject, words: str, among: _Fits) -> Itera
     yield "rightmost", f"rightmost {words}", fits, lambda other: not among(other) or other.centre_x < right_edge
 
 
-def _beside(scene: Scene, noun: str, landmark: SceneObject, the: str) -> Iterator[_Phrase]:
-    """What is on or next to the only object of another category."""
+def _around(scene: Scene, noun: str, landmarks: Sequence[SceneObject], name: Noun) -> Iterator[_Phrase]:
+    """What is on one side of all objects of another category, or on or next to the only one."""
+    first, *more = landmarks
+    the = f"the {name.plural if more else name.singular}"
 
     def on(it: SceneObject) -> bool:
-        return it is not landmark and is_on(it, landmark)
+        return is_on(it, first)
 
     def near(it: SceneObject) -> bool:
-        return it is not landmark and is_near(it, landmark, scene)
-
-    yield "on", f"{noun} on {the}", on, _no(on)
-    yield "near", f"{noun} next to {the}", near, lambda it: gap_between(it, landmark) > _CLEAR_GAP * scene.width
-
-
-def _left_and_right(noun: str, landmarks: Sequence[SceneObject], the: str) -> Iterator[_Phrase]:
-    """What is on one side of all objects of another category."""
+        return is_near(it, first, scene)
 
     def left(it: SceneObject) -> bool:
-        return it not in landmarks and all(is_left_of(it, landmark) for landmark in landmarks)
+        return all(is_left_of(it, landmark) for landmark in landmarks)
 
     def right(it: SceneObject) -> bool:
-        return it not in landmarks and all(is_left_of(landmark, it) for landmark in landmarks)
+        return all(is_left_of(landmark, it) for landmark in landmarks)
 
+    if not more:
+        yield "on", f"{noun} on {the}", on, _no(on)
+        yield "near", f"{noun} next to {the}", near, lambda it: gap(it, first) > _CLEAR_GAP * scene.width
     leftmost, rightmost = min(it.centre_x for it in landmarks), max(it.centre_x for it in landmarks)
     yield "left of", f"{noun} to the left of {the}", left, lambda it: it.centre_x > leftmost
     yield "right of", f"{noun} to the right of {the}", right, lambda it: it.centre_x < rightmost

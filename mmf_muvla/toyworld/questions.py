@@ -23,12 +23,11 @@ from mmf_muvla.toyworld.wording import choose_noun, has_colour, is_person, with_
 KIND_SHARES = {"exists": 0.24, "attribute": 0.16, "colour": 0.24, "count": 0.12, "relation": 0.12, "object": 0.12}
 """The share of each kind of question; "object" asks which thing it is."""
 
-MAX_COUNT = 4
 _ANSWERS = {
     "exists": ("yes", "no"),
     "attribute": ("yes", "no"),
     "colour": COLOURS,
-    "count": tuple(str(number) for number in range(1, MAX_COUNT + 1)),
+    "count": ("1", "2", "3", "4"),
     "relation": tuple(CATEGORIES),
     "object": tuple(CATEGORIES),
 }
@@ -103,9 +102,6 @@ def annotator_answers(rng: random.Random, question: Question) -> list[str]:
     return answers
 
 
-# ---- choosing -----------------------------------------------------------------------------------------
-
-
 def _choose_pairs(rng: random.Random, candidates: list[Question], wanted: int) -> list[Question]:
     """Pairs of one text, once answered yes and once no, one pair of each text before the next round."""
     by_text: dict[str, dict[str, list[Question]]] = defaultdict(lambda: {"yes": [], "no": []})
@@ -150,9 +146,6 @@ def _choose_evenly(
     return chosen
 
 
-# ---- candidates ---------------------------------------------------------------------------------------
-
-
 def _candidates(rng: random.Random, scene: Scene) -> Iterator[tuple[str, str, str]]:
     """Kind, text and answer of everything that can be asked about one scene, each thing in one or two wordings."""
     crowds = objects_by_category(scene)
@@ -163,7 +156,7 @@ def _candidates(rng: random.Random, scene: Scene) -> Iterator[tuple[str, str, st
             yield "exists", text, _yes_no(category in crowds)
     for category, crowd in crowds.items():
         plural = choose_noun(rng, category, _SYNONYM_SHARE).plural
-        if len(crowd) <= MAX_COUNT:
+        if str(len(crowd)) in _ANSWERS["count"]:
             yield "count", f"how many {plural} are there?", str(len(crowd))
         if len(crowd) == 1:
             yield from _about_one(rng, crowd[0], scene)

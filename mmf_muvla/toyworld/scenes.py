@@ -24,6 +24,9 @@ _IN_THE_AIR = {"sky": (0.12, 1.0), "wall": (0.16, 0.9)}
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels from the upper left corner."""
 
+_Frame = tuple[int, int, float]  # a picture's width and height, and where its ground begins from above
+_Placed = list[tuple[float, "SceneObject"]]  # with the depth key that decides the drawing order
+
 
 @dataclass(frozen=True)
 class SceneObject:
@@ -86,24 +89,19 @@ def generate_scenes(
     themes: Sequence[Theme] = tuple(THEMES.values()),
     stray_probability: float = 0.0,
 ) -> Iterator[Scene]:
-    """Make ``count`` scenes.
+    """Make ``count`` scenes, whose image ids count up from ``first_image_id``.
 
     Args:
-        rng: every choice comes from here.
-        count: number of scenes.
-        first_image_id: image ids count up from this number.
-        colour_habit: probability that an object takes one of its category's usual colours; otherwise all
-            colours are equally likely.
+        colour_habit: probability that an object takes one of its category's usual colours; else all are equally likely.
         crowd_probability: probability that a scene holds a group of one gregarious category.
         themes: the kinds of place to choose from.
         stray_probability: probability that an object (not of a group) is of any category at all, wherever it lives.
     """
     for number in range(count):
-        theme = rng.choice(themes)
-        picture = rng.choice(PICTURE_SIZES)
+        theme, (width, height) = rng.choice(themes), rng.choice(PICTURE_SIZES)
         names = _choose_categories(rng, theme, crowd_probability, stray_probability)
-        objects = _place(rng, theme, picture, names, colour_habit)
-        yield Scene(str(first_image_id + number), theme.name, *picture, objects)
+        objects = _place(rng, (width, height, theme.horizon * height), names, colour_habit)
+        yield Scene(str(first_image_id + number), theme.name, width, height, objects)
 
 
 def _choose_categories(
@@ -120,17 +118,14 @@ def _choose_categories(
     while len(names) < total and pool:
         # No chance is drawn where there are no strays: worlds without them stay as they are.
         if stray_probability and rng.random() < stray_probability:
-            name = rng.choice([name for name in CATEGORIES if name not in names])
+            names.append(rng.choice([name for name in CATEGORIES if name not in names]))
         else:
-            name = rng.choices(list(pool), list(pool.values()))[0]
-        names.append(name)
-        pool.pop(name, None)
+            names += rng.choices(list(pool), list(pool.values()))
+        pool.pop(names[-1], None)
     return names
 
 
-def _place(
-    rng: random.Random, theme: Theme, picture: tuple[int, int], names: list[str], colour_habit: float
-) -> tuple[SceneObject, ...]:
+def _place(rng: random.Random, frame: _Frame, names: list[str], colour_habit: float) -> tuple[SceneObject, ...]:
     """Give every object a look and a box: far things first, then what stands on or under other things."""
     looks = [
         (
@@ -142,11 +137,11 @@ def _place(
     ]
     # Carriers come first, so that the things on and under them find their places.
     looks.sort(key=lambda look: look[0] not in SURFACES and look[0] not in SHELTERS)
-    placed: list[tuple[float, SceneObject]] = []  # with the depth key that decides the drawing order
+    placed: _Placed = []
     for name, colour, size in looks:
         least = math.inf
         for _ in range(_PLACEMENT_TRIES):  # until little is hidden
-            depth_key, box, host = _propose(rng, theme, picture, name, size, placed)
+            depth_key, box, host = _propose(rng, frame, name, size, placed)
             clutter = sum(_cover(box, other.box) for _, other in placed if other is not host)
             if clutter < least:
                 least, best = clutter, (depth_key, SceneObject(name, colour, size, box))
@@ -157,19 +152,13 @@ def _place(
 
 
 def _propose(
-    rng: random.Random,
-    theme: Theme,
-    picture: tuple[int, int],
-    name: str,
-    size: str | None,
-    placed: list[tuple[float, SceneObject]],
+    rng: random.Random, frame: _Frame, name: str, size: str | None, placed: _Placed
 ) -> tuple[float, Box, SceneObject | None]:
     """One random place: its depth key (larger is nearer), its box, and what carries or shelters the object."""
-    category, (width, height) = CATEGORIES[name], picture
+    category, (width, height, top_of_ground) = CATEGORIES[name], frame
     object_height = category.height * height * _SIZE_FACTORS[size]
     object_width = min(object_height * category.aspect, 0.62 * width)
     object_height = object_width / category.aspect
-    top_of_ground = theme.horizon * height
 
     hosts: list[tuple[float, SceneObject, float]] = []
     if category.zone == "surface":
@@ -222,9 +211,6 @@ def objects_by_category(scene: Scene) -> dict[str, list[SceneObject]]:
     return found
 
 
-# ---- relations ------------------------------------------------------------------------------------------
-
-
 def relations_between(a: SceneObject, b: SceneObject, scene: Scene) -> list[str]:
     """Every kind of relation in which ``a`` stands to ``b``; where it is on or under it, no other."""
     if is_on(a, b):
@@ -269,10 +255,10 @@ def is_near(a: SceneObject, b: SceneObject, scene: Scene) -> bool:
     """Whether two things stand side by side with little room between them."""
     overlap = min(a.box[3], b.box[3]) - max(a.box[1], b.box[1])
     lower = min(a.height, b.height)
-    return -0.2 * lower <= gap_between(a, b) <= 0.08 * scene.width and overlap >= 0.5 * lower
+    return -0.2 * lower <= gap(a, b) <= 0.08 * scene.width and overlap >= 0.5 * lower
 
 
-def gap_between(a: SceneObject, b: SceneObject) -> float:
+def gap(a: SceneObject, b: SceneObject) -> float:
     """How far two things are apart from left to right, in pixels; negative where they overlap."""
     return max(a.box[0] - b.box[2], b.box[0] - a.box[2])
 

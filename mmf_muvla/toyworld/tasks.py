@@ -33,14 +33,8 @@ Stream = Callable[[str], random.Random]
 
 @dataclass(frozen=True)
 class Tasks:
-    """What the tasks are made of. The dictionaries are by split.
-
-    Attributes:
-        scenes: of each folder of regions.
-        questions: VQA.
-        comparisons: NLVR2.
-        entailments: visual entailment.
-        expressions: RefCOCO+.
+    """What the tasks are made of: scenes by folder of regions, and by split what is asked or said of them in VQA,
+    NLVR2, visual entailment and RefCOCO+.
     """
 
     scenes: dict[str, list[Scene]]
@@ -76,25 +70,17 @@ def make_tasks(config: ToyWorldConfig, stream: Stream) -> Tasks:
         InputError: the settings ask for more examples than the scenes offer.
     """
     tasks = Tasks({"regions_tasks": [], "regions_nlvr2": []}, {}, {}, {}, {})
+    sizes = vars(config)
     crowds = min(1.0, 2 * config.crowd_probability)
     for split, first_id in _FIRST_IDS.items():
-        scenes = list(
-            generate_scenes(stream(f"scenes/{split}"), getattr(config, f"task_{split}_scenes"), first_id, 0.0, crowds)
-        )
-        pairs, tasks.comparisons[split] = compare(
-            stream(f"comparisons/{split}"),
-            split,
-            getattr(config, f"nlvr2_{split}_examples"),
-            getattr(config, f"nlvr2_{split}_sentences"),
-            crowds,
-        )
-        tasks.questions[split] = ask(stream(f"questions/{split}"), scenes, getattr(config, f"vqa_{split}_questions"))
-        tasks.entailments[split] = hypothesise(
-            stream(f"entailments/{split}"), scenes, getattr(config, f"entailment_{split}_examples")
-        )
-        tasks.expressions[split] = refer(
-            stream(f"expressions/{split}"), scenes, getattr(config, f"refcoco_{split}_expressions")
-        )
+        size = sizes[f"task_{split}_scenes"]
+        scenes = list(generate_scenes(stream(f"scenes/{split}"), size, first_id, 0.0, crowds))
+        examples, sentences = sizes[f"nlvr2_{split}_examples"], sizes[f"nlvr2_{split}_sentences"]
+        pairs, tasks.comparisons[split] = compare(stream(f"comparisons/{split}"), split, examples, sentences, crowds)
+        tasks.questions[split] = ask(stream(f"questions/{split}"), scenes, sizes[f"vqa_{split}_questions"])
+        size = sizes[f"entailment_{split}_examples"]
+        tasks.entailments[split] = hypothesise(stream(f"entailments/{split}"), scenes, size)
+        tasks.expressions[split] = refer(stream(f"expressions/{split}"), scenes, sizes[f"refcoco_{split}_expressions"])
         tasks.scenes["regions_tasks"] += scenes
         tasks.scenes["regions_nlvr2"] += pairs
     return tasks

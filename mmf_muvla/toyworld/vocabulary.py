@@ -167,65 +167,58 @@ class Theme:
         return dict.fromkeys(self.typical, 3) | dict.fromkeys(self.occasional, 1)
 
 
-def _theme(name: str, places: str, typical: str, occasional: str, horizon: float) -> Theme:
-    return Theme(name, tuple(places.split("/")), tuple(typical.split()), tuple(occasional.split()), horizon)
+def _theme(name: str, places: str, categories: str, horizon: float) -> Theme:
+    typical, occasional = (tuple(part.split()) for part in categories.split(";"))
+    return Theme(name, tuple(places.split("/")), typical, occasional, horizon)
 
 
 _THEMES = (
     _theme(
         "kitchen",
         "in a kitchen/in a bright kitchen/in the kitchen",
-        "table chair cup bowl bottle apple banana",
-        "woman man girl boy cat clock lamp phone flower",
+        "table chair cup bowl bottle apple banana; woman man girl boy cat clock lamp phone flower",
         0.52,
     ),
     _theme(
         "living room",
         "in a living room/in the living room/in a cozy lounge",
-        "couch television lamp book table cat chair",
-        "dog man woman girl boy phone clock ball cup flower laptop",
+        "couch television lamp book table cat chair; dog man woman girl boy phone clock ball cup flower laptop",
         0.50,
     ),
     _theme(
         "office",
         "in an office/at the office/in a tidy workplace",
-        "desk laptop phone book chair clock lamp",
-        "man woman cup bottle television flower table",
+        "desk laptop phone book chair clock lamp; man woman cup bottle television flower table",
         0.50,
     ),
     _theme(
         "street",
         "on a street/in a busy street/along a city road",
-        "car truck bus bicycle motorcycle house",
-        "man woman boy dog tree umbrella pigeon bench airplane cat",
+        "car truck bus bicycle motorcycle house; man woman boy dog tree umbrella pigeon bench airplane cat",
         0.40,
     ),
     _theme(
         "farm",
         "on a farm/in a farmyard/in a wide field",
-        "horse cow sheep pig chicken duck tractor",
-        "house tree dog man woman pigeon truck flower",
+        "horse cow sheep pig chicken duck tractor; house tree dog man woman pigeon truck flower",
         0.38,
     ),
     _theme(
         "park",
         "in a park/in the park/on a green lawn",
-        "tree bench flower kite dog ball bicycle",
-        "boy girl man woman pigeon duck umbrella book banana apple",
+        "tree bench flower kite dog ball bicycle; boy girl man woman pigeon duck umbrella book banana apple",
         0.40,
     ),
     _theme(
         "beach",
         "at the beach/on a sandy beach/by the sea",
-        "boat umbrella kite ball pigeon airplane",
-        "man woman girl boy dog chair bottle book motorcycle",
+        "boat umbrella kite ball pigeon airplane; man woman girl boy dog chair bottle book motorcycle",
         0.42,
     ),
     _theme(
         "zoo",
         "at the zoo/in a zoo/in a wildlife park",
-        "elephant giraffe zebra lion monkey",
-        "tree boy girl man woman pigeon bench duck",
+        "elephant giraffe zebra lion monkey; tree boy girl man woman pigeon bench duck",
         0.36,
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 
 from mmf_muvla.toyworld.vocabulary import CATEGORIES, Noun
 
@@ -15,7 +16,6 @@ _POSTURES = {
     "wild": ("standing", "looking around", "resting"),
     "vehicle": ("parked", "standing", "waiting"),
     "cycle": ("parked", "standing"),
-    "craft": ("lying",),
     "furniture": ("standing",),
     "furnishing": ("placed",),
     "tableware": ("standing", "sitting"),
@@ -77,3 +77,13 @@ def capitalised(sentence: str) -> str:
 def listing(phrases: list[str]) -> str:
     """Join phrases: "a, b and c"."""
     return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
+
+
+def first_distinct(sentences: Iterable[str], count: int) -> list[str]:
+    """The first ``count`` different sentences of an endless supply."""
+    found: dict[str, None] = {}
+    for sentence in sentences:
+        found[sentence] = None
+        if len(found) == count:
+            break
+    return list(found)

@@ -54,9 +54,8 @@ def generate(out: str | Path, config: ToyWorldConfig | None = None, overwrite: b
         The manifest, as in ``manifest.json``.
 
     Raises:
-        InputError: ``out`` exists and is something other than a toy world, or is one with other settings and
-            ``overwrite`` is false, or contains something that was not made with it; or the settings ask for more of
-            a task than the scenes offer.
+        InputError: ``out`` is something other than a toy world, has other settings and ``overwrite`` is false, or
+            contains something that was not made with it; or the settings ask for more of a task than the scenes offer.
     """
     world = world_at(output_folder("out", out), config)
     if world.state().done:

@@ -37,8 +37,7 @@ class Living(Brush):
         self.circle(0.5, 0.115, 0.1, SKIN)
         (x, y), r = self.at(0.5, 0.11), 0.107 * self.height
         self.draw.pieslice([x - r, y - r, x + r, y + r], 180, 360, hair)
-        for u in (0.42, 0.58):
-            self.circle(u, 0.125, 0.011, INK, outline=False)
+        self._eyes((0.42, 0.58), 0.125, 0.011)
         self.arc((0.4, 0.11, 0.6, 0.165), 30, 150, darker(SKIN, 0.6), 0.03)
 
     def _legs(self, c: RGB, top: float, us: Sequence[float], thickness: float) -> None:
