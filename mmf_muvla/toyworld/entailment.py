@@ -21,7 +21,6 @@ from mmf_muvla.toyworld.vocabulary import COLOURS
 from mmf_muvla.toyworld.wording import choose_noun, has_colour, is_person
 
 KINDS = ("colour", "other colour", "either colour", "two colours", "same colour", "size", "side")
-"""Kinds of hypothesis."""
 
 LABELS = ("entailment", "neutral", "contradiction")
 _ENTAILED, _OPEN, _CONTRADICTED = range(3)

@@ -19,7 +19,6 @@ from mmf_muvla.toyworld.vocabulary import Noun
 from mmf_muvla.toyworld.wording import choose_noun, coloured
 
 KINDS = ("colour", "size", "leftmost", "rightmost", "on", "near", "left of", "right of")
-"""Kinds of expression."""
 
 _SYNONYM_SHARE = 0.3
 _CLEAR_MARGIN = 0.05  # of the picture's width: the outermost object is so much farther out than the next

@@ -31,6 +31,7 @@ _ANSWERS = {
     "relation": tuple(CATEGORIES),
     "object": tuple(CATEGORIES),
 }
+_NO_YES = ("no", "yes")
 _ANNOTATORS = 10
 _SYNONYM_SHARE = 0.5
 _SLIP_PROBABILITY = 0.03
@@ -153,7 +154,7 @@ def _candidates(rng: random.Random, scene: Scene) -> Iterator[tuple[str, str, st
         for _ in range(2):
             a = with_article(choose_noun(rng, category, _SYNONYM_SHARE).singular)
             text = rng.choice((f"is there {a}?", f"can you see {a}?", f"is {a} in the picture?"))
-            yield "exists", text, _yes_no(category in crowds)
+            yield "exists", text, _NO_YES[category in crowds]
     for category, crowd in crowds.items():
         plural = choose_noun(rng, category, _SYNONYM_SHARE).plural
         if str(len(crowd)) in _ANSWERS["count"]:
@@ -161,10 +162,6 @@ def _candidates(rng: random.Random, scene: Scene) -> Iterator[tuple[str, str, st
         if len(crowd) == 1:
             yield from _about_one(rng, crowd[0], scene)
     yield from _which_object(scene)
-
-
-def _yes_no(truth: bool) -> str:
-    return "yes" if truth else "no"
 
 
 def _about_one(rng: random.Random, it: SceneObject, scene: Scene) -> Iterator[tuple[str, str, str]]:
@@ -176,7 +173,7 @@ def _about_one(rng: random.Random, it: SceneObject, scene: Scene) -> Iterator[tu
     wearing = " wearing" if is_person(it.category) else ""
     yield "colour", f"what color is {the()}{wearing}?", it.colour
     for colour in COLOURS:
-        yield "attribute", f"is {the()}{wearing} {colour}?", _yes_no(colour == it.colour)
+        yield "attribute", f"is {the()}{wearing} {colour}?", _NO_YES[colour == it.colour]
     # "under" is left out: so little is ever under things that the words would tell it
     for words, holds in (("to the left of", is_left_of), ("to the right of", is_right_of), ("on", is_on)):
         others = [other for other in scene.objects if other is not it and holds(other, it)]

@@ -109,7 +109,7 @@ def _choose_categories(
 ) -> list[str]:
     """Category names of one scene's objects, repeats included."""
     total = rng.choices(range(MIN_OBJECTS, MAX_OBJECTS + 1), _OBJECT_COUNT_WEIGHTS)[0]
-    pool = theme.weights
+    pool = dict(theme.weights)
     names: list[str] = []
     if rng.random() < crowd_probability:
         crowd = rng.choice([name for name in pool if CATEGORIES[name].gregarious])

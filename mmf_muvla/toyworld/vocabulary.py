@@ -146,30 +146,24 @@ class Theme:
     Attributes:
         name: how manifests and records call it.
         places: how texts call it, each with its preposition.
-        typical: categories that make the place what it is.
-        occasional: categories seen there now and then.
+        weights: how frequent each category is there: first those that make the place what it is.
         horizon: where the ground (or floor) begins, as a share of the picture's height from above.
     """
 
     name: str
     places: tuple[str, ...]
-    typical: tuple[str, ...]
-    occasional: tuple[str, ...]
+    weights: dict[str, int]
     horizon: float
 
     @property
     def categories(self) -> tuple[str, ...]:
-        return self.typical + self.occasional
-
-    @property
-    def weights(self) -> dict[str, int]:
-        """How frequent each category is there, relative to the others."""
-        return dict.fromkeys(self.typical, 3) | dict.fromkeys(self.occasional, 1)
+        return tuple(self.weights)
 
 
 def _theme(name: str, places: str, categories: str, horizon: float) -> Theme:
-    typical, occasional = (tuple(part.split()) for part in categories.split(";"))
-    return Theme(name, tuple(places.split("/")), typical, occasional, horizon)
+    typical, occasional = (part.split() for part in categories.split(";"))
+    weights = dict.fromkeys(typical, 3) | dict.fromkeys(occasional, 1)
+    return Theme(name, tuple(places.split("/")), weights, horizon)
 
 
 _THEMES = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 from mmf_muvla.toyworld.pictures.brush import RGB, Brush, blended, darker
 
@@ -24,22 +25,19 @@ def _sky(b: Brush, horizon: float) -> None:
         b.rectangle(u - 0.01, v, u + 0.11, v + size * 0.8, (250, 252, 254), radius=0.5, outline=False)
 
 
-def _indoors(wall: RGB, floor: RGB, skirting: RGB) -> Callable[[Brush, float], None]:
-    def paint(b: Brush, horizon: float) -> None:
-        b.rectangle(0, 0, 1, horizon, wall, outline=False)
-        _gradient(b, horizon, 1, darker(floor, 0.92), floor)
-        b.rectangle(0, horizon - 0.02, 1, horizon, skirting, outline=False)
-        u = b.rng.uniform(0.08, 0.68)
-        window = b.part(u, 0.07, u + 0.24, horizon - 0.14)
-        window.rectangle(0, 0, 1, 1, (252, 252, 250))
-        for u1, u2 in ((0.06, 0.48), (0.52, 0.94)):
-            for v1, v2 in ((0.06, 0.48), (0.52, 0.94)):
-                window.rectangle(u1, v1, u2, v2, (190, 220, 240))
-        for step in range(1, 7):  # boards that run to the spectator
-            x = step / 7
-            b.line([(0.5 + (x - 0.5) * 0.8, horizon), (0.5 + (x - 0.5) * 1.7, 1)], darker(floor, 0.88), 0.003)
-
-    return paint
+def _indoors(b: Brush, horizon: float, *, wall: RGB, floor: RGB, skirting: RGB) -> None:
+    b.rectangle(0, 0, 1, horizon, wall, outline=False)
+    _gradient(b, horizon, 1, darker(floor, 0.92), floor)
+    b.rectangle(0, horizon - 0.02, 1, horizon, skirting, outline=False)
+    u = b.rng.uniform(0.08, 0.68)
+    window = b.part(u, 0.07, u + 0.24, horizon - 0.14)
+    window.rectangle(0, 0, 1, 1, (252, 252, 250))
+    for u1, u2 in ((0.06, 0.48), (0.52, 0.94)):
+        for v1, v2 in ((0.06, 0.48), (0.52, 0.94)):
+            window.rectangle(u1, v1, u2, v2, (190, 220, 240))
+    for step in range(1, 7):  # boards that run to the spectator
+        x = step / 7
+        b.line([(0.5 + (x - 0.5) * 0.8, horizon), (0.5 + (x - 0.5) * 1.7, 1)], darker(floor, 0.88), 0.003)
 
 
 def _street(b: Brush, horizon: float) -> None:
@@ -56,23 +54,20 @@ def _street(b: Brush, horizon: float) -> None:
         b.rectangle(step / 5 - 0.05, 0.76, step / 5 + 0.05, 0.775, (236, 232, 220), outline=False)
 
 
-def _meadow(far: RGB, near: RGB, hills: RGB, fence: bool) -> Callable[[Brush, float], None]:
-    def paint(b: Brush, horizon: float) -> None:
-        _sky(b, horizon)
-        for _ in range(3):
-            u, width, height = b.rng.uniform(-0.2, 0.8), b.rng.uniform(0.4, 0.8), b.rng.uniform(0.05, 0.12)
-            b.ellipse(u, horizon - height, u + width, horizon + height, hills, outline=False)
-        _gradient(b, horizon, 1, far, near)
-        for _ in range(40):
-            u, v = b.rng.random(), b.rng.uniform(horizon + 0.04, 0.98)
-            b.line([(u, v), (u + 0.004, v - 0.014)], darker(near, 0.85), 0.004)
-        if fence:
-            for v in (0.035, 0.06):
-                b.line([(0, horizon + v), (1, horizon + v)], (150, 118, 88), 0.008)
-            for step in range(15):
-                b.line([(step / 14, horizon + 0.015), (step / 14, horizon + 0.085)], (134, 104, 76), 0.012)
-
-    return paint
+def _meadow(b: Brush, horizon: float, *, far: RGB, near: RGB, hills: RGB, fence: bool = True) -> None:
+    _sky(b, horizon)
+    for _ in range(3):
+        u, width, height = b.rng.uniform(-0.2, 0.8), b.rng.uniform(0.4, 0.8), b.rng.uniform(0.05, 0.12)
+        b.ellipse(u, horizon - height, u + width, horizon + height, hills, outline=False)
+    _gradient(b, horizon, 1, far, near)
+    for _ in range(40):
+        u, v = b.rng.random(), b.rng.uniform(horizon + 0.04, 0.98)
+        b.line([(u, v), (u + 0.004, v - 0.014)], darker(near, 0.85), 0.004)
+    if fence:
+        for v in (0.035, 0.06):
+            b.line([(0, horizon + v), (1, horizon + v)], (150, 118, 88), 0.008)
+        for step in range(15):
+            b.line([(step / 14, horizon + 0.015), (step / 14, horizon + 0.085)], (134, 104, 76), 0.012)
 
 
 def _beach(b: Brush, horizon: float) -> None:
@@ -87,12 +82,12 @@ def _beach(b: Brush, horizon: float) -> None:
 
 
 BACKGROUNDS: dict[str, Callable[[Brush, float], None]] = {
-    "kitchen": _indoors((244, 232, 206), (206, 176, 142), (250, 246, 236)),
-    "living room": _indoors((220, 226, 214), (190, 152, 116), (246, 244, 236)),
-    "office": _indoors((222, 228, 236), (178, 182, 188), (248, 248, 250)),
+    "kitchen": partial(_indoors, wall=(244, 232, 206), floor=(206, 176, 142), skirting=(250, 246, 236)),
+    "living room": partial(_indoors, wall=(220, 226, 214), floor=(190, 152, 116), skirting=(246, 244, 236)),
+    "office": partial(_indoors, wall=(222, 228, 236), floor=(178, 182, 188), skirting=(248, 248, 250)),
     "street": _street,
-    "farm": _meadow((176, 198, 112), (142, 178, 90), (160, 186, 122), fence=True),
-    "park": _meadow((154, 202, 122), (120, 180, 96), (132, 178, 116), fence=False),
+    "farm": partial(_meadow, far=(176, 198, 112), near=(142, 178, 90), hills=(160, 186, 122)),
+    "park": partial(_meadow, far=(154, 202, 122), near=(120, 180, 96), hills=(132, 178, 116), fence=False),
     "beach": _beach,
-    "zoo": _meadow((214, 200, 150), (198, 180, 126), (150, 176, 116), fence=True),
+    "zoo": partial(_meadow, far=(214, 200, 150), near=(198, 180, 126), hills=(150, 176, 116)),
 }
