@@ -37,8 +37,8 @@ class RoundMaker:
             candidates: about one group; those whose labels are uneven are passed over, and of equal texts all but one.
             rounds: how many rounds are wanted.
         """
-        unique = {sentence.text: sentence for sentence in reversed(candidates)}
-        even = [sentence for sentence in unique.values() if self._is_even(sentence.labels)]
+        unique = {sentence.text: sentence for sentence in reversed(candidates)}.values()
+        even = [it for it in unique if set(Counter(it.labels).values()) == {len(it.labels) / self._labels}]
         self._rng.shuffle(even)
         waiting: dict[tuple[int, ...], list[Labelled]] = defaultdict(list)
         for sentence in even:
@@ -54,9 +54,6 @@ class RoundMaker:
             self._rng.shuffle(found)
             chosen += found
         return chosen
-
-    def _is_even(self, labels: tuple[int, ...]) -> bool:
-        return all(labels.count(label) * self._labels == len(labels) for label in range(self._labels))
 
     def _round(self, waiting: dict[tuple[int, ...], list[Labelled]]) -> list[Labelled]:
         """One round that begins with the rarest kind of sentence that has partners; empty where there is none."""

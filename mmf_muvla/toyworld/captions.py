@@ -187,8 +187,8 @@ def _predicate_colour(n: _Narrator, r: _Relation) -> str:
 
 def _carrier_first(n: _Narrator, r: _Relation) -> str:
     """a table with a bowl and a cup on it"""
-    company = [o for o in n.scene.objects if r.kind in relations_between(o, r.b, n.scene)]
-    company = [o for o in company if o.category not in (r.a.category, r.b.category)]
+    others = [it for it in n.scene.objects if it.category not in (r.a.category, r.b.category)]
+    company = [it for it in others if r.kind in relations_between(it, r.b, n.scene)]
     things = n.all((r.a, *company[:1]))
     return f"{n.a(r.b)} with {things} {r.kind} it{n.maybe_place()}"
 

@@ -145,9 +145,8 @@ def _features(shown: list[tuple[str, SceneObject]], rng: np.random.Generator, co
     network, count = _Network(), len(shown)
     category, colour, size = (numbers_of([it for _, it in shown], label) for label in LABELS)
     prototype, light = (rng.integers(variants, size=count) for variants in (_PROTOTYPES, _LIGHTS))
-    code = np.concatenate(
-        [network.prototypes[category, prototype], network.colours[colour, light], network.sizes[size]], axis=1
-    )
+    looks = network.prototypes[category, prototype], network.colours[colour, light], network.sizes[size]
+    code = np.concatenate(looks, axis=1)
     surroundings = config.surroundings * network.themes[[list(THEMES).index(theme) for theme, _ in shown]]
     viewpoint = config.viewpoint * rng.standard_normal((count, _VIEWPOINT_DIM), dtype=np.float32)
     features = np.empty((count, FEATURE_DIM), np.float32)

@@ -46,13 +46,9 @@ class Entailment:
 
     def to_record(self, number: int) -> dict[str, str]:
         """The line of SNLI-VE's files; ``number`` tells the examples of a file apart."""
-        name = f"{self.image_id}.jpg"
-        return {
-            "sentence2": self.hypothesis,
-            "gold_label": self.label,
-            "Flikr30kID": name,
-            "pairID": f"{name}#{number}",
-        }
+        image = f"{self.image_id}.jpg"
+        names = {"Flikr30kID": image, "pairID": f"{image}#{number}"}
+        return {"sentence2": self.hypothesis, "gold_label": self.label, **names}
 
 
 def hypothesise(rng: random.Random, scenes: Sequence[Scene], count: int) -> list[Entailment]:

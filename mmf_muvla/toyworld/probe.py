@@ -1,7 +1,6 @@
-"""How much a set of images teaches about what things look like: linear classifiers of single regions.
+"""How much images teach about what things look like: ridge regressions from regions to categories, colours and sizes.
 
-A ridge regression from a region's feature to its object's category, colour or size, trained on the images of one set
-and tested on others. Where few images teach nearly as much as many, pre-training on many has little to give.
+Where few images teach nearly as much as many, pre-training on many has little to give.
 """
 
 from __future__ import annotations
@@ -31,9 +30,8 @@ class LabelledRegions:
     @classmethod
     def of(cls, detections: Sequence[Detection]) -> LabelledRegions:
         """All regions of some images."""
-        return cls(
-            np.concatenate([it.features for it in detections]), [r.truth for it in detections for r in it.regions]
-        )
+        features = np.concatenate([it.features for it in detections])
+        return cls(features, [region.truth for it in detections for region in it.regions])
 
 
 def probe(train: LabelledRegions, choose: LabelledRegions, test: LabelledRegions) -> dict[str, float]:

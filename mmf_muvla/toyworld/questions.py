@@ -21,7 +21,6 @@ from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, THEMES
 from mmf_muvla.toyworld.wording import choose_noun, has_colour, is_person, with_article
 
 KIND_SHARES = {"exists": 0.24, "attribute": 0.16, "colour": 0.24, "count": 0.12, "relation": 0.12, "object": 0.12}
-"""The share of each kind of question; "object" asks which thing it is."""
 
 _ANSWERS = {
     "exists": ("yes", "no"),
@@ -85,9 +84,8 @@ def ask(rng: random.Random, scenes: list[Scene], count: int) -> list[Question]:
             found = _choose_evenly(rng, of_kind, wanted, answers)
         if len(found) < wanted:
             problem = f"only {len(found)} of {wanted} balanced questions of the kind '{kind}' can be asked"
-            raise InputError(
-                f"{count} questions on {len(scenes)} scenes", problem, "Ask fewer questions or make more scenes"
-            )
+            where, remedy = f"{count} questions on {len(scenes)} scenes", "Ask fewer questions or make more scenes"
+            raise InputError(where, problem, remedy)
         chosen += found
     rng.shuffle(chosen)
     return chosen
@@ -120,14 +118,14 @@ def _choose_pairs(rng: random.Random, candidates: list[Question], wanted: int) -
 
 
 def _choose_evenly(
-    rng: random.Random, candidates: list[Question], wanted: int, answers: Sequence[str]
+    rng: random.Random, questions: list[Question], wanted: int, answers: Sequence[str]
 ) -> list[Question]:
     """Questions whose answers are even over each text, and as even as can be over all."""
     used: dict[str, Counter[str]] = defaultdict(Counter)  # answers by text
     totals: Counter[str] = Counter()
     waiting: dict[str, list[Question]] = defaultdict(list)
-    rng.shuffle(candidates)
-    for question in candidates:
+    rng.shuffle(questions)
+    for question in questions:
         waiting[question.answer].append(question)
     chosen: list[Question] = []
 

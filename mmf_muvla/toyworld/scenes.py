@@ -127,14 +127,10 @@ def _choose_categories(
 
 def _place(rng: random.Random, frame: _Frame, names: list[str], colour_habit: float) -> tuple[SceneObject, ...]:
     """Give every object a look and a box: far things first, then what stands on or under other things."""
-    looks = [
-        (
-            name,
-            rng.choice(CATEGORIES[name].colours if rng.random() < colour_habit else COLOURS),
-            rng.choices(("small", None, "large"), (2, 6, 2))[0],
-        )
-        for name in names
-    ]
+    looks = []
+    for name in names:
+        colour = rng.choice(CATEGORIES[name].colours if rng.random() < colour_habit else COLOURS)
+        looks.append((name, colour, rng.choices(("small", None, "large"), (2, 6, 2))[0]))
     # Carriers come first, so that the things on and under them find their places.
     looks.sort(key=lambda look: look[0] not in SURFACES and look[0] not in SHELTERS)
     placed: _Placed = []
@@ -142,7 +138,7 @@ def _place(rng: random.Random, frame: _Frame, names: list[str], colour_habit: fl
         least = math.inf
         for _ in range(_PLACEMENT_TRIES):  # until little is hidden
             depth_key, box, host = _propose(rng, frame, name, size, placed)
-            clutter = sum(_cover(box, other.box) for _, other in placed if other is not host)
+            clutter = sum(cover(box, other.box) for _, other in placed if other is not host)
             if clutter < least:
                 least, best = clutter, (depth_key, SceneObject(name, colour, size, box))
             if clutter < 0.02:
@@ -187,17 +183,16 @@ def _propose(
     return 1.0 + nearness, _box(x, bottom, object_width, object_height), None
 
 
-def _fits_under(width: float, height: float, host: SceneObject) -> bool:
-    return host.category in SHELTERS and (
-        width < 0.8 * host.width and height < (1 - SHELTERS[host.category]) * host.height
-    )
+def _fits_under(width: float, height: float, it: SceneObject) -> bool:
+    shelter = SHELTERS.get(it.category)
+    return shelter is not None and width < 0.8 * it.width and height < (1 - shelter) * it.height
 
 
 def _box(x: float, bottom: float, width: float, height: float) -> Box:
     return (round(x, 1), round(bottom - height, 1), round(x + width, 1), round(bottom, 1))
 
 
-def _cover(a: Box, b: Box) -> float:
+def cover(a: Box, b: Box) -> float:
     """Shared area as a share of the smaller box."""
     w, h = (min(a[side + 2], b[side + 2]) - max(a[side], b[side]) for side in (0, 1))
     return max(w, 0) * max(h, 0) / min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
@@ -206,8 +201,8 @@ def _cover(a: Box, b: Box) -> float:
 def objects_by_category(scene: Scene) -> dict[str, list[SceneObject]]:
     """The scene's objects, those of one category together; categories and objects in the scene's order."""
     found: dict[str, list[SceneObject]] = {}
-    for scene_object in scene.objects:
-        found.setdefault(scene_object.category, []).append(scene_object)
+    for it in scene.objects:
+        found.setdefault(it.category, []).append(it)
     return found
 
 

@@ -1,8 +1,4 @@
-"""What exists in the toy world: categories, their words, their looks, and the places they live in.
-
-A category has one *name*, the word that the detector's tags use. Its *synonyms* occur in texts and questions
-only: whoever learns from tags alone has never seen them beside a region.
-"""
+"""What exists in the toy world: categories, their words, their looks, and the places they live in."""
 
 from __future__ import annotations
 
@@ -31,7 +27,8 @@ class Category:
     """One kind of object.
 
     Attributes:
-        nouns: the word of the detector's tags, then its synonyms, which only texts use.
+        nouns: its name, which the detector's tags use, then synonyms, which only texts use: whoever learns from tags
+            alone has never seen them beside a region.
         family: kinds that look alike; the detector confuses them, and a picture draws them alike.
         colours: what it usually looks like. Any other colour is possible.
         zone: where it stays: ``"ground"``, ``"sky"``, ``"wall"``, or ``"surface"`` (on furniture if there is any).

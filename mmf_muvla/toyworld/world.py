@@ -116,10 +116,11 @@ def _write_world(folder: Path, config: ToyWorldConfig) -> dict[str, Any]:
     images |= tasks.scenes
     write_json_lines(folder / "scenes.jsonl", (scene.to_record() for scenes in images.values() for scene in scenes))
 
-    region_counts = {
-        name: write_vinvl_folder(folder / name, detections_in(config, name, scenes)) for name, scenes in images.items()
-    }
-
+    region_counts = {}
+    for name, scenes in images.items():
+        detections = detections_in(config, name, scenes)
+        write_vinvl_folder(folder / name, detections)
+        region_counts[name] = sum(len(it.regions) for it in detections)
     endless = _scenes(config, "captions", sys.maxsize, 0)  # that are never drawn and that no detector sees
     captions = caption_corpus(stream("captions"), endless, config.captions)
     write_lines(folder / "captions.txt", captions)

@@ -23,8 +23,8 @@ def write_json_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     write_lines(path, (json.dumps(record) for record in records))
 
 
-def write_vinvl_folder(folder: Path, detections: Iterable[Detection]) -> int:
-    """Write the detections of images into a new VinVL feature folder, and return the number of regions.
+def write_vinvl_folder(folder: Path, detections: Iterable[Detection]) -> None:
+    """Write the detections of images into a new VinVL feature folder.
 
     ``features.tsv`` holds ``image_id, num_boxes, base64(float32 [n, 2054])``: 2048 feature numbers, then x1/W, y1/H,
     x2/W, y2/H, w/W, h/H. ``predictions.tsv`` holds ``image_id, JSON``; an object may carry ``attributes``. The
@@ -33,12 +33,10 @@ def write_vinvl_folder(folder: Path, detections: Iterable[Detection]) -> int:
     folder.mkdir(parents=True)
     line_of: dict[str, int] = {}
     offsets: dict[str, list[int]] = {"features": [], "predictions": []}
-    total = 0
     with open(folder / "features.tsv", "wb") as features, open(folder / "predictions.tsv", "wb") as predictions:
         for line, detection in enumerate(detections):
             image_id, count = detection.scene.image_id, len(detection.regions)
             line_of[image_id] = line
-            total += count
             offsets["features"].append(features.tell())
             features.write(f"{image_id}\t{count}\t".encode() + base64.b64encode(_matrix(detection)) + b"\n")
             offsets["predictions"].append(predictions.tell())
@@ -46,7 +44,6 @@ def write_vinvl_folder(folder: Path, detections: Iterable[Detection]) -> int:
     for name, values in offsets.items():
         write_lines(folder / f"{name}.lineidx", map(str, values))
     (folder / "imageid2idx.json").write_text(json.dumps(line_of), encoding="utf-8")
-    return total
 
 
 def _matrix(detection: Detection) -> bytes:

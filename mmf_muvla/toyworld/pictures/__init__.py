@@ -15,7 +15,7 @@ from mmf_muvla.toyworld.pictures.brush import INK, PAINT, SCALE, Brush
 from mmf_muvla.toyworld.pictures.living import Living
 from mmf_muvla.toyworld.pictures.places import BACKGROUNDS
 from mmf_muvla.toyworld.pictures.things import Things
-from mmf_muvla.toyworld.scenes import Box, Scene, SceneObject
+from mmf_muvla.toyworld.scenes import Box, Scene, cover
 from mmf_muvla.toyworld.vocabulary import THEMES
 from mmf_muvla.toyworld.wording import coloured
 
@@ -57,11 +57,7 @@ def _write_labels(picture: Image.Image, scene: Scene) -> None:
         tops = [bottom + 1, top - height - 1, *(bottom - height * step for step in range(1, 6))]
         tops = [min(max(y, 1), scene.height - height - 1) for y in tops]
         labels = [(x, y, x + width, y + height) for y in tops]
-        label = next((it for it in labels if not any(_touch(it, other) for other in taken)), labels[0])
+        label = next((it for it in labels if not any(cover(it, other) for other in taken)), labels[0])
         taken.append(label)
         draw.rounded_rectangle(label, 3, (255, 255, 255, 190))
         draw.text((label[0] + 3, label[1] + 1), text, fill=INK, font=font)
-
-
-def _touch(a: Box, b: Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

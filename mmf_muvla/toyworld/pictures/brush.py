@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from PIL import ImageDraw
@@ -13,8 +13,7 @@ from mmf_muvla.toyworld.scenes import Box
 RGB = tuple[int, int, int]
 Point = tuple[float, float]
 
-SCALE = 2
-"""Pixels painted for each pixel shown."""
+SCALE = 2  # pixels painted for each pixel shown
 
 PAINT: dict[str, RGB] = {
     "red": (208, 58, 52),
@@ -94,13 +93,15 @@ class Brush:
     def _inks(self, fill: RGB, outline: bool) -> tuple[RGB, RGB | None, int]:
         return fill, darker(fill) if outline else None, self.line_width
 
-    def line(self, points: Sequence[Point], colour: RGB, thickness: float = 0.03) -> None:
+    def line(self, points: Sequence[Point], colour: RGB, thickness: float) -> None:
         """A line whose thickness is a share of the box's shorter side."""
         self.draw.line([self.at(u, v) for u, v in points], colour, self._pixels(thickness), joint="curve")
 
-    def arc(
-        self, corners: tuple[float, float, float, float], start: float, end: float, colour: RGB, thickness: float
-    ) -> None:
+    def lines(self, lines: Iterable[Sequence[Point]], colour: RGB, thickness: float) -> None:
+        for points in lines:
+            self.line(points, colour, thickness)
+
+    def arc(self, corners: Box, start: float, end: float, colour: RGB, thickness: float) -> None:
         """A part of an ellipse's edge, angles in degrees clockwise from three o'clock."""
         box = [*self.at(*corners[:2]), *self.at(*corners[2:])]
         self.draw.arc(box, start, end, colour, self._pixels(thickness))

@@ -25,8 +25,7 @@ class Living(Brush):
         hair = self.rng.choice(HAIR)
         self.rectangles((0.34, 0.54), 0.80, 0.12, 0.98, SKIN)
         self.rectangle(0.28, 0.1, 0.72, 0.3, hair, radius=0.4)
-        for u1, u2 in ((0.30, 0.08), (0.70, 0.92)):
-            self.line([(u1, 0.3), (u2, 0.55)], SKIN, 0.13)
+        self.lines([[(u1, 0.3), (u2, 0.55)] for u1, u2 in ((0.30, 0.08), (0.70, 0.92))], SKIN, 0.13)
         self.polygon([(0.34, 0.25), (0.66, 0.25), (0.72, 0.5), (0.94, 0.84), (0.06, 0.84), (0.28, 0.5)], c)
         self._head(hair)
 
@@ -68,8 +67,7 @@ class Living(Brush):
         self._eyes((0.72, 0.88), 0.3, 0.03)
         self.polygon([(0.77, 0.39), (0.83, 0.39), (0.8, 0.45)], (220, 140, 140), outline=False)
         for v in (0.4, 0.46):
-            self.line([(0.56, v), (0.7, v + 0.01)], darker(c, 0.5), 0.012)
-            self.line([(0.9, v + 0.01), (1.04, v)], darker(c, 0.5), 0.012)
+            self.lines([[(0.56, v), (0.7, v + 0.01)], [(0.9, v + 0.01), (1.04, v)]], darker(c, 0.5), 0.012)
 
     def _hoofed(
         self, c: RGB, mane: RGB | None, stripes: bool = False, spots: RGB | None = None, horns: bool = False
@@ -93,8 +91,7 @@ class Living(Brush):
                 self.line([(u - 0.05, v - 0.03), (u + 0.09, v + 0.02)], INK if sum(c) > 240 else PAINT["white"], 0.025)
         self.polygon([(0.74, 0.06), (0.86, 0.04), (0.99, 0.26), (0.94, 0.33), (0.78, 0.24)], c)
         if horns:
-            self.line([(0.78, 0.06), (0.74, 0)], (232, 224, 200), 0.03)
-            self.line([(0.84, 0.05), (0.88, 0)], (232, 224, 200), 0.03)
+            self.lines([[(0.78, 0.06), (0.74, 0)], [(0.84, 0.05), (0.88, 0)]], (232, 224, 200), 0.03)
         self.polygon([(0.75, 0.07), (0.74, 0), (0.8, 0.05)], darker(c, 0.8))
         self._eyes([0.85], 0.13, 0.016)
 
@@ -130,8 +127,7 @@ class Living(Brush):
         self._eyes([0.82], 0.34)
 
     def chicken(self, c: RGB) -> None:
-        for u in (0.42, 0.56):
-            self.line([(u, 0.76), (u, 0.97), (u + 0.1, 0.98)], (226, 160, 50), 0.04)
+        self.lines([[(u, 0.76), (u, 0.97), (u + 0.1, 0.98)] for u in (0.42, 0.56)], (226, 160, 50), 0.04)
         self.polygon([(0.06, 0.2), (0.3, 0.42), (0.3, 0.66)], darker(c, 0.85))
         self.ellipse(0.14, 0.34, 0.78, 0.84, c)
         self.ellipse(0.58, 0.08, 0.88, 0.46, c)
@@ -144,8 +140,7 @@ class Living(Brush):
         self._eyes([0.77], 0.22, 0.028)
 
     def duck(self, c: RGB) -> None:
-        for u in (0.4, 0.54):
-            self.line([(u, 0.8), (u, 0.97), (u + 0.1, 0.98)], (232, 140, 40), 0.05)
+        self.lines([[(u, 0.8), (u, 0.97), (u + 0.1, 0.98)] for u in (0.4, 0.54)], (232, 140, 40), 0.05)
         self.polygon([(0.0, 0.42), (0.24, 0.52), (0.2, 0.76)], c)
         self.ellipse(0.08, 0.44, 0.76, 0.88, c)
         self.rectangle(0.56, 0.2, 0.72, 0.64, c, radius=0.5, outline=False)
@@ -181,8 +176,7 @@ class Living(Brush):
         self.polygon([(0.52, 0.56), (0.66, 0.1), (0.8, 0.1), (0.74, 0.6)], c)
         for u, v in ((0.2, 0.56), (0.36, 0.6), (0.52, 0.57), (0.62, 0.44), (0.68, 0.3), (0.71, 0.19), (0.26, 0.64)):
             self.ellipse(u - 0.05, v - 0.022, u + 0.05, v + 0.022, patch, outline=False)
-        for u in (0.68, 0.76):
-            self.line([(u, 0.06), (u - 0.02, 0.0)], patch, 0.04)
+        self.lines([[(u, 0.06), (u - 0.02, 0.0)] for u in (0.68, 0.76)], patch, 0.04)
         self.polygon([(0.62, 0.05), (0.82, 0.04), (1.0, 0.13), (0.98, 0.17), (0.68, 0.15)], c)
         self._eyes([0.8], 0.085, 0.009)
 
@@ -204,8 +198,7 @@ class Living(Brush):
             self.ellipse(u, 0.66, u + 0.24, 1.0, c)
         self.ellipse(0.24, 0.36, 0.78, 0.94, c)
         self.ellipse(0.36, 0.5, 0.66, 0.86, face)
-        for u1, u2 in ((0.3, 0.16), (0.72, 0.86)):
-            self.line([(u1, 0.46), (u2, 0.7)], c, 0.1)
+        self.lines([[(u1, 0.46), (u2, 0.7)] for u1, u2 in ((0.3, 0.16), (0.72, 0.86))], c, 0.1)
         for u in (0.2, 0.82):
             self.circle(u, 0.22, 0.08, face)
         self.ellipse(0.24, 0.02, 0.78, 0.44, c)

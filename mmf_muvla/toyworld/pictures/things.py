@@ -28,8 +28,7 @@ class Things(Brush):
 
     def truck(self, c: RGB) -> None:
         self.rectangle(0.01, 0.06, 0.64, 0.8, c, radius=0.05)
-        for u in (0.17, 0.33, 0.49):
-            self.line([(u, 0.1), (u, 0.76)], darker(c, 0.85), 0.012)
+        self.lines([[(u, 0.1), (u, 0.76)] for u in (0.17, 0.33, 0.49)], darker(c, 0.85), 0.012)
         self.polygon([(0.66, 0.82), (0.66, 0.26), (0.86, 0.26), (0.98, 0.54), (0.98, 0.82)], lighter(c, 0.2))
         self.polygon([(0.72, 0.52), (0.72, 0.33), (0.84, 0.33), (0.92, 0.52)], GLASS)
         self._wheels((0.16, 0.36, 0.82), 0.85, 0.15)
@@ -46,11 +45,9 @@ class Things(Brush):
         self.rectangle(0.62, 0.12, 0.66, 0.44, METAL)
         self.polygon([(0.2, 0.46), (0.24, 0.04), (0.5, 0.04), (0.54, 0.46)], GLASS)
         self.rectangle(0.18, 0.0, 0.56, 0.07, c)
-        self.line([(0.24, 0.06), (0.21, 0.46)], c, 0.04)
-        self.line([(0.5, 0.06), (0.53, 0.46)], c, 0.04)
+        self.lines([[(0.24, 0.06), (0.21, 0.46)], [(0.5, 0.06), (0.53, 0.46)]], c, 0.04)
         self.rectangle(0.18, 0.42, 0.94, 0.7, c, radius=0.15)
-        for step in range(3):
-            self.line([(0.74 + step * 0.06, 0.47), (0.74 + step * 0.06, 0.64)], darker(c), 0.02)
+        self.lines([[(0.74 + step * 0.06, 0.47), (0.74 + step * 0.06, 0.64)] for step in range(3)], darker(c), 0.02)
         for u, v, tyre, hub in ((0.28, 0.71, 0.29, 0.14), (0.82, 0.83, 0.17, 0.08)):
             self.circle(u, v, tyre, TYRE)
             self.circle(u, v, hub, (236, 200, 80))
@@ -247,8 +244,7 @@ class Things(Brush):
         self.rectangle(0.42, 0.64, 0.58, 1.0, WOOD)
         for u in (0.16, 0.66):
             self.rectangle(u, 0.54, u + 0.18, 0.74, GLASS)
-            self.line([(u + 0.09, 0.54), (u + 0.09, 0.74)], INK, 0.01)
-            self.line([(u, 0.64), (u + 0.18, 0.64)], INK, 0.01)
+            self.lines([[(u + 0.09, 0.54), (u + 0.09, 0.74)], [(u, 0.64), (u + 0.18, 0.64)]], INK, 0.01)
 
     def umbrella(self, c: RGB) -> None:
         self.line([(0.5, 0.08), (0.5, 0.94)], WOOD, 0.035)
@@ -273,5 +269,4 @@ class Things(Brush):
         self.polygon([(0.5, 0.0), (1.0, 0.3), (0.5, 0.74), (0.0, 0.3)], c)
         self.polygon([(0.5, 0.0), (1.0, 0.3), (0.5, 0.3)], lighter(c, 0.35), outline=False)
         self.polygon([(0.5, 0.3), (0.0, 0.3), (0.5, 0.74)], lighter(c, 0.35), outline=False)
-        self.line([(0.5, 0.0), (0.5, 0.74)], darker(c), 0.02)
-        self.line([(0.0, 0.3), (1.0, 0.3)], darker(c), 0.02)
+        self.lines([[(0.5, 0.0), (0.5, 0.74)], [(0.0, 0.3), (1.0, 0.3)]], darker(c), 0.02)
