@@ -33,9 +33,7 @@ class RoundMaker:
     def take(self, candidates: Sequence[Labelled], rounds: int) -> list[Labelled]:
         """Choose ``labels`` sentences for each round, in random order within it; fewer if there are too few candidates.
 
-        Args:
-            candidates: about one group; those whose labels are uneven are passed over, and of equal texts all but one.
-            rounds: how many rounds are wanted.
+        Of those, which are about one group, uneven ones are passed over, and of equal texts all but the first.
         """
         unique = {sentence.text: sentence for sentence in reversed(candidates)}.values()
         even = [it for it in unique if set(Counter(it.labels).values()) == {len(it.labels) / self._labels}]

@@ -24,14 +24,10 @@ from mmf_muvla.toyworld.questions import KIND_SHARES
 from mmf_muvla.toyworld.scenes import Box, Scene
 from mmf_muvla.toyworld.tasks import Tasks
 
-Data = tuple[Sequence[str], Sequence[str]]
-"""Texts and labels."""
-
-Shown = tuple[Sequence[Counter[str]], Sequence[str]]
-"""What images show, see :func:`shown`, and labels."""
-
+Data = tuple[Sequence[str], Sequence[str]]  # texts and labels
+Shown = tuple[Sequence[Counter[str]], Sequence[str]]  # what images show, and labels
+# The kind of a text if that tells which labels there are, the text, its label, and what its images show.
 _Example = tuple[str, str, str, Counter[str]]
-"""The kind of a text if that tells which labels there are, the text, its label, and what its images show."""
 
 
 def majority(train: Sequence[str], test: Sequence[str]) -> float:

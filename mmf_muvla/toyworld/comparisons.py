@@ -103,11 +103,9 @@ def tell(rng: random.Random, theme: Theme, pairs: Sequence[tuple[Scene, Scene]])
     ]
 
 
+# Kind, sentence, and for every pair of pictures whether it is true; None where it is not told.
 _Statement = tuple[str, str, "list[bool | None]"]
-"""Kind, sentence, and for every pair of pictures whether it is true; None where it is not told."""
-
-_Pair = dict[str, Counter[str]]
-"""Of each side."""
+_Pair = dict[str, Counter[str]]  # by side
 
 
 def _count(scene: Scene) -> Counter[str]:

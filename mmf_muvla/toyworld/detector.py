@@ -137,11 +137,7 @@ def _jittered(rng: random.Random, scene: Scene, box: Box, jitter: float) -> Box:
 
 
 def _features(shown: list[tuple[str, SceneObject]], rng: np.random.Generator, config: DetectorConfig) -> Floats:
-    """Features of n objects, each with the theme of its scene, from a viewpoint and in a light of its own.
-
-    Returns:
-        [n, 2048], non-negative; about a fifth of the entries are above zero, and those have a mean near 1.
-    """
+    """Features of n objects with the themes of their scenes, [n, 2048]: a fifth of the entries near 1, the others 0."""
     network, count = _Network(), len(shown)
     category, colour, size = (numbers_of([it for _, it in shown], label) for label in LABELS)
     prototype, light = (rng.integers(variants, size=count) for variants in (_PROTOTYPES, _LIGHTS))

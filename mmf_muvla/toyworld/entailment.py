@@ -24,15 +24,13 @@ KINDS = ("colour", "other colour", "either colour", "two colours", "same colour"
 
 LABELS = ("entailment", "neutral", "contradiction")
 _ENTAILED, _OPEN, _CONTRADICTED = range(3)
-
 EXAMPLES_PER_ROUND = len(LABELS) ** 2
 _SYNONYM_SHARE = 0.3
 _MAX_PASSES = 200  # through the scenes, which are grouped anew in each
 
-_Views = Sequence[dict[str, list[SceneObject]]]
-"""Of some scenes, the objects by category."""
+_Views = Sequence[dict[str, list[SceneObject]]]  # of some scenes, the objects by category
+# Kind and text of a hypothesis, and the numbers of its labels on some scenes; None where it is not to be used.
 _Judged = tuple[str, str, "list[int | None]"]
-"""Kind and text of a hypothesis, and the numbers of its labels on some scenes; None where it is not to be used."""
 
 
 @dataclass(frozen=True)

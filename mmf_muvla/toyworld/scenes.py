@@ -10,20 +10,16 @@ from typing import Any
 
 from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, SHELTERED, SHELTERS, SIZES, SURFACES, THEMES, Theme
 
-PICTURE_SIZES = ((640, 480), (640, 426), (500, 375), (480, 480))
-"""Width and height in pixels."""
-
+PICTURE_SIZES = ((640, 480), (640, 426), (500, 375), (480, 480))  # width and height in pixels
 MIN_OBJECTS, MAX_OBJECTS = 3, 9
 
 _SIZE_FACTORS = {"small": 0.70, None: 1.0, "large": 1.38}
 _OBJECT_COUNT_WEIGHTS = (14, 20, 22, 18, 13, 8, 5)  # 3 to 9 objects, 5.4 on average
 _PLACEMENT_TRIES = 12
+# Between which shares of the picture and of what is above the ground the lower edges of things in a zone are.
 _IN_THE_AIR = {"sky": (0.12, 1.0), "wall": (0.16, 0.9)}
-"""Between which shares of the picture and of what is above the ground the lower edges of things in a zone are."""
 
-Box = tuple[float, float, float, float]
-"""x1, y1, x2, y2 in pixels from the upper left corner."""
-
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels from the upper left corner
 _Frame = tuple[int, int, float]  # a picture's width and height, and where its ground begins from above
 _Placed = list[tuple[float, "SceneObject"]]  # with the depth key that decides the drawing order
 

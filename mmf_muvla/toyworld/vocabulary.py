@@ -5,13 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 COLOURS = ("red", "yellow", "green", "blue", "brown", "black", "white", "gray")
-"""Every object has exactly one of these."""
-
+# An object is small for its kind, large for its kind, or neither (None).
 SIZES = ("small", "large")
-"""An object is small for its kind, large for its kind, or neither (``None``)."""
-
 SIZE_WORDS = {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")}
-"""How texts speak of sizes; the detector's attributes use the first word only."""
 
 
 @dataclass(frozen=True)
@@ -124,16 +120,13 @@ _ALL = (
 )
 
 CATEGORIES = {category.nouns[0].singular: category for category in _ALL}
-"""Every category by name, in a fixed order."""
 
+# Furniture that carries things, with the height of its top as a share of its box, from above.
 SURFACES = {"table": 0.06, "desk": 0.06, "bench": 0.42, "couch": 0.48}
-"""Furniture that carries things, with the height of its top as a share of its box, from above."""
-
+# What small things can be under, with the lower edge of its roof as a share of its box, from above.
 SHELTERS = {"table": 0.40, "desk": 0.40, "bench": 0.60, "tree": 0.62, "umbrella": 0.50}
-"""What small things can be under, with the lower edge of its roof as a share of its box, from above."""
-
+# What is found under shelters, if it fits.
 SHELTERED = ("dog", "cat", "ball", "duck", "chicken", "boy", "girl")
-"""What is found under shelters, if it fits."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +208,6 @@ _THEMES = (
 )
 
 THEMES = {theme.name: theme for theme in _THEMES}
-"""Every theme by name, in a fixed order."""
 
 
 def synonym_words() -> frozenset[str]:
