@@ -13,6 +13,7 @@ from mmf_muvla.terminal import start_logging
 from mmf_muvla.toyworld.config import ToyWorldConfig, WorldOptions
 from mmf_muvla.toyworld.world import generate
 
+# What is in a file or folder, and under which name the manifest counts it.
 _CONTENTS = {
     "captions.txt": ("captions", "sentences"),
     "books.txt": ("books", "sentences"),
@@ -25,17 +26,11 @@ _CONTENTS = {
     "refcoco_plus/": ("expressions", "referring expressions"),
     "pictures/": ("pictures", "drawings"),
 }
-"""What is in a file or folder, and under which name the manifest counts it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class MakeOptions(WorldOptions):
-    """The options of the command: those of the world, and further
-
-    Attributes:
-        out: the folder of the world.
-        overwrite: replace a world with other settings.
-    """
+    """The options of the command: those of the world, its folder, and whether to replace one with other settings."""
 
     out: Name = "data/toyworld"
     overwrite: Flag = False

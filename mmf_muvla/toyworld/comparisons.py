@@ -68,7 +68,12 @@ def compare(
     scenes: list[Scene] = []
     examples: list[Comparison] = []
     for number in range(count // (PAIRS_PER_SET * sentences_per_set)):
-        pairs, sentences = _make_set(rng, rounds, sentences_per_set, crowd_probability)
+        sentences: list[Labelled] = []
+        while len(sentences) < sentences_per_set:  # until the pairs are such that enough can be told of them
+            theme = rng.choice(tuple(THEMES.values()))
+            made = list(generate_scenes(rng, 2 * PAIRS_PER_SET, 0, 0.0, crowd_probability, themes=[theme]))
+            pairs = list(zip(made[::2], made[1::2], strict=True))
+            sentences = rounds.take(tell(rng, theme, pairs), sentences_per_set // len(_LABELS))
         for pair, pictures in enumerate(pairs):
             name = f"{split}-{number}-{pair}"
             scenes += [replace(it, image_id=f"{name}-img{side}") for side, it in enumerate(pictures)]
@@ -78,19 +83,6 @@ def compare(
             ]
     rng.shuffle(examples)
     return scenes, examples
-
-
-def _make_set(
-    rng: random.Random, rounds: RoundMaker, sentences_per_set: int, crowd_probability: float
-) -> tuple[list[tuple[Scene, Scene]], list[Labelled]]:
-    """Pairs of scenes until there are some about which enough balanced sentences can be told."""
-    while True:
-        theme = rng.choice(tuple(THEMES.values()))
-        scenes = list(generate_scenes(rng, 2 * PAIRS_PER_SET, 0, 0.0, crowd_probability, themes=[theme]))
-        pairs = list(zip(scenes[::2], scenes[1::2], strict=True))
-        sentences = rounds.take(tell(rng, theme, pairs), sentences_per_set // len(_LABELS))
-        if len(sentences) == sentences_per_set:
-            return pairs, sentences
 
 
 def tell(rng: random.Random, theme: Theme, pairs: Sequence[tuple[Scene, Scene]]) -> list[Labelled]:

@@ -135,11 +135,7 @@ def _around(scene: Scene, noun: str, landmarks: Sequence[SceneObject], name: Nou
     first, *more = landmarks
     the = f"the {name.plural if more else name.singular}"
 
-    def on(it: SceneObject) -> bool:
-        return is_on(it, first)
-
-    def near(it: SceneObject) -> bool:
-        return is_near(it, first, scene)
+    on, near = partial(is_on, b=first), partial(is_near, b=first, scene=scene)
 
     def left(it: SceneObject) -> bool:
         return all(is_left_of(it, landmark) for landmark in landmarks)

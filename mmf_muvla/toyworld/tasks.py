@@ -27,15 +27,12 @@ _KINDS = {
     "expressions": EXPRESSION_KINDS,
 }
 
-Stream = Callable[[str], random.Random]
-"""Gives every part of the world, by its name, a random generator of its own."""
+Stream = Callable[[str], random.Random]  # gives every part of the world, by its name, a generator of its own
 
 
 @dataclass(frozen=True)
 class Tasks:
-    """What the tasks are made of: scenes by folder of regions, and by split what is asked or said of them in VQA,
-    NLVR2, visual entailment and RefCOCO+.
-    """
+    """What the tasks are made of: scenes by folder of regions, and by split what is asked or said of them."""
 
     scenes: dict[str, list[Scene]]
     questions: dict[str, list[Question]]

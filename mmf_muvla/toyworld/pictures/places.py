@@ -65,9 +65,8 @@ def _meadow(b: Brush, horizon: float, *, far: RGB, near: RGB, hills: RGB, fence:
         b.line([(u, v), (u + 0.004, v - 0.014)], darker(near, 0.85), 0.004)
     if fence:
         b.lines([[(0, horizon + v), (1, horizon + v)] for v in (0.035, 0.06)], (150, 118, 88), 0.008)
-        b.lines(
-            [[(step / 14, horizon + 0.015), (step / 14, horizon + 0.085)] for step in range(15)], (134, 104, 76), 0.012
-        )
+        posts = [[(step / 14, horizon + 0.015), (step / 14, horizon + 0.085)] for step in range(15)]
+        b.lines(posts, (134, 104, 76), 0.012)
 
 
 def _beach(b: Brush, horizon: float) -> None:
