@@ -134,7 +134,7 @@ def _around(scene: Scene, noun: str, landmarks: Sequence[SceneObject], name: Nou
     """What is on one side of all objects of another category, or on or next to the only one."""
     first, *more = landmarks
     the = f"the {name.plural if more else name.singular}"
-
+    # A landmark itself never fits: nothing is on, next to, or on one side of itself.
     on, near = partial(is_on, b=first), partial(is_near, b=first, scene=scene)
 
     def left(it: SceneObject) -> bool:

@@ -117,9 +117,7 @@ def _choose_pairs(rng: random.Random, candidates: list[Question], wanted: int) -
     return chosen
 
 
-def _choose_evenly(
-    rng: random.Random, questions: list[Question], wanted: int, answers: Sequence[str]
-) -> list[Question]:
+def _choose_evenly(rng: random.Random, questions: list[Question], count: int, answers: Sequence[str]) -> list[Question]:
     """Questions whose answers are even over each text, and as even as can be over all."""
     used: dict[str, Counter[str]] = defaultdict(Counter)  # answers by text
     totals: Counter[str] = Counter()
@@ -133,7 +131,7 @@ def _choose_evenly(
         counts = used[question.text]
         return counts[question.answer] <= min(counts[answer] for answer in answers)
 
-    while len(chosen) < wanted:
+    while len(chosen) < count:
         rarest_first = sorted(answers, key=lambda answer: totals[answer])
         found = next((it for answer in rarest_first for it in waiting[answer] if is_allowed(it)), None)
         if found is None:

@@ -1,4 +1,4 @@
-"""Small pieces of English that captions, books and questions share."""
+"""Small pieces of English that captions, books and tasks share."""
 
 from __future__ import annotations
 

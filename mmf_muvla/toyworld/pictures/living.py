@@ -70,7 +70,6 @@ class Living(Brush):
             self.lines([[(0.56, v), (0.7, v + 0.01)], [(0.9, v + 0.01), (1.04, v)]], darker(c, 0.5), 0.012)
 
     def _hoofed(self, c: RGB, *, mane: RGB | None = None, spots: RGB | None = None, stripes: bool = False) -> None:
-        """With a mane, or with horns."""
         self.line([(0.1, 0.4), (0.03, 0.68)], mane or darker(c), 0.06)
         self._legs(c, 0.55, (0.12, 0.22, 0.56, 0.66), 0.07)
         self.rectangles((0.12, 0.22, 0.56, 0.66), 0.95, 0.07, 1, INK)
@@ -89,7 +88,7 @@ class Living(Brush):
                 u, v = 0.71 + 0.03 * step, 0.36 - 0.1 * step
                 self.line([(u - 0.05, v - 0.03), (u + 0.09, v + 0.02)], INK if sum(c) > 240 else PAINT["white"], 0.025)
         self.polygon([(0.74, 0.06), (0.86, 0.04), (0.99, 0.26), (0.94, 0.33), (0.78, 0.24)], c)
-        if not mane:
+        if not mane:  # but horns
             self.lines([[(0.78, 0.06), (0.74, 0)], [(0.84, 0.05), (0.88, 0)]], (232, 224, 200), 0.03)
         self.polygon([(0.75, 0.07), (0.74, 0), (0.8, 0.05)], darker(c, 0.8))
         self._eyes([0.85], 0.13, 0.016)
