@@ -1,20 +1,15 @@
 """Choosing sentences so that neither the sentences nor the images alone say anything about the labels.
 
-A group of images is labelled by candidate sentences, each of which has every label on equally many of the images. A
-*round* is one sentence for each label: a first one, and for every shift of the labels one whose labels are the first
-one's, shifted. With True and False these are a sentence and one that is false where it is true. So in a round
-
-* every sentence has every label equally often, and
-* every image has every label exactly once.
-
-Whatever looks at sentences only, or at images only, is right exactly as often as a guess, on every group.
+A *round* is one sentence for each label: a first one that has every label on equally many images of a group, and for
+every shift of the labels a sentence whose labels are the first one's, shifted. So every sentence has every label
+equally often, and every image exactly once: whatever looks at only one of them is right as often as a guess.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -28,35 +23,28 @@ class Labelled:
 
 
 class RoundMaker:
-    """Takes rounds out of groups, the kinds of sentence as even as they can be over all rounds.
+    """Takes rounds out of groups, the kinds of sentence as even as they can be over all rounds."""
 
-    Args:
-        rng: decides between equals.
-        kinds: every kind of sentence.
-        labels: how many labels there are.
-    """
-
-    def __init__(self, rng: random.Random, kinds: Iterable[str], labels: int):
+    def __init__(self, rng: random.Random, labels: int):
         self._rng = rng
         self._labels = labels
-        self._used = Counter(dict.fromkeys(kinds, 0))
+        self._used: Counter[str] = Counter()
 
     def take(self, candidates: Sequence[Labelled], rounds: int) -> list[Labelled]:
-        """Choose the sentences of some rounds, or of fewer where the candidates do not suffice.
+        """Choose ``labels`` sentences for each round, in random order within it; fewer if there are too few candidates.
 
-        Args:
-            candidates: sentences about one group; those whose labels are uneven are passed over, and of those
-                that say the same only the first is used.
-            rounds: how many rounds are wanted.
-
-        Returns:
-            ``labels`` sentences for each round, all different, in random order within a round.
+        Of those, which are about one group, uneven ones are passed over, and of equal texts all but the first.
         """
-        waiting = self._by_labels(candidates)
+        unique = {sentence.text: sentence for sentence in reversed(candidates)}.values()
+        even = [it for it in unique if set(Counter(it.labels).values()) == {len(it.labels) / self._labels}]
+        self._rng.shuffle(even)
+        waiting: dict[tuple[int, ...], list[Labelled]] = defaultdict(list)
+        for sentence in even:
+            waiting[sentence.labels].append(sentence)
         chosen: list[Labelled] = []
         for _ in range(rounds):
             found = self._round(waiting)
-            if found is None:
+            if not found:
                 break
             for sentence in found:
                 waiting[sentence.labels].remove(sentence)
@@ -65,30 +53,16 @@ class RoundMaker:
             chosen += found
         return chosen
 
-    def _by_labels(self, candidates: Sequence[Labelled]) -> dict[tuple[int, ...], list[Labelled]]:
-        unique = {sentence.text: sentence for sentence in reversed(candidates)}
-        even = [sentence for sentence in unique.values() if self._is_even(sentence.labels)]
-        self._rng.shuffle(even)
-        waiting: dict[tuple[int, ...], list[Labelled]] = defaultdict(list)
-        for sentence in even:
-            waiting[sentence.labels].append(sentence)
-        return waiting
-
-    def _is_even(self, labels: tuple[int, ...]) -> bool:
-        return all(labels.count(label) * self._labels == len(labels) for label in range(self._labels))
-
-    def _round(self, waiting: dict[tuple[int, ...], list[Labelled]]) -> list[Labelled] | None:
-        """One round that begins with the rarest kind of sentence that has partners."""
+    def _round(self, waiting: dict[tuple[int, ...], list[Labelled]]) -> list[Labelled]:
+        """One round that begins with the rarest kind of sentence that has partners; empty where there is none."""
         everything = [sentence for sentences in waiting.values() for sentence in sentences]
         self._rng.shuffle(everything)
         for first in sorted(everything, key=self._frequency):
-            partners = [waiting.get(self._shifted(first.labels, by)) for by in range(1, self._labels)]
+            shifts = (tuple((label + by) % self._labels for label in first.labels) for by in range(1, self._labels))
+            partners = [waiting.get(labels, []) for labels in shifts]
             if all(partners):
-                return [first, *(min(sentences, key=self._frequency) for sentences in partners if sentences)]
-        return None
+                return [first, *(min(sentences, key=self._frequency) for sentences in partners)]
+        return []
 
     def _frequency(self, sentence: Labelled) -> int:
         return self._used[sentence.kind]
-
-    def _shifted(self, labels: tuple[int, ...], by: int) -> tuple[int, ...]:
-        return tuple((label + by) % self._labels for label in labels)

@@ -1,14 +1,14 @@
 """What can be read from the text alone, or from the picture alone: simple learners that a fair task gives no chance.
 
-They look at the truth (objects, colours and boxes of a scene), not at noisy features: what they cannot
-find is not there.
+They look at the truth (objects, colours, boxes), not at noisy features: what they cannot find is not there.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,10 @@ from mmf_muvla.toyworld.questions import KIND_SHARES
 from mmf_muvla.toyworld.scenes import Box, Scene
 from mmf_muvla.toyworld.tasks import Tasks
 
-Data = tuple[Sequence[str], Sequence[str]]
-"""Texts and labels."""
+Data = tuple[Sequence[str], Sequence[str]]  # texts and labels
+Shown = tuple[Sequence[Counter[str]], Sequence[str]]  # what images show, and labels
+# The kind of a text if that tells which labels there are, the text, its label, and what its images show.
+_Example = tuple[str, str, str, Counter[str]]
 
 
 def majority(train: Sequence[str], test: Sequence[str]) -> float:
@@ -36,18 +38,15 @@ def majority(train: Sequence[str], test: Sequence[str]) -> float:
 
 def text_accuracies(train: Data, test: Data) -> dict[str, float]:
     """Logistic regression on words, and on words and pairs of words."""
-    return {f"{longest}-grams": _words(train, test, longest) for longest in (1, 2)}
+    found = {}
+    for longest in (1, 2):
+        vectorizer = CountVectorizer(ngram_range=(1, longest))
+        model = LogisticRegression(max_iter=150, C=0.3).fit(vectorizer.fit_transform(train[0]), train[1])
+        found[f"{longest}-grams"] = float(model.score(vectorizer.transform(test[0]), test[1]))
+    return found
 
 
-def _words(train: Data, test: Data, longest: int) -> float:
-    vectorizer = CountVectorizer(ngram_range=(1, longest))
-    model = LogisticRegression(max_iter=150, C=0.3).fit(vectorizer.fit_transform(train[0]), train[1])
-    return float(model.score(vectorizer.transform(test[0]), test[1]))
-
-
-def image_accuracies(
-    train: tuple[list[Counter[str]], list[str]], test: tuple[list[Counter[str]], list[str]]
-) -> dict[str, float]:
+def image_accuracies(train: Shown, test: Shown) -> dict[str, float]:
     """Logistic regression and five nearest neighbours on what the images show."""
     vectorizer = DictVectorizer()
     counts, test_counts = vectorizer.fit_transform(train[0]), vectorizer.transform(test[0])
@@ -63,9 +62,6 @@ def shown(scenes: Iterable[tuple[str, Scene]]) -> Counter[str]:
             for fact in (it.category, it.colour, f"{it.colour} {it.category}", "all"):
                 counts[f"{prefix}{fact}"] += 1
     return counts
-
-
-# ---- referring expressions ------------------------------------------------------------------------------
 
 
 def grounding_chance(expressions: Sequence[Expression], detections: dict[str, Detection]) -> float:
@@ -84,22 +80,19 @@ def grounding_image_accuracies(
     """How often one rule for all pictures finds the region that is meant, and how often a regression on its facts."""
 
     def accuracy(score: Callable[[Region, Scene], float]) -> float:
-        chosen: dict[str, Region] = {}
-        for image_id, seen in detections.items():
-            scores = [score(region, seen.scene) for region in seen.regions]
-            chosen[image_id] = seen.regions[scores.index(max(scores))]
+        chosen = {name: max(it.regions, key=lambda r: score(r, it.scene)) for name, it in detections.items()}
         return float(np.mean([_hits([chosen[it.image_id]], it.box) for it in test]))
 
-    found = {name: accuracy(rule) for name, rule in _RULES.items()}
     regions = [(r, detections[it.image_id].scene, it) for it in train for r in detections[it.image_id].regions]
     vectorizer = DictVectorizer(sparse=False)
     inputs = vectorizer.fit_transform([_facts(region, scene) for region, scene, _ in regions])
     model = LogisticRegression(max_iter=200, C=0.1)
     model.fit(inputs, [bool(_hits([region], it.box)) for region, _, it in regions])
-    found["kind of region"] = accuracy(
-        lambda r, s: float(model.decision_function(vectorizer.transform([_facts(r, s)]))[0])
-    )
-    return found
+
+    def learned(region: Region, scene: Scene) -> float:
+        return float(model.decision_function(vectorizer.transform([_facts(region, scene)]))[0])
+
+    return {name: accuracy(rule) for name, rule in (_RULES | {"kind of region": learned}).items()}
 
 
 def grounding_text_accuracy(
@@ -114,8 +107,7 @@ def grounding_text_accuracy(
     vectorizer = CountVectorizer(ngram_range=(1, 2))
     model = Ridge(alpha=3.0).fit(vectorizer.fit_transform([it.text for it in train]), scaled(train))
     guesses = model.predict(vectorizer.transform([it.text for it in test]))
-    pairs = zip(guesses, scaled(test), strict=True)
-    return float(np.mean([intersection_over_union(guess, box) > 0.5 for guess, box in pairs]))
+    return float(np.mean([intersection_over_union(*pair) > 0.5 for pair in zip(guesses, scaled(test), strict=True)]))
 
 
 def _area(box: Box) -> float:
@@ -138,21 +130,17 @@ def _facts(region: Region, scene: Scene) -> dict[str, float]:
     """What the picture says of a region: what it is, how it looks, where it is, and how many are like it."""
     it = region.truth
     x1, y1, x2, y2 = region.box
-    like = sum(other.category == it.category for other in scene.objects)
     return {
         it.category: 1.0,
         it.colour: 1.0,
         f"size {it.size}": 1.0,
-        f"like {like}": 1.0,
+        f"like {sum(other.category == it.category for other in scene.objects)}": 1.0,
         f"of colour {sum(other.colour == it.colour for other in scene.objects)}": 1.0,
         "x": (x1 + x2) / 2 / scene.width,
         "y": (y1 + y2) / 2 / scene.height,
         "area": _area(region.box) / scene.width / scene.height,
         "confidence": region.confidence,
     }
-
-
-# ---- all tasks --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -176,69 +164,41 @@ class BlindScore:
 
 
 def blind_scores(tasks: Tasks, detections: dict[str, Detection]) -> list[BlindScore]:
-    """Let blind learners try every task.
-
-    Args:
-        tasks: the tasks.
-        detections: of the images of the referring expressions, by image id.
-    """
+    """Let blind learners try every task; ``detections`` are of the images of referring expressions, by image id."""
     scene_of = {scene.image_id: scene for scenes in tasks.scenes.values() for scene in scenes}
-    return [
-        *_blind_questions(tasks, scene_of),
-        *_blind_labels(
-            "nlvr2",
-            [[(it.sentence, str(it.label), it.pair) for it in tasks.comparisons[split]] for split in ("train", "test")],
-            lambda pair: [(f"{side} ", scene_of[f"{pair}-img{side}"]) for side in (0, 1)],
-        ),
-        *_blind_labels(
-            "visual_entailment",
-            [
-                [(it.hypothesis, it.label, it.image_id) for it in tasks.entailments[split]]
-                for split in ("train", "test")
-            ],
-            lambda image_id: [("", scene_of[image_id])],
-        ),
-        *_blind_grounding(tasks, scene_of, detections),
-    ]
 
+    def alone(image_id: str) -> Counter[str]:
+        return shown([("", scene_of[image_id])])
 
-def _blind_questions(tasks: Tasks, scene_of: dict[str, Scene]) -> list[BlindScore]:
-    train, test = tasks.questions["train"], tasks.questions["test"]
-    right = commonest = 0.0
-    for kind in KIND_SHARES:
-        parts = [[q for q in part if q.kind == kind] for part in (train, test)]
-        (texts, answers), (test_texts, test_answers) = [([q.text for q in p], [q.answer for q in p]) for p in parts]
-        right += max(text_accuracies((texts, answers), (test_texts, test_answers)).values()) * len(test_texts)
-        commonest += majority(answers, test_answers) * len(test_texts)
-    answers, test_answers = ([q.answer for q in part] for part in (train, test))
-    pictures = [[shown([("", scene_of[q.image_id])]) for q in part] for part in (train, test)]
-    images = image_accuracies((pictures[0], answers), (pictures[1], test_answers))
-    return [
-        BlindScore("vqa2", "text", right / len(test), commonest / len(test), len(test)),
-        BlindScore("vqa2", "image", max(images.values()), majority(answers, test_answers), len(test)),
-    ]
+    def both(pair: str) -> Counter[str]:
+        return shown((f"{side} ", scene_of[f"{pair}-img{side}"]) for side in (0, 1))
 
-
-def _blind_labels(
-    task: str, splits: list[list[tuple[str, str, str]]], pictures_of: Callable[[str], list[tuple[str, Scene]]]
-) -> list[BlindScore]:
-    """``splits``: text, label and picture of each example, of the training and of the test split."""
-    (texts, labels, _), (test_texts, test_labels, _) = (list(zip(*split, strict=True)) for split in splits)
-    counts, test_counts = ([shown(pictures_of(it[2])) for it in split] for split in splits)
-    by_text = max(text_accuracies((texts, labels), (test_texts, test_labels)).values())
-    by_image = max(image_accuracies((counts, list(labels)), (test_counts, list(test_labels))).values())
-    commonest = majority(labels, test_labels)
-    return [
-        BlindScore(task, "text", by_text, commonest, len(test_labels)),
-        BlindScore(task, "image", by_image, commonest, len(test_labels)),
-    ]
-
-
-def _blind_grounding(tasks: Tasks, scene_of: dict[str, Scene], detections: dict[str, Detection]) -> list[BlindScore]:
     train, test = tasks.expressions["train"], tasks.expressions["test"]
-    by_image = max(grounding_image_accuracies(train, test, detections).values())
     chance = grounding_chance(test, detections)
+    by_image = max(grounding_image_accuracies(train, test, detections).values())
     return [
+        *_scores("vqa2", tasks.questions, lambda q: (q.kind, q.text, q.answer, alone(q.image_id)), tuple(KIND_SHARES)),
+        *_scores("nlvr2", tasks.comparisons, lambda c: ("", c.sentence, str(c.label), both(c.pair))),
+        *_scores("visual_entailment", tasks.entailments, lambda e: ("", e.hypothesis, e.label, alone(e.image_id))),
         BlindScore("refcoco_plus", "text", grounding_text_accuracy(train, test, scene_of), chance, len(test)),
         BlindScore("refcoco_plus", "image", by_image, chance, len(test)),
+    ]
+
+
+def _scores(
+    task: str, examples: Mapping[str, Sequence[Any]], describe: Callable[[Any], _Example], kinds: Sequence[str] = ("",)
+) -> list[BlindScore]:
+    splits = [[describe(it) for it in examples[split]] for split in ("train", "test")]
+    (_, _, labels, images), (_, _, test_labels, test_images) = (list(zip(*split, strict=True)) for split in splits)
+    by_text = commonest = 0.0
+    for kind in kinds:
+        train, test = ([it[1:3] for it in split if it[0] == kind] for split in splits)
+        (words, answers), (test_words, test_answers) = (list(zip(*it, strict=True)) for it in (train, test))
+        by_text += max(text_accuracies((words, answers), (test_words, test_answers)).values()) * len(test)
+        commonest += majority(answers, test_answers) * len(test)
+    count = len(test_labels)
+    by_image = max(image_accuracies((images, labels), (test_images, test_labels)).values())
+    return [
+        BlindScore(task, "text", by_text / count, commonest / count, count),
+        BlindScore(task, "image", by_image, majority(labels, test_labels), count),
     ]

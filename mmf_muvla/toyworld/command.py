@@ -13,15 +13,24 @@ from mmf_muvla.terminal import start_logging
 from mmf_muvla.toyworld.config import ToyWorldConfig, WorldOptions
 from mmf_muvla.toyworld.world import generate
 
+# What is in a file or folder, and under which name the manifest counts it.
+_CONTENTS = {
+    "captions.txt": ("captions", "sentences"),
+    "books.txt": ("books", "sentences"),
+    "captions_true": ("captions_true", "true captions of regions/"),
+    "words.txt": ("words", "words, all that occur"),
+    "heldout_pairs": ("heldout_pairs", "true captions"),
+    "vqa2/": ("questions", "questions"),
+    "nlvr2/": ("comparisons", "sentences about two images"),
+    "visual_entailment/": ("entailments", "hypotheses"),
+    "refcoco_plus/": ("expressions", "referring expressions"),
+    "pictures/": ("pictures", "drawings"),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class MakeOptions(WorldOptions):
-    """The options of the command: those of the world, and further
-
-    Attributes:
-        out: the folder of the world.
-        overwrite: replace a world with other settings.
-    """
+    """The options of the command: those of the world, its folder, and whether to replace one with other settings."""
 
     out: Name = "data/toyworld"
     overwrite: Flag = False
@@ -44,24 +53,12 @@ def make_toyworld(arguments: Sequence[str]) -> None:
 def _summary(out: str, manifest: Mapping[str, Any], seconds: float) -> str:
     counts = manifest["counts"]
     lines = [f"{out}: {sum(file['size'] for file in manifest['outputs'].values()) / 1e6:.0f} MB in {seconds:.1f} s"]
-    lines += [
-        f"  {name + '/':<18} {counts['scenes'][name]:>7,} images, {counts['regions'][name]:,} regions"
-        for name in counts["scenes"]
-    ]
-    lines += [
-        f"  {'captions.txt':<18} {counts['captions']:>7,} sentences",
-        f"  {'books.txt':<18} {counts['books']:>7,} sentences",
-        f"  {'captions_true':<18} {counts['captions_true']:>7,} true captions of regions/",
-        f"  {'words.txt':<18} {counts['words']:>7,} words, all that occur",
-        f"  {'heldout_pairs':<18} {counts['heldout_pairs']:>7,} true captions",
-        f"  {'vqa2/':<18} {_per_split(counts['questions'])} questions",
-        f"  {'nlvr2/':<18} {_per_split(counts['comparisons'])} sentences about two images",
-        f"  {'visual_entailment/':<18} {_per_split(counts['entailments'])} hypotheses",
-        f"  {'refcoco_plus/':<18} {_per_split(counts['expressions'])} referring expressions",
-        f"  {'pictures/':<18} {counts['pictures']:>7,} drawings",
-    ]
+    for folder, images in counts["scenes"].items():
+        lines.append(f"  {folder + '/':<18} {images:>7,} images, {counts['regions'][folder]:,} regions")
+    for name, (key, what) in _CONTENTS.items():
+        if isinstance(count := counts[key], int):
+            number = f"{count:>7,}"
+        else:
+            number = ", ".join(f"{split} {sum(kinds.values()):,}" for split, kinds in count.items())
+        lines.append(f"  {name:<18} {number} {what}")
     return "\n".join(lines)
-
-
-def _per_split(counts: Mapping[str, Mapping[str, int]]) -> str:
-    return ", ".join(f"{split} {sum(kinds.values()):,}" for split, kinds in counts.items())

@@ -1,22 +1,17 @@
 """Sentences about two pictures, true or false, in the way of NLVR2.
 
-A *set* is four pairs of pictures of one kind of place, with some sentences, each of which is told of all four pairs.
-Every sentence is true of two pairs, and every pair makes half of the sentences true (see
-:mod:`mmf_muvla.toyworld.balance`): neither the sentence alone nor the pictures alone decide.
-
-What the sentences mean: "a dog" is one dog or more; "something red" may be clothes; "the dog in the left picture is
-brown" is true where the only dog there is brown, false where it is not or where no dog is there, and not told where
-there are several.
+A *set* is four pairs of pictures of one kind of place, and sentences that are told of all four (see
+:mod:`mmf_muvla.toyworld.balance`). "A dog" is one dog or more; "something red" may be clothes; "the dog in the left
+picture is brown" is false where no dog is there, and not told where there are several.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from mmf_muvla.toyworld.balance import Labelled, RoundMaker
 from mmf_muvla.toyworld.scenes import Scene, generate_scenes
@@ -33,15 +28,13 @@ _MAX_TOTAL = 5
 _OTHER_SIDE = {"left": "right", "right": "left"}
 _LABELS = (False, True)
 
-_Truth = Callable[["_Seen", "_Seen"], "bool | None"]
-
 
 @dataclass(frozen=True)
 class Comparison:
     """A sentence about a pair of pictures.
 
-    ``identifier`` is ``<split>-<set>-<pair>-<sentence>``; the images' ids are the same without the last part, followed
-    by ``-img0`` (left) and ``-img1`` (right).
+    ``identifier`` is ``<split>-<set>-<pair>-<sentence>``. The images' ids are :attr:`pair`, then ``-img0`` (left) or
+    ``-img1`` (right).
     """
 
     kind: str
@@ -66,26 +59,24 @@ def swap_sides(sentence: str) -> str:
 def compare(
     rng: random.Random, split: str, count: int, sentences_per_set: int, crowd_probability: float
 ) -> tuple[list[Scene], list[Comparison]]:
-    """Make pairs of pictures and balanced sentences about them.
+    """Make pairs of pictures, in which all colours are equally likely, and balanced sentences about them.
 
-    Args:
-        rng: every choice comes from here.
-        split: the first part of the identifiers.
-        count: how many examples at most; as many whole sets as fit are made.
-        sentences_per_set: sentences told of each four pairs, an even number.
-        crowd_probability: probability that a scene holds a group of one category. All colours are equally likely.
-
-    Returns:
-        The scenes, a pair's left one before its right one, and the examples in random order.
+    As many whole sets are made as have at most ``count`` examples; ``sentences_per_set`` is even, ``split`` the first
+    part of the identifiers. The scenes come with a pair's left one before its right one, the examples in random order.
     """
-    rounds = RoundMaker(rng, KINDS, len(_LABELS))
+    rounds = RoundMaker(rng, len(_LABELS))
     scenes: list[Scene] = []
     examples: list[Comparison] = []
     for number in range(count // (PAIRS_PER_SET * sentences_per_set)):
-        pairs, sentences = _make_set(rng, rounds, sentences_per_set, crowd_probability)
+        sentences: list[Labelled] = []
+        while len(sentences) < sentences_per_set:  # until the pairs are such that enough can be told of them
+            theme = rng.choice(tuple(THEMES.values()))
+            made = list(generate_scenes(rng, 2 * PAIRS_PER_SET, 0, 0.0, crowd_probability, themes=[theme]))
+            pairs = list(zip(made[::2], made[1::2], strict=True))
+            sentences = rounds.take(tell(rng, theme, pairs), sentences_per_set // len(_LABELS))
         for pair, pictures in enumerate(pairs):
             name = f"{split}-{number}-{pair}"
-            scenes += [dataclasses.replace(it, image_id=f"{name}-img{side}") for side, it in enumerate(pictures)]
+            scenes += [replace(it, image_id=f"{name}-img{side}") for side, it in enumerate(pictures)]
             examples += [
                 Comparison(it.kind, it.text, _LABELS[it.labels[pair]], f"{name}-{position}")
                 for position, it in enumerate(sentences)
@@ -94,76 +85,72 @@ def compare(
     return scenes, examples
 
 
-def _make_set(
-    rng: random.Random, rounds: RoundMaker, sentences_per_set: int, crowd_probability: float
-) -> tuple[list[tuple[Scene, Scene]], list[Labelled]]:
-    """Pairs of scenes until there are some about which enough balanced sentences can be told."""
-    themes = tuple(THEMES.values())
-    while True:
-        theme = rng.choice(themes)
-        scenes = list(generate_scenes(rng, 2 * PAIRS_PER_SET, 0, 0.0, crowd_probability, themes=[theme]))
-        pairs = list(zip(scenes[::2], scenes[1::2], strict=True))
-        sentences = rounds.take(tell(rng, theme, pairs), sentences_per_set // len(_LABELS))
-        if len(sentences) == sentences_per_set:
-            return pairs, sentences
-
-
 def tell(rng: random.Random, theme: Theme, pairs: Sequence[tuple[Scene, Scene]]) -> list[Labelled]:
     """Everything that can be said of all the pairs, which are of one theme, with its truth (0 or 1) for each."""
-    seen = [(_Seen(left), _Seen(right)) for left, right in pairs]
-    told = []
-    for kind, text, holds in _statements(rng, theme.categories):
-        truths = [holds(left, right) for left, right in seen]
-        if None not in truths:
-            told.append(Labelled(kind, text, tuple(int(bool(truth)) for truth in truths)))
-    return told
+    seen = [{"left": _count(left), "right": _count(right)} for left, right in pairs]
+    return [
+        Labelled(kind, text, tuple(int(truth) for truth in truths if truth is not None))
+        for kind, text, truths in _statements(rng, theme.categories, seen)
+        if None not in truths
+    ]
 
 
-class _Seen:
-    """How many objects a scene has of each category, of each colour, and of each category in a colour."""
-
-    def __init__(self, scene: Scene):
-        self.of_category = Counter(it.category for it in scene.objects)
-        self.of_colour = Counter(it.colour for it in scene.objects)
-        self.of_both = Counter((it.category, it.colour) for it in scene.objects)
-
-    def count(self, category: str, colour: str = "") -> int:
-        return self.of_both[category, colour] if colour else self.of_category[category]
+# Kind, sentence, and for every pair of pictures whether it is true; None where it is not told.
+_Statement = tuple[str, str, "list[bool | None]"]
+_Pair = dict[str, Counter[str]]  # by side
 
 
-def _statements(rng: random.Random, categories: Sequence[str]) -> Iterator[tuple[str, str, _Truth]]:
-    """Kind, sentence, and what makes it true, for everything that may be said of a kind of place."""
+def _count(scene: Scene) -> Counter[str]:
+    """How many objects there are of each category, of each colour, and of each category in a colour."""
+    return Counter(fact for it in scene.objects for fact in (it.category, it.colour, _fact(it.category, it.colour)))
+
+
+def _fact(category: str, colour: str) -> str:
+    """What is counted: a category in a colour, or in any if that is empty."""
+    return f"{colour} {category}".strip()
+
+
+def _statements(rng: random.Random, categories: Sequence[str], pairs: Sequence[_Pair]) -> Iterator[_Statement]:
+    """Everything that may be said of a kind of place."""
     for colour in COLOURS:
-        yield "something", f"there is something {colour} in both pictures", _both_have_colour(colour)
+        yield "something", f"there is something {colour} in both pictures", [_showing(it, colour) == 2 for it in pairs]
     for category in categories:
-        yield from _about(rng, category)
-        for side in _OTHER_SIDE:
+        yield from _about(rng, category, pairs)
+        for side, other_side in _OTHER_SIDE.items():
             other = rng.choice([name for name in categories if name != category])
-            first, second = _a(rng, category), _a(rng, other)
-            text = f"the {side} picture shows {first} and the {_OTHER_SIDE[side]} one shows {second}"
-            yield "each side", text, _on_each_side(side, category, other)
+            text = f"the {side} picture shows {_a(rng, category)} and the {other_side} one shows {_a(rng, other)}"
+            yield "each side", text, [it[side][category] > 0 and it[other_side][other] > 0 for it in pairs]
 
 
-def _about(rng: random.Random, category: str) -> Iterator[tuple[str, str, _Truth]]:
+def _about(rng: random.Random, category: str, pairs: Sequence[_Pair]) -> Iterator[_Statement]:
     """Sentences that are about one category."""
     # Most sentences are about things, whatever their colour.
     for colour in ("", rng.choice(COLOURS)):
-        yield "both", f"there is {_a(rng, category, colour)} in both pictures", _shown_by(2, category, colour)
-        yield "one", f"only one of the pictures shows {_a(rng, category, colour)}", _shown_by(1, category, colour)
-        yield "neither", f"neither picture shows {_a(rng, category, colour)}", _shown_by(0, category, colour)
+        shown_by = [_showing(it, _fact(category, colour)) for it in pairs]
+        for kind, text, count in (
+            ("both", "there is {a} in both pictures", 2),
+            ("one", "only one of the pictures shows {a}", 1),
+            ("neither", "neither picture shows {a}", 0),
+        ):
+            yield kind, text.format(a=_a(rng, category, colour)), [it == count for it in shown_by]
     for total in range(2, _MAX_TOTAL + 1):
         text = f"there are {NUMBER_WORDS[total]} {_noun(rng, category).plural} in the two pictures together"
-        yield "total", text, _in_total(category, total)
+        yield "total", text, [it["left"][category] + it["right"][category] == total for it in pairs]
     for side, other_side in _OTHER_SIDE.items():
-        plural = _noun(rng, category).plural
-        text = f"the {side} picture shows more {plural} than the {other_side} one"
-        yield "more", text, _more_on(side, category)
+        text = f"the {side} picture shows more {_noun(rng, category).plural} than the {other_side} one"
+        yield "more", text, [it[side][category] > it[other_side][category] for it in pairs]
         for colour in ("", rng.choice(COLOURS)):
-            yield "side", f"the {side} picture shows {_a(rng, category, colour)}", _on_side(side, category, colour)
+            text = f"the {side} picture shows {_a(rng, category, colour)}"
+            yield "side", text, [it[side][_fact(category, colour)] > 0 for it in pairs]
         for colour in COLOURS:
-            verb = has_colour(category, colour)
-            text = f"the {_noun(rng, category).singular} in the {side} picture {verb}"
-            yield "colour", text, _has_colour_on(side, category, colour)
+            text = f"the {_noun(rng, category).singular} in the {side} picture {has_colour(category, colour)}"
+            counts = [(it[side][category], it[side][_fact(category, colour)]) for it in pairs]
+            yield "colour", text, [None if of_category > 1 else in_colour == 1 for of_category, in_colour in counts]
+
+
+def _showing(pair: _Pair, fact: str) -> int:
+    """How many of two pictures show something."""
+    return sum(counts[fact] > 0 for counts in pair.values())
 
 
 def _noun(rng: random.Random, category: str) -> Noun:
@@ -172,40 +159,3 @@ def _noun(rng: random.Random, category: str) -> Noun:
 
 def _a(rng: random.Random, category: str, colour: str = "") -> str:
     return with_article(coloured(category, _noun(rng, category).singular, colour))
-
-
-# ---- what makes a sentence true -------------------------------------------------------------------------
-
-
-def _shown_by(pictures: int, category: str, colour: str) -> _Truth:
-    return lambda left, right: sum(seen.count(category, colour) > 0 for seen in (left, right)) == pictures
-
-
-def _both_have_colour(colour: str) -> _Truth:
-    return lambda left, right: left.of_colour[colour] > 0 and right.of_colour[colour] > 0
-
-
-def _in_total(category: str, total: int) -> _Truth:
-    return lambda left, right: left.count(category) + right.count(category) == total
-
-
-def _on_side(side: str, category: str, colour: str) -> _Truth:
-    return lambda left, right: (left if side == "left" else right).count(category, colour) > 0
-
-
-def _more_on(side: str, category: str) -> _Truth:
-    sign = 1 if side == "left" else -1
-    return lambda left, right: sign * (left.count(category) - right.count(category)) > 0
-
-
-def _on_each_side(side: str, category: str, other: str) -> _Truth:
-    on_left, on_right = (category, other) if side == "left" else (other, category)
-    return lambda left, right: left.count(on_left) > 0 and right.count(on_right) > 0
-
-
-def _has_colour_on(side: str, category: str, colour: str) -> _Truth:
-    def holds(left: _Seen, right: _Seen) -> bool | None:
-        seen = left if side == "left" else right
-        return None if seen.count(category) > 1 else seen.count(category, colour) == 1
-
-    return holds

@@ -37,21 +37,18 @@ class WorldOptions(Options):
         books: sentences of the book-like corpus.
         heldout_scenes: images for held-out image-sentence matching (``regions_heldout/``).
         heldout_captions: true captions of each of them.
-        task_train_scenes, task_val_scenes, task_test_scenes: images of the splits of the tasks on one image
-            (``regions_tasks/``): questions, hypotheses and referring expressions.
+        task_train_scenes, …: images of the splits of the tasks on one image (``regions_tasks/``).
         vqa_train_questions, …: questions on them.
         entailment_train_examples, …: hypotheses on them, at most; they come in nines.
         refcoco_train_expressions, …: expressions for objects in them, at most; all objects of an image, or none.
-        nlvr2_train_examples, …: sentences about two images (``regions_nlvr2/``), at most; they come in sets of four
-            pairs of images.
+        nlvr2_train_examples, …: sentences about two images (``regions_nlvr2/``), at most; whole sets of four pairs.
         nlvr2_train_sentences, …: sentences that are told of each set, an even number. The more, the fewer images.
         pictures: how many scenes of ``regions/`` are drawn, beside all held-out ones.
         colour_habit: probability that an object has a usual colour of its category; in the tasks' scenes
             all colours are equally likely, so that a colour must be seen.
         crowd_probability: probability that a scene has a group of one category; the tasks have twice as many.
         stray_probability: probability that an object is of any category, wherever it lives. Without strays the kind of
-            place alone tells nearly all pairs of image and sentence apart, and matching learns nothing about objects.
-            The tasks' scenes have none: there the kind of place must not help.
+            place alone tells nearly all pairs apart, and matching learns nothing about objects. The tasks have none.
         detector: how good the simulated detector is.
     """
 
@@ -95,20 +92,10 @@ class ToyWorldConfig(WorldOptions):
         InputError: one of them cannot be used.
     """
 
-    def of_split(self, task: str, things: str, split: str) -> int:
-        """The number of a task's things in one split: ``("vqa", "questions", "val")``."""
-        number: int = getattr(self, f"{task}_{split}_{things}")
-        return number
-
-    @property
-    def task_crowd_probability(self) -> float:
-        """Probability that a scene of a task has a group of one category."""
-        return min(1.0, 2 * self.crowd_probability)
-
     def __post_init__(self) -> None:
         check(WorldOptions, asdict(self), lambda _: "")
         for split in SPLITS:
-            sentences, examples = (self.of_split("nlvr2", things, split) for things in ("sentences", "examples"))
+            sentences, examples = (getattr(self, f"nlvr2_{split}_{things}") for things in ("sentences", "examples"))
             if examples < PAIRS_PER_SET * sentences:
                 remedy = f"Give {PAIRS_PER_SET * sentences} or more, or a smaller nlvr2_{split}_sentences"
                 raise InputError(f"nlvr2_{split}_examples={examples}", "less than one set of pairs has", remedy)

@@ -1,13 +1,9 @@
 """A simulated object detector: what a pooled-feature detector would say about a scene.
 
-Every region gets a 2048-number feature, a jittered box, a class name that is sometimes wrong, a confidence
-that knows a little about it, and now and then attributes. Features come out of a fixed random network of three
-layers. Its input mixes the object's category (one of a few prototypes), its colour (in one of several lights)
-and its size with the place around it, of which a pooled feature sees a little, and with latent factors that mean
-nothing (viewpoint, pose); noise joins before the last rectifier. So a class is several scattered clouds: a few
-examples do not show it, some hundreds do.
-
-The network's weights never change: worlds of different seeds are seen by the same detector.
+Features come out of a fixed random network of three layers, the same in worlds of all seeds. Its input mixes the
+object's category (one of a few prototypes), its colour (in one of several lights) and its size with the place around
+it, of which a pooled feature sees a little, and with latent factors that mean nothing (viewpoint, pose); noise joins
+before the last rectifier. So a class is several scattered clouds: a few examples do not show it, some hundreds do.
 """
 
 from __future__ import annotations
@@ -21,8 +17,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mmf_muvla.options.kinds import Number, Options, Share
-from mmf_muvla.toyworld.scenes import Box, Scene, SceneObject
-from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, SIZE_WORDS, THEMES
+from mmf_muvla.toyworld.scenes import LABELS, Box, Scene, SceneObject, numbers_of
+from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, SIZES, THEMES
 
 FEATURE_DIM = 2048
 
@@ -35,7 +31,6 @@ _THRESHOLD = 1.2
 _BLOCK = 2048
 
 Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
 Strength = Annotated[Number, Field(ge=0, le=100)]
 
 
@@ -86,42 +81,25 @@ class Detection:
 
 
 def detect(scenes: list[Scene], seed: str, config: DetectorConfig) -> list[Detection]:
-    """Run the simulated detector.
-
-    Args:
-        scenes: the pictures.
-        seed: every random choice derives from this text.
-        config: how good the detector is.
-
-    Returns:
-        One detection for each scene, in order, each with at least one region.
-    """
+    """Run the simulated detector, whose random choices derive from ``seed``: at least one region in each scene."""
     rng = random.Random(seed)
     regions = [_find_regions(rng, scene, config) for scene in scenes]
     shown = [(scene.theme, region.truth) for scene, found in zip(scenes, regions, strict=True) for region in found]
-    features = region_features(shown, np.random.default_rng(list(seed.encode())), config)
-    ends = np.cumsum([len(found) for found in regions])
-    return [
-        Detection(scene, tuple(found), features[end - len(found) : end])
-        for scene, found, end in zip(scenes, regions, ends, strict=True)
-    ]
-
-
-# ---- boxes and names ----------------------------------------------------------------------------------
+    features = _features(shown, np.random.default_rng(list(seed.encode())), config)
+    by_scene = np.split(features, np.cumsum([len(found) for found in regions])[:-1])
+    return [Detection(scene, tuple(found), rows) for scene, found, rows in zip(scenes, regions, by_scene, strict=True)]
 
 
 def _find_regions(rng: random.Random, scene: Scene, config: DetectorConfig) -> list[Region]:
     found = []
-    for scene_object in scene.objects:
-        if rng.random() < config.missed:
-            continue
-        found.append(_region(rng, scene, scene_object, config))
-        if rng.random() < config.doubled:
-            found.append(_region(rng, scene, scene_object, config, confidence_factor=0.75))
-    if not found:  # an image without regions would be of no use to anybody
-        found.append(_region(rng, scene, scene.objects[-1], config))
-    found.sort(key=lambda region: -region.confidence)
-    return found
+    for it in scene.objects:
+        if rng.random() >= config.missed:
+            found.append(_region(rng, scene, it, config))
+            if rng.random() < config.doubled:
+                found.append(_region(rng, scene, it, config, confidence_factor=0.75))
+    # An image without regions would be of no use to anybody.
+    found = found or [_region(rng, scene, scene.objects[-1], config)]
+    return sorted(found, key=lambda region: -region.confidence)
 
 
 def _region(
@@ -133,7 +111,7 @@ def _region(
     confidence = round(min(max(confidence * confidence_factor, 0.05), 0.999), 4)
     attributes: tuple[str, ...] = ()
     if rng.random() < config.attributes:
-        size = (SIZE_WORDS[truth.size][0],) if truth.size and rng.random() < 0.5 else ()
+        size = (truth.size,) if truth.size and rng.random() < 0.5 else ()
         attributes = (*size, truth.colour if rng.random() < 0.95 else rng.choice(COLOURS))
     return Region(_jittered(rng, scene, truth.box, config.box_jitter), name, confidence, attributes, truth)
 
@@ -158,47 +136,26 @@ def _jittered(rng: random.Random, scene: Scene, box: Box, jitter: float) -> Box:
     return (round(left, 2), round(top, 2), round(right, 2), round(bottom, 2))
 
 
-# ---- features -----------------------------------------------------------------------------------------
-
-
-def region_features(shown: list[tuple[str, SceneObject]], rng: np.random.Generator, config: DetectorConfig) -> Floats:
-    """Features of objects, each seen once, from a viewpoint and in a light of its own.
-
-    Args:
-        shown: n objects, each with the theme of its scene.
-        rng: source of prototypes, lights, viewpoints and noise.
-        config: ``surroundings``, ``viewpoint`` and ``feature_noise`` are used.
-
-    Returns:
-        [n, 2048], non-negative; about a fifth of the entries are above zero, and those have a mean near 1.
-    """
-    network = _Network()
-    themes, objects = [theme for theme, _ in shown], [it for _, it in shown]
-    names, sizes = list(CATEGORIES), [None, *SIZE_WORDS]
-    category = np.array([names.index(o.category) for o in objects])
-    colour = np.array([COLOURS.index(o.colour) for o in objects])
-    size = np.array([sizes.index(o.size) for o in objects])
-    prototype = rng.integers(_PROTOTYPES, size=len(objects))
-    light = rng.integers(_LIGHTS, size=len(objects))
-    surroundings = config.surroundings * network.themes[[list(THEMES).index(theme) for theme in themes]]
-    viewpoint = config.viewpoint * rng.standard_normal((len(objects), _VIEWPOINT_DIM), dtype=np.float32)
-
-    features = np.empty((len(objects), FEATURE_DIM), np.float32)
-    for start in range(0, len(objects), _BLOCK):  # a block's working memory is small
+def _features(shown: list[tuple[str, SceneObject]], rng: np.random.Generator, config: DetectorConfig) -> Floats:
+    """Features of n objects with the themes of their scenes, [n, 2048]: a fifth of the entries near 1, the others 0."""
+    network, count = _Network(), len(shown)
+    category, colour, size = (numbers_of([it for _, it in shown], label) for label in LABELS)
+    prototype, light = (rng.integers(variants, size=count) for variants in (_PROTOTYPES, _LIGHTS))
+    looks = network.prototypes[category, prototype], network.colours[colour, light], network.sizes[size]
+    code = np.concatenate(looks, axis=1)
+    surroundings = config.surroundings * network.themes[[list(THEMES).index(theme) for theme, _ in shown]]
+    viewpoint = config.viewpoint * rng.standard_normal((count, _VIEWPOINT_DIM), dtype=np.float32)
+    features = np.empty((count, FEATURE_DIM), np.float32)
+    for start in range(0, count, _BLOCK):  # a block's working memory is small
         rows = slice(start, start + _BLOCK)
-        codes = network.codes(category[rows], prototype[rows], colour[rows], light[rows], size[rows])
-        drive = network.drive(codes, _on_grid(surroundings[rows]), _on_grid(viewpoint[rows]))
+        drive = network.drive(code[rows], _on_grid(surroundings[rows]), _on_grid(viewpoint[rows]))
         drive += config.feature_noise * rng.standard_normal(drive.shape, dtype=np.float32)
         features[rows] = np.maximum(_on_grid(drive) - np.float32(_THRESHOLD), 0)
     return features
 
 
 def _on_grid(values: Floats) -> Floats:
-    """Round to multiples of 1/64.
-
-    Products of such numbers add up without rounding in float32, so that the features' bytes depend neither on
-    the linear algebra library nor on its number of threads.
-    """
+    """Round to multiples of 1/64, whose products add up exactly in float32, whatever the library and its threads do."""
     return np.rint(values * np.float32(64)) / np.float32(64)
 
 
@@ -221,7 +178,7 @@ class _Network:
         # One colour in different lights has nothing in common, so that no single direction means "red".
         self.colours = gaussian(len(COLOURS), _LIGHTS, _COLOUR_DIM, scale=2.2)
         self.themes = gaussian(len(THEMES), _THEME_DIM, scale=1.0)
-        self.sizes = gaussian(1 + len(SIZE_WORDS), _SIZE_DIM, scale=1.0)
+        self.sizes = gaussian(1 + len(SIZES), _SIZE_DIM, scale=1.0)
 
         self.code_to_hidden = gaussian(_CODE_DIM, _HIDDEN_DIM, scale=_CODE_DIM**-0.5)
         self.surroundings_to_hidden = gaussian(_THEME_DIM, _HIDDEN_DIM, scale=_THEME_DIM**-0.5)
@@ -229,16 +186,9 @@ class _Network:
         self.hidden_to_hidden = gaussian(_HIDDEN_DIM, _HIDDEN_DIM, scale=1.7 * _HIDDEN_DIM**-0.5)
         self.hidden_to_feature = gaussian(_HIDDEN_DIM, FEATURE_DIM, scale=0.7 * _HIDDEN_DIM**-0.5)
 
-    def codes(
-        self, category: Integers, prototype: Integers, colour: Integers, light: Integers, size: Integers
-    ) -> Floats:
-        """What each object is and looks like, [n, code]."""
-        parts = self.prototypes[category, prototype], self.colours[colour, light], self.sizes[size]
-        return np.concatenate(parts, axis=1)
-
-    def drive(self, codes: Floats, surroundings: Floats, viewpoint: Floats) -> Floats:
+    def drive(self, code: Floats, surroundings: Floats, viewpoint: Floats) -> Floats:
         """Input of the last rectifier, [n, 2048], before noise."""
-        hidden = codes @ self.code_to_hidden + surroundings @ self.surroundings_to_hidden
+        hidden = code @ self.code_to_hidden + surroundings @ self.surroundings_to_hidden
         hidden = _rectified(hidden + viewpoint @ self.viewpoint_to_hidden)
         hidden = _rectified(hidden @ self.hidden_to_hidden)
         return hidden @ self.hidden_to_feature

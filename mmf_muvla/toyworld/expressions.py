@@ -1,12 +1,8 @@
 """Referring expressions: words that single out one object of a scene, in the way of RefCOCO+.
 
 Only scenes with several objects of one category are used, and in such a scene *every* object is referred to equally
-often, so that the picture alone does not tell which one is meant. The expression gives a category and something that
-tells its object from others: its colour, its size, or where it stands.
-
-* Of several objects of the category, the words single out one.
-* An object that is the only one of its category shares what the words say beside the category with another object:
-  "red dog" is used where something else is red, too. So the category must be read in every case.
+often, so that the picture alone does not tell which one is meant. An object that is the only one of its category shares
+what else the words say with another object: "red dog" is used where something else is red, too.
 """
 
 from __future__ import annotations
@@ -15,22 +11,14 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.toyworld.scenes import (
-    Box,
-    Scene,
-    SceneObject,
-    is_left_of,
-    is_near,
-    is_on,
-    is_right_of,
-    objects_by_category,
-)
+from mmf_muvla.toyworld.scenes import Box, Scene, SceneObject, gap, is_left_of, is_near, is_on, objects_by_category
+from mmf_muvla.toyworld.vocabulary import Noun
 from mmf_muvla.toyworld.wording import choose_noun, coloured
 
 KINDS = ("colour", "size", "leftmost", "rightmost", "on", "near", "left of", "right of")
-"""Kinds of expression."""
 
 _SYNONYM_SHARE = 0.3
 _CLEAR_MARGIN = 0.05  # of the picture's width: the outermost object is so much farther out than the next
@@ -65,28 +53,18 @@ class Expression:
 
 
 def refer(rng: random.Random, scenes: Sequence[Scene], count: int) -> list[Expression]:
-    """Make expressions for the objects of scenes.
-
-    Args:
-        rng: every choice comes from here.
-        scenes: the images of one split.
-        count: how many expressions at most; the objects of a scene are referred to all or none.
-
-    Returns:
-        The expressions in random order, fewer than ``count`` by less than a scene's objects.
+    """Expressions for all objects of some of the scenes, as many as fit into ``count``, in random order.
 
     Raises:
         InputError: the scenes do not offer enough objects that words single out.
     """
-    used = Counter(dict.fromkeys(KINDS, 0))
-    waiting = [(scene, describe(rng, scene)) for scene in scenes if _has_crowd(scene)]
+    used: Counter[str] = Counter()
+    waiting = [describe(rng, scene) for scene in scenes if len(objects_by_category(scene)) < len(scene.objects)]
     chosen: list[Expression] = []
     while waiting:
         rng.shuffle(waiting)
-        still_waiting = []
-        for scene, described in waiting:
-            if not all(described):  # an object has no words (left): this scene can give no more
-                continue
+        waiting = [described for described in waiting if all(described)]  # every object has words (left)
+        for described in waiting:
             if len(chosen) + len(described) > count:
                 rng.shuffle(chosen)
                 return chosen
@@ -95,27 +73,17 @@ def refer(rng: random.Random, scenes: Sequence[Scene], count: int) -> list[Expre
                 expressions.remove(expression)
                 used[expression.kind] += 1
                 chosen.append(expression)
-            still_waiting.append((scene, described))
-        waiting = still_waiting
-    raise InputError(
-        f"{count} referring expressions on {len(scenes)} scenes",
-        f"words single out only {len(chosen)} objects",
-        "Ask for fewer expressions or make more scenes",
-    )
-
-
-def _has_crowd(scene: Scene) -> bool:
-    return any(len(crowd) > 1 for crowd in objects_by_category(scene).values())
+    problem, remedy = f"words single out only {len(chosen)} objects", "Ask for fewer expressions or make more scenes"
+    raise InputError(f"{count} referring expressions on {len(scenes)} scenes", problem, remedy)
 
 
 def describe(rng: random.Random, scene: Scene) -> list[list[Expression]]:
     """For every object of the scene the expressions that single it out, in random order."""
-    crowds = objects_by_category(scene)
     described = []
     for it in scene.objects:
         found = [
             Expression(kind, text, scene.image_id, it.box)
-            for kind, text, fits, fails in _phrases(rng, scene, it, crowds)
+            for kind, text, fits, fails in _phrases(rng, scene, it)
             if _singles_out(scene, it, fits, fails)
         ]
         rng.shuffle(found)
@@ -125,44 +93,29 @@ def describe(rng: random.Random, scene: Scene) -> list[list[Expression]]:
 
 def _singles_out(scene: Scene, it: SceneObject, fits: _Fits, fails: _Fits) -> bool:
     """Whether what is said is true of the object, clearly false of its like, or true of something unlike it."""
-    like = [other for other in scene.objects if other is not it and other.category == it.category]
-    if not fits(it):
-        return False
-    if like:
-        return all(fails(other) for other in like)
-    return any(fits(other) for other in scene.objects if other is not it)
+    others = [other for other in scene.objects if other is not it]
+    like = [other for other in others if other.category == it.category]
+    return fits(it) and (all(map(fails, like)) if like else any(map(fits, others)))
 
 
-def _phrases(
-    rng: random.Random, scene: Scene, it: SceneObject, crowds: dict[str, list[SceneObject]]
-) -> Iterator[_Phrase]:
+def _phrases(rng: random.Random, scene: Scene, it: SceneObject) -> Iterator[_Phrase]:
     """Everything that could be said of an object, whether it is true or not."""
     noun = choose_noun(rng, it.category, _SYNONYM_SHARE).singular
+    crowds = objects_by_category(scene)
 
     def same_colour(other: SceneObject) -> bool:
         return other.colour == it.colour
 
     yield "colour", coloured(it.category, noun, it.colour), same_colour, _no(same_colour)
     if it.size:
-        yield (
-            "size",
-            f"{it.size} {noun}",
-            lambda other: other.size == it.size,
-            lambda other: _differs_in_size(it, other),
-        )
-    crowd = crowds[it.category]
+        yield "size", f"{it.size} {noun}", lambda other: other.size == it.size, partial(_differs_in_size, it)
+    crowd = crowds.pop(it.category)
     if len(crowd) > 1:
         yield from _outermost(scene, it, noun, lambda other: True)
         if 1 < sum(map(same_colour, crowd)) < len(crowd):
             yield from _outermost(scene, it, coloured(it.category, noun, it.colour), same_colour)
     for category, landmarks in crowds.items():
-        if category != it.category:
-            landmark_noun = choose_noun(rng, category, _SYNONYM_SHARE)
-            if len(landmarks) == 1:
-                yield from _beside(scene, noun, landmarks[0], f"the {landmark_noun.singular}")
-                yield from _left_and_right(noun, landmarks, f"the {landmark_noun.singular}")
-            else:
-                yield from _left_and_right(noun, landmarks, f"the {landmark_noun.plural}")
+        yield from _around(scene, noun, landmarks, choose_noun(rng, category, _SYNONYM_SHARE))
 
 
 def _outermost(scene: Scene, it: SceneObject, words: str, among: _Fits) -> Iterator[_Phrase]:
@@ -177,28 +130,22 @@ def _outermost(scene: Scene, it: SceneObject, words: str, among: _Fits) -> Itera
     yield "rightmost", f"rightmost {words}", fits, lambda other: not among(other) or other.centre_x < right_edge
 
 
-def _beside(scene: Scene, noun: str, landmark: SceneObject, the: str) -> Iterator[_Phrase]:
-    """What is on or next to the only object of another category."""
-
-    def on(it: SceneObject) -> bool:
-        return it is not landmark and is_on(it, landmark)
-
-    def near(it: SceneObject) -> bool:
-        return it is not landmark and is_near(it, landmark, scene)
-
-    yield "on", f"{noun} on {the}", on, _no(on)
-    yield "near", f"{noun} next to {the}", near, lambda it: _is_far(it, landmark, scene)
-
-
-def _left_and_right(noun: str, landmarks: Sequence[SceneObject], the: str) -> Iterator[_Phrase]:
-    """What is on one side of all objects of another category."""
+def _around(scene: Scene, noun: str, landmarks: Sequence[SceneObject], name: Noun) -> Iterator[_Phrase]:
+    """What is on one side of all objects of another category, or on or next to the only one."""
+    first, *more = landmarks
+    the = f"the {name.plural if more else name.singular}"
+    # A landmark itself never fits: nothing is on, next to, or on one side of itself.
+    on, near = partial(is_on, b=first), partial(is_near, b=first, scene=scene)
 
     def left(it: SceneObject) -> bool:
-        return it not in landmarks and all(is_left_of(it, landmark) for landmark in landmarks)
+        return all(is_left_of(it, landmark) for landmark in landmarks)
 
     def right(it: SceneObject) -> bool:
-        return it not in landmarks and all(is_right_of(it, landmark) for landmark in landmarks)
+        return all(is_left_of(landmark, it) for landmark in landmarks)
 
+    if not more:
+        yield "on", f"{noun} on {the}", on, _no(on)
+        yield "near", f"{noun} next to {the}", near, lambda it: gap(it, first) > _CLEAR_GAP * scene.width
     leftmost, rightmost = min(it.centre_x for it in landmarks), max(it.centre_x for it in landmarks)
     yield "left of", f"{noun} to the left of {the}", left, lambda it: it.centre_x > leftmost
     yield "right of", f"{noun} to the right of {the}", right, lambda it: it.centre_x < rightmost
@@ -210,11 +157,5 @@ def _no(fits: _Fits) -> _Fits:
 
 def _differs_in_size(it: SceneObject, other: SceneObject) -> bool:
     """Whether the size tells two things of one category apart in the picture, too."""
-    height, other_height = (box[3] - box[1] for box in (it.box, other.box))
-    lower, higher = (height, other_height) if it.size == "small" else (other_height, height)
+    lower, higher = (it.height, other.height) if it.size == "small" else (other.height, it.height)
     return other.size != it.size and higher > _CLEAR_RATIO * lower
-
-
-def _is_far(it: SceneObject, landmark: SceneObject, scene: Scene) -> bool:
-    gap = max(it.box[0] - landmark.box[2], landmark.box[0] - it.box[2])
-    return gap > _CLEAR_GAP * scene.width

@@ -1,7 +1,6 @@
-"""How much a set of images teaches about what things look like: linear classifiers of single regions.
+"""How much images teach about what things look like: ridge regressions from regions to categories, colours and sizes.
 
-A ridge regression from a region's feature to its object's category, colour or size, trained on the images of one set
-and tested on others. Where few images teach nearly as much as many, pre-training on many has little to give.
+Where few images teach nearly as much as many, pre-training on many has little to give.
 """
 
 from __future__ import annotations
@@ -14,16 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmf_muvla.toyworld.detector import Detection
-from mmf_muvla.toyworld.scenes import SceneObject
-from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, SIZES
-
-LABELS = {"category": tuple(CATEGORIES), "colour": COLOURS, "size": (None, *SIZES)}
-"""What is told of a region, and its values."""
+from mmf_muvla.toyworld.scenes import LABELS, SceneObject, numbers_of
 
 _PENALTIES = (30.0, 100.0, 300.0, 1000.0, 3000.0)
 
 Floats = NDArray[np.float32]
-Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -36,29 +30,18 @@ class LabelledRegions:
     @classmethod
     def of(cls, detections: Sequence[Detection]) -> LabelledRegions:
         """All regions of some images."""
-        return cls(
-            np.concatenate([it.features for it in detections]), [r.truth for it in detections for r in it.regions]
-        )
-
-    def truth(self, label: str) -> Numbers:
-        """The number of each object's value of a label."""
-        return np.array([LABELS[label].index(getattr(it, label)) for it in self.objects])
+        features = np.concatenate([it.features for it in detections])
+        return cls(features, [region.truth for it in detections for region in it.regions])
 
 
 def probe(train: LabelledRegions, choose: LabelledRegions, test: LabelledRegions) -> dict[str, float]:
-    """Accuracy on ``test`` of a linear classifier of each label.
-
-    Args:
-        train: what it is fitted on.
-        choose: what its penalty is chosen on.
-        test: what is reported.
-    """
+    """Accuracy on ``test`` of a classifier of each label, fitted on ``train`` with a penalty chosen on ``choose``."""
     mean = train.features.mean(axis=0)
     centred = train.features - mean
     eigenvalues, vectors = np.linalg.eigh(centred.T @ centred)
     found = {}
     for label, values in LABELS.items():
-        targets = np.eye(len(values), dtype=np.float32)[train.truth(label)]
+        targets = np.eye(len(values), dtype=np.float32)[numbers_of(train.objects, label)]
         base = targets.mean(axis=0)
         projected = vectors.T @ (centred.T @ (targets - base))
         fits = [vectors @ (projected / (eigenvalues[:, None] + penalty)) for penalty in _PENALTIES]
@@ -69,4 +52,4 @@ def probe(train: LabelledRegions, choose: LabelledRegions, test: LabelledRegions
 
 def _accuracy(regions: LabelledRegions, label: str, mean: Floats, base: Floats, weights: Floats) -> float:
     guesses = ((regions.features - mean) @ weights + base).argmax(axis=1)
-    return float((guesses == regions.truth(label)).mean())
+    return float((guesses == numbers_of(regions.objects, label)).mean())

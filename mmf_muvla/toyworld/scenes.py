@@ -1,29 +1,27 @@
-"""Scenes: themed places with objects in boxes, and the relations that hold between them.
-
-The boxes say everything that a text may say of positions: the functions at the end derive relations from
-them, so that captions, questions and pictures agree.
-"""
+"""Scenes: themed places with objects in boxes, and the relations between them, which follow from the boxes alone."""
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, SHELTERED, SHELTERS, SURFACES, THEMES, Theme
+from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, SHELTERED, SHELTERS, SIZES, SURFACES, THEMES, Theme
 
-PICTURE_SIZES = ((640, 480), (640, 426), (500, 375), (480, 480))
-"""Width and height in pixels."""
-
+PICTURE_SIZES = ((640, 480), (640, 426), (500, 375), (480, 480))  # width and height in pixels
 MIN_OBJECTS, MAX_OBJECTS = 3, 9
 
 _SIZE_FACTORS = {"small": 0.70, None: 1.0, "large": 1.38}
 _OBJECT_COUNT_WEIGHTS = (14, 20, 22, 18, 13, 8, 5)  # 3 to 9 objects, 5.4 on average
 _PLACEMENT_TRIES = 12
+# Between which shares of the picture and of what is above the ground the lower edges of things in a zone are.
+_IN_THE_AIR = {"sky": (0.12, 1.0), "wall": (0.16, 0.9)}
 
-Box = tuple[float, float, float, float]
-"""x1, y1, x2, y2 in pixels from the upper left corner."""
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels from the upper left corner
+_Frame = tuple[int, int, float]  # a picture's width and height, and where its ground begins from above
+_Placed = list[tuple[float, "SceneObject"]]  # with the depth key that decides the drawing order
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,14 @@ class SceneObject:
     colour: str
     size: str | None
     box: Box
+
+    @property
+    def width(self) -> float:
+        return self.box[2] - self.box[0]
+
+    @property
+    def height(self) -> float:
+        return self.box[3] - self.box[1]
 
     @property
     def centre_x(self) -> float:
@@ -52,21 +58,21 @@ class Scene:
 
     def to_record(self) -> dict[str, Any]:
         """The line of ``scenes.jsonl`` that tells this scene."""
-        objects = [
-            {"category": o.category, "colour": o.colour, "size": o.size, "box": list(o.box)} for o in self.objects
-        ]
-        return {
-            "image_id": self.image_id,
-            "theme": self.theme,
-            "width": self.width,
-            "height": self.height,
-            "objects": objects,
-        }
+        return asdict(self)
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Scene:
-        objects = tuple(SceneObject(o["category"], o["colour"], o["size"], tuple(o["box"])) for o in record["objects"])
-        return cls(record["image_id"], record["theme"], record["width"], record["height"], objects)
+        objects = tuple(SceneObject(**{**it, "box": tuple(it["box"])}) for it in record["objects"])
+        return cls(**{**record, "objects": objects})
+
+
+LABELS = {"category": tuple(CATEGORIES), "colour": COLOURS, "size": (None, *SIZES)}
+"""What can be told of an object, and its values."""
+
+
+def numbers_of(objects: Iterable[SceneObject], label: str) -> list[int]:
+    """The number of each object's value of a label in :data:`LABELS`."""
+    return [LABELS[label].index(getattr(it, label)) for it in objects]
 
 
 def generate_scenes(
@@ -79,24 +85,19 @@ def generate_scenes(
     themes: Sequence[Theme] = tuple(THEMES.values()),
     stray_probability: float = 0.0,
 ) -> Iterator[Scene]:
-    """Make ``count`` scenes.
+    """Make ``count`` scenes, whose image ids count up from ``first_image_id``.
 
     Args:
-        rng: every choice comes from here.
-        count: number of scenes.
-        first_image_id: image ids count up from this number.
-        colour_habit: probability that an object takes one of its category's usual colours; otherwise all
-            colours are equally likely.
+        colour_habit: probability that an object takes one of its category's usual colours; else all are equally likely.
         crowd_probability: probability that a scene holds a group of one gregarious category.
         themes: the kinds of place to choose from.
         stray_probability: probability that an object (not of a group) is of any category at all, wherever it lives.
     """
     for number in range(count):
-        theme = rng.choice(themes)
-        picture = rng.choice(PICTURE_SIZES)
+        theme, (width, height) = rng.choice(themes), rng.choice(PICTURE_SIZES)
         names = _choose_categories(rng, theme, crowd_probability, stray_probability)
-        objects = _place(rng, theme, picture, names, colour_habit)
-        yield Scene(str(first_image_id + number), theme.name, *picture, objects)
+        objects = _place(rng, (width, height, theme.horizon * height), names, colour_habit)
+        yield Scene(str(first_image_id + number), theme.name, width, height, objects)
 
 
 def _choose_categories(
@@ -104,7 +105,7 @@ def _choose_categories(
 ) -> list[str]:
     """Category names of one scene's objects, repeats included."""
     total = rng.choices(range(MIN_OBJECTS, MAX_OBJECTS + 1), _OBJECT_COUNT_WEIGHTS)[0]
-    pool = {name: 3.0 for name in theme.typical} | {name: 1.0 for name in theme.occasional}
+    pool = dict(theme.weights)
     names: list[str] = []
     if rng.random() < crowd_probability:
         crowd = rng.choice([name for name in pool if CATEGORIES[name].gregarious])
@@ -113,91 +114,60 @@ def _choose_categories(
     while len(names) < total and pool:
         # No chance is drawn where there are no strays: worlds without them stay as they are.
         if stray_probability and rng.random() < stray_probability:
-            name = rng.choice([name for name in CATEGORIES if name not in names])
+            names.append(rng.choice([name for name in CATEGORIES if name not in names]))
         else:
-            name = rng.choices(list(pool), list(pool.values()))[0]
-        names.append(name)
-        pool.pop(name, None)
+            names += rng.choices(list(pool), list(pool.values()))
+        pool.pop(names[-1], None)
     return names
 
 
-def _place(
-    rng: random.Random, theme: Theme, picture: tuple[int, int], names: list[str], colour_habit: float
-) -> tuple[SceneObject, ...]:
+def _place(rng: random.Random, frame: _Frame, names: list[str], colour_habit: float) -> tuple[SceneObject, ...]:
     """Give every object a look and a box: far things first, then what stands on or under other things."""
     looks = []
     for name in names:
-        category = CATEGORIES[name]
-        colour = rng.choice(category.colours if rng.random() < colour_habit else COLOURS)
-        size = rng.choices(("small", None, "large"), (2, 6, 2))[0]
-        looks.append((name, colour, size))
+        colour = rng.choice(CATEGORIES[name].colours if rng.random() < colour_habit else COLOURS)
+        looks.append((name, colour, rng.choices(("small", None, "large"), (2, 6, 2))[0]))
     # Carriers come first, so that the things on and under them find their places.
     looks.sort(key=lambda look: look[0] not in SURFACES and look[0] not in SHELTERS)
-
-    placed: list[tuple[float, SceneObject]] = []  # with the depth key that decides the drawing order
+    placed: _Placed = []
     for name, colour, size in looks:
-        depth_key, box = _find_box(rng, theme, picture, name, size, placed)
-        placed.append((depth_key, SceneObject(name, colour, size, box)))
-    placed.sort(key=lambda item: item[0])
-    return tuple(scene_object for _, scene_object in placed)
-
-
-def _find_box(
-    rng: random.Random,
-    theme: Theme,
-    picture: tuple[int, int],
-    name: str,
-    size: str | None,
-    placed: list[tuple[float, SceneObject]],
-) -> tuple[float, Box]:
-    """The candidate place that hides others, and is hidden, least."""
-    best: tuple[float, float, Box] | None = None
-    for _ in range(_PLACEMENT_TRIES):
-        depth_key, box, host = _propose(rng, theme, picture, name, size, placed)
-        clutter = sum(_cover(box, other.box) for _, other in placed if other is not host)
-        if best is None or clutter < best[0]:
-            best = (clutter, depth_key, box)
-        if clutter < 0.02:
-            break
-    assert best is not None
-    return best[1], best[2]
+        least = math.inf
+        for _ in range(_PLACEMENT_TRIES):  # until little is hidden
+            depth_key, box, host = _propose(rng, frame, name, size, placed)
+            clutter = sum(cover(box, other.box) for _, other in placed if other is not host)
+            if clutter < least:
+                least, best = clutter, (depth_key, SceneObject(name, colour, size, box))
+            if clutter < 0.02:
+                break
+        placed.append(best)
+    return tuple(it for _, it in sorted(placed, key=lambda item: item[0]))
 
 
 def _propose(
-    rng: random.Random,
-    theme: Theme,
-    picture: tuple[int, int],
-    name: str,
-    size: str | None,
-    placed: list[tuple[float, SceneObject]],
+    rng: random.Random, frame: _Frame, name: str, size: str | None, placed: _Placed
 ) -> tuple[float, Box, SceneObject | None]:
     """One random place: its depth key (larger is nearer), its box, and what carries or shelters the object."""
-    category, (width, height) = CATEGORIES[name], picture
+    category, (width, height, top_of_ground) = CATEGORIES[name], frame
     object_height = category.height * height * _SIZE_FACTORS[size]
     object_width = min(object_height * category.aspect, 0.62 * width)
     object_height = object_width / category.aspect
-    top_of_ground = theme.horizon * height
 
+    hosts: list[tuple[float, SceneObject, float]] = []
     if category.zone == "surface":
-        hosts = [(key, o) for key, o in placed if o.category in SURFACES and o.box[2] - o.box[0] > 1.2 * object_width]
-        if hosts and rng.random() < 0.85:
-            key, host = rng.choice(hosts)
-            x = rng.uniform(host.box[0], host.box[2] - object_width)
-            bottom = host.box[1] + SURFACES[host.category] * (host.box[3] - host.box[1])
-            return key + 0.001, _box(x, bottom, object_width, object_height), host
-    if name in SHELTERED and rng.random() < 0.30:
-        hosts = [(key, o) for key, o in placed if _fits_under(object_width, object_height, o)]
-        if hosts:
-            key, host = rng.choice(hosts)
-            x = rng.uniform(host.box[0], host.box[2] - object_width)
-            return key + 0.002, _box(x, host.box[3], object_width, object_height), host
+        carriers = [(key, o) for key, o in placed if o.category in SURFACES and o.width > 1.2 * object_width]
+        if carriers and rng.random() < 0.85:
+            hosts = [(key + 0.001, o, _level(o, SURFACES)) for key, o in carriers]
+    if not hosts and name in SHELTERED and rng.random() < 0.30:
+        hosts = [(key + 0.002, o, o.box[3]) for key, o in placed if _fits_under(object_width, object_height, o)]
+    if hosts:
+        depth_key, host, bottom = rng.choice(hosts)
+        x = rng.uniform(host.box[0], host.box[2] - object_width)
+        return depth_key, _box(x, bottom, object_width, object_height), host
 
     x = rng.uniform(0.01 * width, 0.99 * width - object_width)
-    if category.zone == "sky":
-        bottom = rng.uniform(max(0.12 * height, object_height + 2), top_of_ground)
-        return 0.0, _box(x, bottom, object_width, object_height), None
-    if category.zone == "wall":
-        bottom = rng.uniform(max(0.16 * height, object_height + 2), 0.9 * top_of_ground)
+    if category.zone in _IN_THE_AIR:
+        highest, lowest = _IN_THE_AIR[category.zone]
+        bottom = rng.uniform(max(highest * height, object_height + 2), lowest * top_of_ground)
         return 0.0, _box(x, bottom, object_width, object_height), None
     # Far things stand higher in the picture and look smaller.
     nearness = rng.random()
@@ -209,59 +179,57 @@ def _propose(
     return 1.0 + nearness, _box(x, bottom, object_width, object_height), None
 
 
-def _fits_under(width: float, height: float, host: SceneObject) -> bool:
-    if host.category not in SHELTERS:
-        return False
-    x1, y1, x2, y2 = host.box
-    return width < 0.8 * (x2 - x1) and height < (1 - SHELTERS[host.category]) * (y2 - y1)
+def _fits_under(width: float, height: float, it: SceneObject) -> bool:
+    shelter = SHELTERS.get(it.category)
+    return shelter is not None and width < 0.8 * it.width and height < (1 - shelter) * it.height
 
 
 def _box(x: float, bottom: float, width: float, height: float) -> Box:
     return (round(x, 1), round(bottom - height, 1), round(x + width, 1), round(bottom, 1))
 
 
-def _cover(a: Box, b: Box) -> float:
+def cover(a: Box, b: Box) -> float:
     """Shared area as a share of the smaller box."""
-    w = min(a[2], b[2]) - max(a[0], b[0])
-    h = min(a[3], b[3]) - max(a[1], b[1])
-    if w <= 0 or h <= 0:
-        return 0.0
-    return w * h / min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
+    w, h = (min(a[side + 2], b[side + 2]) - max(a[side], b[side]) for side in (0, 1))
+    return max(w, 0) * max(h, 0) / min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
 
 
 def objects_by_category(scene: Scene) -> dict[str, list[SceneObject]]:
     """The scene's objects, those of one category together; categories and objects in the scene's order."""
     found: dict[str, list[SceneObject]] = {}
-    for scene_object in scene.objects:
-        found.setdefault(scene_object.category, []).append(scene_object)
+    for it in scene.objects:
+        found.setdefault(it.category, []).append(it)
     return found
 
 
-# ---- relations ------------------------------------------------------------------------------------------
+def relations_between(a: SceneObject, b: SceneObject, scene: Scene) -> list[str]:
+    """Every kind of relation in which ``a`` stands to ``b``; where it is on or under it, no other."""
+    if is_on(a, b):
+        return ["on"]
+    if is_under(a, b):
+        return ["under"]
+    kinds = {"above": is_above(a, b), "near": is_near(a, b, scene), "left": is_left_of(a, b)}
+    kinds["right"] = not kinds["left"] and is_left_of(b, a)
+    return [kind for kind, holds in kinds.items() if holds]
 
 
 def is_on(a: SceneObject, b: SceneObject) -> bool:
     """Whether ``a`` stands on the furniture ``b``."""
     if b.category not in SURFACES or CATEGORIES[a.category].zone != "surface":
         return False
-    x1, y1, x2, y2 = b.box
-    top = y1 + SURFACES[b.category] * (y2 - y1)
-    return x1 - 1 <= a.box[0] and a.box[2] <= x2 + 1 and abs(a.box[3] - top) <= 1
+    return _is_within_sides(a, b) and abs(a.box[3] - _level(b, SURFACES)) <= 1
 
 
 def is_under(a: SceneObject, b: SceneObject) -> bool:
     """Whether ``a`` is under the roof of ``b`` (a table's top, a tree's crown)."""
     if b.category not in SHELTERS or a.category not in SHELTERED:
         return False
-    x1, y1, x2, y2 = b.box
-    roof = y1 + SHELTERS[b.category] * (y2 - y1)
-    return x1 - 1 <= a.box[0] and a.box[2] <= x2 + 1 and a.box[1] >= roof - 1 and abs(a.box[3] - y2) <= 1
+    return _is_within_sides(a, b) and a.box[1] >= _level(b, SHELTERS) - 1 and abs(a.box[3] - b.box[3]) <= 1
 
 
 def is_left_of(a: SceneObject, b: SceneObject) -> bool:
     """Whether ``a`` ends, or nearly ends, before ``b`` begins."""
-    smaller = min(a.box[2] - a.box[0], b.box[2] - b.box[0])
-    return a.box[2] - b.box[0] <= 0.15 * smaller
+    return a.box[2] - b.box[0] <= 0.15 * min(a.width, b.width)
 
 
 def is_right_of(a: SceneObject, b: SceneObject) -> bool:
@@ -270,14 +238,26 @@ def is_right_of(a: SceneObject, b: SceneObject) -> bool:
 
 def is_above(a: SceneObject, b: SceneObject) -> bool:
     """Whether ``a`` is in the air, or on the wall, over ``b``."""
-    in_the_air = CATEGORIES[a.category].zone in ("sky", "wall")
     overlap = min(a.box[2], b.box[2]) - max(a.box[0], b.box[0])
-    return in_the_air and a.box[3] <= b.box[1] + 1 and overlap > 0
+    return CATEGORIES[a.category].zone in _IN_THE_AIR and a.box[3] <= b.box[1] + 1 and overlap > 0
 
 
 def is_near(a: SceneObject, b: SceneObject, scene: Scene) -> bool:
     """Whether two things stand side by side with little room between them."""
-    gap = max(a.box[0] - b.box[2], b.box[0] - a.box[2])
     overlap = min(a.box[3], b.box[3]) - max(a.box[1], b.box[1])
-    lower = min(a.box[3] - a.box[1], b.box[3] - b.box[1])
-    return -0.2 * lower <= gap <= 0.08 * scene.width and overlap >= 0.5 * lower
+    lower = min(a.height, b.height)
+    return -0.2 * lower <= gap(a, b) <= 0.08 * scene.width and overlap >= 0.5 * lower
+
+
+def gap(a: SceneObject, b: SceneObject) -> float:
+    """How far two things are apart from left to right, in pixels; negative where they overlap."""
+    return max(a.box[0] - b.box[2], b.box[0] - a.box[2])
+
+
+def _is_within_sides(a: SceneObject, b: SceneObject) -> bool:
+    return b.box[0] - 1 <= a.box[0] and a.box[2] <= b.box[2] + 1
+
+
+def _level(it: SceneObject, shares: dict[str, float]) -> float:
+    """Where its top (of :data:`SURFACES`) or its roof (of :data:`SHELTERS`) is, in pixels."""
+    return it.box[1] + shares[it.category] * it.height

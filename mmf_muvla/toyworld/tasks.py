@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from mmf_muvla.toyworld.comparisons import KINDS as COMPARISON_KINDS
@@ -15,27 +15,24 @@ from mmf_muvla.toyworld.entailment import KINDS as ENTAILMENT_KINDS
 from mmf_muvla.toyworld.entailment import Entailment, hypothesise
 from mmf_muvla.toyworld.expressions import KINDS as EXPRESSION_KINDS
 from mmf_muvla.toyworld.expressions import Expression, refer
-from mmf_muvla.toyworld.questions import KIND_SHARES, Question, all_answers, ask
+from mmf_muvla.toyworld.questions import KIND_SHARES, Question, all_answers, annotator_answers, ask
 from mmf_muvla.toyworld.scenes import Scene, generate_scenes
-from mmf_muvla.toyworld.writers import write_answer_vocabulary, write_json_lines, write_vqa_imdb
+from mmf_muvla.toyworld.writers import write_json_lines, write_lines, write_vqa_imdb
 
 _FIRST_IDS = {"train": 3_000_001, "val": 4_000_001, "test": 5_000_001}
+_KINDS = {
+    "questions": tuple(KIND_SHARES),
+    "comparisons": COMPARISON_KINDS,
+    "entailments": ENTAILMENT_KINDS,
+    "expressions": EXPRESSION_KINDS,
+}
 
-Stream = Callable[[str], random.Random]
-"""Gives every part of the world, by its name, a random generator of its own."""
+Stream = Callable[[str], random.Random]  # gives every part of the world, by its name, a generator of its own
 
 
 @dataclass(frozen=True)
 class Tasks:
-    """What the tasks are made of. The dictionaries are by split.
-
-    Attributes:
-        scenes: of each folder of regions.
-        questions: VQA.
-        comparisons: NLVR2.
-        entailments: visual entailment.
-        expressions: RefCOCO+.
-    """
+    """What the tasks are made of: scenes by folder of regions, and by split what is asked or said of them."""
 
     scenes: dict[str, list[Scene]]
     questions: dict[str, list[Question]]
@@ -54,17 +51,12 @@ class Tasks:
 
     def counts(self) -> dict[str, dict[str, dict[str, int]]]:
         """How many examples of each kind there are, by task and split."""
-        kinds = {
-            "questions": tuple(KIND_SHARES),
-            "comparisons": COMPARISON_KINDS,
-            "entailments": ENTAILMENT_KINDS,
-            "expressions": EXPRESSION_KINDS,
-        }
         return {
             task: {
-                split: _count((it.kind for it in found), kinds[task]) for split, found in getattr(self, task).items()
+                split: {kind: sum(it.kind == kind for it in examples) for kind in kinds}
+                for split, examples in getattr(self, task).items()
             }
-            for task in kinds
+            for task, kinds in _KINDS.items()
         }
 
 
@@ -74,73 +66,39 @@ def make_tasks(config: ToyWorldConfig, stream: Stream) -> Tasks:
     Raises:
         InputError: the settings ask for more examples than the scenes offer.
     """
-    of_split = config.of_split
-    crowds = config.task_crowd_probability
-    scenes: dict[str, list[Scene]] = {}
-    for split in SPLITS:
-        count = of_split("task", "scenes", split)
-        made = generate_scenes(stream(f"scenes/{split}"), count, _FIRST_IDS[split], 0.0, crowds)
-        scenes[split] = list(made)
-    compared = {
-        split: compare(
-            stream(f"comparisons/{split}"),
-            split,
-            of_split("nlvr2", "examples", split),
-            of_split("nlvr2", "sentences", split),
-            crowds,
-        )
-        for split in SPLITS
-    }
-    return Tasks(
-        scenes={
-            "regions_tasks": [scene for split in SPLITS for scene in scenes[split]],
-            "regions_nlvr2": [scene for split in SPLITS for scene in compared[split][0]],
-        },
-        questions={
-            split: ask(stream(f"questions/{split}"), scenes[split], of_split("vqa", "questions", split))
-            for split in SPLITS
-        },
-        comparisons={split: compared[split][1] for split in SPLITS},
-        entailments={
-            split: hypothesise(stream(f"entailments/{split}"), scenes[split], of_split("entailment", "examples", split))
-            for split in SPLITS
-        },
-        expressions={
-            split: refer(stream(f"expressions/{split}"), scenes[split], of_split("refcoco", "expressions", split))
-            for split in SPLITS
-        },
-    )
+    tasks = Tasks({"regions_tasks": [], "regions_nlvr2": []}, {}, {}, {}, {})
+    sizes = vars(config)
+    crowds = min(1.0, 2 * config.crowd_probability)
+    for split, first_id in _FIRST_IDS.items():
+        size = sizes[f"task_{split}_scenes"]
+        scenes = list(generate_scenes(stream(f"scenes/{split}"), size, first_id, 0.0, crowds))
+        examples, sentences = sizes[f"nlvr2_{split}_examples"], sizes[f"nlvr2_{split}_sentences"]
+        pairs, tasks.comparisons[split] = compare(stream(f"comparisons/{split}"), split, examples, sentences, crowds)
+        tasks.questions[split] = ask(stream(f"questions/{split}"), scenes, sizes[f"vqa_{split}_questions"])
+        size = sizes[f"entailment_{split}_examples"]
+        tasks.entailments[split] = hypothesise(stream(f"entailments/{split}"), scenes, size)
+        tasks.expressions[split] = refer(stream(f"expressions/{split}"), scenes, sizes[f"refcoco_{split}_expressions"])
+        tasks.scenes["regions_tasks"] += scenes
+        tasks.scenes["regions_nlvr2"] += pairs
+    return tasks
 
 
 def write_tasks(folder: Path, tasks: Tasks, annotators: random.Random) -> None:
     """Write ``vqa2/``, ``nlvr2/``, ``visual_entailment/`` and ``refcoco_plus/`` into the world's folder."""
     for name in ("vqa2", "nlvr2", "visual_entailment", "refcoco_plus"):
         (folder / name).mkdir()
-    first_question = 1
-    object_numbers: dict[object, int] = {}
-    first_expression = 1
+    question_ids, expression_ids = count(1), count(1)
+    object_ids: dict[object, int] = {}
     for split in SPLITS:
-        questions = tasks.questions[split]
-        write_vqa_imdb(folder / "vqa2" / f"imdb_{split}.npy", annotators, split, questions, first_question)
-        first_question += len(questions)
+        asked = [it.to_record(next(question_ids), annotator_answers(annotators, it)) for it in tasks.questions[split]]
+        write_vqa_imdb(folder / "vqa2" / f"imdb_{split}.npy", split, asked)
         compared = (it.to_record() for it in tasks.comparisons[split])
         write_json_lines(folder / "nlvr2" / f"{split}.jsonl", compared)
         entailed = (it.to_record(number) for number, it in enumerate(tasks.entailments[split]))
         write_json_lines(folder / "visual_entailment" / f"{split}.jsonl", entailed)
-        referring = tasks.expressions[split]
-        records = [
-            it.to_record(
-                first_expression + number,
-                object_numbers.setdefault((it.image_id, it.box), len(object_numbers) + 1),
-                split,
-            )
-            for number, it in enumerate(referring)
-        ]
-        write_json_lines(folder / "refcoco_plus" / f"{split}.jsonl", records)
-        first_expression += len(referring)
-    write_answer_vocabulary(folder / "vqa2" / "answers_vqa.txt")
-
-
-def _count(found: Iterable[str], kinds: tuple[str, ...]) -> dict[str, int]:
-    counts = Counter(found)
-    return {kind: counts[kind] for kind in kinds}
+        referred = (
+            it.to_record(next(expression_ids), object_ids.setdefault((it.image_id, it.box), len(object_ids) + 1), split)
+            for it in tasks.expressions[split]
+        )
+        write_json_lines(folder / "refcoco_plus" / f"{split}.jsonl", referred)
+    write_lines(folder / "vqa2" / "answers_vqa.txt", ["<unk>", *all_answers()])  # MMF's mark for an unknown one first

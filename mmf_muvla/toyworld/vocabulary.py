@@ -1,21 +1,13 @@
-"""What exists in the toy world: categories, their words, their looks, and the places they live in.
-
-A category has one *name*, the word that the detector's tags use. Its *synonyms* occur in texts and questions
-only: whoever learns from tags alone has never seen them beside a region.
-"""
+"""What exists in the toy world: categories, their words, their looks, and the places they live in."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 COLOURS = ("red", "yellow", "green", "blue", "brown", "black", "white", "gray")
-"""Every object has exactly one of these."""
-
+# An object is small for its kind, large for its kind, or neither (None).
 SIZES = ("small", "large")
-"""An object is small for its kind, large for its kind, or neither (``None``)."""
-
 SIZE_WORDS = {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")}
-"""How texts speak of sizes; the detector's attributes use the first word only."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +23,8 @@ class Category:
     """One kind of object.
 
     Attributes:
-        noun: the word of the detector's tags.
-        synonyms: words that only texts use.
+        nouns: its name, which the detector's tags use, then synonyms, which only texts use: whoever learns from tags
+            alone has never seen them beside a region.
         family: kinds that look alike; the detector confuses them, and a picture draws them alike.
         colours: what it usually looks like. Any other colour is possible.
         zone: where it stays: ``"ground"``, ``"sky"``, ``"wall"``, or ``"surface"`` (on furniture if there is any).
@@ -41,8 +33,7 @@ class Category:
         gregarious: whether several of them often occur together.
     """
 
-    noun: Noun
-    synonyms: tuple[Noun, ...]
+    nouns: tuple[Noun, ...]
     family: str
     colours: tuple[str, ...]
     zone: str
@@ -50,46 +41,24 @@ class Category:
     aspect: float
     gregarious: bool
 
-    @property
-    def name(self) -> str:
-        return self.noun.singular
-
-    @property
-    def nouns(self) -> tuple[Noun, ...]:
-        """The name first, then the synonyms."""
-        return (self.noun, *self.synonyms)
-
-
-_IRREGULAR_PLURALS = {
-    "man": "men",
-    "woman": "women",
-    "gentleman": "gentlemen",
-    "sheep": "sheep",
-    "aircraft": "aircraft",
-    "bus": "buses",
-    "minibus": "minibuses",
-    "couch": "couches",
-    "lioness": "lionesses",
-    "bench": "benches",
-    "dish": "dishes",
-    "lady": "ladies",
-    "pony": "ponies",
-    "puppy": "puppies",
-    "kitty": "kitties",
-    "lorry": "lorries",
-    "calf": "calves",
-}
-
 
 def _noun(singular: str) -> Noun:
-    return Noun(singular, _IRREGULAR_PLURALS.get(singular, singular + "s"))
+    if singular in ("sheep", "aircraft"):
+        return Noun(singular, singular)
+    if singular.endswith("man"):
+        return Noun(singular, singular.removesuffix("man") + "men")
+    if singular.endswith("y") and singular[-2] not in "aeiou":
+        return Noun(singular, singular.removesuffix("y") + "ies")
+    if singular.endswith(("s", "sh", "ch")):
+        return Noun(singular, singular + "es")
+    return Noun(singular, "calves" if singular == "calf" else singular + "s")
 
 
 def _category(
     words: str, family: str, colours: str, zone: str, height: float, aspect: float, *, gregarious: bool = False
 ) -> Category:
-    name, *synonyms = (_noun(word) for word in words.split("/"))
-    return Category(name, tuple(synonyms), family, tuple(colours.split("/")), zone, height, aspect, gregarious)
+    nouns = tuple(_noun(word) for word in words.split("/"))
+    return Category(nouns, family, tuple(colours.split("/")), zone, height, aspect, gregarious)
 
 
 _ALL = (
@@ -150,17 +119,14 @@ _ALL = (
     _category("kite", "toy", "red/yellow/blue", "sky", 0.17, 0.85, gregarious=True),
 )
 
-CATEGORIES = {category.name: category for category in _ALL}
-"""Every category by name, in a fixed order."""
+CATEGORIES = {category.nouns[0].singular: category for category in _ALL}
 
+# Furniture that carries things, with the height of its top as a share of its box, from above.
 SURFACES = {"table": 0.06, "desk": 0.06, "bench": 0.42, "couch": 0.48}
-"""Furniture that carries things, with the height of its top as a share of its box, from above."""
-
+# What small things can be under, with the lower edge of its roof as a share of its box, from above.
 SHELTERS = {"table": 0.40, "desk": 0.40, "bench": 0.60, "tree": 0.62, "umbrella": 0.50}
-"""What small things can be under, with the lower edge of its roof as a share of its box, from above."""
-
+# What is found under shelters, if it fits.
 SHELTERED = ("dog", "cat", "ball", "duck", "chicken", "boy", "girl")
-"""What is found under shelters, if it fits."""
 
 
 @dataclass(frozen=True)
@@ -170,89 +136,80 @@ class Theme:
     Attributes:
         name: how manifests and records call it.
         places: how texts call it, each with its preposition.
-        typical: categories that make the place what it is.
-        occasional: categories seen there now and then.
+        weights: how frequent each category is there: first those that make the place what it is.
         horizon: where the ground (or floor) begins, as a share of the picture's height from above.
     """
 
     name: str
     places: tuple[str, ...]
-    typical: tuple[str, ...]
-    occasional: tuple[str, ...]
+    weights: dict[str, int]
     horizon: float
 
     @property
     def categories(self) -> tuple[str, ...]:
-        return self.typical + self.occasional
+        return tuple(self.weights)
 
 
-def _theme(name: str, places: str, typical: str, occasional: str, horizon: float) -> Theme:
-    return Theme(name, tuple(places.split("/")), tuple(typical.split()), tuple(occasional.split()), horizon)
+def _theme(name: str, places: str, categories: str, horizon: float) -> Theme:
+    typical, occasional = (part.split() for part in categories.split(";"))
+    weights = dict.fromkeys(typical, 3) | dict.fromkeys(occasional, 1)
+    return Theme(name, tuple(places.split("/")), weights, horizon)
 
 
 _THEMES = (
     _theme(
         "kitchen",
         "in a kitchen/in a bright kitchen/in the kitchen",
-        "table chair cup bowl bottle apple banana",
-        "woman man girl boy cat clock lamp phone flower",
+        "table chair cup bowl bottle apple banana; woman man girl boy cat clock lamp phone flower",
         0.52,
     ),
     _theme(
         "living room",
         "in a living room/in the living room/in a cozy lounge",
-        "couch television lamp book table cat chair",
-        "dog man woman girl boy phone clock ball cup flower laptop",
+        "couch television lamp book table cat chair; dog man woman girl boy phone clock ball cup flower laptop",
         0.50,
     ),
     _theme(
         "office",
         "in an office/at the office/in a tidy workplace",
-        "desk laptop phone book chair clock lamp",
-        "man woman cup bottle television flower table",
+        "desk laptop phone book chair clock lamp; man woman cup bottle television flower table",
         0.50,
     ),
     _theme(
         "street",
         "on a street/in a busy street/along a city road",
-        "car truck bus bicycle motorcycle house",
-        "man woman boy dog tree umbrella pigeon bench airplane cat",
+        "car truck bus bicycle motorcycle house; man woman boy dog tree umbrella pigeon bench airplane cat",
         0.40,
     ),
     _theme(
         "farm",
         "on a farm/in a farmyard/in a wide field",
-        "horse cow sheep pig chicken duck tractor",
-        "house tree dog man woman pigeon truck flower",
+        "horse cow sheep pig chicken duck tractor; house tree dog man woman pigeon truck flower",
         0.38,
     ),
     _theme(
         "park",
         "in a park/in the park/on a green lawn",
-        "tree bench flower kite dog ball bicycle",
-        "boy girl man woman pigeon duck umbrella book banana apple",
+        "tree bench flower kite dog ball bicycle; boy girl man woman pigeon duck umbrella book banana apple",
         0.40,
     ),
     _theme(
         "beach",
         "at the beach/on a sandy beach/by the sea",
-        "boat umbrella kite ball pigeon airplane",
-        "man woman girl boy dog chair bottle book motorcycle",
+        "boat umbrella kite ball pigeon airplane; man woman girl boy dog chair bottle book motorcycle",
         0.42,
     ),
     _theme(
         "zoo",
         "at the zoo/in a zoo/in a wildlife park",
-        "elephant giraffe zebra lion monkey",
-        "tree boy girl man woman pigeon bench duck",
+        "elephant giraffe zebra lion monkey; tree boy girl man woman pigeon bench duck",
         0.36,
     ),
 )
 
 THEMES = {theme.name: theme for theme in _THEMES}
-"""Every theme by name, in a fixed order."""
 
 
 def synonym_words() -> frozenset[str]:
     """Every singular and plural that texts use and tags never do."""
-    return frozenset(word for category in _ALL for noun in category.synonyms for word in (noun.singular, noun.plural))
+    return frozenset(word for category in _ALL for noun in category.nouns[1:] for word in (noun.singular, noun.plural))

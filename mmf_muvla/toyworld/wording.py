@@ -1,8 +1,9 @@
-"""Small pieces of English that captions, books and questions share."""
+"""Small pieces of English that captions, books and tasks share."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 
 from mmf_muvla.toyworld.vocabulary import CATEGORIES, Noun
 
@@ -15,7 +16,6 @@ _POSTURES = {
     "wild": ("standing", "looking around", "resting"),
     "vehicle": ("parked", "standing", "waiting"),
     "cycle": ("parked", "standing"),
-    "craft": ("lying",),
     "furniture": ("standing",),
     "furnishing": ("placed",),
     "tableware": ("standing", "sitting"),
@@ -25,8 +25,7 @@ _POSTURES = {
     "plant": ("growing",),
     "building": ("standing",),
     "toy": ("lying",),
-}
-_POSTURES_OF_CATEGORY = {
+    # Some categories differ from their families.
     "airplane": ("flying", "passing"),
     "pigeon": ("flying", "hovering"),
     "kite": ("flying", "floating"),
@@ -39,15 +38,13 @@ _POSTURES_OF_CATEGORY = {
 
 def posture(rng: random.Random, category: str) -> str:
     """What things of a category do in a picture, as a participle ("standing")."""
-    return rng.choice(_POSTURES_OF_CATEGORY.get(category) or _POSTURES[CATEGORIES[category].family])
+    return rng.choice(_POSTURES.get(category) or _POSTURES[CATEGORIES[category].family])
 
 
 def choose_noun(rng: random.Random, category: str, synonym_share: float = 0.45) -> Noun:
     """A word for a category: its name, or one of its synonyms with probability ``synonym_share``."""
-    synonyms = CATEGORIES[category].synonyms
-    if synonyms and rng.random() < synonym_share:
-        return rng.choice(synonyms)
-    return CATEGORIES[category].noun
+    name, *synonyms = CATEGORIES[category].nouns
+    return rng.choice(synonyms) if synonyms and rng.random() < synonym_share else name
 
 
 def is_person(category: str) -> bool:
@@ -57,9 +54,8 @@ def is_person(category: str) -> bool:
 
 def coloured(category: str, noun: str, colour: str, size: str = "") -> str:
     """A noun with its adjectives: "small red car", but "small man in red". Empty words are left out."""
-    if is_person(category) and colour:
-        return " ".join(word for word in (size, noun, "in", colour) if word)
-    return " ".join(word for word in (size, colour, noun) if word)
+    words = (size, noun, "in", colour) if is_person(category) and colour else (size, colour, noun)
+    return " ".join(filter(None, words))
 
 
 def has_colour(category: str, colour: str) -> str:
@@ -81,3 +77,13 @@ def capitalised(sentence: str) -> str:
 def listing(phrases: list[str]) -> str:
     """Join phrases: "a, b and c"."""
     return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
+
+
+def first_distinct(sentences: Iterable[str], count: int) -> list[str]:
+    """The first ``count`` different sentences of an endless supply."""
+    found: dict[str, None] = {}
+    for sentence in sentences:
+        found[sentence] = None
+        if len(found) == count:
+            break
+    return list(found)

@@ -6,7 +6,8 @@ import dataclasses
 import logging
 import random
 import re
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,6 @@ from mmf_muvla.toyworld.writers import write_json_lines, write_lines, write_vinv
 
 logger = logging.getLogger(__name__)
 
-_FIRST_IDS = {"regions": 1_000_001, "regions_heldout": 2_000_001}
-
 
 def world_at(folder: Path, config: ToyWorldConfig | None = None) -> Artifact:
     """The toy world of these settings (the defaults where None) in a folder, made or not."""
@@ -44,10 +43,7 @@ def world_at(folder: Path, config: ToyWorldConfig | None = None) -> Artifact:
 
 
 def generate(out: str | Path, config: ToyWorldConfig | None = None, overwrite: bool = False) -> dict[str, Any]:
-    """Make a toy world on disk.
-
-    A world that is already there with the same settings is left as it is. The folder appears under its name only
-    when it is complete.
+    """Make a toy world on disk, unless it is there. The folder appears under its name only when it is complete.
 
     Args:
         out: the folder to make.
@@ -58,13 +54,11 @@ def generate(out: str | Path, config: ToyWorldConfig | None = None, overwrite: b
         The manifest, as in ``manifest.json``.
 
     Raises:
-        InputError: ``out`` exists and is something other than a toy world, or is one with other settings and
-            ``overwrite`` is false, or contains something that was not made with it; or the settings ask for more of
-            a task than the scenes offer.
+        InputError: ``out`` is something other than a toy world, has other settings and ``overwrite`` is false, or
+            contains something that was not made with it; or the settings ask for more of a task than the scenes offer.
     """
     world = world_at(output_folder("out", out), config)
-    state = world.state()
-    if state.done:
+    if world.state().done:
         logger.info("%s is up to date", world.folder)
     else:
         _refuse_another(world, overwrite)
@@ -101,11 +95,14 @@ def detections_in(config: ToyWorldConfig, folder: str, scenes: list[Scene]) -> l
 
 def pretraining_scenes(config: ToyWorldConfig) -> list[Scene]:
     """The scenes of ``regions/``, the image-only corpus."""
-    return _ordinary_scenes(config, "regions", config.scenes)
+    return list(_scenes(config, "regions", config.scenes, 1_000_001))
 
 
-def _ordinary_scenes(config: ToyWorldConfig, name: str, count: int) -> list[Scene]:
-    return list(_scenes(stream_of(config)(f"scenes/{name}"), config, count, _FIRST_IDS[name]))
+def _scenes(config: ToyWorldConfig, name: str, count: int, first_image_id: int) -> Iterator[Scene]:
+    """Scenes that do not belong to a task."""
+    rng = stream_of(config)(f"scenes/{name}")
+    habit, crowds, strays = config.colour_habit, config.crowd_probability, config.stray_probability
+    return generate_scenes(rng, count, first_image_id, habit, crowds, stray_probability=strays)
 
 
 def _write_world(folder: Path, config: ToyWorldConfig) -> dict[str, Any]:
@@ -113,7 +110,7 @@ def _write_world(folder: Path, config: ToyWorldConfig) -> dict[str, Any]:
     stream = stream_of(config)
     images = {
         "regions": pretraining_scenes(config),
-        "regions_heldout": _ordinary_scenes(config, "regions_heldout", config.heldout_scenes),
+        "regions_heldout": list(_scenes(config, "regions_heldout", config.heldout_scenes, 2_000_001)),
     }
     tasks = make_tasks(config, stream)
     images |= tasks.scenes
@@ -121,9 +118,11 @@ def _write_world(folder: Path, config: ToyWorldConfig) -> dict[str, Any]:
 
     region_counts = {}
     for name, scenes in images.items():
-        region_counts[name] = write_vinvl_folder(folder / name, detections_in(config, name, scenes))
-
-    captions = caption_corpus(stream("captions"), _endless_scenes(stream("scenes/captions"), config), config.captions)
+        detections = detections_in(config, name, scenes)
+        write_vinvl_folder(folder / name, detections)
+        region_counts[name] = sum(len(it.regions) for it in detections)
+    endless = _scenes(config, "captions", sys.maxsize, 0)  # that are never drawn and that no detector sees
+    captions = caption_corpus(stream("captions"), endless, config.captions)
     write_lines(folder / "captions.txt", captions)
     books = book_corpus(stream("books"), config.books)
     write_lines(folder / "books.txt", books)
@@ -136,7 +135,8 @@ def _write_world(folder: Path, config: ToyWorldConfig) -> dict[str, Any]:
     write_tasks(folder, tasks, stream("annotators"))
 
     told = [pair["caption"] for pair in true_pairs]
-    words = _words([*captions, *books, *told, *tasks.texts(), *CATEGORIES, *COLOURS, *SIZES])
+    texts = [*captions, *books, *told, *tasks.texts(), *CATEGORIES, *COLOURS, *SIZES]
+    words = sorted({word for text in texts for word in re.findall(r"\w+", text.lower())})
     write_lines(folder / "words.txt", words)
 
     drawn = images["regions"][: config.pictures] + images["regions_heldout"]
@@ -157,29 +157,6 @@ def _write_world(folder: Path, config: ToyWorldConfig) -> dict[str, Any]:
         **tasks.counts(),
         "pictures": len(drawn),
     }
-
-
-def _words(texts: Iterable[str]) -> list[str]:
-    """Every word of the texts once, in lower case and alphabetical order."""
-    return sorted({word for text in texts for word in re.findall(r"\w+", text.lower())})
-
-
-def _endless_scenes(rng: random.Random, config: ToyWorldConfig) -> Iterator[Scene]:
-    """Scenes that are never drawn and that no detector sees."""
-    while True:
-        yield from _scenes(rng, config, 100, 0)
-
-
-def _scenes(rng: random.Random, config: ToyWorldConfig, count: int, first_image_id: int) -> Iterator[Scene]:
-    """Scenes that do not belong to a task."""
-    return generate_scenes(
-        rng,
-        count,
-        first_image_id,
-        config.colour_habit,
-        config.crowd_probability,
-        stray_probability=config.stray_probability,
-    )
 
 
 def _true_pairs(rng: random.Random, scenes: list[Scene], captions: int) -> list[dict[str, str]]:

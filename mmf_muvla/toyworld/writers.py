@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import random
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from mmf_muvla.toyworld.detector import Detection
-from mmf_muvla.toyworld.questions import Question, all_answers, annotator_answers
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -25,29 +23,20 @@ def write_json_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     write_lines(path, (json.dumps(record) for record in records))
 
 
-def write_vinvl_folder(folder: Path, detections: Iterable[Detection]) -> int:
-    """Write detections as a VinVL feature folder.
+def write_vinvl_folder(folder: Path, detections: Iterable[Detection]) -> None:
+    """Write the detections of images into a new VinVL feature folder.
 
     ``features.tsv`` holds ``image_id, num_boxes, base64(float32 [n, 2054])``: 2048 feature numbers, then x1/W, y1/H,
     x2/W, y2/H, w/W, h/H. ``predictions.tsv`` holds ``image_id, JSON``; an object may carry ``attributes``. The
     ``.lineidx`` files list the byte offset of every line, and ``imageid2idx.json`` says which line an image has.
-
-    Args:
-        folder: is created.
-        detections: one for each image.
-
-    Returns:
-        The number of regions written.
     """
     folder.mkdir(parents=True)
     line_of: dict[str, int] = {}
     offsets: dict[str, list[int]] = {"features": [], "predictions": []}
-    total = 0
     with open(folder / "features.tsv", "wb") as features, open(folder / "predictions.tsv", "wb") as predictions:
         for line, detection in enumerate(detections):
             image_id, count = detection.scene.image_id, len(detection.regions)
             line_of[image_id] = line
-            total += count
             offsets["features"].append(features.tell())
             features.write(f"{image_id}\t{count}\t".encode() + base64.b64encode(_matrix(detection)) + b"\n")
             offsets["predictions"].append(predictions.tell())
@@ -55,7 +44,6 @@ def write_vinvl_folder(folder: Path, detections: Iterable[Detection]) -> int:
     for name, values in offsets.items():
         write_lines(folder / f"{name}.lineidx", map(str, values))
     (folder / "imageid2idx.json").write_text(json.dumps(line_of), encoding="utf-8")
-    return total
 
 
 def _matrix(detection: Detection) -> bytes:
@@ -68,49 +56,18 @@ def _matrix(detection: Detection) -> bytes:
 
 
 def _prediction(detection: Detection) -> dict[str, Any]:
-    objects = []
-    for region in detection.regions:
-        found: dict[str, Any] = {"rect": list(region.box), "class": region.name, "conf": region.confidence}
-        if region.attributes:
-            found["attributes"] = list(region.attributes)
-        objects.append(found)
+    objects = [
+        {"rect": list(it.box), "class": it.name, "conf": it.confidence}
+        | ({"attributes": list(it.attributes)} if it.attributes else {})
+        for it in detection.regions
+    ]
     scene = detection.scene
     return {"image_h": scene.height, "image_w": scene.width, "num_boxes": len(objects), "objects": objects}
 
 
-def write_vqa_imdb(path: Path, rng: random.Random, split: str, questions: list[Question], first_id: int) -> None:
-    """Write questions as the ``.npy`` annotation file that MMF's ``vqa2`` dataset reads.
-
-    The file is an array of objects: a header, then one dictionary for each question.
-
-    Args:
-        path: ends in ``.npy``.
-        rng: source of the ten annotators' slips.
-        split: ``"train"``, ``"val"`` or ``"test"``.
-        questions: in the order of the file.
-        first_id: question ids count up from this number.
-    """
-    records: list[dict[str, Any]] = [{"version": 1, "dataset_name": "vqa2", "split": split}]
-    for number, question in enumerate(questions):
-        answers = annotator_answers(rng, question)
-        records.append(
-            {
-                "question_id": first_id + number,
-                "question_str": question.text,
-                "question_tokens": question.text.replace("?", "").split(),
-                "question_type": question.kind,
-                "image_id": question.image_id,
-                "image_name": question.image_id,
-                "feature_path": f"{question.image_id}.npy",
-                "answers": answers,
-                "all_answers": list(answers),
-            }
-        )
+def write_vqa_imdb(path: Path, split: str, questions: Iterable[dict[str, Any]]) -> None:
+    """Write questions as the ``.npy`` file that MMF's ``vqa2`` dataset reads: an array of a header and questions."""
+    records = [{"version": 1, "dataset_name": "vqa2", "split": split}, *questions]
     array = np.empty(len(records), dtype=object)
     array[:] = records
     np.save(path, array, allow_pickle=True)
-
-
-def write_answer_vocabulary(path: Path) -> None:
-    """Write every possible answer, one a line, after MMF's mark for an unknown one."""
-    write_lines(path, ["<unk>", *all_answers()])
