@@ -43,6 +43,8 @@ from mmf_muvla.regions.vinvl_predictions import LONGEST_PREDICTION, PredictionPa
 
 FEATURES_FILE, PREDICTIONS_FILE = "features.tsv", "predictions.tsv"
 _BYTES_PER_SHARD = 16 * 2**20
+# Of predictions.tsv: so few that several workers find some in a folder of thousands of images.
+_BYTES_PER_LOOK = 4 * 2**20
 # No image has so much, and an image of the longest line still fits into 200 MB several times over while it is read; a
 # damaged file can have gigabytes without a line's end.
 _LONGEST_LINE = 32 * 2**20
@@ -75,7 +77,7 @@ class VinvlFolder(RegionSource):
         """Read ``predictions.tsv`` once, for its names, where its images are, and what its boxes are measured in."""
         needs_scale = self._look_at_rows()
         whole = PredictionPart(ScaleEvidence(rect_scale.possible_scales(self.options)))
-        shards = byte_ranges(self.predictions.path, _BYTES_PER_SHARD)
+        shards = byte_ranges(self.predictions.path, _BYTES_PER_LOOK)
         with publish_file(_table_file(index)) as file, closing(_open_table(file)) as table:
             table.execute("PRAGMA journal_mode = OFF")
             table.execute("CREATE TABLE lines (line INTEGER PRIMARY KEY, image_id BLOB UNIQUE, offset INTEGER)")
