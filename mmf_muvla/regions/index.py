@@ -77,14 +77,11 @@ def write_index(folder: Path, object_names: Sequence[str], attribute_names: Sequ
         folder: of the shards.
         object_names, attribute_names: what ids stand for.
         feature_dim: numbers per feature.
-
-    Returns:
-        What is in it.
     """
     rows = _rows(folder)
-    digests = rows.column("digest").to_numpy()
-    order = np.argsort(digests, kind="stable")
-    repeated = _find_repeated(digests, order, rows.column("image_id"))
+    repeated = np.ones(len(rows), bool)
+    repeated[np.unique(rows.column("image_id").dictionary_encode().indices, return_index=True)[1]] = False
+    order = np.argsort(rows.column("digest").to_numpy(), kind="stable")
     with publish_file(folder / INDEX_FILE) as file, TableWriter(file, INDEX_SCHEMA) as writer:
         writer.write(*rows.take(order[~repeated[order]]).columns)
     ids = hashlib.blake2b(digest_size=16)
@@ -142,22 +139,6 @@ def _rows(folder: Path) -> pa.RecordBatch:
         batches.append(pa.record_batch(arrays, schema=INDEX_SCHEMA))
     table = pa.Table.from_batches(batches, INDEX_SCHEMA).combine_chunks()
     return next(iter(table.to_batches()), pa.RecordBatch.from_pylist([], INDEX_SCHEMA))
-
-
-def _find_repeated(digests: np.ndarray, order: np.ndarray, ids: pa.Array) -> np.ndarray:
-    """Which images have an id that an earlier one has, bool [images]; ``order`` sorts the digests."""
-    repeated = np.zeros(len(digests), bool)
-    known: set[str] = set()
-    last = -1
-    for place in np.flatnonzero(digests[order[1:]] == digests[order[:-1]]).tolist():
-        earlier, later = order[place], order[place + 1]
-        if place != last + 1 or not known:
-            known = {ids[earlier].as_py()}
-        image_id = ids[later].as_py()
-        repeated[later] = image_id in known
-        known.add(image_id)
-        last = place
-    return repeated
 
 
 def _tags(folder: Path, repeated: np.ndarray) -> Iterator[pa.RecordBatch]:

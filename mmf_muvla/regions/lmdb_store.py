@@ -1,8 +1,8 @@
-"""Region stores of former versions, which are LMDBs: recognised everywhere, and converted where regions are imported.
+"""Converts region stores of former versions, which are LMDBs.
 
 ``__meta__`` holds JSON: format, counts and names. Under its id, each image has a safetensors record: the columns of
-:class:`~mmf_muvla.regions.regions.Regions`, and ``image_size``. The ids, in the order in which they were written, are
-in ``__block__00000012``, an Arrow IPC stream.
+:class:`~mmf_muvla.regions.regions.Regions`, and ``image_size``. The ids, in order, are in ``__block__00000012`` and so
+on, Arrow IPC streams.
 """
 
 from __future__ import annotations
@@ -42,9 +42,8 @@ class LmdbStore(RegionSource):
         meta: dict[str, Any] = json.loads(self._file.get(META_KEY) or b"{}")
         found = {key: meta.get(key) for key in _FORMAT}
         if found != _FORMAT:
-            raise InputError(
-                str(path), f"is not a region store that can be converted (it says {found})", "Import again"
-            )
+            problem = f"is not a region store that can be converted (it says {found})"
+            raise InputError(str(path), problem, "Import again")
         if meta["feature_dim"] != options.feature_dim:
             problem = f"has features of {meta['feature_dim']} numbers, and feature_dim is {options.feature_dim}"
             raise InputError(str(path), problem, f"Set region_options.feature_dim={meta['feature_dim']}")
@@ -83,5 +82,4 @@ class LmdbStore(RegionSource):
         # The new store has its names in another order, and perhaps those of other sources as well.
         class_id = names.class_ids(objects[number] for number in regions.class_id)
         attribute_id = names.attribute_ids(attributes[it] if it >= 0 else None for it in regions.attribute_id)
-        regions = replace(regions, class_id=class_id, attribute_id=attribute_id)
-        return FoundImage(regions)
+        return FoundImage(replace(regions, class_id=class_id, attribute_id=attribute_id))

@@ -1,14 +1,9 @@
 """Reads folders of detector output in the format that VinVL publishes its features in.
 
 ``features.tsv``: ``image_id \\t number of regions \\t base64(float32 [n, d] or [n, d + 6])``; the six further numbers
-are x1/W, y1/H, x2/W, y2/H and the box's size, relative to the image as well. For ``predictions.tsv``, see
-:mod:`mmf_muvla.regions.vinvl_predictions`.
-
-The boxes there, ``rect``, cannot be trusted: in some of the published folders they are in the pixels of the image that
-the detector saw, whereas ``image_h`` and ``image_w`` are those of the original. The relative numbers can. Where rows
-have none, it is decided for the whole folder what ``rect`` is measured in; see :mod:`mmf_muvla.regions.rect_scale`.
-
-Other files of the folder are not needed: a shard is a range of bytes, whose lines are found by looking.
+are x1/W, y1/H, x2/W, y2/H and the box's size, relative to the image as well. In some of the published folders, the
+boxes of ``predictions.tsv`` are in pixels of the image that the detector saw, so that these six count. Where rows have
+none, it is decided for the whole folder what those boxes are measured in (:mod:`mmf_muvla.regions.rect_scale`).
 """
 
 from __future__ import annotations
@@ -16,9 +11,10 @@ from __future__ import annotations
 import base64
 import binascii
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -37,14 +33,14 @@ from mmf_muvla.regions.label_map import LabelMap
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.rect_scale import Scale, ScaleEvidence
 from mmf_muvla.regions.regions import Regions, id_problem
-from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, ShardContent
+from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, ShardContent, first_names
 from mmf_muvla.regions.tsv_lines import byte_ranges, lines_in
 from mmf_muvla.regions.vinvl_predictions import LONGEST_PREDICTION, PredictionPart, PredictionsFile, has_no_objects
 
 FEATURES_FILE, PREDICTIONS_FILE = "features.tsv", "predictions.tsv"
 _BYTES_PER_SHARD = 16 * 2**20
-# Of predictions.tsv: so few that several workers find some in a folder of thousands of images.
-_BYTES_PER_LOOK = 4 * 2**20
+# Of predictions.tsv, workers take a quarter of that at a time, so that there is some for each of them.
+_LOOKS_PER_SHARD = 4
 # No image has so much, and an image of the longest line still fits into 200 MB several times over while it is read; a
 # damaged file can have gigabytes without a line's end.
 _LONGEST_LINE = 32 * 2**20
@@ -77,14 +73,17 @@ class VinvlFolder(RegionSource):
         """Read ``predictions.tsv`` once, for its names, where its images are, and what its boxes are measured in."""
         needs_scale = self._look_at_rows()
         whole = PredictionPart(ScaleEvidence(rect_scale.possible_scales(self.options)))
-        shards = byte_ranges(self.predictions.path, _BYTES_PER_LOOK)
+        shards = byte_ranges(self.predictions.path, -(-_BYTES_PER_SHARD // _LOOKS_PER_SHARD))
         with publish_file(_table_file(index)) as file, closing(_open_table(file)) as table:
             table.execute("PRAGMA journal_mode = OFF")
             table.execute("CREATE TABLE lines (line INTEGER PRIMARY KEY, image_id BLOB UNIQUE, offset INTEGER)")
             for part in ordered_map(partial(_look_at_predictions, self.predictions), shards, num_workers):
                 self._add(whole, part, table)
             table.commit()
-        remark = self._note_scale(index, whole.evidence, needs_scale)
+        scale, remark = rect_scale.choose_scale(self.options, whole.evidence, needs_scale, self.predictions.path)
+        size = (scale and scale.detector_size) or ()
+        note = {"is_known": scale is not None, "detector_size": size, "evidence": str(whole.evidence)}
+        write_json(_scale_file(index), note)
         problems = sorted(whole.problems, key=lambda problem: problem.line or 0)
         return Contents(whole.num_lines, sorted(whole.object_names), sorted(whole.attribute_names), problems, remark)
 
@@ -108,8 +107,7 @@ class VinvlFolder(RegionSource):
         return byte_ranges(self.features_file, _BYTES_PER_SHARD)
 
     def read(self, shard: Shard, index: Path, names: NameIds) -> ShardContent:
-        images: list[FoundImage | BadRecord] = []
-        found = []
+        content = ShardContent()
         start, end = shard
         note = read_json(_scale_file(index))
         assert note is not None
@@ -121,16 +119,12 @@ class VinvlFolder(RegionSource):
         ):
             reader = _ImageReader(self, names, scale, note["evidence"], predictions)
             for number, (_, line) in enumerate(lines_in(features, start, end, _LONGEST_LINE), start=1):
-                where = table.execute(
-                    "SELECT line, offset FROM lines WHERE image_id = ?", (_first_column(line),)
-                ).fetchone()
+                query = "SELECT line, offset FROM lines WHERE image_id = ?"
+                where = table.execute(query, (_first_column(line),)).fetchone()
                 if where:
-                    found.append(where[0])
-                try:
-                    images.append(reader.read(number, line, where))
-                except BadRecord as problem:
-                    images.append(problem)
-        return ShardContent(images, found)
+                    content.found.append(where[0])
+                content.add(reader.read, number, line, where)
+        return content
 
     def leftovers(self, index: Path, found: np.ndarray) -> Iterator[BadRecord]:
         used = np.bincount(found)
@@ -150,17 +144,12 @@ class VinvlFolder(RegionSource):
                     yield bad("image has predictions but no features", value)
 
     def _look_at_rows(self) -> bool:
-        """Look at the first rows: whether some have no box of their own.
-
-        Raises:
-            InputError: all of them have another number of features than expected.
-        """
+        """Whether some of the first rows have no box; an InputError where all have another number of features."""
         dim = self.options.feature_dim
         widths: Counter[int] = Counter()
         with_box = 0
         with self.features_file.open("rb") as file:
-            size = self.features_file.stat().st_size
-            for _, line in islice(lines_in(file, 0, size, _LONGEST_LINE), _LINES_TRIED):
+            for _, line in islice(lines_in(file, 0, sys.maxsize, _LONGEST_LINE), _LINES_TRIED):
                 matrix = _rows_of_any_width(line)
                 if matrix is not None:
                     widths[matrix.shape[1]] += 1
@@ -171,28 +160,6 @@ class VinvlFolder(RegionSource):
             found, count = widths.most_common(1)[0]
             raise checks.refuse_feature_size(self.features_file, found, with_box >= count, self.options)
         return dim in widths
-
-    def _note_scale(self, index: Path, evidence: ScaleEvidence, needs_scale: bool) -> str:
-        """Decide what ``rect`` is measured in, note it, and say it.
-
-        Raises:
-            InputError: it cannot be known or is no pixels, and there are boxes that it is needed for.
-        """
-        if evidence.is_relative() and needs_scale:
-            raise rect_scale.relative_rect(self.predictions.path)
-        prescribed = rect_scale.prescribed_scale(self.options)
-        scale = None if evidence.is_relative() else prescribed or evidence.decide()
-        if scale is None and needs_scale:
-            raise rect_scale.unknown_scale(self.path, str(evidence))
-        size = (scale and scale.detector_size) or ()
-        write_json(
-            _scale_file(index), {"is_known": scale is not None, "detector_size": size, "evidence": str(evidence)}
-        )
-        if not needs_scale:
-            return "rows have boxes of their own, which count; rect is compared with them"
-        if prescribed:
-            return f"rect is in {scale}, as region_options.rect_scale says"
-        return f"rect is in {scale}, decided from {evidence}"
 
 
 @dataclass(frozen=True)
@@ -225,12 +192,11 @@ class _ImageReader:
         if not len(matrix):
             raise bad.without_regions("0 regions")
         features, relative = np.split(matrix, [self.folder.options.feature_dim], axis=1)
-        half = checks.as_half(np.ascontiguousarray(features), bad)
         bbox, mended = self._boxes(prediction.rects, prediction.size, relative, bad)
         regions = Regions(
             image_id,
             *prediction.size,
-            image_feature_0=half,
+            image_feature_0=features,
             bbox=bbox,
             class_id=self.names.class_ids(prediction.names),
             attribute_id=self.names.attribute_ids(prediction.attributes),
@@ -258,9 +224,8 @@ class _ImageReader:
             raise bad("features are not base64", f"{error}, after {len(column)} characters") from error
         dim = self.folder.options.feature_dim
         sizes = {width: count * width * 4 for width in (dim, dim + 6)}
-        for width, size in sizes.items():
-            if len(raw) == size:
-                return np.frombuffer(raw, "<f4").reshape(count, width)
+        if len(raw) in sizes.values():
+            return np.frombuffer(raw, "<f4").reshape(count, -1 if count else dim)
         expected = " or ".join(f"{size} ({count} regions x {width} numbers x 4)" for width, size in sizes.items())
         raise bad(
             "features have the wrong number of bytes",
@@ -313,16 +278,12 @@ def _prediction_at(predictions: BinaryIO, offset: int) -> bytes:
 
 def _rows_of_any_width(line: bytes) -> np.ndarray | None:
     """A line's rows, whatever their width; ``None`` where the line has none."""
-    _, digits, column = (*line.rstrip(b"\r\n").split(b"\t", 2), b"", b"")[:3]
-    if not digits.isdigit() or len(digits) > 9 or int(digits) == 0:
-        return None
-    try:
+    with suppress(ValueError, ZeroDivisionError):
+        _, digits, column = line.rstrip(b"\r\n").split(b"\t", 2)
         raw = base64.b64decode(column, validate=True)
-    except binascii.Error:
-        return None
-    if not raw or len(raw) % (4 * int(digits)):
-        return None
-    return np.frombuffer(raw, "<f4").reshape(int(digits), -1)
+        if raw and digits.isdigit() and len(raw) % (4 * int(digits)) == 0:
+            return np.frombuffer(raw, "<f4").reshape(int(digits), -1)
+    return None
 
 
 def _first_column(line: bytes) -> bytes:
@@ -333,10 +294,8 @@ def _first_column(line: bytes) -> bytes:
 def _find_file(folder: Path, name: str) -> Path:
     path = folder / name
     if not path.is_file():
-        found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:5]) or "nothing"
-        raise InputError(
-            str(folder), f"has no {name} (it has {found})", f"Name a folder with {FEATURES_FILE} and {PREDICTIONS_FILE}"
-        )
+        remedy = f"Name a folder with {FEATURES_FILE} and {PREDICTIONS_FILE}"
+        raise InputError(str(folder), f"has no {name} (it has {first_names(folder)})", remedy)
     if path.stat().st_size == 0:
         raise InputError(str(path), "is empty", "Download or extract the folder again")
     return path

@@ -18,7 +18,6 @@ from mmf_muvla.regions.checks import DAMAGED_FILE, Place
 from mmf_muvla.regions.label_map import LabelMap, is_text
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.rect_scale import ScaleEvidence, possible_scales
-from mmf_muvla.regions.sources import rename
 from mmf_muvla.regions.tsv_lines import lines_in
 
 # No image has so much, and an image of the longest line still fits into 200 MB several times over while it is read.
@@ -136,7 +135,7 @@ class PredictionsFile:
             label = self.labels.object_name(label)
         if not isinstance(label, str) or not label.strip() or not is_text(label):
             return None
-        return rename(label, self.options.rename)
+        return self.options.rename.get(label, label)
 
     def _remedy_for(self, label: Any) -> str:
         if not isinstance(label, int):
