@@ -71,7 +71,7 @@ def check_image(
     """
     if not keep_order:
         _refuse_misfits(regions, options, bad)
-    features = _as_half(regions.image_feature_0, bad)
+    features = as_half(regions.image_feature_0, bad)
     given, limits = regions.bbox, limits_of((regions.width, regions.height))
     allowed = allowed_overshoot(limits)
     boxes = np.clip(given, 0, limits)
@@ -126,10 +126,15 @@ def refuse_confidence(confidence: np.ndarray, bad: Place, slack: float = 0) -> N
     refuse_first(is_wrong, bad, "confidence is not between 0 and 1", lambda region: confidence[region])
 
 
-def _as_half(features: np.ndarray, bad: Place) -> np.ndarray:
+def as_half(features: np.ndarray, bad: Place) -> np.ndarray:
     """Features in 16 bits; one that is not finite or does not fit is a BadRecord."""
-    # Written so that NaN is caught too: it is not less than anything.
-    if features.size and not (features.max() <= _LARGEST_HALF and features.min() >= -_LARGEST_HALF):
+    if features.dtype == np.float16:
+        # NumPy compares such numbers one by one; those that are not finite have all bits of the exponent.
+        fits = not features.size or bool((features.view(np.uint16) & 0x7FFF).max() < 0x7C00)
+    else:
+        # Written so that NaN is caught too: it is not less than anything.
+        fits = not features.size or bool(features.max() <= _LARGEST_HALF and features.min() >= -_LARGEST_HALF)
+    if not fits:
         region, number = np.argwhere(~(np.abs(features) <= _LARGEST_HALF))[0]
         value = features[region, number]
         reason = "feature does not fit into 16 bits" if np.isfinite(value) else "feature is not a finite number"

@@ -19,6 +19,7 @@ from mmf_muvla.regions.checks import (
     DAMAGED_FILE,
     FoundImage,
     Place,
+    as_half,
     check_image,
     refuse_confidence,
     refuse_infinite,
@@ -85,9 +86,9 @@ class MmfImage:
     def _split(
         self, count: int, boxes: np.ndarray, size: tuple[int, int], options: RegionOptions
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Features, and boxes in pixels, of the first ``count`` regions."""
+        """Features in 16 bits, and boxes in pixels, of the first ``count`` regions."""
         features, relative = np.split(self.features[:count], [options.feature_dim], axis=1)
-        return features, self._boxes(boxes[:count], relative, size)
+        return as_half(features, self.bad), self._boxes(boxes[:count], relative, size)
 
     @property
     def feature_dim(self) -> int:

@@ -192,11 +192,12 @@ class _ImageReader:
         if not len(matrix):
             raise bad.without_regions("0 regions")
         features, relative = np.split(matrix, [self.folder.options.feature_dim], axis=1)
+        half = checks.as_half(features, bad)
         bbox, mended = self._boxes(prediction.rects, prediction.size, relative, bad)
         regions = Regions(
             image_id,
             *prediction.size,
-            image_feature_0=features,
+            image_feature_0=half,
             bbox=bbox,
             class_id=self.names.class_ids(prediction.names),
             attribute_id=self.names.attribute_ids(prediction.attributes),
