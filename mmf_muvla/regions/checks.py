@@ -58,16 +58,15 @@ def check_image(
     """Check an image's arrays, bring boxes into the image, and keep the most confident regions that have an area.
 
     Args:
-        regions: the arrays of one length, of any type of number.
+        regions: the arrays, of any type of number.
         options: how many features and regions there may be.
         bad: where the image stands.
         mended: the boxes were given in another scale.
-        keep_order: classes are not known, and a box of no area is a problem, since leaving it out would change the
-            regions' numbers.
+        keep_order: refuse a box of no area, since leaving it out would change the regions' numbers; nor are classes
+            and confidences looked at.
 
     Raises:
-        BadRecord: the arrays do not fit each other, a number is none or too large, a box lies outside the image or
-            ends before it begins, or none has an area.
+        BadRecord: the image cannot be used, or has no regions.
     """
     if not keep_order:
         _refuse_misfits(regions, options, bad)
@@ -120,7 +119,6 @@ def _refuse_misfits(regions: Regions, options: RegionOptions, bad: Place) -> Non
 
 
 def refuse_confidence(confidence: np.ndarray, bad: Place, slack: float = 0) -> None:
-    """Refuse confidences that are not between 0 and 1."""
     # Written so that NaN is caught too.
     is_wrong = ~((confidence >= 0) & (confidence <= 1 + slack))
     refuse_first(is_wrong, bad, "confidence is not between 0 and 1", lambda region: confidence[region])
@@ -129,7 +127,7 @@ def refuse_confidence(confidence: np.ndarray, bad: Place, slack: float = 0) -> N
 def as_half(features: np.ndarray, bad: Place) -> np.ndarray:
     """Features in 16 bits; one that is not finite or does not fit is a BadRecord."""
     if features.dtype == np.float16:
-        # NumPy compares such numbers one by one; those that are not finite have all bits of the exponent.
+        # Numbers that are not finite have all bits of the exponent; NumPy would compare halves one by one.
         fits = not features.size or bool((features.view(np.uint16) & 0x7FFF).max() < 0x7C00)
     else:
         # Written so that NaN is caught too: it is not less than anything.
@@ -150,7 +148,6 @@ def relative_boxes(relative: np.ndarray, size: tuple[int, int], bad: Place) -> n
 
 
 def refuse_infinite(boxes: np.ndarray, given: np.ndarray, bad: Place) -> None:
-    """Refuse boxes [n, 4] that are not finite, as a BadRecord that says how they were given."""
     is_wrong = ~np.isfinite(boxes).all(axis=1)
     refuse_first(is_wrong, bad, "box is not finite", lambda region: given[region].tolist(), DAMAGED_BOXES)
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,8 +55,7 @@ def import_regions(
     byte. ``skipped.jsonl`` in it lists the images that were left out.
 
     Args:
-        sources: detector output; an image id may occur once in all of them. See
-            :func:`~mmf_muvla.regions.sources.open_regions` for the formats.
+        sources: detector output; an image id may occur once in all of them.
         options: how to read it.
         on_bad_record: ``"error"`` stops at the first image that cannot be used, ``"skip"`` leaves it out.
         max_skipped_fraction: with ``"skip"``, the share of such images beyond which the import stops.
@@ -65,7 +64,7 @@ def import_regions(
 
     Returns:
         Counts: images; regions; skipped (images that are damaged); images_without_regions, which are left out and
-        listed as well, but are no damage; and of the images what :class:`~mmf_muvla.regions.checks.FoundImage` says.
+        listed as well, but are no damage; and the fields of :class:`~mmf_muvla.regions.checks.FoundImage`.
 
     Raises:
         InputError: a source cannot be read, an image is bad under ``on_bad_record=error``, too many are, or all; or
@@ -83,11 +82,7 @@ def import_regions(
 def region_store(
     folder: Path, sources: Sequence[Path], options: RegionOptions, on_bad_record: str, max_skipped_fraction: float
 ) -> Artifact:
-    """A region store that is to be made of some sources; see :func:`import_regions`.
-
-    Raises:
-        InputError: a source cannot be read.
-    """
+    """A region store that is to be made of some sources; see :func:`import_regions`."""
     labels = None
     for file in _label_files(options):
         labels = read_label_map(file, options.label_offset)
@@ -136,8 +131,9 @@ def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str,
         skips.check(total)
         for _, note in parts:
             number = note["source"]
-            problems = map(BadRecord.from_json, note["problems"])
-            _leave_out(problems, skips, sources[number].lines_file, num_lines[number])
+            for problem in map(BadRecord.from_json, note["problems"]):
+                _count_on(problem, sources[number].lines_file, num_lines[number])
+                _leave_out(problem, skips)
             skips.check(total)
             for name in _COUNTS:
                 counts[name] += sum(note[name])
@@ -147,7 +143,8 @@ def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str,
         indexed = write_index(work.folder, object_names, attribute_names, feature_dim)
         _leave_out_repeated(indexed, sources, work.folder, counts, skips)
         for number, source in enumerate(sources):
-            _leave_out(source.leftovers(_index(work.folder, number), np.concatenate(found[number])), skips)
+            for problem in source.leftovers(_index(work.folder, number), np.concatenate(found[number])):
+                _leave_out(problem, skips)
         skips.check(total)
         if not indexed.num_images:
             places = ", ".join(str(source.path) for source in sources)
@@ -185,12 +182,8 @@ def _index(folder: Path, number: int) -> Path:
     return folder / _SOURCES / f"index-{number:04d}"
 
 
-def _leave_out(
-    problems: Iterable[BadRecord], skips: SkipLog, lines_file: Path | None = None, lines_before: int = 0
-) -> None:
-    for problem in problems:
-        _count_on(problem, lines_file, lines_before)
-        (skips.add_useless if problem.reason == NO_REGIONS else skips.add_bad)(problem)
+def _leave_out(problem: BadRecord, skips: SkipLog) -> None:
+    (skips.add_useless if problem.reason == NO_REGIONS else skips.add_bad)(problem)
 
 
 def _count_on(problem: BadRecord, lines_file: Path | None, lines_before: int) -> None:
@@ -216,8 +209,7 @@ def _leave_out_repeated(
             counts[name] -= note[name][image]
 
 
-@dataclass(frozen=True)
-class _Worker:
+class _Worker(NamedTuple):
     """What a worker keeps."""
 
     sources: Sequence[RegionSource]

@@ -1,10 +1,7 @@
 """The index of a region store: where each image is, and what is known of all images without their features.
 
-``store.json`` has the format, counts, the names that ids stand for, and the checksums of the two tables. It is written
-last: a folder without it is no whole store.
-``index.arrow``: a row per image, sorted by ``digest``: its id, the number of its shard (that of
-``regions-000017.safetensors``), its number in that, its regions there, and their checksum.
-``tags.arrow``: ids, classes, attributes and confidences, in the order in which the images were written.
+``index.arrow`` has a row per image, sorted by ``digest``; ``tags.arrow`` has the images in the order in which they were
+written; ``store.json``, written last, has the format, counts, names, and the checksums of the two tables.
 """
 
 from __future__ import annotations
@@ -12,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -32,8 +29,8 @@ INDEX_SCHEMA = pa.schema(
     [
         ("digest", pa.uint64()),
         ("image_id", pa.large_string()),
-        ("shard", pa.int32()),
-        ("image", pa.int32()),
+        ("shard", pa.int32()),  # 17: regions-000017.safetensors
+        ("image", pa.int32()),  # its number there
         ("first_region", pa.int32()),
         ("num_regions", pa.int32()),
         ("checksum", pa.uint32()),
@@ -54,14 +51,8 @@ _IMAGES_PER_BLOCK = 4096
 _STORE_FILE = re.compile(r"store\.json|index\.arrow|tags\.arrow|regions-\d{6}\.safetensors")
 
 
-@dataclass(frozen=True)
-class Indexed:
-    """What an index was made of.
-
-    Attributes:
-        num_images, num_regions: what is in it.
-        repeated: images whose ids earlier ones have, so that they are not in it: shard, number in that, and id.
-    """
+class Indexed(NamedTuple):
+    """What is in an index, and what is not: shard, number in that and id of images whose ids earlier ones have."""
 
     num_images: int
     num_regions: int
@@ -69,15 +60,7 @@ class Indexed:
 
 
 def write_index(folder: Path, object_names: Sequence[str], attribute_names: Sequence[str], feature_dim: int) -> Indexed:
-    """Make a store of the shards that lie in a folder.
-
-    The images are in the order of their shards; of those that have the same id, the first one counts.
-
-    Args:
-        folder: of the shards.
-        object_names, attribute_names: what ids stand for.
-        feature_dim: numbers per feature.
-    """
+    """Make a store of the shards in a folder, in their order; of images that have the same id, the first one counts."""
     rows = _rows(folder)
     repeated = np.ones(len(rows), bool)
     repeated[np.unique(rows.column("image_id").dictionary_encode().indices, return_index=True)[1]] = False

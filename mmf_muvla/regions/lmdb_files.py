@@ -26,9 +26,6 @@ class LmdbFile:
         path: the LMDB, a folder or a file.
         kind: what it should be, for messages: "a region store", say.
         remedy: what to do where it cannot be read.
-
-    Raises:
-        OSError: there is no such file.
     """
 
     def __init__(self, path: Path, kind: str, remedy: str):

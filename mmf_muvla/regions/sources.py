@@ -39,6 +39,7 @@ _UNDERSTOOD = (
     "(MMF), or an LMDB of MMF features; or say with region_options.format what it is"
 )
 _IMAGES_PER_SHARD = 32
+_LIST = "images.list"
 
 # A part of a source that is read in one go: whatever the source needs to find its images; can be pickled.
 Shard = Any
@@ -102,11 +103,6 @@ class RegionSource(ABC):
 
     What it finds out before images are read, it keeps in files whose names begin with ``index``, and end with
     ``.json``, ``.list``, ``.npy`` or ``.sqlite``.
-
-    Args:
-        path: the folder or file, which exists.
-        options: how to read it.
-        labels: names of classes and attributes by number, where a file of them was given.
     """
 
     lines_file: Path | None = None  # the file that has a line for every image, where there is one
@@ -122,7 +118,7 @@ class RegionSource(ABC):
         return True
 
     def fingerprint(self) -> dict[str, Any]:
-        """What identifies its content, as JSON: of a folder the files' names, sizes and times, which are quick."""
+        """What identifies its content, as JSON."""
         return fingerprint_of_names(self.path) if self.path.is_dir() else fingerprint(self.path)
 
     @abstractmethod
@@ -154,14 +150,16 @@ class ListedSource(RegionSource):
         """Read an image; a BadRecord where it is damaged or has no regions."""
 
     def names(self) -> tuple[Iterable[str], Iterable[str]]:
-        """All names of objects and of attributes that images can have; by default those of the label map."""
+        """All names of objects and of attributes that images can have; by default those of the label map.
+
+        Finding out which of them occur would take as long as reading everything.
+        """
         if self.labels is None:
             raise InputError(
                 str(self.path),
                 "has numbers of object classes, whose names are not known",
                 "Say with region_options.label_map what they stand for (objects_vocab.txt, for one)",
             )
-        # All names that there are: finding out which occur takes as long as reading everything.
         renamed = self.options.rename
         return {renamed.get(it, it) for it in self.labels.objects.values()}, set(self.labels.attributes.values())
 
@@ -169,7 +167,7 @@ class ListedSource(RegionSource):
         objects, attributes = map(sorted, self.names())
         problems: list[BadRecord] = []
         count = 0
-        with publish_file(_list_of(index)) as file, file.open("w", encoding="utf-8", newline="\n") as images:
+        with publish_file(beside(index, _LIST)) as file, file.open("w", encoding="utf-8", newline="\n") as images:
             for image_id in self.image_ids(problems):
                 if self.is_usable(image_id, problems):
                     images.write(f"{image_id}\n")
@@ -185,7 +183,7 @@ class ListedSource(RegionSource):
         return problem is None
 
     def shards(self, index: Path) -> Iterator[Shard]:
-        with _list_of(index).open(encoding="utf-8", newline="\n") as images:
+        with beside(index, _LIST).open(encoding="utf-8", newline="\n") as images:
             while image_ids := [line.removesuffix("\n") for line in islice(images, _IMAGES_PER_SHARD)]:
                 yield image_ids
 
@@ -197,18 +195,13 @@ class ListedSource(RegionSource):
 
 
 def open_regions(path: Path, options: RegionOptions, labels: LabelMap | None = None) -> RegionSource:
-    """Open detector output in the format that ``options.format`` says, or in any that is known.
-
-    Raises:
-        InputError: ``path`` does not exist, is in no format that is known, or the format that is named is none.
-    """
+    """Open detector output in the format that ``options.format`` says, or in any that is known."""
     if not path.exists():
         raise InputError(str(path), "no such folder", _UNDERSTOOD)
-    is_named = options.format != "auto"
-    for name in [options.format] if is_named else REGION_FORMATS:
+    for name in REGION_FORMATS if options.format == "auto" else [options.format]:
         if _format(name).recognises(path):
             return _format(name)(path, options, labels)
-    if is_named:
+    if options.format != "auto":
         raise InputError(str(path), f"is not in the format {options.format}", "Correct region_options.format")
     if (path / META_FILE).is_file():
         raise InputError(str(path), "is a region store already", "Name what it was made of")
@@ -267,5 +260,6 @@ def class_names(numbers: Iterable[Any], labels: LabelMap, options: RegionOptions
     return names
 
 
-def _list_of(index: Path) -> Path:
-    return index.with_name(f"{index.name}-images.list")
+def beside(index: Path, name: str) -> Path:
+    """A file in which a source keeps what it finds out."""
+    return index.with_name(f"{index.name}-{name}")

@@ -1,12 +1,9 @@
-"""The regions of images on disk: a folder of shards, which are written side by side, and an index.
-
-See :mod:`mmf_muvla.regions.shards` and :mod:`mmf_muvla.regions.index` for what is in the files.
-"""
+"""Reads the regions of images on disk: shards (:mod:`mmf_muvla.regions.shards`), and an index of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,7 @@ from mmf_muvla.artifacts.files import damaged_files, read_record
 from mmf_muvla.errors import InputError
 from mmf_muvla.regions.index import FORMAT, INDEX_FILE, META_FILE, PLACE, TAGS_FILE, TAGS_SCHEMA
 from mmf_muvla.regions.lmdb_files import is_lmdb_store, older_store
-from mmf_muvla.regions.regions import Regions, id_problem, image_digests, tag_texts
+from mmf_muvla.regions.regions import Regions, image_digests, tag_texts
 from mmf_muvla.regions.shards import ShardFile, shard_path
 from mmf_muvla.regions.writer import RegionStoreWriter
 
@@ -59,7 +56,6 @@ class RegionStore:
         self.content: str = meta["content"]
         self._count: int = meta["count"]
         self._files: dict[str, Any] = meta["files"]
-        self._ids: list[str] | None = None
         self._tags_are_sound = False
         if verify:
             self._verify(INDEX_FILE)
@@ -67,7 +63,8 @@ class RegionStore:
         self._image_ids = batch.column("image_id")
         self._digests = batch.column("digest").to_numpy()
         self._places = [batch.column(name).to_numpy() for name in PLACE]
-        self._shard = lru_cache(_OPEN_SHARDS)(partial(_open_shard, self.path))
+        folder = self.path
+        self._shard = lru_cache(_OPEN_SHARDS)(lambda number: ShardFile(shard_path(folder, number)))
 
     def __reduce__(self) -> tuple[type[RegionStore], tuple[Path, bool]]:
         return (type(self), (self.path, False))
@@ -78,19 +75,13 @@ class RegionStore:
     def __contains__(self, image_id: str) -> bool:
         return self._find(image_id) is not None
 
-    @property
+    @cached_property
     def ids(self) -> list[str]:
         """The image ids in the order in which they were written; all of them in memory, unlike :meth:`blocks`."""
-        if self._ids is None:
-            self._ids = [image_id for block in self.blocks() for image_id in block.column("image_id").to_pylist()]
-        return self._ids
+        return [image_id for block in self.blocks() for image_id in block.column("image_id").to_pylist()]
 
     def blocks(self) -> Iterator[pa.RecordBatch]:
-        """Ids, classes, attributes and confidences of all images, in the order in which they were written.
-
-        Yields:
-            Up to 4,096 images at a time, with the columns of ``TAGS_SCHEMA``: ``image_id``, and as lists of a number
-            per region ``class_id``, ``attribute_id`` and ``confidence``.
+        """The columns of ``TAGS_SCHEMA`` of all images, in the order in which they were written, some at a time.
 
         Raises:
             InputError: they are damaged.
@@ -101,11 +92,10 @@ class RegionStore:
         yield from read_batches([self.path / TAGS_FILE])
 
     def get(self, image_id: str) -> Regions:
-        """The regions of an image; the arrays are the caller's own.
+        """The regions of an image, in the caller's own arrays: a KeyError where there are none.
 
         Raises:
-            KeyError: the image is not in the store.
-            InputError: it is damaged.
+            InputError: they are damaged.
         """
         row = self._find(image_id)
         if row is None:
@@ -121,10 +111,10 @@ class RegionStore:
         return regions
 
     def _find(self, image_id: str) -> int | None:
-        """The row of the index that an image has."""
-        if id_problem(image_id) is not None:
+        try:
+            (digest,) = image_digests([image_id])
+        except UnicodeEncodeError:
             return None
-        (digest,) = image_digests([image_id])
         row = int(self._digests.searchsorted(digest))
         while row < len(self._digests) and self._digests[row] == digest:
             if self._image_ids[row].as_py() == image_id:
@@ -135,10 +125,6 @@ class RegionStore:
     def _verify(self, name: str) -> None:
         if damaged_files(self.path, {name: self._files[name]}):
             raise InputError(str(self.path / name), "is damaged or missing: it is not as it was written", _REMEDY)
-
-
-def _open_shard(store: Path, number: int) -> ShardFile:
-    return ShardFile(shard_path(store, number))
 
 
 def _read_meta(path: Path) -> dict[str, Any]:

@@ -20,19 +20,15 @@ class RegionStoreWriter:
     """Writes a region store, in a ``with`` statement. The store appears whole when the block ends, or not at all.
 
     Args:
-        path: the folder to write; a store that is already there is replaced, anything else is not.
+        path: the folder to write; a store that is already there is replaced, anything else is an InputError.
         object_names: the detector's class names.
         attribute_names: its attribute names, empty where it has none.
         feature_dim: numbers per region feature.
-
-    Raises:
-        InputError: on entering the ``with`` statement, or leaving it: something else than a store is there.
     """
 
     def __init__(self, path: str | Path, object_names: Sequence[str], attribute_names: Sequence[str], feature_dim: int):
         self._path = Path(path)
-        self._object_names = list(object_names)
-        self._attribute_names = list(attribute_names)
+        self._names = object_names, attribute_names
         self._feature_dim = feature_dim
         self._ids: set[str] = set()
         self._shard = StoreShard(feature_dim)
@@ -50,7 +46,7 @@ class RegionStoreWriter:
             if error is not None:
                 raise error
             self._end_shard()
-            write_index(self._folder, self._object_names, self._attribute_names, self._feature_dim)
+            write_index(self._folder, *self._names, self._feature_dim)
 
     def put(self, regions: Regions) -> None:
         """Add an image.
@@ -58,7 +54,7 @@ class RegionStoreWriter:
         Raises:
             InputError: its id is already there or cannot be one, or its arrays do not fit each other.
         """
-        regions.check(self._feature_dim, len(self._object_names), len(self._attribute_names))
+        regions.check(self._feature_dim, *map(len, self._names))
         if regions.image_id in self._ids:
             where = f"image {regions.image_id}"
             raise InputError(where, "this image id is already in the store", "Give every image an id of its own")
