@@ -32,10 +32,8 @@ from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, op
 SKIPPED_FILE = "skipped.jsonl"
 # Raised when parts or what is found in them change, so that what an older version has made is made anew.
 _VERSION = 3
-# Beside the shards, while these are being written.
-_SOURCES = "sources"
-# So many pieces of a source are read for a shard.
-_PIECES_PER_SHARD = 4
+_SOURCES = "sources"  # beside the shards, while these are being written
+_PIECES_PER_SHARD = 4  # of a source
 _COUNTS = [it.name for it in fields(FoundImage) if it.name != "regions"]
 
 logger = logging.getLogger(__name__)
@@ -83,11 +81,10 @@ def region_store(
     folder: Path, sources: Sequence[Path], options: RegionOptions, on_bad_record: str, max_skipped_fraction: float
 ) -> Artifact:
     """A region store that is to be made of some sources; see :func:`import_regions`."""
-    labels = None
-    for file in _label_files(options):
-        labels = read_label_map(file, options.label_offset)
+    label_files = _label_files(options)
+    labels = read_label_map(label_files[0], options.label_offset) if label_files else None
     opened = [open_regions(path, options, labels) for path in sources]
-    prints = {str(source.path): source.fingerprint() for source in opened}
+    inputs = {str(source.path): source.fingerprint() for source in opened}
     policy = {"on_bad_record": on_bad_record, "max_skipped_fraction": max_skipped_fraction}
 
     def make(work: Work) -> dict[str, int]:
@@ -98,7 +95,7 @@ def region_store(
         make,
         version=_VERSION,
         name="regions",
-        inputs=prints | {str(file): fingerprint(file) for file in _label_files(options)},
+        inputs=inputs | {str(file): fingerprint(file) for file in label_files},
         # Of images that have the same id, the first one counts: the order of the sources matters.
         parameters={"sources": [str(path) for path in sources], **asdict(options), **policy},
         libraries=("lmdb", "safetensors", "numpy", "pyarrow"),
@@ -111,7 +108,12 @@ def _label_files(options: RegionOptions) -> list[Path]:
 
 
 def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str, Any], work: Work) -> dict[str, int]:
-    contents = _look_at(sources, work)
+    (work.folder / _SOURCES).mkdir(exist_ok=True)
+    contents = []
+    with work.progress.bar(len(sources), "looking at sources", "source") as bar:
+        for number, source in enumerate(sources):
+            contents.append(_look_at(number, source, work))
+            bar.update()
     total = sum(it.num_images for it in contents)
     object_names = sorted({name for it in contents for name in it.object_names})
     attribute_names = sorted({name for it in contents for name in it.attribute_names})
@@ -124,7 +126,7 @@ def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str,
     parts = run_parts(work.folder, SHARD, _write_shard, pieces, work.num_workers, _Worker, arguments=worker)
     counts = dict.fromkeys(_COUNTS, 0)
     found = [[np.zeros(0, np.int64)] for _ in sources]
-    num_lines = [0 for _ in sources]
+    num_lines = [0] * len(sources)
     with SkipLog(work.folder / SKIPPED_FILE, **policy) as skips, work.progress.bar(total, "regions", "image") as bar:
         for problem in (problem for it in contents for problem in it.problems):
             skips.add_bad(problem)
@@ -160,20 +162,15 @@ def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str,
     }
 
 
-def _look_at(sources: Sequence[RegionSource], work: Work) -> list[Contents]:
-    """Find out what the sources hold, or remember it."""
-    (work.folder / _SOURCES).mkdir(exist_ok=True)
-    contents = []
-    with work.progress.bar(len(sources), "looking at sources", "source") as bar:
-        for number, source in enumerate(sources):
+def _look_at(number: int, source: RegionSource, work: Work) -> Contents:
+    """Find out what a source holds, or remember it."""
 
-            def prepare(source: RegionSource = source, number: int = number) -> dict[str, Any]:
-                return source.prepare(_index(work.folder, number), work.num_workers).to_json()
+    def prepare() -> dict[str, Any]:
+        return source.prepare(_index(work.folder, number), work.num_workers).to_json()
 
-            contents.append(Contents.from_json(once(work.folder, f"contents-{number:04d}", prepare)))
-            if contents[-1].remark:
-                logger.info("%s: %s", source.path, contents[-1].remark)
-            bar.update()
+    contents = Contents.from_json(once(work.folder, f"contents-{number:04d}", prepare))
+    if contents.remark:
+        logger.info("%s: %s", source.path, contents.remark)
     return contents
 
 

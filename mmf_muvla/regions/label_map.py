@@ -28,17 +28,13 @@ class LabelMap:
 
 
 def read_label_map(path: Path, offset: int = 0) -> LabelMap:
-    """Read a file with the names of classes.
+    """Read a file with the names of classes:
 
     * Text, a name a line, the first line being number 0. Of synonyms behind commas (``objects_vocab.txt`` of Bottom-Up
       Attention), the first counts.
-    * JSON: a list of names, the first being number 0; an object ``{"name": number}`` or ``{"number": "name"}``;
+    * ``.json``: a list of names, the first being number 0; an object ``{"name": number}`` or ``{"number": "name"}``;
       VinVL's dictionaries, of which ``idx_to_label`` or ``label_to_idx`` counts, and ``idx_to_attribute`` or
       ``attribute_to_idx``.
-
-    Args:
-        path: the file; ``.json`` is read as JSON.
-        offset: see :class:`LabelMap`.
 
     Raises:
         InputError: the file is missing or is none of these, a name is empty, or a number has two names.
@@ -60,9 +56,8 @@ def read_label_map(path: Path, offset: int = 0) -> LabelMap:
     elif isinstance(content, list):
         objects = {number: _checked(path, f"entry {number}", name) for number, name in enumerate(content)}
     elif isinstance(content, dict):
-        named = content.get("idx_to_label", content.get("label_to_idx"))
+        named, described = (content.get(f"idx_to_{it}", content.get(f"{it}_to_idx")) for it in ("label", "attribute"))
         objects = _from_object(path, content if named is None else named)
-        described = content.get("idx_to_attribute", content.get("attribute_to_idx"))
         if named is not None and described is not None:
             attributes = _from_object(path, described)
     else:

@@ -19,22 +19,18 @@ from safetensors.numpy import load
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord
-from mmf_muvla.regions.checks import FoundImage
+from mmf_muvla.regions.checks import FoundImage, Place
 from mmf_muvla.regions.label_map import LabelMap
 from mmf_muvla.regions.lmdb_files import META_KEY, LmdbFile, is_lmdb_store
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.regions import Regions
-from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, ShardContent
+from mmf_muvla.regions.sources import ListedSource, NameIds
 
 _FORMAT = {"format": "muvla-regions", "version": 2}
 
 
-class LmdbStore(RegionSource):
-    """A store of version 2. Of the options, only ``feature_dim`` counts: the images are as they are to be.
-
-    Raises:
-        InputError: it is of another version, is not whole, or has features of another size.
-    """
+class LmdbStore(ListedSource):
+    """A store of version 2. Of the options, only ``feature_dim`` counts: the images are as they are to be."""
 
     def __init__(self, path: Path, options: RegionOptions, labels: LabelMap | None = None):
         super().__init__(path, options, labels)
@@ -56,29 +52,28 @@ class LmdbStore(RegionSource):
     def fingerprint(self) -> dict[str, Any]:
         return {"content": self._meta["content"]}
 
-    def prepare(self, index: Path, num_workers: int) -> Contents:
-        return Contents(self._meta["count"], self._meta["object_names"], self._meta["attribute_names"], [])
+    def names(self) -> tuple[list[str], list[str]]:
+        return self._meta["object_names"], self._meta["attribute_names"]
 
-    def shards(self, index: Path) -> Iterator[Shard]:
-        return iter(range(self._meta["blocks"]))
+    def image_ids(self, problems: list[BadRecord]) -> Iterator[str]:
+        for number in range(self._meta["blocks"]):
+            record = self._file.get(f"__block__{number:08d}".encode())
+            if record is None:
+                problem = f"block {number} of {self._meta['blocks']} is missing"
+                raise InputError(str(self.path), problem, "Copy it again")
+            with pa.ipc.open_stream(pa.py_buffer(record)) as reader:
+                yield from reader.read_next_batch().column("image_id").to_pylist()
 
-    def read(self, shard: Shard, index: Path, names: NameIds) -> ShardContent:
-        record = self._file.get(f"__block__{shard:08d}".encode())
-        if record is None:
-            raise InputError(str(self.path), f"block {shard} of {self._meta['blocks']} is missing", "Copy it again")
-        with pa.ipc.open_stream(pa.py_buffer(record)) as reader:
-            ids = reader.read_next_batch().column("image_id").to_pylist()
-        return ShardContent([self._read_image(image_id, names) for image_id in ids])
-
-    def _read_image(self, image_id: str, names: NameIds) -> FoundImage | BadRecord:
-        objects, attributes = self._meta["object_names"], self._meta["attribute_names"]
+    def read_image(self, image_id: str, names: NameIds) -> FoundImage:
+        objects, attributes = self.names()
         try:
             columns = load(bytes(self._file.get(image_id.encode()) or b""))
             width, height = columns.pop("image_size").tolist()
             regions = Regions(image_id, width, height, **columns)
             regions.check(self._meta["feature_dim"], len(objects), len(attributes))
         except (SafetensorError, LookupError, ValueError, TypeError, InputError) as error:
-            return BadRecord(self.path, None, image_id, "record is damaged", str(error)[:200], "Copy the store again")
+            bad = Place(self.path, None, image_id)
+            raise bad("record is damaged", str(error)[:200], "Copy the store again") from error
         # The new store has its names in another order, and perhaps those of other sources as well.
         class_id = names.class_ids(objects[number] for number in regions.class_id)
         attribute_id = names.attribute_ids(attributes[it] if it >= 0 else None for it in regions.attribute_id)

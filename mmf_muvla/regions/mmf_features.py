@@ -10,7 +10,7 @@ import io
 import os
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -170,7 +170,6 @@ class MmfLmdb(MmfSource):
         for number, key in enumerate(keys):
             if not isinstance(key, (bytes, str)):
                 raise InputError(where, f"entry {number} is {shown(key, 40)}, no id", remedy)
-        for key in keys:
             raw = key if isinstance(key, bytes) else key.encode("utf-8", "surrogatepass")
             image_id = raw.decode("utf-8", "replace")
             reason = id_problem(image_id) or ("\ufffd" in image_id and f"{raw!r} is not UTF-8")
@@ -184,10 +183,8 @@ class MmfLmdb(MmfSource):
 def image_of_record(record: bytes | bytearray | memoryview, bad: Place) -> MmfImage:
     """Load an image of an LMDB; a BadRecord where the record is damaged, or contains something else."""
     _refuse_large("record is", len(record), bad)
-    try:
+    with _explained("record", "used", bad):
         content = load_pickle(record, limits=ONE_IMAGE)
-    except PickleProblem as problem:
-        raise bad("record cannot be used", f"it {problem.problem[:400]}", problem.remedy) from problem
     if not isinstance(content, dict):
         raise bad("record is not a dictionary", shown(content))
     return MmfImage(as_array(content.get("features"), "features", bad), content, bad, bad)
@@ -198,38 +195,40 @@ def _refuse_large(what: str, size: int, bad: Place) -> None:
         raise bad(f"{what} too large", f"{size} bytes, at most {_MOST_BYTES} are read")
 
 
-def _read_features(bad: Place) -> np.ndarray:
+@contextmanager
+def _explained(what: str, verb: str, bad: Place) -> Iterator[None]:
+    """What a pickle, and a file, cannot be read for, as a BadRecord."""
     try:
-        with bad.file.open("rb") as file:
-            # What says how long the header is may be absurd as well.
-            header = io.BytesIO(file.read(_NPY_HEADER_BYTES))
-            shape, is_fortran, dtype = read_npy_header(header)
-            file.seek(header.tell())
-            if dtype.kind != "f" or len(shape) != 2:
-                raise bad("features are not numbers [n, d]", f"array of {dtype} of shape {shape}")
-            # Known before anything is read: what a header says may be absurd.
-            expected = shape[0] * shape[1] * dtype.itemsize
-            size = os.fstat(file.fileno()).st_size - file.tell()
-            if size != expected:
-                raise bad("features have the wrong number of bytes", f"{size} bytes of {expected}")
-            _refuse_large("features are", size, bad)
-            return np.fromfile(file, dtype).reshape(shape, order="F" if is_fortran else "C")
+        yield
     except PickleProblem as problem:
-        raise bad("features cannot be read", f"it {problem.problem[:400]}", problem.remedy) from problem
+        raise bad(f"{what} cannot be {verb}", f"it {problem.problem[:400]}", problem.remedy) from problem
     except OSError as error:
-        raise bad("features cannot be read", f"{error.strerror}") from error
+        raise bad(f"{what} cannot be read", f"{error.strerror}") from error
+
+
+def _read_features(bad: Place) -> np.ndarray:
+    with _explained("features", "read", bad), bad.file.open("rb") as file:
+        # What says how long the header is may be absurd as well.
+        header = io.BytesIO(file.read(_NPY_HEADER_BYTES))
+        shape, is_fortran, dtype = read_npy_header(header)
+        file.seek(header.tell())
+        if dtype.kind != "f" or len(shape) != 2:
+            raise bad("features are not numbers [n, d]", f"array of {dtype} of shape {shape}")
+        # Known before anything is read: what a header says may be absurd.
+        expected = shape[0] * shape[1] * dtype.itemsize
+        size = os.fstat(file.fileno()).st_size - file.tell()
+        if size != expected:
+            raise bad("features have the wrong number of bytes", f"{size} bytes of {expected}")
+        _refuse_large("features are", size, bad)
+        return np.fromfile(file, dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
 def _read_info(bad: Place) -> dict[Any, Any]:
-    try:
+    with _explained("information", "used", bad):
+        if not bad.file.exists():
+            raise bad("X.npy has no X_info.npy beside it", bad.file.name)
         _refuse_large("information is", bad.file.stat().st_size, bad)
         content = load_npy_object(bad.file, limits=ONE_IMAGE)
-    except FileNotFoundError as error:
-        raise bad("X.npy has no X_info.npy beside it", bad.file.name) from error
-    except OSError as error:
-        raise bad("information cannot be read", f"{error.strerror}") from error
-    except PickleProblem as problem:
-        raise bad("information cannot be used", f"it {problem.problem[:400]}", problem.remedy) from problem
     info = content.item() if content.shape == () else None
     if not isinstance(info, dict):
         raise bad("information is not a dictionary", f"array of shape {content.shape}: {shown(info)}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -58,23 +59,19 @@ class MmfImage:
         objects = _numbers(info, bad, 1, "objects", "labels")
         confidence = _confidence(info, len(objects), bad)
         count = self._count(boxes=boxes, objects=objects, probabilities=confidence)
-        confidence = confidence[:count]
-        refuse_confidence(confidence, bad, _CONFIDENCE_SLACK)
         regions = Regions(
             self.bad.image_id,
             *size,
             *self._split(count, boxes, size, options),
             class_id=names.class_ids(class_names(objects[:count].tolist(), labels, options, bad)),
             attribute_id=names.attribute_ids(_attributes(info, count, labels, bad)),
-            confidence=np.minimum(confidence, 1),
+            confidence=np.minimum(confidence[:count], 1).astype(np.float32),
         )
+        refuse_confidence(confidence[:count], bad, _CONFIDENCE_SLACK)
         return check_image(regions, options, self.bad)
 
     def read_unnamed(self, feature_dim: int) -> Regions:
-        """As :meth:`read`, for those who need features and boxes alone: all regions, in the detector's order.
-
-        Classes, attributes and confidences are not looked at and may be absent; the result has -1, -1 and 1.
-        """
+        """Features and boxes alone: all regions, in the detector's order, of class -1 and a confidence of 1."""
         options = RegionOptions(feature_dim=feature_dim, max_regions=sys.maxsize)
         size, boxes = self._size_and_boxes(options)
         count = self._count(boxes=boxes)
@@ -97,9 +94,8 @@ class MmfImage:
         if self.features.ndim != 2:
             return 0
         rows, width = self.features.shape
-        is_box = isinstance(boxes, np.ndarray) and boxes.shape == (rows, 6) and width > 6
-        ends_with_box = is_box and np.allclose(self.features[:, -6:], boxes, rtol=1e-2, atol=1e-3)
-        return width - 6 if ends_with_box else width
+        has_box = isinstance(boxes, np.ndarray) and boxes.shape == (rows, 6) and width > 6
+        return width - 6 if has_box and np.allclose(self.features[:, -6:], boxes, rtol=1e-2, atol=1e-3) else width
 
     def _size_and_boxes(self, options: RegionOptions) -> tuple[tuple[int, int], np.ndarray]:
         """Width and height, and the boxes as they are given; the shape of the features is checked first."""
@@ -129,20 +125,18 @@ class MmfImage:
     def _count(self, **arrays: np.ndarray) -> int:
         """How many regions there are; what comes after them is padding."""
         value = self.info.get("num_boxes")
-        length_of = {name: len(array) for name, array in {"features": self.features, **arrays}.items()}
-        shortest = min(length_of.values())
-        are_equal = len(set(length_of.values())) == 1
-        said = ", ".join(f"{length} {name}" for name, length in length_of.items())
+        lengths = [len(self.features), *map(len, arrays.values())]
+        shortest, are_equal = min(lengths), len(set(lengths)) == 1
+        said = ", ".join(f"{length} {name}" for length, name in zip(lengths, ("features", *arrays), strict=True))
         if value is None and not are_equal:
             raise self.bad_info("arrays differ in the number of regions", said)
         count = shortest if value is None else _whole(value)
         if count is None or count < 0:
             raise self.bad_info("num_boxes is not a number", shown(value, 40))
         # That script always notes how many regions it was asked for, also where there are fewer.
-        if count > shortest and are_equal and self._is_from_faster_rcnn():
-            count = shortest
-        if count > shortest:
+        if count > shortest and not (are_equal and self._is_from_faster_rcnn()):
             raise self.bad_info("num_boxes exceeds the regions", f"{count} of {said}")
+        count = min(count, shortest)
         if count == 0:
             raise self.bad_info.without_regions("0 regions")
         return count
@@ -214,11 +208,9 @@ def as_array(value: Any, key: str, bad: Place) -> np.ndarray:
     """The array that stands under a key; anything else is a BadRecord."""
     if isinstance(value, np.ndarray):
         return value
-    try:
+    with suppress(ValueError, OverflowError):
         if isinstance(value, (list, tuple)) and _are_numbers(value):
             return np.asarray(value)
-    except (ValueError, OverflowError):
-        pass
     raise bad(f"{key} is not an array", shown(value))
 
 
@@ -247,9 +239,7 @@ def _whole(value: Any) -> int | None:
     """The integer that a value is, also as an array without axes; ``None`` where it is none."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        return None
-    if isinstance(value, int):
-        # NumPy does not know integers of any size.
-        return value
-    return int(value) if np.isfinite(value) and value == int(value) else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value  # NumPy does not know integers of any size
+    is_number = isinstance(value, (float, np.integer, np.floating))
+    return int(value) if is_number and np.isfinite(value) and value == int(value) else None

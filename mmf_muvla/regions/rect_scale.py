@@ -21,32 +21,27 @@ from mmf_muvla.regions.options import RegionOptions
 DETECTOR_SIZE = (800, 1333)
 _KNOWN_SIZES = (DETECTOR_SIZE, (600, 1000))
 # A box leaves the image if it does so by more than this share of it and so many pixels; it ends at the edge if it
-# reaches this share.
-_OVERSHOOT, _OVERSHOOT_PIXELS, _EDGE = 0.02, 2.0, 0.95
+# reaches this share. Where boxes end within so many pixels, they are relative to the image.
+_OVERSHOOT, _OVERSHOOT_PIXELS, _EDGE, _RELATIVE = 0.02, 2.0, 0.95, 1.1
 # A scale is out of the question where this share of the images speaks against it, unless more speak for it and for no
 # other. The detector's takes so many images that speak for it, and so many times those of any other scale.
 _MOST_AGAINST, _LEAST_FOR, _DOMINANCE = 0.1, 20, 4
 # Among images whose boxes fit in two scales, so many that end at the edge in one of them make the other doubtful,
 # unless that has _DOMINANCE times as many.
 _LEAST_DOUBT = 3
-# Of so many images, at least this share ends at the edge of the original where boxes are in its pixels; of COCO's
-# images, three quarters do.
+# Of so many images, at least this share ends at the edge of the original where boxes are in its pixels.
 _MANY_IMAGES, _LEAST_AT_EDGE = 20, 0.05
-# Where boxes end so early, they are relative to the image.
-_RELATIVE = 1.1
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What boxes are in: pixels of detector's images, whose short and long side are given, or of the original."""
+    """What boxes are in: pixels of the detector's images, whose short and long side are given, or of the original."""
 
     detector_size: tuple[int, int] | None = None
 
     def factor(self, size: tuple[int, int]) -> float:
         """What boxes have been multiplied by, in an image of that width and height."""
-        if self.detector_size is None:
-            return 1.0
-        return min(self.detector_size[0] / min(size), self.detector_size[1] / max(size))
+        return min(self.detector_size[0] / min(size), self.detector_size[1] / max(size)) if self.detector_size else 1.0
 
     def __str__(self) -> str:
         return "the detector's {}/{}".format(*self.detector_size) if self.detector_size else "original pixels"
@@ -62,25 +57,17 @@ def possible_scales(options: RegionOptions) -> list[Scale]:
 
 
 class ScaleEvidence:
-    """Counts what images say.
-
-    Args:
-        scales: see :func:`possible_scales`.
-        counts: of another one, or the sum of several.
-
-    Attributes:
-        counts: int64 [3 + 6 * scales], of which the others are views.
-        totals: images, those that end at the edge of the original, those whose boxes are relative to the image.
-        against, speaking_for: images that speak against, and for, each of the scales.
-        compared: images that end at the edge in either the original's pixels or another scale, [2, 2, scales]: by
-            whether that scale has the smaller image, and whether they end at the edge in that scale.
-    """
+    """Counts what images say of scales; ``counts`` are those of another one, or the sum of several."""
 
     def __init__(self, scales: Sequence[Scale], counts: np.ndarray | None = None):
         self.scales = list(scales)
         self.counts = np.zeros(3 + 6 * len(scales), np.int64) if counts is None else counts
+        # Images, those that end at the edge of the original, those whose boxes are relative to the image.
         self.totals = self.counts[:3]
+        # Images that speak against, and for, each of the scales.
         self.against, self.speaking_for, *_ = by_scale = self.counts[3:].reshape(6, -1)
+        # Images that end at the edge in either the original's pixels or another scale: by whether that scale has the
+        # smaller image, and whether they end at the edge in that scale.
         self.compared = by_scale[2:].reshape(2, 2, -1)
 
     def __reduce__(self) -> tuple[type[ScaleEvidence], tuple[list[Scale], np.ndarray]]:

@@ -32,7 +32,7 @@ class RegionStore:
 
     Args:
         path: the store's folder.
-        verify: read the index once, and compare it with its checksum; a copy in another process need not.
+        verify: compare the index with its checksum; a copy in another process need not.
 
     Attributes:
         object_names, attribute_names: what class and attribute ids stand for.

@@ -12,7 +12,6 @@ import base64
 import binascii
 import sqlite3
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -140,19 +139,14 @@ class VinvlFolder(RegionSource):
     def _look_at_rows(self) -> bool:
         """Whether some of the first rows have no box; an InputError where all have another number of features."""
         dim = self.options.feature_dim
-        widths: Counter[int] = Counter()
-        with_box = 0
         with self.features_file.open("rb") as file:
-            for _, line in islice(lines_in(file, 0, sys.maxsize, _LONGEST_LINE), _LINES_TRIED):
-                matrix = _rows_of_any_width(line)
-                if matrix is not None:
-                    widths[matrix.shape[1]] += 1
-                    with_box += boxes.end_with_box(matrix)
-                if widths.total() == _ROWS_TRIED:
-                    break
-        if widths and not {dim, dim + 6} & set(widths):
-            found, count = widths.most_common(1)[0]
-            raise checks.refuse_feature_size(self.features_file, found, with_box >= count, self.options)
+            lines = islice(lines_in(file, 0, sys.maxsize, _LONGEST_LINE), _LINES_TRIED)
+            images = (_rows_of_any_width(line) for _, line in lines)
+            tried = list(islice((rows for rows in images if rows is not None), _ROWS_TRIED))
+        widths = {rows.shape[1] for rows in tried}
+        if tried and not {dim, dim + 6} & widths:
+            has_box = boxes.end_with_box(tried[0])
+            raise checks.refuse_feature_size(self.features_file, tried[0].shape[1], has_box, self.options)
         return dim in widths
 
 
