@@ -25,27 +25,14 @@ from mmf_muvla.regions.shards import SHARD, SUFFIX
 
 FORMAT = {"format": "muvla-regions", "version": 3}
 META_FILE, INDEX_FILE, TAGS_FILE = "store.json", "index.arrow", "tags.arrow"
-INDEX_SCHEMA = pa.schema(
-    [
-        ("digest", pa.uint64()),
-        ("image_id", pa.large_string()),
-        ("shard", pa.int32()),  # 17: regions-000017.safetensors
-        ("image", pa.int32()),  # its number there
-        ("first_region", pa.int32()),
-        ("num_regions", pa.int32()),
-        ("checksum", pa.uint32()),
-    ]
-)
-# Where an image is.
-PLACE = ("shard", "image", "first_region", "num_regions", "checksum")
+# Where an image is: its shard (17: regions-000017.safetensors), its number and regions there, and their checksum.
+_INT = pa.int32()
+PLACE = {"shard": _INT, "image": _INT, "first_region": _INT, "num_regions": _INT, "checksum": pa.uint32()}
+INDEX_SCHEMA = pa.schema({"digest": pa.uint64(), "image_id": pa.large_string(), **PLACE})
 # What later stages need of the regions, without their features: a thousandth of the store's size.
+_INTS = pa.list_(_INT)
 TAGS_SCHEMA = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("class_id", pa.list_(pa.int32())),
-        ("attribute_id", pa.list_(pa.int32())),
-        ("confidence", pa.list_(pa.float32())),
-    ]
+    {"image_id": pa.string(), "class_id": _INTS, "attribute_id": _INTS, "confidence": pa.list_(pa.float32())}
 )
 _IMAGES_PER_BLOCK = 4096
 _STORE_FILE = re.compile(r"store\.json|index\.arrow|tags\.arrow|regions-\d{6}\.safetensors")

@@ -20,12 +20,7 @@ class LmdbFile:
     """Reads an LMDB's records. It can be pickled, and used on both sides of a fork.
 
     However many of them read a file, and by whatever path, the file is open once, and stays open: LMDB must not be
-    opened twice in a process.
-
-    Args:
-        path: the LMDB, a folder or a file.
-        kind: what it should be, for messages: "a region store", say.
-        remedy: what to do where it cannot be read.
+    opened twice in a process. ``kind`` ("a region store", say) and ``remedy`` are for messages.
     """
 
     def __init__(self, path: Path, kind: str, remedy: str):
@@ -42,11 +37,7 @@ class LmdbFile:
             return transaction.get(key) is not None
 
     def get(self, key: bytes) -> bytearray | None:
-        """A record, the caller's own, or ``None`` where there is none.
-
-        Raises:
-            InputError: the file cannot be read as an LMDB, has been cut off, or another one has taken its place.
-        """
+        """A record, the caller's own; an InputError where the file is damaged, or another one has taken its place."""
         with self._environment().begin(buffers=True) as transaction:
             record = transaction.get(key)
             return None if record is None else bytearray(record)

@@ -102,20 +102,16 @@ class MmfImage:
         dim, features, bad = options.feature_dim, self.features, self.bad_info
         is_empty = features.ndim in (1, 2) and len(features) == 0
         if not is_empty and not (self.has_features_of(dim) and features.dtype.kind == "f"):
-            raise self.bad(
-                "features have another shape",
-                f"{_described(features)}, expected [n, {dim}] or [n, {dim + 6}]",
-                f"{DAMAGED_FILE}; or set region_options.feature_dim",
-            )
+            value = f"{_described(features)}, expected [n, {dim}] or [n, {dim + 6}]"
+            remedy = f"{DAMAGED_FILE}; or set region_options.feature_dim"
+            raise self.bad("features have another shape", value, remedy)
         size = (_side(self.info, bad, "image_width", "image_w"), _side(self.info, bad, "image_height", "image_h"))
         short, long = options.detector_size or DETECTOR_SIZE
         is_resized = min(size) == short or max(size) == long
         if is_resized and options.rect_scale != "original" and self._is_from_faster_rcnn():
-            raise bad(
-                "image size seems to be the detector's, and boxes those of the original",
-                f"{size[0]} x {size[1]}",
-                "Put the original's size into the file, or set region_options.rect_scale=original where it is that",
-            )
+            problem = "image size seems to be the detector's, and boxes those of the original"
+            remedy = "Put the original's size into the file, or set region_options.rect_scale=original where it is that"
+            raise bad(problem, f"{size[0]} x {size[1]}", remedy)
         return size, _numbers(self.info, bad, 2, "bbox", "boxes")
 
     def _is_from_faster_rcnn(self) -> bool:

@@ -144,11 +144,9 @@ def choose_scale(
         InputError: it cannot be known or is no pixels, and there are boxes that it is needed for.
     """
     if is_needed and evidence.is_relative():
-        raise InputError(
-            str(predictions),
-            "'rect' seems to be relative to the image: boxes end within its first pixel",
-            "Multiply x by image_w and y by image_h, so that 'rect' is in pixels",
-        )
+        problem = "'rect' seems to be relative to the image: boxes end within its first pixel"
+        remedy = "Multiply x by image_w and y by image_h, so that 'rect' is in pixels"
+        raise InputError(str(predictions), problem, remedy)
     prescribed = {"auto": None, "original": _ORIGINAL, "detector": possible_scales(options)[1]}[options.rect_scale]
     scale = None if evidence.is_relative() else prescribed or evidence.decide()
     if not is_needed:

@@ -121,11 +121,7 @@ class ShardFile:
     def read(self, image_id: str, image: int, first: int, count: int, feature_dim: int) -> tuple[Regions, int]:
         """An image's regions, in arrays of their own, and their checksum; a ValueError where the file is too short.
 
-        Args:
-            image_id: the image's name.
-            image: its number in the shard.
-            first, count: its regions.
-            feature_dim: numbers per feature.
+        ``image`` is its number in the shard, ``first`` that of its first region.
         """
         columns: dict[str, np.ndarray] = {}
         for name, (dtype, width) in _COLUMNS.items():

@@ -150,16 +150,10 @@ class ListedSource(RegionSource):
         """Read an image; a BadRecord where it is damaged or has no regions."""
 
     def names(self) -> tuple[Iterable[str], Iterable[str]]:
-        """All names of objects and of attributes that images can have; by default those of the label map.
-
-        Finding out which of them occur would take as long as reading everything.
-        """
+        """All names of objects and of attributes that images can have; by default those of the label map."""
         if self.labels is None:
-            raise InputError(
-                str(self.path),
-                "has numbers of object classes, whose names are not known",
-                "Say with region_options.label_map what they stand for (objects_vocab.txt, for one)",
-            )
+            remedy = "Say with region_options.label_map what they stand for (objects_vocab.txt, for one)"
+            raise InputError(str(self.path), "has numbers of object classes, whose names are not known", remedy)
         renamed = self.options.rename
         return {renamed.get(it, it) for it in self.labels.objects.values()}, set(self.labels.attributes.values())
 

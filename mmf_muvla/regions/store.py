@@ -1,27 +1,38 @@
-"""Reads the regions of images on disk: shards (:mod:`mmf_muvla.regions.shards`), and an index of them."""
+"""The regions of images on disk: shards (:mod:`mmf_muvla.regions.shards`), and an index of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from functools import cached_property, lru_cache
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
 
 from mmf_muvla.artifacts.arrow import MappedTable, read_batches
-from mmf_muvla.artifacts.files import damaged_files, read_record
+from mmf_muvla.artifacts.files import damaged_files, publish_folder, read_record
 from mmf_muvla.errors import InputError
-from mmf_muvla.regions.index import FORMAT, INDEX_FILE, META_FILE, PLACE, TAGS_FILE, TAGS_SCHEMA
+from mmf_muvla.regions.index import (
+    FORMAT,
+    INDEX_FILE,
+    META_FILE,
+    PLACE,
+    TAGS_FILE,
+    TAGS_SCHEMA,
+    foreign_in_store,
+    write_index,
+)
 from mmf_muvla.regions.lmdb_files import is_lmdb_store, older_store
 from mmf_muvla.regions.regions import Regions, image_digests, tag_texts
-from mmf_muvla.regions.shards import ShardFile, shard_path
-from mmf_muvla.regions.writer import RegionStoreWriter
+from mmf_muvla.regions.shards import ShardFile, StoreShard, shard_path
 
 __all__ = ["TAGS_SCHEMA", "RegionStore", "RegionStoreWriter", "Regions", "tag_texts"]
 
 # Few enough for the files that a process may have open, several stores and other things included.
 _OPEN_SHARDS = 128
+_BYTES_PER_SHARD = 32 * 2**20
 _REMEDY = "Import the regions again, or copy them again"
 
 
@@ -141,3 +152,57 @@ def _read_meta(path: Path) -> dict[str, Any]:
     if found != FORMAT:
         raise InputError(str(path), f"is not a region store of this version (it says {found})", "Import it again")
     return meta
+
+
+class RegionStoreWriter:
+    """Writes a region store in one process, in a ``with`` statement; it appears whole at its end, or not at all.
+
+    Args:
+        path: the folder to write; a store that is already there is replaced, anything else is an InputError.
+        object_names: the detector's class names.
+        attribute_names: its attribute names, empty where it has none.
+        feature_dim: numbers per region feature.
+    """
+
+    def __init__(self, path: str | Path, object_names: Sequence[str], attribute_names: Sequence[str], feature_dim: int):
+        self._path = Path(path)
+        self._names = object_names, attribute_names
+        self._feature_dim = feature_dim
+        self._ids: set[str] = set()
+        self._shard = StoreShard(feature_dim)
+        self._num_shards = 0
+        self._stack = ExitStack()
+
+    def __enter__(self) -> RegionStoreWriter:
+        self._folder = self._stack.enter_context(publish_folder(self._path, foreign_in_store))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._stack:
+            if error is not None:
+                raise error
+            self._end_shard()
+            write_index(self._folder, *self._names, self._feature_dim)
+
+    def put(self, regions: Regions) -> None:
+        """Add an image.
+
+        Raises:
+            InputError: its id is already there or cannot be one, or its arrays do not fit each other.
+        """
+        regions.check(self._feature_dim, *map(len, self._names))
+        if regions.image_id in self._ids:
+            where = f"image {regions.image_id}"
+            raise InputError(where, "this image id is already in the store", "Give every image an id of its own")
+        self._ids.add(regions.image_id)
+        self._shard.add(regions)
+        if self._shard.num_bytes >= _BYTES_PER_SHARD:
+            self._end_shard()
+
+    def _end_shard(self) -> None:
+        if len(self._shard):
+            self._shard.save(shard_path(self._folder, self._num_shards))
+            self._num_shards += 1
+            self._shard = StoreShard(self._feature_dim)

@@ -221,11 +221,8 @@ class _ImageReader:
         if len(raw) in sizes.values():
             return np.frombuffer(raw, "<f4").reshape(count, -1 if count else dim)
         expected = " or ".join(f"{size} ({count} regions x {width} numbers x 4)" for width, size in sizes.items())
-        value, remedy = (
-            f"{len(raw)} bytes, expected {expected}",
-            f"{checks.DAMAGED_FILE}; or set region_options.feature_dim",
-        )
-        raise bad("features have the wrong number of bytes", value, remedy)
+        remedy = f"{checks.DAMAGED_FILE}; or set region_options.feature_dim"
+        raise bad("features have the wrong number of bytes", f"{len(raw)} bytes, expected {expected}", remedy)
 
     def _boxes(
         self, rects: np.ndarray, size: tuple[int, int], relative: np.ndarray, bad: Place
@@ -239,11 +236,9 @@ class _ImageReader:
         is_scaled, region = boxes.compare(rects, trusted, size)
         if region is not None:
             rect, box = (np.round(it[region], 1).tolist() for it in (rects, trusted))
-            raise bad(
-                "rect and the features' box are different boxes",
-                f"region {region}: rect {rect}, box {box}",
-                "The two files do not belong together, or their regions are in different orders",
-            )
+            value = f"region {region}: rect {rect}, box {box}"
+            remedy = "The two files do not belong together, or their regions are in different orders"
+            raise bad("rect and the features' box are different boxes", value, remedy)
         return trusted, is_scaled
 
 
