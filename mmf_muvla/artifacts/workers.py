@@ -76,6 +76,8 @@ def ordered_map(
                 yield result
         return
     context = _context()
+    # Imported once, before workers are forked from there. Takes effect with the first pool of this process.
+    context.set_forkserver_preload([getattr(it, "func", it).__module__ for it in (function, setup) if it])
     pool = ProcessPoolExecutor(
         num_workers, context, initializer=_start_worker, initargs=(function, setup, arguments, context.Value("i", 0))
     )

@@ -16,14 +16,12 @@ def intersection_over_union(boxes: ArrayLike, target: ArrayLike) -> NDArray[np.f
     """Intersection over union of boxes [n, 4] with one target [4]: float64 [n]. An empty box overlaps nothing."""
     corners = np.asarray(boxes, np.float64).reshape(-1, 4)
     goal = np.asarray(target, np.float64)
-    size = (np.minimum(corners[:, 2:], goal[2:]) - np.maximum(corners[:, :2], goal[:2])).clip(min=0)
-    intersection = size.prod(axis=1)
-    union = _area(corners) + _area(goal[None]) - intersection
+    shared = np.concatenate([np.maximum(corners[:, :2], goal[:2]), np.minimum(corners[:, 2:], goal[2:])], axis=1)
+    intersection, areas, goal_area = (
+        (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(axis=1) for boxes in (shared, corners, goal[None])
+    )
+    union = areas + goal_area - intersection
     return np.divide(intersection, union, out=np.zeros(len(corners)), where=union > 0)
-
-
-def _area(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    return (corners[:, 2:] - corners[:, :2]).clip(min=0).prod(axis=1)
 
 
 def limits_of(size: tuple[int, int]) -> NDArray[np.float64]:
@@ -36,12 +34,6 @@ def allowed_overshoot(limits: np.ndarray) -> np.ndarray:
     return np.maximum(OVERSHOOT * limits, OVERSHOOT_PIXELS)
 
 
-def have_area(boxes: np.ndarray) -> NDArray[np.bool_]:
-    """Which boxes have an area, in the precision in which they are stored, and not only in this one."""
-    stored = boxes.astype(np.float32)
-    return np.all(stored[:, 2:] > stored[:, :2], axis=1)
-
-
 def end_with_box(rows: np.ndarray) -> bool:
     """Whether the last six numbers of rows [n, d] look like a box relative to the image, and its size."""
     if rows.shape[1] <= 6:
@@ -52,13 +44,9 @@ def end_with_box(rows: np.ndarray) -> bool:
 
 
 def compare(rects: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> tuple[bool, int | None]:
-    """Compare two descriptions of the same boxes: equal but for rounding, or but for one factor per axis.
+    """Compare two descriptions of the same boxes, float64 [n, 4], of which ``boxes`` are in pixels of the image.
 
-    Either of the two may have been clipped to the image.
-
-    Args:
-        rects, boxes: float64 [n, 4]; ``boxes`` are in pixels of the image.
-        size: the image's width and height.
+    They are equal but for rounding, or but for one factor per axis; either may have been clipped to the image.
 
     Returns:
         Whether ``rects`` are in another scale, and the region that differs most; None where they are the same.

@@ -1,18 +1,18 @@
 """Detector output becomes a region store.
 
-Sources are read in parts of some tens of megabytes. Each worker writes the shards of its parts itself; when all parts
-are there, the index is made of them. What a killed process has finished is not done again.
+Sources are read in parts of some tens of megabytes, of each of which a worker makes a shard; when all shards are there,
+the index is made of them. What a killed process has finished is not done again.
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from mmf_muvla.artifacts.outputs import refuse_inputs
 from mmf_muvla.artifacts.parts import chunks, forget_steps, once, publish_part, read_notes, run_parts
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord, SkipLog
-from mmf_muvla.regions.checks import DAMAGED_FILE, NO_REGIONS
+from mmf_muvla.regions.checks import DAMAGED_FILE, NO_REGIONS, FoundImage
 from mmf_muvla.regions.index import Indexed, write_index
 from mmf_muvla.regions.label_map import read_label_map
 from mmf_muvla.regions.options import RegionOptions
@@ -32,17 +32,9 @@ from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, op
 SKIPPED_FILE = "skipped.jsonl"
 # Raised when parts or what is found in them change, so that what an older version has made is made anew.
 _VERSION = 3
-# Beside the shards, while these are being written.
-_SOURCES = "sources"
-# So many pieces of a source are read for a shard.
-_PIECES_PER_SHARD = 4
-# Of every image, by the names of the counts.
-_COUNTS = {
-    "boxes_mended": "mended",
-    "boxes_clipped": "num_clipped",
-    "regions_without_area": "num_without_area",
-    "regions_dropped": "num_dropped",
-}
+_SOURCES = "sources"  # beside the shards, while these are being written
+_PIECES_PER_SHARD = 4  # of a source
+_COUNTS = [it.name for it in fields(FoundImage) if it.name != "regions"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +53,7 @@ def import_regions(
     byte. ``skipped.jsonl`` in it lists the images that were left out.
 
     Args:
-        sources: detector output; an image id may occur once in all of them. See
-            :func:`~mmf_muvla.regions.sources.open_regions` for the formats.
+        sources: detector output; an image id may occur once in all of them.
         options: how to read it.
         on_bad_record: ``"error"`` stops at the first image that cannot be used, ``"skip"`` leaves it out.
         max_skipped_fraction: with ``"skip"``, the share of such images beyond which the import stops.
@@ -71,8 +62,7 @@ def import_regions(
 
     Returns:
         Counts: images; regions; skipped (images that are damaged); images_without_regions, which are left out and
-        listed as well, but are no damage; boxes_mended (images whose ``rect`` was in the detector's scale); and of the
-        images: boxes_clipped, regions_without_area (left out), regions_dropped (those beyond ``max_regions``).
+        listed as well, but are no damage; and the fields of :class:`~mmf_muvla.regions.checks.FoundImage`.
 
     Raises:
         InputError: a source cannot be read, an image is bad under ``on_bad_record=error``, too many are, or all; or
@@ -90,23 +80,22 @@ def import_regions(
 def region_store(
     folder: Path, sources: Sequence[Path], options: RegionOptions, on_bad_record: str, max_skipped_fraction: float
 ) -> Artifact:
-    """A region store that is to be made of some sources; see :func:`import_regions`.
-
-    Raises:
-        InputError: a source cannot be read.
-    """
-    labels = None
-    for file in _label_files(options):
-        labels = read_label_map(file, options.label_offset)
+    """A region store that is to be made of some sources; see :func:`import_regions`."""
+    label_files = _label_files(options)
+    labels = read_label_map(label_files[0], options.label_offset) if label_files else None
     opened = [open_regions(path, options, labels) for path in sources]
-    prints = {str(source.path): source.fingerprint() for source in opened}
+    inputs = {str(source.path): source.fingerprint() for source in opened}
     policy = {"on_bad_record": on_bad_record, "max_skipped_fraction": max_skipped_fraction}
+
+    def make(work: Work) -> dict[str, int]:
+        return once(work.folder, "imported", partial(_import, opened, options.feature_dim, policy, work))
+
     return Artifact(
         folder,
-        partial(_make, opened, options.feature_dim, policy),
+        make,
         version=_VERSION,
         name="regions",
-        inputs=prints | {str(file): fingerprint(file) for file in _label_files(options)},
+        inputs=inputs | {str(file): fingerprint(file) for file in label_files},
         # Of images that have the same id, the first one counts: the order of the sources matters.
         parameters={"sources": [str(path) for path in sources], **asdict(options), **policy},
         libraries=("lmdb", "safetensors", "numpy", "pyarrow"),
@@ -118,12 +107,13 @@ def _label_files(options: RegionOptions) -> list[Path]:
     return [Path(options.label_map).expanduser()] if options.label_map else []
 
 
-def _make(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str, Any], work: Work) -> dict[str, int]:
-    return once(work.folder, "imported", partial(_import, sources, feature_dim, policy, work))
-
-
 def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str, Any], work: Work) -> dict[str, int]:
-    contents = _look_at(sources, work)
+    (work.folder / _SOURCES).mkdir(exist_ok=True)
+    contents = []
+    with work.progress.bar(len(sources), "looking at sources", "source") as bar:
+        for number, source in enumerate(sources):
+            contents.append(_look_at(number, source, work))
+            bar.update()
     total = sum(it.num_images for it in contents)
     object_names = sorted({name for it in contents for name in it.object_names})
     attribute_names = sorted({name for it in contents for name in it.attribute_names})
@@ -132,19 +122,20 @@ def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str,
         for number, source in enumerate(sources)
         for shards in chunks(source.shards(_index(work.folder, number)), _PIECES_PER_SHARD)
     )
-    arguments = (sources, work.folder, NameIds(object_names, attribute_names), feature_dim)
-    parts = run_parts(work.folder, SHARD, _write_shard, pieces, work.num_workers, _Worker, arguments=arguments)
+    worker = (sources, work.folder, NameIds(object_names, attribute_names), feature_dim)
+    parts = run_parts(work.folder, SHARD, _write_shard, pieces, work.num_workers, _Worker, arguments=worker)
     counts = dict.fromkeys(_COUNTS, 0)
     found = [[np.zeros(0, np.int64)] for _ in sources]
-    num_lines = [0 for _ in sources]
+    num_lines = [0] * len(sources)
     with SkipLog(work.folder / SKIPPED_FILE, **policy) as skips, work.progress.bar(total, "regions", "image") as bar:
         for problem in (problem for it in contents for problem in it.problems):
             skips.add_bad(problem)
         skips.check(total)
         for _, note in parts:
             number = note["source"]
-            problems = map(BadRecord.from_json, note["problems"])
-            _leave_out(problems, skips, sources[number].lines_file, num_lines[number])
+            for problem in map(BadRecord.from_json, note["problems"]):
+                _count_on(problem, sources[number].lines_file, num_lines[number])
+                _leave_out(problem, skips)
             skips.check(total)
             for name in _COUNTS:
                 counts[name] += sum(note[name])
@@ -154,7 +145,8 @@ def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str,
         indexed = write_index(work.folder, object_names, attribute_names, feature_dim)
         _leave_out_repeated(indexed, sources, work.folder, counts, skips)
         for number, source in enumerate(sources):
-            _leave_out(source.leftovers(_index(work.folder, number), np.concatenate(found[number])), skips)
+            for problem in source.leftovers(_index(work.folder, number), np.concatenate(found[number])):
+                _leave_out(problem, skips)
         skips.check(total)
         if not indexed.num_images:
             places = ", ".join(str(source.path) for source in sources)
@@ -170,22 +162,16 @@ def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str,
     }
 
 
-def _look_at(sources: Sequence[RegionSource], work: Work) -> list[Contents]:
-    """Find out what the sources hold, or remember it."""
-    (work.folder / _SOURCES).mkdir(exist_ok=True)
-    contents = []
-    with work.progress.bar(len(sources), "looking at sources", "source") as bar:
-        for number, source in enumerate(sources):
-            prepare = partial(_prepare, source, _index(work.folder, number), work.num_workers)
-            contents.append(Contents.from_json(once(work.folder, f"contents-{number:04d}", prepare)))
-            if contents[-1].remark:
-                logger.info("%s: %s", source.path, contents[-1].remark)
-            bar.update()
+def _look_at(number: int, source: RegionSource, work: Work) -> Contents:
+    """Find out what a source holds, or remember it."""
+
+    def prepare() -> dict[str, Any]:
+        return source.prepare(_index(work.folder, number), work.num_workers).to_json()
+
+    contents = Contents.from_json(once(work.folder, f"contents-{number:04d}", prepare))
+    if contents.remark:
+        logger.info("%s: %s", source.path, contents.remark)
     return contents
-
-
-def _prepare(source: RegionSource, index: Path, num_workers: int) -> dict[str, Any]:
-    return source.prepare(index, num_workers).to_json()
 
 
 def _index(folder: Path, number: int) -> Path:
@@ -193,16 +179,14 @@ def _index(folder: Path, number: int) -> Path:
     return folder / _SOURCES / f"index-{number:04d}"
 
 
-def _leave_out(
-    problems: Iterable[BadRecord], skips: SkipLog, lines_file: Path | None = None, lines_before: int = 0
-) -> None:
-    for problem in problems:
-        if problem.line is not None and problem.file == lines_file:
-            problem.line += lines_before
-        if problem.reason == NO_REGIONS:
-            skips.add_useless(problem)
-        else:
-            skips.add_bad(problem)
+def _leave_out(problem: BadRecord, skips: SkipLog) -> None:
+    (skips.add_useless if problem.reason == NO_REGIONS else skips.add_bad)(problem)
+
+
+def _count_on(problem: BadRecord, lines_file: Path | None, lines_before: int) -> None:
+    """Count the line of a problem from where the lines before begin."""
+    if problem.line is not None and problem.file == lines_file:
+        problem.line += lines_before
 
 
 def _leave_out_repeated(
@@ -211,21 +195,18 @@ def _leave_out_repeated(
     """List the images whose ids earlier ones have, and take back what was counted of them."""
     notes = read_notes(folder, SHARD) if indexed.repeated else []
     for shard, image, image_id in indexed.repeated:
-        source = sources[notes[shard]["source"]]
+        note = notes[shard]
+        source = sources[note["source"]]
         file, line = source.path, None
         if source.lines_file:
-            before = (note["num_lines"] for note in notes[:shard] if note["source"] == notes[shard]["source"])
-            file, line = source.lines_file, sum(before) + notes[shard]["lines"][image]
+            before = (it["num_lines"] for it in notes[:shard] if it["source"] == note["source"])
+            file, line = source.lines_file, sum(before) + note["lines"][image]
         skips.add_bad(BadRecord(file, line, image_id, "image id occurs twice", image_id, DAMAGED_FILE))
         for name in _COUNTS:
-            counts[name] -= notes[shard][name][image]
+            counts[name] -= note[name][image]
 
 
-# --- what workers do
-
-
-@dataclass(frozen=True)
-class _Worker:
+class _Worker(NamedTuple):
     """What a worker keeps."""
 
     sources: Sequence[RegionSource]
@@ -240,26 +221,20 @@ def _write_shard(worker: _Worker, item: tuple[int, list[Shard]], path: Path) -> 
     source = worker.sources[number]
     shard = StoreShard(worker.feature_dim)
     num_lines = 0
-    problems: list[list[Any]] = []
-    found: list[int] = []
-    lines: list[int] = []
-    counts: dict[str, list[int]] = {name: [] for name in _COUNTS}
+    note: dict[str, list[Any]] = {name: [] for name in ("problems", "found", "lines", *_COUNTS)}
     for piece in pieces:
         content = source.read(piece, _index(worker.folder, number), worker.names)
-        found += content.found
+        note["found"] += content.found
         for line, image in enumerate(content.images, start=num_lines + 1):
             if isinstance(image, BadRecord):
-                if image.line is not None and image.file == source.lines_file:
-                    image.line += num_lines
-                problems.append(image.to_json())
+                _count_on(image, source.lines_file, num_lines)
+                note["problems"].append(image.to_json())
                 continue
             shard.add(image.regions)
-            lines.append(line)
-            for name, attribute in _COUNTS.items():
-                counts[name].append(int(getattr(image, attribute)))
+            note["lines"].append(line)
+            for name in _COUNTS:
+                note[name].append(int(getattr(image, name)))
         num_lines += len(content.images)
     with publish_part(path, SUFFIX) as file:
         shard.save(file)
-    return {
-        "source": number, "num_lines": num_lines, "problems": problems, "found": found, "lines": lines, **counts
-    }  # fmt: skip
+    return {"source": number, "num_lines": num_lines, **note}

@@ -1,10 +1,7 @@
 """The index of a region store: where each image is, and what is known of all images without their features.
 
-``store.json`` has the format, counts, the names that ids stand for, and the checksums of the two tables. It is written
-last: a folder without it is no whole store.
-``index.arrow``: a row per image, sorted by ``digest``: its id, the number of its shard (that of
-``regions-000017.safetensors``), its number in that, its regions there, and their checksum.
-``tags.arrow``: ids, classes, attributes and confidences, in the order in which the images were written.
+``index.arrow`` has a row per image, sorted by ``digest``; ``tags.arrow`` has the images in the order in which they were
+written; ``store.json``, written last, has the format, counts, names, and the checksums of the two tables.
 """
 
 from __future__ import annotations
@@ -12,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -28,40 +25,21 @@ from mmf_muvla.regions.shards import SHARD, SUFFIX
 
 FORMAT = {"format": "muvla-regions", "version": 3}
 META_FILE, INDEX_FILE, TAGS_FILE = "store.json", "index.arrow", "tags.arrow"
-INDEX_SCHEMA = pa.schema(
-    [
-        ("digest", pa.uint64()),
-        ("image_id", pa.large_string()),
-        ("shard", pa.int32()),
-        ("image", pa.int32()),
-        ("first_region", pa.int32()),
-        ("num_regions", pa.int32()),
-        ("checksum", pa.uint32()),
-    ]
-)
-# Where an image is.
-PLACE = ("shard", "image", "first_region", "num_regions", "checksum")
+# Where an image is: its shard (17: regions-000017.safetensors), its number and regions there, and their checksum.
+_INT = pa.int32()
+PLACE = {"shard": _INT, "image": _INT, "first_region": _INT, "num_regions": _INT, "checksum": pa.uint32()}
+INDEX_SCHEMA = pa.schema({"digest": pa.uint64(), "image_id": pa.large_string(), **PLACE})
 # What later stages need of the regions, without their features: a thousandth of the store's size.
+_INTS = pa.list_(_INT)
 TAGS_SCHEMA = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("class_id", pa.list_(pa.int32())),
-        ("attribute_id", pa.list_(pa.int32())),
-        ("confidence", pa.list_(pa.float32())),
-    ]
+    {"image_id": pa.string(), "class_id": _INTS, "attribute_id": _INTS, "confidence": pa.list_(pa.float32())}
 )
 _IMAGES_PER_BLOCK = 4096
 _STORE_FILE = re.compile(r"store\.json|index\.arrow|tags\.arrow|regions-\d{6}\.safetensors")
 
 
-@dataclass(frozen=True)
-class Indexed:
-    """What an index was made of.
-
-    Attributes:
-        num_images, num_regions: what is in it.
-        repeated: images whose ids earlier ones have, so that they are not in it: shard, number in that, and id.
-    """
+class Indexed(NamedTuple):
+    """What is in an index, and what is not: shard, number in that and id of images whose ids earlier ones have."""
 
     num_images: int
     num_regions: int
@@ -69,22 +47,11 @@ class Indexed:
 
 
 def write_index(folder: Path, object_names: Sequence[str], attribute_names: Sequence[str], feature_dim: int) -> Indexed:
-    """Make a store of the shards that lie in a folder.
-
-    The images are in the order of their shards; of those that have the same id, the first one counts.
-
-    Args:
-        folder: of the shards.
-        object_names, attribute_names: what ids stand for.
-        feature_dim: numbers per feature.
-
-    Returns:
-        What is in it.
-    """
+    """Make a store of the shards in a folder, in their order; of images that have the same id, the first one counts."""
     rows = _rows(folder)
-    digests = rows.column("digest").to_numpy()
-    order = np.argsort(digests, kind="stable")
-    repeated = _find_repeated(digests, order, rows.column("image_id"))
+    repeated = np.ones(len(rows), bool)
+    repeated[np.unique(rows.column("image_id").dictionary_encode().indices, return_index=True)[1]] = False
+    order = np.argsort(rows.column("digest").to_numpy(), kind="stable")
     with publish_file(folder / INDEX_FILE) as file, TableWriter(file, INDEX_SCHEMA) as writer:
         writer.write(*rows.take(order[~repeated[order]]).columns)
     ids = hashlib.blake2b(digest_size=16)
@@ -142,22 +109,6 @@ def _rows(folder: Path) -> pa.RecordBatch:
         batches.append(pa.record_batch(arrays, schema=INDEX_SCHEMA))
     table = pa.Table.from_batches(batches, INDEX_SCHEMA).combine_chunks()
     return next(iter(table.to_batches()), pa.RecordBatch.from_pylist([], INDEX_SCHEMA))
-
-
-def _find_repeated(digests: np.ndarray, order: np.ndarray, ids: pa.Array) -> np.ndarray:
-    """Which images have an id that an earlier one has, bool [images]; ``order`` sorts the digests."""
-    repeated = np.zeros(len(digests), bool)
-    known: set[str] = set()
-    last = -1
-    for place in np.flatnonzero(digests[order[1:]] == digests[order[:-1]]).tolist():
-        earlier, later = order[place], order[place + 1]
-        if place != last + 1 or not known:
-            known = {ids[earlier].as_py()}
-        image_id = ids[later].as_py()
-        repeated[later] = image_id in known
-        known.add(image_id)
-        last = place
-    return repeated
 
 
 def _tags(folder: Path, repeated: np.ndarray) -> Iterator[pa.RecordBatch]:

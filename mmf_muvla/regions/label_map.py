@@ -16,17 +16,11 @@ _LARGEST_NUMBER = 2**31
 
 @dataclass(frozen=True)
 class LabelMap:
-    """Names by number.
-
-    Attributes:
-        objects: of object classes.
-        attributes: of attributes; empty where the file has none.
-        offset: is added to the detector's number of an object class.
-    """
+    """Names by number."""
 
     objects: Mapping[int, str]
-    attributes: Mapping[int, str]
-    offset: int = 0
+    attributes: Mapping[int, str]  # empty where the file has none
+    offset: int = 0  # is added to the detector's number of an object class
 
     def object_name(self, number: Any) -> str | None:
         """The name of the object class that the detector calls ``number``; ``None`` where there is none."""
@@ -34,26 +28,22 @@ class LabelMap:
 
 
 def read_label_map(path: Path, offset: int = 0) -> LabelMap:
-    """Read a file with the names of classes.
+    """Read a file with the names of classes:
 
-    Understood are
-
-    * text, a name a line, the first line being number 0. Of synonyms behind commas (``objects_vocab.txt`` of Bottom-Up
+    * Text, a name a line, the first line being number 0. Of synonyms behind commas (``objects_vocab.txt`` of Bottom-Up
       Attention), the first counts.
-    * JSON: a list of names, the first being number 0; an object ``{"name": number}`` or ``{"number": "name"}``;
+    * ``.json``: a list of names, the first being number 0; an object ``{"name": number}`` or ``{"number": "name"}``;
       VinVL's dictionaries, of which ``idx_to_label`` or ``label_to_idx`` counts, and ``idx_to_attribute`` or
       ``attribute_to_idx``.
-
-    Args:
-        path: the file; ``.json`` is read as JSON.
-        offset: see :class:`LabelMap`.
 
     Raises:
         InputError: the file is missing or is none of these, a name is empty, or a number has two names.
     """
+    is_json = path.suffix == ".json"
     try:
         text = path.read_text(encoding="utf-8-sig")
-        content = json.loads(text) if path.suffix == ".json" else None
+        # Not splitlines(), which knows further line ends than those that editors count.
+        content = json.loads(text) if is_json else text.rstrip().split("\n") if text.strip() else []
     except OSError as error:
         raise InputError(str(path), f"cannot be read ({error.strerror})", "Correct region_options.label_map") from error
     except UnicodeDecodeError as error:
@@ -61,16 +51,13 @@ def read_label_map(path: Path, offset: int = 0) -> LabelMap:
     except (ValueError, RecursionError) as error:
         raise InputError(str(path), f"is not JSON ({error})", _REMEDY) from error
     attributes: dict[int, str] = {}
-    if path.suffix != ".json":
-        # Not splitlines(), which knows further line ends than those that editors count.
-        lines = text.rstrip().split("\n") if text.strip() else []
-        objects = {n: _checked(path, f"line {n + 1}", line.split(",")[0].strip()) for n, line in enumerate(lines)}
+    if not is_json:
+        objects = {n: _checked(path, f"line {n + 1}", line.split(",")[0].strip()) for n, line in enumerate(content)}
     elif isinstance(content, list):
         objects = {number: _checked(path, f"entry {number}", name) for number, name in enumerate(content)}
     elif isinstance(content, dict):
-        named = content.get("idx_to_label", content.get("label_to_idx"))
+        named, described = (content.get(f"idx_to_{it}", content.get(f"{it}_to_idx")) for it in ("label", "attribute"))
         objects = _from_object(path, content if named is None else named)
-        described = content.get("idx_to_attribute", content.get("attribute_to_idx"))
         if named is not None and described is not None:
             attributes = _from_object(path, described)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 
@@ -20,15 +20,7 @@ class LmdbFile:
     """Reads an LMDB's records. It can be pickled, and used on both sides of a fork.
 
     However many of them read a file, and by whatever path, the file is open once, and stays open: LMDB must not be
-    opened twice in a process.
-
-    Args:
-        path: the LMDB, a folder or a file.
-        kind: what it should be, for messages: "a region store", say.
-        remedy: what to do where it cannot be read.
-
-    Raises:
-        OSError: there is no such file.
+    opened twice in a process. ``kind`` ("a region store", say) and ``remedy`` are for messages.
     """
 
     def __init__(self, path: Path, kind: str, remedy: str):
@@ -45,11 +37,7 @@ class LmdbFile:
             return transaction.get(key) is not None
 
     def get(self, key: bytes) -> bytearray | None:
-        """A record, the caller's own, or ``None`` where there is none.
-
-        Raises:
-            InputError: the file cannot be read as an LMDB, has been cut off, or another one has taken its place.
-        """
+        """A record, the caller's own; an InputError where the file is damaged, or another one has taken its place."""
         with self._environment().begin(buffers=True) as transaction:
             record = transaction.get(key)
             return None if record is None else bytearray(record)
@@ -62,26 +50,21 @@ class LmdbFile:
     def _environment(self) -> lmdb.Environment:
         if self._identity not in _environments:
             if _identity(self.path) != self._identity:
-                raise InputError(
-                    str(self.path), "was replaced while it was being read", "Start the reading program again"
-                )
+                problem = "was replaced while it was being read"
+                raise InputError(str(self.path), problem, "Start the reading program again")
             try:
-                _environments[self._identity] = open_whole(self.path)
+                _environments[self._identity] = _open_whole(self.path)
             except lmdb.Error as error:
                 raise InputError(str(self.path), f"cannot be read as {self._kind} ({error})", self._remedy) from error
         return _environments[self._identity]
 
 
-def open_whole(path: Path) -> lmdb.Environment:
-    """Open an LMDB, a folder or a single file, for reading.
-
-    Raises:
-        lmdb.Error: it is none, or has been cut off.
-    """
+def _open_whole(path: Path) -> lmdb.Environment:
+    """Open an LMDB for reading; an lmdb.Error where it is none, or has been cut off."""
     environment = lmdb.open(str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False)
     # A file that was cut off while it was copied would kill the process on the first access beyond its end.
     expected = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
-    file = path / "data.mdb" if path.is_dir() else path
+    file = _file(path)
     size = file.stat().st_size
     if size < expected:
         environment.close()
@@ -89,24 +72,14 @@ def open_whole(path: Path) -> lmdb.Environment:
     return environment
 
 
-def opened(path: Path) -> AbstractContextManager[lmdb.Environment]:
-    """An LMDB for a short look: closed afterwards, unless others in this process read it.
-
-    Raises:
-        OSError: there is no such file.
-        lmdb.Error: it cannot be read as an LMDB.
-    """
-    # One that is open must not be opened again, nor be closed under its reader.
-    known = _environments.get(_identity(path))
-    return nullcontext(known) if known else open_whole(path)
-
-
 def is_lmdb_store(folder: Path) -> bool:
     """Whether a folder is a region store of a former version, whole or not, with nothing else in it."""
     if not (folder / "data.mdb").is_file() or not {path.name for path in folder.iterdir()} <= {"data.mdb", "lock.mdb"}:
         return False
     try:
-        with opened(folder) as environment, environment.begin() as transaction:
+        # One that is open must not be opened again, nor be closed under its reader.
+        known = _environments.get(_identity(folder))
+        with nullcontext(known) if known else _open_whole(folder) as environment, environment.begin() as transaction:
             meta = json.loads(transaction.get(META_KEY) or b"{}")
             return meta.get("format") == "muvla-regions" or transaction.get(_PROGRESS_KEY) is not None
     except (lmdb.Error, OSError, ValueError, AttributeError):
@@ -119,8 +92,12 @@ def older_store(path: Path) -> InputError:
     return InputError(str(path), "is a region store of a former version, an LMDB", remedy)
 
 
+def _file(path: Path) -> Path:
+    return path / "data.mdb" if path.is_dir() else path
+
+
 def _identity(path: Path) -> tuple[int, int]:
-    status = os.stat(path / "data.mdb" if path.is_dir() else path)
+    status = _file(path).stat()
     return status.st_dev, status.st_ino
 
 

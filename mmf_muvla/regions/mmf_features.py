@@ -2,21 +2,18 @@
 
 Folder: ``X.npy``, float [n, d], and ``X_info.npy``, a pickled dictionary; the image id is the path ``X`` relative to
 the folder. LMDB: a pickled dictionary for every image, features included, and under ``keys`` the list of image ids.
-See :mod:`mmf_muvla.regions.mmf_records` for the dictionaries.
 """
 
 from __future__ import annotations
 
-import heapq
 import io
 import os
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, suppress
-from itertools import islice
+from contextlib import contextmanager, suppress
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +29,6 @@ from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.regions import id_problem
 from mmf_muvla.regions.sources import Contents, ListedSource, NameIds, fingerprint_of_names
 
-_NAMES_IN_MEMORY = 2**16
 # So many images tell what features of a source are like.
 IMAGES_TRIED = 16
 # No image has so much, and one that has can still be read within 200 MB.
@@ -45,11 +41,7 @@ _LMDB_MAGIC_AT, _LMDB_MAGIC = 16, (b"\xde\xc0\xef\xbe", b"\xbe\xef\xc0\xde")
 
 
 class MmfSource(ListedSource):
-    """What folders and LMDBs have in common.
-
-    Attributes:
-        file: where the images are: the folder, or the LMDB's file.
-    """
+    """What folders and LMDBs have in common."""
 
     def __init__(self, path: Path, options: RegionOptions, labels: LabelMap | None = None):
         super().__init__(path, options, labels)
@@ -64,11 +56,7 @@ class MmfSource(ListedSource):
 
     @abstractmethod
     def load(self, image_id: str) -> MmfImage | None:
-        """What there is of an image, ``None`` where there is nothing.
-
-        Raises:
-            BadRecord: it is damaged, or contains something else.
-        """
+        """What there is of an image, ``None`` where there is nothing; a BadRecord where it is damaged."""
 
     def read_image(self, image_id: str, names: NameIds) -> FoundImage:
         image = self.load(image_id)
@@ -80,7 +68,7 @@ class MmfSource(ListedSource):
     def prepare(self, index: Path, num_workers: int) -> Contents:
         contents = super().prepare(index, num_workers)
         refusal = None
-        for image_id in islice((image_id for shard in self.shards(index) for image_id in shard), IMAGES_TRIED):
+        for image_id in islice(chain.from_iterable(self.shards(index)), IMAGES_TRIED):
             with suppress(BadRecord):
                 image = self.load(image_id)
                 if image and image.has_features_of(self.options.feature_dim):
@@ -88,8 +76,8 @@ class MmfSource(ListedSource):
                 if image and refusal is None and image.features.ndim == 2 and len(image.features):
                     width = image.features.shape[1]
                     refusal = refuse_feature_size(self.path, width, image.feature_dim != width, self.options)
+        # Of the first images, all have another number of features than expected.
         if refusal:
-            # Of the first images, all have another number of features than expected.
             raise refusal
         return contents
 
@@ -120,13 +108,12 @@ class MmfFeatureFolder(MmfSource):
         return islice((name.removesuffix(".npy") for name in self._files() if not name.endswith(_INFO)), IMAGES_TRIED)
 
     def image_ids(self, problems: list[BadRecord]) -> Iterator[str]:
-        names = (name for name in self._files() if self.is_usable(name.removesuffix(".npy"), problems))
-        for name in _sorted_lines(names):
-            image_id = name.removesuffix(".npy")
+        for name in sorted(name for name in self._files() if self.is_usable(name.removesuffix(".npy"), problems)):
             if not name.endswith(_INFO):
-                yield image_id
-            elif not self._file(image_id := name.removesuffix(_INFO)).is_file():
-                problems.append(Place(self.path / name, None, image_id)("X_info.npy has no X.npy beside it", name))
+                yield name.removesuffix(".npy")
+            elif not self._file(name.removesuffix(_INFO)).is_file():
+                bad = Place(self.path / name, None, name.removesuffix(_INFO))
+                problems.append(bad("X_info.npy has no X.npy beside it", name))
 
     def _files(self) -> Iterator[str]:
         for folder, _, files in os.walk(self.path):
@@ -170,8 +157,7 @@ class MmfLmdb(MmfSource):
         return None if record is None else image_of_record(record, Place(self.file, None, image_id))
 
     def first_ids(self) -> list[str]:
-        keys = self._records.first_keys(IMAGES_TRIED + 1)
-        return [key.decode("utf-8", "replace") for key in keys if key != KEYS]
+        return [key.decode("utf-8", "replace") for key in self._records.first_keys(IMAGES_TRIED + 1) if key != KEYS]
 
     def image_ids(self, problems: list[BadRecord]) -> Iterator[str]:
         where, remedy = f"{self.file}, record 'keys'", "Make the LMDB again"
@@ -184,7 +170,6 @@ class MmfLmdb(MmfSource):
         for number, key in enumerate(keys):
             if not isinstance(key, (bytes, str)):
                 raise InputError(where, f"entry {number} is {shown(key, 40)}, no id", remedy)
-        for key in keys:
             raw = key if isinstance(key, bytes) else key.encode("utf-8", "surrogatepass")
             image_id = raw.decode("utf-8", "replace")
             reason = id_problem(image_id) or ("\ufffd" in image_id and f"{raw!r} is not UTF-8")
@@ -196,73 +181,55 @@ class MmfLmdb(MmfSource):
 
 
 def image_of_record(record: bytes | bytearray | memoryview, bad: Place) -> MmfImage:
-    """Load an image of an LMDB.
-
-    Raises:
-        BadRecord: the record is damaged, or contains something else.
-    """
-    if len(record) > _MOST_BYTES:
-        raise bad("record is too large", f"{len(record)} bytes, at most {_MOST_BYTES} are read")
-    try:
+    """Load an image of an LMDB; a BadRecord where the record is damaged, or contains something else."""
+    _refuse_large("record is", len(record), bad)
+    with _explained("record", "used", bad):
         content = load_pickle(record, limits=ONE_IMAGE)
-    except PickleProblem as problem:
-        raise bad("record cannot be used", f"it {problem.problem[:400]}", problem.remedy) from problem
     if not isinstance(content, dict):
         raise bad("record is not a dictionary", shown(content))
     return MmfImage(as_array(content.get("features"), "features", bad), content, bad, bad)
 
 
-def _read_features(bad: Place) -> np.ndarray:
+def _refuse_large(what: str, size: int, bad: Place) -> None:
+    if size > _MOST_BYTES:
+        raise bad(f"{what} too large", f"{size} bytes, at most {_MOST_BYTES} are read")
+
+
+@contextmanager
+def _explained(what: str, verb: str, bad: Place) -> Iterator[None]:
+    """What a pickle, and a file, cannot be read for, as a BadRecord."""
     try:
-        with bad.file.open("rb") as file:
-            # What says how long the header is may be absurd as well.
-            header = io.BytesIO(file.read(_NPY_HEADER_BYTES))
-            shape, is_fortran, dtype = read_npy_header(header)
-            file.seek(header.tell())
-            if dtype.kind != "f" or len(shape) != 2:
-                raise bad("features are not numbers [n, d]", f"array of {dtype} of shape {shape}")
-            # Known before anything is read: what a header says may be absurd.
-            expected = shape[0] * shape[1] * dtype.itemsize
-            size = os.fstat(file.fileno()).st_size - file.tell()
-            if size != expected:
-                raise bad("features have the wrong number of bytes", f"{size} bytes of {expected}")
-            if size > _MOST_BYTES:
-                raise bad("features are too large", f"{size} bytes, at most {_MOST_BYTES} are read")
-            return np.fromfile(file, dtype).reshape(shape, order="F" if is_fortran else "C")
+        yield
     except PickleProblem as problem:
-        raise bad("features cannot be read", f"it {problem.problem[:400]}", problem.remedy) from problem
+        raise bad(f"{what} cannot be {verb}", f"it {problem.problem[:400]}", problem.remedy) from problem
     except OSError as error:
-        raise bad("features cannot be read", f"{error.strerror}") from error
+        raise bad(f"{what} cannot be read", f"{error.strerror}") from error
+
+
+def _read_features(bad: Place) -> np.ndarray:
+    with _explained("features", "read", bad), bad.file.open("rb") as file:
+        # What says how long the header is may be absurd as well.
+        header = io.BytesIO(file.read(_NPY_HEADER_BYTES))
+        shape, is_fortran, dtype = read_npy_header(header)
+        file.seek(header.tell())
+        if dtype.kind != "f" or len(shape) != 2:
+            raise bad("features are not numbers [n, d]", f"array of {dtype} of shape {shape}")
+        # Known before anything is read: what a header says may be absurd.
+        expected = shape[0] * shape[1] * dtype.itemsize
+        size = os.fstat(file.fileno()).st_size - file.tell()
+        if size != expected:
+            raise bad("features have the wrong number of bytes", f"{size} bytes of {expected}")
+        _refuse_large("features are", size, bad)
+        return np.fromfile(file, dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
 def _read_info(bad: Place) -> dict[Any, Any]:
-    try:
-        size = bad.file.stat().st_size
-        if size > _MOST_BYTES:
-            raise bad("information is too large", f"{size} bytes, at most {_MOST_BYTES} are read")
+    with _explained("information", "used", bad):
+        if not bad.file.exists():
+            raise bad("X.npy has no X_info.npy beside it", bad.file.name)
+        _refuse_large("information is", bad.file.stat().st_size, bad)
         content = load_npy_object(bad.file, limits=ONE_IMAGE)
-    except FileNotFoundError as error:
-        raise bad("X.npy has no X_info.npy beside it", bad.file.name) from error
-    except OSError as error:
-        raise bad("information cannot be read", f"{error.strerror}") from error
-    except PickleProblem as problem:
-        raise bad("information cannot be used", f"it {problem.problem[:400]}", problem.remedy) from problem
     info = content.item() if content.shape == () else None
     if not isinstance(info, dict):
         raise bad("information is not a dictionary", f"array of shape {content.shape}: {shown(info)}")
     return info
-
-
-def _sorted_lines(lines: Iterable[str]) -> Iterator[str]:
-    """Lines in order; they are sorted in parts, in files, so that they need not fit into memory."""
-    lines = iter(lines)
-    with ExitStack() as stack:
-        parts: list[IO[str]] = []
-        # With their line ends, as they are compared when the parts are merged.
-        while part := sorted(f"{line}\n" for line in islice(lines, _NAMES_IN_MEMORY)):
-            file = stack.enter_context(TemporaryFile("w+", encoding="utf-8", newline="\n"))
-            file.writelines(part)
-            file.seek(0)
-            parts.append(file)
-        for line in heapq.merge(*parts):
-            yield line.removesuffix("\n")

@@ -1,24 +1,13 @@
 """Makes sense of what MMF keeps of an image: its features, and a dictionary of what the detector says.
 
-What is read of them:
-
-* ``image_width``, ``image_height`` (or ``image_w``, ``image_h``). The script for Faster R-CNN notes here the size of
-  the image as its network saw it, whereas its boxes are in pixels of the original. What looks like that is a bad
-  record, unless ``region_options.rect_scale`` is ``original``.
-* ``bbox`` (or ``boxes``): [n, 4] in pixels (x1, y1, x2, y2), or [n, 6] relative to the image, as the script for VinVL
-  writes it. Where features have six numbers more than ``feature_dim``, these are the box, and count.
-* ``objects`` (or ``labels``): [n], the numbers of classes. They have no names in these formats;
-  ``region_options.label_map`` gives them.
-* ``num_boxes``: rows beyond are padding.
-* the confidence: ``conf`` or ``scores`` [n], or ``cls_prob``, [n] or [n, classes], of which the largest counts and
-  nothing is kept (it takes hundreds of kilobytes an image). Where there is none, or nothing but zeros, it is 1.
-* ``attr_labels``: [n] or [n, k] with the best first, where 0 is none; used where the label map has attributes.
+``docs/formats.md`` has the dictionary's keys.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -33,6 +22,7 @@ from mmf_muvla.regions.checks import (
     Place,
     as_half,
     check_image,
+    refuse_confidence,
     refuse_infinite,
     relative_boxes,
 )
@@ -63,48 +53,37 @@ class MmfImage:
         return self.features.ndim == 2 and self.features.shape[1] in (dim, dim + 6)
 
     def read(self, options: RegionOptions, labels: LabelMap, names: NameIds) -> FoundImage:
-        """Make sense of it.
-
-        Raises:
-            BadRecord: it makes none, or the image has no regions.
-        """
+        """Make sense of it; a BadRecord where it makes none, or the image has no regions."""
         info, bad = self.info, self.bad_info
         size, boxes = self._size_and_boxes(options)
         objects = _numbers(info, bad, 1, "objects", "labels")
         confidence = _confidence(info, len(objects), bad)
         count = self._count(boxes=boxes, objects=objects, probabilities=confidence)
-        features, bbox = self._split(count, boxes, size, options)
         regions = Regions(
             self.bad.image_id,
             *size,
-            image_feature_0=features,
-            bbox=bbox,
+            *self._split(count, boxes, size, options),
             class_id=names.class_ids(class_names(objects[:count].tolist(), labels, options, bad)),
             attribute_id=names.attribute_ids(_attributes(info, count, labels, bad)),
-            confidence=_checked_confidence(confidence[:count], bad),
+            confidence=np.minimum(confidence[:count], 1).astype(np.float32),
         )
+        refuse_confidence(confidence[:count], bad, _CONFIDENCE_SLACK)
         return check_image(regions, options, self.bad)
 
     def read_unnamed(self, feature_dim: int) -> Regions:
-        """As :meth:`read`, for those who need features and boxes alone: all regions, in the detector's order.
-
-        Classes, attributes and confidences are not looked at and may be absent; the result has -1, -1 and 1.
-
-        Raises:
-            BadRecord: it makes no sense.
-        """
+        """Features and boxes alone: all regions, in the detector's order, of class -1 and a confidence of 1."""
         options = RegionOptions(feature_dim=feature_dim, max_regions=sys.maxsize)
         size, boxes = self._size_and_boxes(options)
         count = self._count(boxes=boxes)
-        features, bbox = self._split(count, boxes, size, options)
-        unknown = np.full(count, -1, np.int32)
-        regions = Regions(self.bad.image_id, *size, features, bbox, unknown, unknown, np.ones(count, np.float32))
+        unknown = np.full(count, -1)
+        rows = self._split(count, boxes, size, options)
+        regions = Regions(self.bad.image_id, *size, *rows, unknown, unknown, np.ones(count))
         return check_image(regions, options, self.bad, keep_order=True).regions
 
     def _split(
         self, count: int, boxes: np.ndarray, size: tuple[int, int], options: RegionOptions
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Features in 16 bits and boxes in pixels of the first ``count`` regions."""
+        """Features in 16 bits, and boxes in pixels, of the first ``count`` regions."""
         features, relative = np.split(self.features[:count], [options.feature_dim], axis=1)
         return as_half(features, self.bad), self._boxes(boxes[:count], relative, size)
 
@@ -115,29 +94,24 @@ class MmfImage:
         if self.features.ndim != 2:
             return 0
         rows, width = self.features.shape
-        is_box = isinstance(boxes, np.ndarray) and boxes.shape == (rows, 6) and width > 6
-        ends_with_box = is_box and np.allclose(self.features[:, -6:], boxes, rtol=1e-2, atol=1e-3)
-        return width - 6 if ends_with_box else width
+        has_box = isinstance(boxes, np.ndarray) and boxes.shape == (rows, 6) and width > 6
+        return width - 6 if has_box and np.allclose(self.features[:, -6:], boxes, rtol=1e-2, atol=1e-3) else width
 
     def _size_and_boxes(self, options: RegionOptions) -> tuple[tuple[int, int], np.ndarray]:
         """Width and height, and the boxes as they are given; the shape of the features is checked first."""
         dim, features, bad = options.feature_dim, self.features, self.bad_info
         is_empty = features.ndim in (1, 2) and len(features) == 0
         if not is_empty and not (self.has_features_of(dim) and features.dtype.kind == "f"):
-            raise self.bad(
-                "features have another shape",
-                f"array of {features.dtype} of shape {features.shape}, expected [n, {dim}] or [n, {dim + 6}]",
-                f"{DAMAGED_FILE}; or set region_options.feature_dim",
-            )
+            value = f"{_described(features)}, expected [n, {dim}] or [n, {dim + 6}]"
+            remedy = f"{DAMAGED_FILE}; or set region_options.feature_dim"
+            raise self.bad("features have another shape", value, remedy)
         size = (_side(self.info, bad, "image_width", "image_w"), _side(self.info, bad, "image_height", "image_h"))
         short, long = options.detector_size or DETECTOR_SIZE
         is_resized = min(size) == short or max(size) == long
         if is_resized and options.rect_scale != "original" and self._is_from_faster_rcnn():
-            raise bad(
-                "image size seems to be the detector's, and boxes those of the original",
-                f"{size[0]} x {size[1]}",
-                "Put the original's size into the file, or set region_options.rect_scale=original where it is that",
-            )
+            problem = "image size seems to be the detector's, and boxes those of the original"
+            remedy = "Put the original's size into the file, or set region_options.rect_scale=original where it is that"
+            raise bad(problem, f"{size[0]} x {size[1]}", remedy)
         return size, _numbers(self.info, bad, 2, "bbox", "boxes")
 
     def _is_from_faster_rcnn(self) -> bool:
@@ -147,20 +121,18 @@ class MmfImage:
     def _count(self, **arrays: np.ndarray) -> int:
         """How many regions there are; what comes after them is padding."""
         value = self.info.get("num_boxes")
-        length_of = {name: len(array) for name, array in {"features": self.features, **arrays}.items()}
-        shortest = min(length_of.values())
-        are_equal = len(set(length_of.values())) == 1
-        said = ", ".join(f"{length} {name}" for name, length in length_of.items())
+        lengths = [len(self.features), *map(len, arrays.values())]
+        shortest, are_equal = min(lengths), len(set(lengths)) == 1
+        said = ", ".join(f"{length} {name}" for length, name in zip(lengths, ("features", *arrays), strict=True))
         if value is None and not are_equal:
             raise self.bad_info("arrays differ in the number of regions", said)
         count = shortest if value is None else _whole(value)
         if count is None or count < 0:
             raise self.bad_info("num_boxes is not a number", shown(value, 40))
         # That script always notes how many regions it was asked for, also where there are fewer.
-        if count > shortest and are_equal and self._is_from_faster_rcnn():
-            count = shortest
-        if count > shortest:
+        if count > shortest and not (are_equal and self._is_from_faster_rcnn()):
             raise self.bad_info("num_boxes exceeds the regions", f"{count} of {said}")
+        count = min(count, shortest)
         if count == 0:
             raise self.bad_info.without_regions("0 regions")
         return count
@@ -185,38 +157,29 @@ def _attributes(info: dict[Any, Any], count: int, labels: LabelMap, bad: Place) 
         return [None] * count
     numbers = as_array(info["attr_labels"], "attr_labels", bad)
     if numbers.ndim not in (1, 2) or len(numbers) < count or numbers.size == 0 or numbers.dtype.kind not in "iu":
-        value = f"array of {numbers.dtype} of shape {numbers.shape}"
-        raise bad("attr_labels are not numbers of attributes", value)
+        raise bad("attr_labels are not numbers of attributes", _described(numbers))
     best = (numbers if numbers.ndim == 1 else numbers[:, 0])[:count].tolist()
     for region, number in enumerate(best):
         if number != 0 and number not in labels.attributes:
-            value = f"region {region}: {number}"
-            raise bad("attribute is not in the label map", value, "Check region_options.label_map")
+            remedy = "Check region_options.label_map"
+            raise bad("attribute is not in the label map", f"region {region}: {number}", remedy)
     return [labels.attributes[number] if number else None for number in best]
 
 
 def _confidence(info: dict[Any, Any], count: int, bad: Place) -> np.ndarray:
-    key = next((key for key in ("conf", "scores", "cls_prob") if info.get(key) is not None), None)
+    key = _first_key(info, "conf", "scores", "cls_prob")
     if key is None:
         return np.ones(count)
     values = as_array(info[key], key, bad)
     if values.ndim not in (1, 2) or values.dtype.kind not in "fiu" or (values.ndim == 2 and not values.shape[1]):
-        raise bad(f"{key} are not numbers", f"array of {values.dtype} of shape {values.shape}")
+        raise bad(f"{key} are not numbers", _described(values))
+    # A probability for every class takes hundreds of kilobytes an image: the largest is kept.
     largest = values if values.ndim == 1 else values.max(axis=1)
     return largest if largest.any() else np.ones(len(largest))
 
 
-def _checked_confidence(confidence: np.ndarray, bad: Place) -> np.ndarray:
-    # Written so that NaN is caught too.
-    wrong = ~((confidence >= 0) & (confidence <= 1 + _CONFIDENCE_SLACK))
-    if wrong.any():
-        region = int(wrong.argmax())
-        raise bad("confidence is not between 0 and 1", f"region {region}: {confidence[region]}")
-    return np.minimum(confidence, 1).astype(np.float32)
-
-
 def _numbers(info: dict[Any, Any], bad: Place, ndim: int, *keys: str) -> np.ndarray:
-    key = next((key for key in keys if info.get(key) is not None), None)
+    key = _first_key(info, *keys)
     if key is None:
         found = ", ".join(shown(key, 20) for key in islice(info, 8))
         raise bad(f"there is no {keys[0]}", f"there are {found[:80] or 'no values'}")
@@ -225,38 +188,43 @@ def _numbers(info: dict[Any, Any], bad: Place, ndim: int, *keys: str) -> np.ndar
         # What an image without regions has need not have the right shape.
         return np.zeros((0, 4) if ndim == 2 else 0)
     if values.ndim != ndim or values.dtype.kind not in "fiu":
-        value = f"array of {values.dtype} of shape {values.shape}"
-        raise bad(f"{keys[0]} is not an array of numbers with {ndim} axes", value)
+        raise bad(f"{keys[0]} is not an array of numbers with {ndim} axes", _described(values))
     return values
+
+
+def _first_key(info: dict[Any, Any], *keys: str) -> str | None:
+    return next((key for key in keys if info.get(key) is not None), None)
+
+
+def _described(array: np.ndarray) -> str:
+    return f"array of {array.dtype} of shape {array.shape}"
 
 
 def as_array(value: Any, key: str, bad: Place) -> np.ndarray:
     """The array that stands under a key; anything else is a BadRecord."""
     if isinstance(value, np.ndarray):
         return value
-    try:
+    with suppress(ValueError, OverflowError):
         if isinstance(value, (list, tuple)) and _are_numbers(value):
             return np.asarray(value)
-    except (ValueError, OverflowError):
-        pass
     raise bad(f"{key} is not an array", shown(value))
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:
     """Whether a list is one of numbers, or of lists or arrays of numbers, and not too large to be made an array of."""
     rows = [values] if not values or isinstance(values[0], _NUMBERS) else values
-    if not all(isinstance(row, (list, tuple, np.ndarray)) for row in rows):
-        return False
-    if sum(row.size if isinstance(row, np.ndarray) else len(row) for row in rows) > _MOST_NUMBERS:
-        return False
-    return all(
-        row.dtype.kind in "fiub" if isinstance(row, np.ndarray) else all(isinstance(number, _NUMBERS) for number in row)
-        for row in rows
+    return (
+        all(isinstance(row, (list, tuple, np.ndarray)) for row in rows)
+        and sum(row.size if isinstance(row, np.ndarray) else len(row) for row in rows) <= _MOST_NUMBERS
+        and all(
+            row.dtype.kind in "fiub" if isinstance(row, np.ndarray) else all(isinstance(it, _NUMBERS) for it in row)
+            for row in rows
+        )
     )
 
 
 def _side(info: dict[Any, Any], bad: Place, *keys: str) -> int:
-    value = next((info[key] for key in keys if info.get(key) is not None), None)
+    value = info.get(_first_key(info, *keys))
     side = _whole(value)
     if side is None or not 0 < side < 2**31:
         raise bad(f"{keys[0]} is not a size in pixels", shown(value, 40))
@@ -267,9 +235,7 @@ def _whole(value: Any) -> int | None:
     """The integer that a value is, also as an array without axes; ``None`` where it is none."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        return None
-    if isinstance(value, int):
-        # NumPy does not know integers of any size.
-        return value
-    return int(value) if np.isfinite(value) and value == int(value) else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value  # NumPy does not know integers of any size
+    is_number = isinstance(value, (float, np.integer, np.floating))
+    return int(value) if is_number and np.isfinite(value) and value == int(value) else None

@@ -28,10 +28,8 @@ class RegionOptions(Options):
         rename: other names for object classes, e.g. ``{tvmonitor: tv monitor}``.
         label_map: a file with the names of object classes by number, where the detector gives numbers (MMF's features
             do); see :func:`~mmf_muvla.regions.label_map.read_label_map` for the formats.
-        label_offset: what to add to the detector's numbers to get those of ``label_map``. In a plain list the first
-            name has the number 0. Detectors whose classes begin with the background, which the list leaves out
-            (MMF's extraction with ``--background``), need -1; a list that begins with the background, and a detector
-            that leaves it out, 1.
+        label_offset: what to add to the detector's numbers to get those of ``label_map``: -1 where classes begin with
+            the background, which the map leaves out (MMF's extraction with ``--background``); 1 the other way round.
     """
 
     format: Name = "auto"

@@ -1,23 +1,16 @@
 """Decides, once for a source, what the boxes called ``rect`` are measured in, where nothing in the files says so.
 
-They are in pixels of the original image, or of the image as the detector saw it, for which it was resized. Each of the
-scales that come into question is held against all images of the source:
-
-* An image speaks *against* a scale where a box leaves the image, taken in that scale, by more than a little.
-* It speaks *for* a scale where a box ends at the image's right or lower edge, as boxes of floors, walls and skies do,
-  in that scale and in no other.
-
-Boxes of a detector may leave an image by some pixels, so that one image alone proves nothing.
-
-Boxes always fit where the scale they are taken in has the larger image. That they fit is therefore no evidence for it:
-there, the images that end at the edge decide.
+They are in pixels of the original image, or of the image as the detector saw it. An image speaks *against* a scale if a
+box leaves the image in that scale by more than a little, and *for* it if a box ends at the image's right or lower edge,
+as boxes of floors, walls and skies do, in that scale and in no other. Boxes always fit where the scale has the larger
+image: there, the images that end at the edge decide.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
@@ -28,78 +21,56 @@ from mmf_muvla.regions.options import RegionOptions
 DETECTOR_SIZE = (800, 1333)
 _KNOWN_SIZES = (DETECTOR_SIZE, (600, 1000))
 # A box leaves the image if it does so by more than this share of it and so many pixels; it ends at the edge if it
-# reaches this share.
-_OVERSHOOT, _OVERSHOOT_PIXELS, _EDGE = 0.02, 2.0, 0.95
+# reaches this share. Where boxes end within so many pixels, they are relative to the image.
+_OVERSHOOT, _OVERSHOOT_PIXELS, _EDGE, _RELATIVE = 0.02, 2.0, 0.95, 1.1
 # A scale is out of the question where this share of the images speaks against it, unless more speak for it and for no
 # other. The detector's takes so many images that speak for it, and so many times those of any other scale.
 _MOST_AGAINST, _LEAST_FOR, _DOMINANCE = 0.1, 20, 4
 # Among images whose boxes fit in two scales, so many that end at the edge in one of them make the other doubtful,
 # unless that has _DOMINANCE times as many.
 _LEAST_DOUBT = 3
-# Of so many images, at least this share ends at the edge of the original where boxes are in its pixels; of COCO's
-# images, three quarters do.
+# Of so many images, at least this share ends at the edge of the original where boxes are in its pixels.
 _MANY_IMAGES, _LEAST_AT_EDGE = 20, 0.05
-# Where boxes end so early, they are relative to the image.
-_RELATIVE = 1.1
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What boxes are in: pixels of detector's images, whose short and long side are given, or of the original."""
+    """What boxes are in: pixels of the detector's images, whose short and long side are given, or of the original."""
 
     detector_size: tuple[int, int] | None = None
 
     def factor(self, size: tuple[int, int]) -> float:
         """What boxes have been multiplied by, in an image of that width and height."""
-        if self.detector_size is None:
-            return 1.0
-        return min(self.detector_size[0] / min(size), self.detector_size[1] / max(size))
+        return min(self.detector_size[0] / min(size), self.detector_size[1] / max(size)) if self.detector_size else 1.0
 
     def __str__(self) -> str:
         return "the detector's {}/{}".format(*self.detector_size) if self.detector_size else "original pixels"
 
 
-ORIGINAL = Scale()
-
-
-def prescribed_scale(options: RegionOptions) -> Scale | None:
-    """The scale that options say; ``None`` where it is to be found out."""
-    if options.rect_scale == "auto":
-        return None
-    return ORIGINAL if options.rect_scale == "original" else Scale(_given_size(options) or DETECTOR_SIZE)
+_ORIGINAL = Scale()
 
 
 def possible_scales(options: RegionOptions) -> list[Scale]:
     """The scales that come into question, the original's first."""
-    given = _given_size(options)
-    return [ORIGINAL, *(Scale(size) for size in ([given] if given else _KNOWN_SIZES))]
+    sizes = [tuple(options.detector_size)] if options.detector_size else _KNOWN_SIZES
+    return [_ORIGINAL, *(Scale((short, long)) for short, long in sizes)]
 
 
 class ScaleEvidence:
-    """Counts what images say.
-
-    Args:
-        scales: see :func:`possible_scales`.
-        counts: of another one, or the sum of several.
-
-    Attributes:
-        counts: int64 [3 + 6 * scales], of which the others are views.
-        totals: images, those that end at the edge of the original, those whose boxes are relative to the image.
-        against, speaking_for: images that speak against, and for, each of the scales.
-        compared: images that end at the edge in either the original's pixels or another scale, [2, 2, scales]: those
-            for which that scale's are larger than the original, then those for which they are smaller; of each first
-            those that end at the edge as original pixels, then those that do in that scale.
-    """
+    """Counts what images say of scales; ``counts`` are those of another one, or the sum of several."""
 
     def __init__(self, scales: Sequence[Scale], counts: np.ndarray | None = None):
         self.scales = list(scales)
         self.counts = np.zeros(3 + 6 * len(scales), np.int64) if counts is None else counts
+        # Images, those that end at the edge of the original, those whose boxes are relative to the image.
         self.totals = self.counts[:3]
-        self.against, self.speaking_for = self.counts[3:].reshape(6, -1)[:2]
-        self.compared = self.counts[3:].reshape(6, -1)[2:].reshape(2, 2, -1)
+        # Images that speak against, and for, each of the scales.
+        self.against, self.speaking_for, *_ = by_scale = self.counts[3:].reshape(6, -1)
+        # Images that end at the edge in either the original's pixels or another scale: by whether that scale has the
+        # smaller image, and whether they end at the edge in that scale.
+        self.compared = by_scale[2:].reshape(2, 2, -1)
 
     def __reduce__(self) -> tuple[type[ScaleEvidence], tuple[list[Scale], np.ndarray]]:
-        # What others of a process have as views is to be views again.
         return (type(self), (self.scales, self.counts))
 
     def add_image(self, size: tuple[int, int], right: float, bottom: float) -> None:
@@ -127,12 +98,7 @@ class ScaleEvidence:
         return num_images > 0 and num_relative >= (1 - _MOST_AGAINST) * num_images
 
     def decide(self) -> Scale | None:
-        """The scale, ``None`` where it cannot be known.
-
-        It is the detector's where enough images say so, and the original's where boxes fit into the originals, enough
-        of them end at their edge, and among images larger than the detector's, hardly any end at the edge of those.
-        Few images that say nothing at all are taken as original pixels.
-        """
+        """The scale, ``None`` where it cannot be known; few images that say nothing are taken as original pixels."""
         num_images, num_at_edge, _ = self.totals.tolist()
         votes = self.speaking_for
         others = np.array([np.delete(votes, number).max() for number in range(len(votes))])
@@ -147,7 +113,7 @@ class ScaleEvidence:
         if not is_possible[0] or _is_doubtful(original_of_large, detector_of_large).any():
             return None
         says_something = num_images >= _MANY_IMAGES or detector_of_large.any()
-        return None if says_something and num_at_edge < _LEAST_AT_EDGE * num_images else ORIGINAL
+        return None if says_something and num_at_edge < _LEAST_AT_EDGE * num_images else _ORIGINAL
 
     def __str__(self) -> str:
         num_images, num_at_edge, _ = self.totals.tolist()
@@ -163,29 +129,30 @@ def _is_doubtful(images: np.ndarray, others: np.ndarray) -> np.ndarray:
     return (others >= _LEAST_DOUBT) & (images < _DOMINANCE * others)
 
 
-def unknown_scale(where: Any, evidence: str) -> InputError:
-    """The error for a source whose scale cannot be known."""
-    return InputError(
-        str(where),
-        f"it cannot be known whether 'rect' is in pixels of the original image or of the detector's ({evidence})",
-        REMEDY,
-    )
-
-
-def relative_rect(where: Any) -> InputError:
-    """The error for a source whose boxes are no pixels."""
-    return InputError(
-        str(where),
-        "'rect' seems to be relative to the image: boxes end within its first pixel",
-        "Multiply x by image_w and y by image_h, so that 'rect' is in pixels",
-    )
-
-
 REMEDY = (
     "Say so: region_options.rect_scale=original, or region_options.rect_scale=detector with the detector's sizes, "
     "region_options.detector_size=[800,1333] or [600,1000]"
 )
 
 
-def _given_size(options: RegionOptions) -> tuple[int, int] | None:
-    return (options.detector_size[0], options.detector_size[1]) if options.detector_size else None
+def choose_scale(
+    options: RegionOptions, evidence: ScaleEvidence, is_needed: bool, predictions: Path
+) -> tuple[Scale | None, str]:
+    """What ``rect`` is measured in, ``None`` where it is not known, and why.
+
+    Raises:
+        InputError: it cannot be known or is no pixels, and there are boxes that it is needed for.
+    """
+    if is_needed and evidence.is_relative():
+        problem = "'rect' seems to be relative to the image: boxes end within its first pixel"
+        remedy = "Multiply x by image_w and y by image_h, so that 'rect' is in pixels"
+        raise InputError(str(predictions), problem, remedy)
+    prescribed = {"auto": None, "original": _ORIGINAL, "detector": possible_scales(options)[1]}[options.rect_scale]
+    scale = None if evidence.is_relative() else prescribed or evidence.decide()
+    if not is_needed:
+        return scale, "rows have boxes of their own, which count; rect is compared with them"
+    if scale is None:
+        problem = "it cannot be known whether 'rect' is in pixels of the original image or of the detector's"
+        raise InputError(str(predictions.parent), f"{problem} ({evidence})", REMEDY)
+    why = "as region_options.rect_scale says" if prescribed else f"decided from {evidence}"
+    return scale, f"rect is in {scale}, {why}"

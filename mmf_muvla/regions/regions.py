@@ -16,26 +16,16 @@ _MAX_ID_BYTES = 511
 
 @dataclass(frozen=True)
 class Regions:
-    """The detected regions of one image.
-
-    Attributes:
-        image_id: the image's name.
-        width, height: its size in pixels.
-        image_feature_0: region features, float16 [n, d].
-        bbox: x1, y1, x2, y2 in pixels, inside the image, float32 [n, 4].
-        class_id: index into a list of object names, int32 [n].
-        attribute_id: index into a list of attribute names, -1 where no attribute is known, int32 [n].
-        confidence: the detector's confidence in the class, float32 [n].
-    """
+    """The detected regions of one image."""
 
     image_id: str
-    width: int
+    width: int  # of the image, in pixels
     height: int
-    image_feature_0: np.ndarray
-    bbox: np.ndarray
-    class_id: np.ndarray
-    attribute_id: np.ndarray
-    confidence: np.ndarray
+    image_feature_0: np.ndarray  # region features, float16 [n, d]
+    bbox: np.ndarray  # x1, y1, x2, y2 in pixels, inside the image, float32 [n, 4]
+    class_id: np.ndarray  # index into a list of object names, int32 [n]
+    attribute_id: np.ndarray  # index into a list of attribute names, -1 where no attribute is known, int32 [n]
+    confidence: np.ndarray  # the detector's confidence in the class, float32 [n]
 
     def __len__(self) -> int:
         return len(self.class_id)
@@ -45,23 +35,14 @@ class Regions:
         return tag_texts(self.class_id, self.attribute_id, object_names, attribute_names)
 
     def check(self, feature_dim: int, num_objects: int, num_attributes: int) -> None:
-        """Refuse an id that no image can have, arrays that do not fit each other, and ids without a name.
-
-        Raises:
-            InputError: there is one of these.
-        """
+        """Refuse an id that no image can have, arrays that do not fit each other, and ids without a name."""
         where, n = f"image {self.image_id}", len(self)
         problem = id_problem(self.image_id)
         if problem:
             raise InputError(where, problem, "Give the image another id")
-        expected = {
-            "image_feature_0": (n, feature_dim),
-            "bbox": (n, 4),
-            "class_id": (n,),
-            "attribute_id": (n,),
-            "confidence": (n,),
-        }
-        for name, shape in expected.items():
+        expected = {"image_feature_0": (n, feature_dim), "bbox": (n, 4)}
+        for name in ("image_feature_0", "bbox", "class_id", "attribute_id", "confidence"):
+            shape = expected.get(name, (n,))
             found = getattr(self, name).shape
             if found != shape:
                 raise InputError(where, f"{name} has shape {found}, expected {shape}", "Correct the arrays")

@@ -1,18 +1,9 @@
 """Shards of a region store: safetensors files with the regions of some hundred images each.
 
-For I images that have N regions together, whose features have d numbers:
-
-==================  ==============  ==================================================================================
-``image_feature_0``  float16 [N, d]  region features
-``bbox``             float32 [N, 4]  x1, y1, x2, y2 in pixels
-``class_id``         int32 [N]       number of the class in the store's ``object_names``
-``attribute_id``     int32 [N]       number of the attribute in its ``attribute_names``, -1: none
-``confidence``       float32 [N]     the detector's confidence in the class
-``image_size``       int32 [I, 2]    width and height in pixels
-``num_regions``      int32 [I]       regions of each image; those of one image lie together
-``checksum``         uint32 [I]      see :func:`checksum`
-``image_id``         uint8           the ids in UTF-8, each followed by a line break
-==================  ==============  ==================================================================================
+Columns with a row per region, those of one image together: ``image_feature_0``, ``bbox``, ``class_id``,
+``attribute_id`` and ``confidence``, as in :class:`~mmf_muvla.regions.regions.Regions`. With a row per image:
+``image_size`` (int32 [2], width and height), ``num_regions`` (int32) and ``checksum`` (uint32). And ``image_id``: the
+ids in UTF-8 (uint8), each followed by a line break.
 """
 
 from __future__ import annotations
@@ -30,14 +21,16 @@ from mmf_muvla.artifacts.parts import part_path
 from mmf_muvla.regions.regions import Regions
 
 SHARD, SUFFIX = "regions", ".safetensors"
-# Column -> type, and whether it has a row per region; the checksum covers them in this order.
-_COLUMNS: dict[str, np.dtype] = {
-    "image_size": np.dtype("<i4"),
-    "image_feature_0": np.dtype("<f2"),
-    "bbox": np.dtype("<f4"),
-    "class_id": np.dtype("<i4"),
-    "attribute_id": np.dtype("<i4"),
-    "confidence": np.dtype("<f4"),
+_FEATURES = "image_feature_0"
+# Column -> type, and numbers per row (0: of features); the checksum covers them in this order. All but the first have
+# a row per region.
+_COLUMNS: dict[str, tuple[np.dtype, int]] = {
+    "image_size": (np.dtype("<i4"), 2),
+    _FEATURES: (np.dtype("<f2"), 0),
+    "bbox": (np.dtype("<f4"), 4),
+    "class_id": (np.dtype("<i4"), 1),
+    "attribute_id": (np.dtype("<i4"), 1),
+    "confidence": (np.dtype("<f4"), 1),
 }
 _LONGEST_HEADER = 2**16
 # A prime, so that nothing else in a file repeats at this distance.
@@ -76,8 +69,10 @@ class StoreShard:
 
     def __init__(self, feature_dim: int):
         # Each begins with nothing, of its shape and type.
-        shapes = {"image_size": (0, 2), "image_feature_0": (0, feature_dim), "bbox": (0, 4)}
-        self._columns = {name: [np.zeros(shapes.get(name, (0,)), dtype)] for name, dtype in _COLUMNS.items()}
+        self._columns = {
+            name: [np.zeros((0, width or feature_dim)[: 1 if width == 1 else 2], dtype)]
+            for name, (dtype, width) in _COLUMNS.items()
+        }
         self._ids: list[str] = []
         self._num_regions: list[int] = []
         self._checksums: list[int] = []
@@ -89,7 +84,7 @@ class StoreShard:
     def add(self, regions: Regions) -> None:
         """Add an image, whose arrays are copied."""
         arrays = {**vars(regions), "image_size": np.array([[regions.width, regions.height]])}
-        columns = {name: np.array(arrays[name], dtype, order="C") for name, dtype in _COLUMNS.items()}
+        columns = {name: np.array(arrays[name], dtype, order="C") for name, (dtype, _) in _COLUMNS.items()}
         for name, column in columns.items():
             self._columns[name].append(column)
             self.num_bytes += column.nbytes
@@ -107,14 +102,12 @@ class StoreShard:
 
 
 class ShardFile:
-    """Reads images out of a shard, which is mapped into memory.
+    """Reads images out of a shard, which is mapped into memory: the library reads whole tensors, or copies them twice.
 
     Raises:
         OSError: there is no such file.
         ValueError: it is not whole.
     """
-
-    # The library reads whole tensors, or copies them twice.
 
     def __init__(self, path: Path):
         with path.open("rb") as file:
@@ -126,25 +119,18 @@ class ShardFile:
         self._starts = {name: 8 + length + int(header[name]["data_offsets"][0]) for name in _COLUMNS}
 
     def read(self, image_id: str, image: int, first: int, count: int, feature_dim: int) -> tuple[Regions, int]:
-        """An image's regions, in arrays of their own, and their checksum.
+        """An image's regions, in arrays of their own, and their checksum; a ValueError where the file is too short.
 
-        Args:
-            image_id: the image's name.
-            image: its number in the shard.
-            first, count: its regions.
-            feature_dim: numbers per feature.
-
-        Raises:
-            ValueError: the file is too short.
+        ``image`` is its number in the shard, ``first`` that of its first region.
         """
-        columns = {}
-        for name, dtype in _COLUMNS.items():
-            row, rows = (image, 1) if name == "image_size" else (first, count)
-            width = {"image_size": 2, "image_feature_0": feature_dim, "bbox": 4}.get(name, 1)
+        columns: dict[str, np.ndarray] = {}
+        for name, (dtype, width) in _COLUMNS.items():
+            row, rows = (first, count) if columns else (image, 1)
+            width = width or feature_dim
             start = self._starts[name] + row * width * dtype.itemsize
             columns[name] = np.frombuffer(self._map, dtype, rows * width, start).copy()
         found = checksum(image_id, columns.values())
         width, height = columns.pop("image_size").tolist()
-        columns["image_feature_0"] = columns["image_feature_0"].reshape(count, feature_dim)
+        columns[_FEATURES] = columns[_FEATURES].reshape(count, feature_dim)
         columns["bbox"] = columns["bbox"].reshape(count, 4)
         return Regions(image_id, width, height, **columns), found

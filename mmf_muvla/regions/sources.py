@@ -1,42 +1,7 @@
 """Formats of detector output: what one has to have, those that are known, and how a path's is found out.
 
-A format is a class, in a file of its own: a subclass of :class:`RegionSource`, or of :class:`ListedSource` where images
-can be read one by one. A class of yours, in any module that Python can import, is named in the configuration::
-
-    region_options.format=my_package.my_format:JsonFiles
-
-For example, a whole format with one ``.json`` file per image, whose class numbers ``region_options.label_map`` names::
-
-    import json
-
-    import numpy as np
-
-    from mmf_muvla.regions.checks import Place, check_image
-    from mmf_muvla.regions.regions import Regions
-    from mmf_muvla.regions.sources import ListedSource, class_names
-
-
-    class JsonFiles(ListedSource):
-        def image_ids(self, problems):
-            return sorted(file.stem for file in self.path.glob("*.json"))
-
-        def read_image(self, image_id, names):
-            bad = Place(self.path / f"{image_id}.json", None, image_id)
-            content = json.loads(bad.file.read_text())
-            regions = Regions(
-                image_id=image_id,
-                width=content["width"],
-                height=content["height"],
-                image_feature_0=np.array(content["features"]),
-                bbox=np.array(content["boxes"]),
-                class_id=names.class_ids(class_names(content["classes"], self.labels, self.options, bad)),
-                attribute_id=np.full(len(content["classes"]), -1),
-                confidence=np.array(content["scores"]),
-            )
-            return check_image(regions, self.options, bad)
-
-:func:`~mmf_muvla.regions.checks.check_image` refuses what a store may not hold. For anything else that is wrong with an
-image, raise ``bad("reason", "value", "remedy")``; the image is then left out, counted and listed.
+A format is a subclass of :class:`RegionSource`, or of :class:`ListedSource` where images can be read one by one.
+``docs/formats.md`` has an example of a user's own.
 """
 
 from __future__ import annotations
@@ -45,7 +10,7 @@ import hashlib
 import os
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -74,6 +39,7 @@ _UNDERSTOOD = (
     "(MMF), or an LMDB of MMF features; or say with region_options.format what it is"
 )
 _IMAGES_PER_SHARD = 32
+_LIST = "images.list"
 
 # A part of a source that is read in one go: whatever the source needs to find its images; can be pickled.
 Shard = Any
@@ -90,12 +56,10 @@ class Contents:
     remark: str = ""  # what was decided for the whole of the source, and why
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON."""
         return {**vars(self), "problems": [problem.to_json() for problem in self.problems]}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Contents:
-        """What :meth:`to_json` gave."""
         return cls(**{**content, "problems": [BadRecord.from_json(problem) for problem in content["problems"]]})
 
 
@@ -118,14 +82,20 @@ class NameIds:
 
 @dataclass(frozen=True)
 class ShardContent:
-    """What there is of every image of a shard, in order.
+    """What there is of every image of a shard, in order; where the source has a ``lines_file``, of every line of it.
 
-    Where the source has a ``lines_file``, there is an entry for every line of it, and the lines of problems in that
-    file count from the shard's first line, as 1.
+    The lines of problems in that file count from the shard's first line, as 1.
     """
 
-    images: list[FoundImage | BadRecord]
+    images: list[FoundImage | BadRecord] = field(default_factory=list)
     found: list[int] = field(default_factory=list)  # what ``RegionSource.leftovers`` is to be told
+
+    def add(self, read: Callable[..., FoundImage], *arguments: Any) -> None:
+        """Add what ``read`` finds, or the BadRecord that it raises."""
+        try:
+            self.images.append(read(*arguments))
+        except BadRecord as problem:
+            self.images.append(problem)
 
 
 class RegionSource(ABC):
@@ -133,11 +103,6 @@ class RegionSource(ABC):
 
     What it finds out before images are read, it keeps in files whose names begin with ``index``, and end with
     ``.json``, ``.list``, ``.npy`` or ``.sqlite``.
-
-    Args:
-        path: the folder or file, which exists.
-        options: how to read it.
-        labels: names of classes and attributes by number, where a file of them was given.
     """
 
     lines_file: Path | None = None  # the file that has a line for every image, where there is one
@@ -153,7 +118,7 @@ class RegionSource(ABC):
         return True
 
     def fingerprint(self) -> dict[str, Any]:
-        """What identifies its content, as JSON: of a folder the files' names, sizes and times, which are quick."""
+        """What identifies its content, as JSON."""
         return fingerprint_of_names(self.path) if self.path.is_dir() else fingerprint(self.path)
 
     @abstractmethod
@@ -187,20 +152,16 @@ class ListedSource(RegionSource):
     def names(self) -> tuple[Iterable[str], Iterable[str]]:
         """All names of objects and of attributes that images can have; by default those of the label map."""
         if self.labels is None:
-            raise InputError(
-                str(self.path),
-                "has numbers of object classes, whose names are not known",
-                "Say with region_options.label_map what they stand for (objects_vocab.txt, for one)",
-            )
-        # All names that there are: finding out which occur takes as long as reading everything.
+            remedy = "Say with region_options.label_map what they stand for (objects_vocab.txt, for one)"
+            raise InputError(str(self.path), "has numbers of object classes, whose names are not known", remedy)
         renamed = self.options.rename
-        return {rename(name, renamed) for name in self.labels.objects.values()}, set(self.labels.attributes.values())
+        return {renamed.get(it, it) for it in self.labels.objects.values()}, set(self.labels.attributes.values())
 
     def prepare(self, index: Path, num_workers: int) -> Contents:
         objects, attributes = map(sorted, self.names())
         problems: list[BadRecord] = []
         count = 0
-        with publish_file(_list_of(index)) as file, file.open("w", encoding="utf-8", newline="\n") as images:
+        with publish_file(beside(index, _LIST)) as file, file.open("w", encoding="utf-8", newline="\n") as images:
             for image_id in self.image_ids(problems):
                 if self.is_usable(image_id, problems):
                     images.write(f"{image_id}\n")
@@ -211,47 +172,44 @@ class ListedSource(RegionSource):
         """Whether an image can have that id; if not, it is among the problems."""
         problem = id_problem(image_id)
         if problem:
-            remedy = "Give the image another name"
-            problems.append(BadRecord(self.path, None, "", "image id cannot be used", problem, remedy))
+            bad = Place(self.path, None, "")
+            problems.append(bad("image id cannot be used", problem, "Give the image another name"))
         return problem is None
 
     def shards(self, index: Path) -> Iterator[Shard]:
-        with _list_of(index).open(encoding="utf-8", newline="\n") as images:
+        with beside(index, _LIST).open(encoding="utf-8", newline="\n") as images:
             while image_ids := [line.removesuffix("\n") for line in islice(images, _IMAGES_PER_SHARD)]:
                 yield image_ids
 
     def read(self, shard: Shard, index: Path, names: NameIds) -> ShardContent:
-        images: list[FoundImage | BadRecord] = []
+        content = ShardContent()
         for image_id in shard:
-            try:
-                images.append(self.read_image(image_id, names))
-            except BadRecord as problem:
-                images.append(problem)
-        return ShardContent(images)
+            content.add(self.read_image, image_id, names)
+        return content
 
 
 def open_regions(path: Path, options: RegionOptions, labels: LabelMap | None = None) -> RegionSource:
-    """Open detector output in the format that ``options.format`` says, or in any that is known.
-
-    Raises:
-        InputError: ``path`` does not exist, is in no format that is known, or the format that is named is none.
-    """
+    """Open detector output in the format that ``options.format`` says, or in any that is known."""
     if not path.exists():
         raise InputError(str(path), "no such folder", _UNDERSTOOD)
-    is_named = options.format != "auto"
-    for name in [options.format] if is_named else REGION_FORMATS:
+    for name in REGION_FORMATS if options.format == "auto" else [options.format]:
         if _format(name).recognises(path):
             return _format(name)(path, options, labels)
-    if is_named:
+    if options.format != "auto":
         raise InputError(str(path), f"is not in the format {options.format}", "Correct region_options.format")
     if (path / META_FILE).is_file():
         raise InputError(str(path), "is a region store already", "Name what it was made of")
     if path.is_dir():
-        found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "nothing"
-        raise InputError(str(path), f"holds no detector output that is understood (it has {found})", _UNDERSTOOD)
+        problem = f"holds no detector output that is understood (it has {first_names(path)})"
+        raise InputError(str(path), problem, _UNDERSTOOD)
     with path.open("rb") as file:
         begin = file.read(16)
     raise InputError(str(path), f"is a file that is no LMDB (it begins with {begin!r})", _UNDERSTOOD)
+
+
+def first_names(folder: Path) -> str:
+    """Some of what is in a folder, for messages."""
+    return ", ".join(sorted(entry.name for entry in folder.iterdir())[:5]) or "nothing"
 
 
 def _format(name: str) -> type[RegionSource]:
@@ -262,9 +220,8 @@ def _format(name: str) -> type[RegionSource]:
     try:
         found = pkgutil.resolve_name(REGION_FORMATS.get(name, name))
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            where, f"cannot be imported ({error})", "Correct the name, or put its folder into PYTHONPATH"
-        ) from error
+        remedy = "Correct the name, or put its folder into PYTHONPATH"
+        raise InputError(where, f"cannot be imported ({error})", remedy) from error
     if not (isinstance(found, type) and issubclass(found, RegionSource)):
         raise InputError(where, "is no subclass of mmf_muvla.regions.sources.RegionSource", f"Choose {known}")
     return found
@@ -276,13 +233,12 @@ def fingerprint_of_names(path: Path, suffix: str = "") -> dict[str, Any]:
     count = 0
     for folder, folders, files in os.walk(path):
         folders.sort()
-        for name in sorted(files):
-            if name.endswith(suffix):
-                file = os.path.join(folder, name)
-                status = os.stat(file)
-                relative = os.path.relpath(file, path)
-                digest.update(os.fsencode(f"{relative}\0{status.st_size}\0{status.st_mtime_ns}\n"))
-                count += 1
+        for name in sorted(name for name in files if name.endswith(suffix)):
+            file = os.path.join(folder, name)
+            status = os.stat(file)
+            relative = os.path.relpath(file, path)
+            digest.update(os.fsencode(f"{relative}\0{status.st_size}\0{status.st_mtime_ns}\n"))
+            count += 1
     return {"files": count, "digest": digest.hexdigest()}
 
 
@@ -294,14 +250,10 @@ def class_names(numbers: Iterable[Any], labels: LabelMap, options: RegionOptions
         if name is None:
             remedy = "Check region_options.label_map and label_offset"
             raise bad("class is not in the label map", f"region {region}: {number}", remedy)
-        names.append(rename(name, options.rename))
+        names.append(options.rename.get(name, name))
     return names
 
 
-def rename(name: str, renamed: Mapping[str, str]) -> str:
-    """The name that a class is to have."""
-    return renamed.get(name, name)
-
-
-def _list_of(index: Path) -> Path:
-    return index.with_name(f"{index.name}-images.list")
+def beside(index: Path, name: str) -> Path:
+    """A file in which a source keeps what it finds out."""
+    return index.with_name(f"{index.name}-{name}")

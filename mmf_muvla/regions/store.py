@@ -1,30 +1,38 @@
-"""The regions of images on disk: a folder of shards, which are written side by side, and an index.
-
-See :mod:`mmf_muvla.regions.shards` and :mod:`mmf_muvla.regions.index` for what is in the files.
-"""
+"""The regions of images on disk: shards (:mod:`mmf_muvla.regions.shards`), and an index of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import lru_cache, partial
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import cached_property, lru_cache
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
 
 from mmf_muvla.artifacts.arrow import MappedTable, read_batches
-from mmf_muvla.artifacts.files import damaged_files, read_record
+from mmf_muvla.artifacts.files import damaged_files, publish_folder, read_record
 from mmf_muvla.errors import InputError
-from mmf_muvla.regions.index import FORMAT, INDEX_FILE, META_FILE, PLACE, TAGS_FILE, TAGS_SCHEMA
+from mmf_muvla.regions.index import (
+    FORMAT,
+    INDEX_FILE,
+    META_FILE,
+    PLACE,
+    TAGS_FILE,
+    TAGS_SCHEMA,
+    foreign_in_store,
+    write_index,
+)
 from mmf_muvla.regions.lmdb_files import is_lmdb_store, older_store
-from mmf_muvla.regions.regions import Regions, id_problem, image_digests, tag_texts
-from mmf_muvla.regions.shards import ShardFile, shard_path
-from mmf_muvla.regions.writer import RegionStoreWriter
+from mmf_muvla.regions.regions import Regions, image_digests, tag_texts
+from mmf_muvla.regions.shards import ShardFile, StoreShard, shard_path
 
 __all__ = ["TAGS_SCHEMA", "RegionStore", "RegionStoreWriter", "Regions", "tag_texts"]
 
 # Few enough for the files that a process may have open, several stores and other things included.
 _OPEN_SHARDS = 128
+_BYTES_PER_SHARD = 32 * 2**20
 _REMEDY = "Import the regions again, or copy them again"
 
 
@@ -35,7 +43,7 @@ class RegionStore:
 
     Args:
         path: the store's folder.
-        verify: read the index once, and compare it with its checksum; a copy in another process need not.
+        verify: compare the index with its checksum; a copy in another process need not.
 
     Attributes:
         object_names, attribute_names: what class and attribute ids stand for.
@@ -59,7 +67,6 @@ class RegionStore:
         self.content: str = meta["content"]
         self._count: int = meta["count"]
         self._files: dict[str, Any] = meta["files"]
-        self._ids: list[str] | None = None
         self._tags_are_sound = False
         if verify:
             self._verify(INDEX_FILE)
@@ -67,7 +74,8 @@ class RegionStore:
         self._image_ids = batch.column("image_id")
         self._digests = batch.column("digest").to_numpy()
         self._places = [batch.column(name).to_numpy() for name in PLACE]
-        self._shard = lru_cache(_OPEN_SHARDS)(partial(_open_shard, self.path))
+        folder = self.path
+        self._shard = lru_cache(_OPEN_SHARDS)(lambda number: ShardFile(shard_path(folder, number)))
 
     def __reduce__(self) -> tuple[type[RegionStore], tuple[Path, bool]]:
         return (type(self), (self.path, False))
@@ -78,19 +86,13 @@ class RegionStore:
     def __contains__(self, image_id: str) -> bool:
         return self._find(image_id) is not None
 
-    @property
+    @cached_property
     def ids(self) -> list[str]:
         """The image ids in the order in which they were written; all of them in memory, unlike :meth:`blocks`."""
-        if self._ids is None:
-            self._ids = [image_id for block in self.blocks() for image_id in block.column("image_id").to_pylist()]
-        return self._ids
+        return [image_id for block in self.blocks() for image_id in block.column("image_id").to_pylist()]
 
     def blocks(self) -> Iterator[pa.RecordBatch]:
-        """Ids, classes, attributes and confidences of all images, in the order in which they were written.
-
-        Yields:
-            Up to 4,096 images at a time, with the columns of ``TAGS_SCHEMA``: ``image_id``, and as lists of a number
-            per region ``class_id``, ``attribute_id`` and ``confidence``.
+        """The columns of ``TAGS_SCHEMA`` of all images, in the order in which they were written, some at a time.
 
         Raises:
             InputError: they are damaged.
@@ -101,11 +103,10 @@ class RegionStore:
         yield from read_batches([self.path / TAGS_FILE])
 
     def get(self, image_id: str) -> Regions:
-        """The regions of an image; the arrays are the caller's own.
+        """The regions of an image, in the caller's own arrays: a KeyError where there are none.
 
         Raises:
-            KeyError: the image is not in the store.
-            InputError: it is damaged.
+            InputError: they are damaged.
         """
         row = self._find(image_id)
         if row is None:
@@ -121,10 +122,10 @@ class RegionStore:
         return regions
 
     def _find(self, image_id: str) -> int | None:
-        """The row of the index that an image has."""
-        if id_problem(image_id) is not None:
+        try:
+            (digest,) = image_digests([image_id])
+        except UnicodeEncodeError:
             return None
-        (digest,) = image_digests([image_id])
         row = int(self._digests.searchsorted(digest))
         while row < len(self._digests) and self._digests[row] == digest:
             if self._image_ids[row].as_py() == image_id:
@@ -135,10 +136,6 @@ class RegionStore:
     def _verify(self, name: str) -> None:
         if damaged_files(self.path, {name: self._files[name]}):
             raise InputError(str(self.path / name), "is damaged or missing: it is not as it was written", _REMEDY)
-
-
-def _open_shard(store: Path, number: int) -> ShardFile:
-    return ShardFile(shard_path(store, number))
 
 
 def _read_meta(path: Path) -> dict[str, Any]:
@@ -155,3 +152,57 @@ def _read_meta(path: Path) -> dict[str, Any]:
     if found != FORMAT:
         raise InputError(str(path), f"is not a region store of this version (it says {found})", "Import it again")
     return meta
+
+
+class RegionStoreWriter:
+    """Writes a region store in one process, in a ``with`` statement; it appears whole at its end, or not at all.
+
+    Args:
+        path: the folder to write; a store that is already there is replaced, anything else is an InputError.
+        object_names: the detector's class names.
+        attribute_names: its attribute names, empty where it has none.
+        feature_dim: numbers per region feature.
+    """
+
+    def __init__(self, path: str | Path, object_names: Sequence[str], attribute_names: Sequence[str], feature_dim: int):
+        self._path = Path(path)
+        self._names = object_names, attribute_names
+        self._feature_dim = feature_dim
+        self._ids: set[str] = set()
+        self._shard = StoreShard(feature_dim)
+        self._num_shards = 0
+        self._stack = ExitStack()
+
+    def __enter__(self) -> RegionStoreWriter:
+        self._folder = self._stack.enter_context(publish_folder(self._path, foreign_in_store))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._stack:
+            if error is not None:
+                raise error
+            self._end_shard()
+            write_index(self._folder, *self._names, self._feature_dim)
+
+    def put(self, regions: Regions) -> None:
+        """Add an image.
+
+        Raises:
+            InputError: its id is already there or cannot be one, or its arrays do not fit each other.
+        """
+        regions.check(self._feature_dim, *map(len, self._names))
+        if regions.image_id in self._ids:
+            where = f"image {regions.image_id}"
+            raise InputError(where, "this image id is already in the store", "Give every image an id of its own")
+        self._ids.add(regions.image_id)
+        self._shard.add(regions)
+        if self._shard.num_bytes >= _BYTES_PER_SHARD:
+            self._end_shard()
+
+    def _end_shard(self) -> None:
+        if len(self._shard):
+            self._shard.save(shard_path(self._folder, self._num_shards))
+            self._num_shards += 1
+            self._shard = StoreShard(self._feature_dim)

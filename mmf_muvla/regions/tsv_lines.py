@@ -21,14 +21,12 @@ def lines_in(file: BinaryIO, start: int, end: int, longest: int) -> Iterator[tup
 
     Of a line longer than ``longest`` bytes, only the beginning is given.
     """
-    if start == 0:
-        file.seek(0)
-        if file.read(len(_BOM)) != _BOM:
-            file.seek(0)
-    else:
-        # One byte earlier, so that a line that begins right at the start counts.
-        file.seek(start - 1)
+    # One byte earlier, so that a line that begins right at the start counts.
+    file.seek(max(start - 1, 0))
+    if start:
         _skip_line(file, end)
+    elif file.read(len(_BOM)) != _BOM:
+        file.seek(0)
     while (offset := file.tell()) < end:
         line = file.readline(longest)
         if len(line) == longest and not line.endswith(b"\n"):

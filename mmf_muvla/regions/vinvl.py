@@ -1,14 +1,9 @@
 """Reads folders of detector output in the format that VinVL publishes its features in.
 
 ``features.tsv``: ``image_id \\t number of regions \\t base64(float32 [n, d] or [n, d + 6])``; the six further numbers
-are x1/W, y1/H, x2/W, y2/H and the box's size, relative to the image as well. For ``predictions.tsv``, see
-:mod:`mmf_muvla.regions.vinvl_predictions`.
-
-The boxes there, ``rect``, cannot be trusted: in some of the published folders they are in the pixels of the image that
-the detector saw, whereas ``image_h`` and ``image_w`` are those of the original. The relative numbers can. Where rows
-have none, it is decided for the whole folder what ``rect`` is measured in; see :mod:`mmf_muvla.regions.rect_scale`.
-
-Other files of the folder are not needed: a shard is a range of bytes, whose lines are found by looking.
+are x1/W, y1/H, x2/W, y2/H and the box's size, relative to the image as well. In some of the published folders, the
+boxes of ``predictions.tsv`` are in pixels of the image that the detector saw, so that these six count. Where rows have
+none, it is decided for the whole folder what those boxes are measured in (:mod:`mmf_muvla.regions.rect_scale`).
 """
 
 from __future__ import annotations
@@ -16,11 +11,10 @@ from __future__ import annotations
 import base64
 import binascii
 import sqlite3
-from collections import Counter
+import sys
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -37,12 +31,16 @@ from mmf_muvla.regions.label_map import LabelMap
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.rect_scale import Scale, ScaleEvidence
 from mmf_muvla.regions.regions import Regions, id_problem
-from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, ShardContent
+from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, ShardContent, beside, first_names
 from mmf_muvla.regions.tsv_lines import byte_ranges, lines_in
 from mmf_muvla.regions.vinvl_predictions import LONGEST_PREDICTION, PredictionPart, PredictionsFile, has_no_objects
 
 FEATURES_FILE, PREDICTIONS_FILE = "features.tsv", "predictions.tsv"
+# What is noted of a folder: where its images' predictions are, and what ``rect`` is measured in.
+_TABLE, _SCALE = "lines.sqlite", "scale.json"
 _BYTES_PER_SHARD = 16 * 2**20
+# Of predictions.tsv, workers take a quarter of that at a time, so that there is some for each of them.
+_LOOKS_PER_SHARD = 4
 # No image has so much, and an image of the longest line still fits into 200 MB several times over while it is read; a
 # damaged file can have gigabytes without a line's end.
 _LONGEST_LINE = 32 * 2**20
@@ -53,11 +51,7 @@ _FEATURES_BUFFER, _PREDICTIONS_BUFFER = 2**22, 2**18
 
 
 class VinvlFolder(RegionSource):
-    """A folder of detector output.
-
-    Raises:
-        InputError: one of its files is not there or is empty.
-    """
+    """A folder of detector output; an InputError where one of its files is not there or is empty."""
 
     def __init__(self, path: Path, options: RegionOptions, labels: LabelMap | None = None):
         super().__init__(path, options, labels)
@@ -75,14 +69,18 @@ class VinvlFolder(RegionSource):
         """Read ``predictions.tsv`` once, for its names, where its images are, and what its boxes are measured in."""
         needs_scale = self._look_at_rows()
         whole = PredictionPart(ScaleEvidence(rect_scale.possible_scales(self.options)))
-        shards = byte_ranges(self.predictions.path, _BYTES_PER_SHARD)
-        with publish_file(_table_file(index)) as file, closing(_open_table(file)) as table:
+        shards = byte_ranges(self.predictions.path, -(-_BYTES_PER_SHARD // _LOOKS_PER_SHARD))
+        with publish_file(beside(index, _TABLE)) as file, closing(_open_table(file)) as table:
             table.execute("PRAGMA journal_mode = OFF")
             table.execute("CREATE TABLE lines (line INTEGER PRIMARY KEY, image_id BLOB UNIQUE, offset INTEGER)")
-            for part in ordered_map(partial(_look_at_predictions, self.predictions), shards, num_workers):
+            arguments = (self.predictions.path, self.options, self.labels)
+            for part in ordered_map(PredictionsFile.look_at, shards, num_workers, PredictionsFile, arguments):
                 self._add(whole, part, table)
             table.commit()
-        remark = self._note_scale(index, whole.evidence, needs_scale)
+        scale, remark = rect_scale.choose_scale(self.options, whole.evidence, needs_scale, self.predictions.path)
+        size = (scale and scale.detector_size) or ()
+        note = {"is_known": scale is not None, "detector_size": size, "evidence": str(whole.evidence)}
+        write_json(beside(index, _SCALE), note)
         problems = sorted(whole.problems, key=lambda problem: problem.line or 0)
         return Contents(whole.num_lines, sorted(whole.object_names), sorted(whole.attribute_names), problems, remark)
 
@@ -106,38 +104,29 @@ class VinvlFolder(RegionSource):
         return byte_ranges(self.features_file, _BYTES_PER_SHARD)
 
     def read(self, shard: Shard, index: Path, names: NameIds) -> ShardContent:
-        images: list[FoundImage | BadRecord] = []
-        found = []
         start, end = shard
-        note = read_json(_scale_file(index))
+        note = read_json(beside(index, _SCALE))
         assert note is not None
         scale = Scale(tuple(note["detector_size"]) or None) if note["is_known"] else None
+        content = ShardContent()
         with (
-            closing(_open_table(_table_file(index), "&mode=ro&immutable=1")) as table,
+            closing(_open_table(beside(index, _TABLE), "&mode=ro&immutable=1")) as table,
             self.features_file.open("rb", buffering=_FEATURES_BUFFER) as features,
             self.predictions.path.open("rb", buffering=_PREDICTIONS_BUFFER) as predictions,
         ):
-            reader = _ImageReader(self, names, scale, note["evidence"], predictions)
+            reader = _ImageReader(self, names, scale, note["evidence"], table, predictions, content.found)
             for number, (_, line) in enumerate(lines_in(features, start, end, _LONGEST_LINE), start=1):
-                where = table.execute(
-                    "SELECT line, offset FROM lines WHERE image_id = ?", (_first_column(line),)
-                ).fetchone()
-                if where:
-                    found.append(where[0])
-                try:
-                    images.append(reader.read(number, line, where))
-                except BadRecord as problem:
-                    images.append(problem)
-        return ShardContent(images, found)
+                content.add(reader.read, number, line)
+        return content
 
     def leftovers(self, index: Path, found: np.ndarray) -> Iterator[BadRecord]:
-        used = np.bincount(found)
+        used = set(found.tolist())
         with (
-            closing(_open_table(_table_file(index), "&mode=ro&immutable=1")) as table,
+            closing(_open_table(beside(index, _TABLE), "&mode=ro&immutable=1")) as table,
             self.predictions.path.open("rb") as predictions,
         ):
             for line, raw_id, offset in table.execute("SELECT line, image_id, offset FROM lines ORDER BY line"):
-                if line < len(used) and used[line]:
+                if line in used:
                     continue
                 image_id = shown(raw_id[:80].decode("utf-8", "replace"))
                 bad = Place(self.predictions.path, line, image_id)
@@ -148,49 +137,17 @@ class VinvlFolder(RegionSource):
                     yield bad("image has predictions but no features", value)
 
     def _look_at_rows(self) -> bool:
-        """Look at the first rows: whether some have no box of their own.
-
-        Raises:
-            InputError: all of them have another number of features than expected.
-        """
+        """Whether some of the first rows have no box; an InputError where all have another number of features."""
         dim = self.options.feature_dim
-        widths: Counter[int] = Counter()
-        with_box = 0
         with self.features_file.open("rb") as file:
-            size = self.features_file.stat().st_size
-            for _, line in islice(lines_in(file, 0, size, _LONGEST_LINE), _LINES_TRIED):
-                matrix = _rows_of_any_width(line)
-                if matrix is not None:
-                    widths[matrix.shape[1]] += 1
-                    with_box += boxes.end_with_box(matrix)
-                if widths.total() == _ROWS_TRIED:
-                    break
-        if widths and not {dim, dim + 6} & set(widths):
-            found, count = widths.most_common(1)[0]
-            raise checks.refuse_feature_size(self.features_file, found, with_box >= count, self.options)
+            lines = islice(lines_in(file, 0, sys.maxsize, _LONGEST_LINE), _LINES_TRIED)
+            images = (_rows_of_any_width(line) for _, line in lines)
+            tried = list(islice((rows for rows in images if rows is not None), _ROWS_TRIED))
+        widths = {rows.shape[1] for rows in tried}
+        if tried and not {dim, dim + 6} & widths:
+            has_box = boxes.end_with_box(tried[0])
+            raise checks.refuse_feature_size(self.features_file, tried[0].shape[1], has_box, self.options)
         return dim in widths
-
-    def _note_scale(self, index: Path, evidence: ScaleEvidence, needs_scale: bool) -> str:
-        """Decide what ``rect`` is measured in, note it, and say it.
-
-        Raises:
-            InputError: it cannot be known or is no pixels, and there are boxes that it is needed for.
-        """
-        if evidence.is_relative() and needs_scale:
-            raise rect_scale.relative_rect(self.predictions.path)
-        prescribed = rect_scale.prescribed_scale(self.options)
-        scale = None if evidence.is_relative() else prescribed or evidence.decide()
-        if scale is None and needs_scale:
-            raise rect_scale.unknown_scale(self.path, str(evidence))
-        size = (scale and scale.detector_size) or ()
-        write_json(
-            _scale_file(index), {"is_known": scale is not None, "detector_size": size, "evidence": str(evidence)}
-        )
-        if not needs_scale:
-            return "rows have boxes of their own, which count; rect is compared with them"
-        if prescribed:
-            return f"rect is in {scale}, as region_options.rect_scale says"
-        return f"rect is in {scale}, decided from {evidence}"
 
 
 @dataclass(frozen=True)
@@ -201,29 +158,37 @@ class _ImageReader:
     names: NameIds
     scale: Scale | None  # of ``rect``, where that is known
     evidence: str  # why it is not
+    table: sqlite3.Connection
     predictions: BinaryIO
+    found: list[int]  # the lines of predictions that have been asked for
 
-    def read(self, number: int, line: bytes, where: tuple[int, int] | None) -> FoundImage:
-        """Read a line of ``features.tsv``; the image's predictions are ``where``, line and offset."""
-        raw_id = _first_column(line)
+    def read(self, number: int, line: bytes) -> FoundImage:
+        """Read a line of ``features.tsv``."""
+        folder = self.folder
+        columns = line.rstrip(b"\r\n").split(b"\t")
+        where = self.table.execute("SELECT line, offset FROM lines WHERE image_id = ?", columns[:1]).fetchone()
+        if where:
+            self.found.append(where[0])
         # No id is so long; a line without tabs can be.
-        image_id = raw_id[:4096].decode("utf-8", "replace")
-        matrix = self._parse_features(line, Place(self.folder.features_file, number, image_id[:80]))
-        bad = Place(self.folder.features_file, number, image_id)
+        image_id = columns[0][:4096].decode("utf-8", "replace")
+        bad = Place(folder.features_file, number, image_id)
+        if len(line) >= _LONGEST_LINE:
+            raise replace(bad, image_id=image_id[:80])("line is too long", f"{len(line)} bytes or more")
+        matrix = self._parse_features(columns, replace(bad, image_id=image_id[:80]))
         if where is None:
             if not len(matrix):
                 raise bad.without_regions(f"0 regions, and no line of {PREDICTIONS_FILE}")
             value = f"no usable line of {PREDICTIONS_FILE} starts with {image_id}"
             raise bad("image has features but no predictions", value)
-        source = self.folder.predictions
+        source = folder.predictions
         prediction = source.parse(_prediction_at(self.predictions, where[1]), Place(source.path, where[0], image_id))
         if len(matrix) != len(prediction.names):
             counts = f"{len(matrix)} and {len(prediction.names)}"
             raise bad("features and predictions differ in the number of regions", counts)
         if not len(matrix):
             raise bad.without_regions("0 regions")
-        features, relative = np.split(matrix, [self.folder.options.feature_dim], axis=1)
-        half = checks.as_half(np.ascontiguousarray(features), bad)
+        features, relative = np.split(matrix, [folder.options.feature_dim], axis=1)
+        half = checks.as_half(features, bad)
         bbox, mended = self._boxes(prediction.rects, prediction.size, relative, bad)
         regions = Regions(
             image_id,
@@ -234,15 +199,12 @@ class _ImageReader:
             attribute_id=self.names.attribute_ids(prediction.attributes),
             confidence=prediction.confidence,
         )
-        return checks.check_image(regions, self.folder.options, bad, mended=mended)
+        return checks.check_image(regions, folder.options, bad, mended=mended)
 
-    def _parse_features(self, line: bytes, bad: Place) -> np.ndarray:
-        if len(line) >= _LONGEST_LINE:
-            raise bad("line is too long", f"{len(line)} bytes or more")
-        num_columns = line.count(b"\t") + 1
-        if num_columns != 3:
-            raise bad("line has not three columns", f"it has {num_columns}")
-        raw_id, digits, column = line.rstrip(b"\r\n").split(b"\t")
+    def _parse_features(self, columns: list[bytes], bad: Place) -> np.ndarray:
+        if len(columns) != 3:
+            raise bad("line has not three columns", f"it has {len(columns)}")
+        raw_id, digits, column = columns
         image_id = raw_id[:4096].decode("utf-8", "replace")
         problem = id_problem(image_id)
         if problem or "\ufffd" in image_id:
@@ -256,15 +218,11 @@ class _ImageReader:
             raise bad("features are not base64", f"{error}, after {len(column)} characters") from error
         dim = self.folder.options.feature_dim
         sizes = {width: count * width * 4 for width in (dim, dim + 6)}
-        for width, size in sizes.items():
-            if len(raw) == size:
-                return np.frombuffer(raw, "<f4").reshape(count, width)
+        if len(raw) in sizes.values():
+            return np.frombuffer(raw, "<f4").reshape(count, -1 if count else dim)
         expected = " or ".join(f"{size} ({count} regions x {width} numbers x 4)" for width, size in sizes.items())
-        raise bad(
-            "features have the wrong number of bytes",
-            f"{len(raw)} bytes, expected {expected}",
-            f"{checks.DAMAGED_FILE}; or set region_options.feature_dim",
-        )
+        remedy = f"{checks.DAMAGED_FILE}; or set region_options.feature_dim"
+        raise bad("features have the wrong number of bytes", f"{len(raw)} bytes, expected {expected}", remedy)
 
     def _boxes(
         self, rects: np.ndarray, size: tuple[int, int], relative: np.ndarray, bad: Place
@@ -277,30 +235,16 @@ class _ImageReader:
         trusted = checks.relative_boxes(relative, size, bad)
         is_scaled, region = boxes.compare(rects, trusted, size)
         if region is not None:
-            raise bad(
-                "rect and the features' box are different boxes",
-                f"region {region}: rect {np.round(rects[region], 1).tolist()}, "
-                f"box {np.round(trusted[region], 1).tolist()}",
-                "The two files do not belong together, or their regions are in different orders",
-            )
+            rect, box = (np.round(it[region], 1).tolist() for it in (rects, trusted))
+            value = f"region {region}: rect {rect}, box {box}"
+            remedy = "The two files do not belong together, or their regions are in different orders"
+            raise bad("rect and the features' box are different boxes", value, remedy)
         return trusted, is_scaled
-
-
-def _look_at_predictions(predictions: PredictionsFile, _: None, shard: tuple[int, int]) -> PredictionPart:
-    return predictions.look_at(shard)
 
 
 def _open_table(file: Path, parameters: str = "") -> sqlite3.Connection:
     """Open the table that says where an image's predictions are; without locks, which not every file system has."""
     return sqlite3.connect(f"{file.absolute().as_uri()}?nolock=1{parameters}", uri=True)
-
-
-def _table_file(index: Path) -> Path:
-    return index.with_name(f"{index.name}-lines.sqlite")
-
-
-def _scale_file(index: Path) -> Path:
-    return index.with_name(f"{index.name}-scale.json")
 
 
 def _prediction_at(predictions: BinaryIO, offset: int) -> bytes:
@@ -311,30 +255,19 @@ def _prediction_at(predictions: BinaryIO, offset: int) -> bytes:
 
 def _rows_of_any_width(line: bytes) -> np.ndarray | None:
     """A line's rows, whatever their width; ``None`` where the line has none."""
-    _, digits, column = (*line.rstrip(b"\r\n").split(b"\t", 2), b"", b"")[:3]
-    if not digits.isdigit() or len(digits) > 9 or int(digits) == 0:
-        return None
-    try:
+    with suppress(ValueError, ZeroDivisionError):
+        _, digits, column = line.rstrip(b"\r\n").split(b"\t", 2)
         raw = base64.b64decode(column, validate=True)
-    except binascii.Error:
-        return None
-    if not raw or len(raw) % (4 * int(digits)):
-        return None
-    return np.frombuffer(raw, "<f4").reshape(int(digits), -1)
-
-
-def _first_column(line: bytes) -> bytes:
-    end = line.find(b"\t")
-    return line.rstrip(b"\r\n") if end < 0 else line[:end]
+        if raw and digits.isdigit() and len(raw) % (4 * int(digits)) == 0:
+            return np.frombuffer(raw, "<f4").reshape(int(digits), -1)
+    return None
 
 
 def _find_file(folder: Path, name: str) -> Path:
     path = folder / name
     if not path.is_file():
-        found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:5]) or "nothing"
-        raise InputError(
-            str(folder), f"has no {name} (it has {found})", f"Name a folder with {FEATURES_FILE} and {PREDICTIONS_FILE}"
-        )
+        remedy = f"Name a folder with {FEATURES_FILE} and {PREDICTIONS_FILE}"
+        raise InputError(str(folder), f"has no {name} (it has {first_names(folder)})", remedy)
     if path.stat().st_size == 0:
         raise InputError(str(path), "is empty", "Download or extract the folder again")
     return path

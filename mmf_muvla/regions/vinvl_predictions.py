@@ -18,7 +18,6 @@ from mmf_muvla.regions.checks import DAMAGED_FILE, Place
 from mmf_muvla.regions.label_map import LabelMap, is_text
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.rect_scale import ScaleEvidence, possible_scales
-from mmf_muvla.regions.sources import rename
 from mmf_muvla.regions.tsv_lines import lines_in
 
 # No image has so much, and an image of the longest line still fits into 200 MB several times over while it is read.
@@ -91,11 +90,7 @@ class PredictionsFile:
             part.evidence.add_image((int(size[0]), int(size[1])), right, bottom)
 
     def parse(self, text: bytes, bad: Place) -> Prediction:
-        """Read what stands behind the id of an image.
-
-        Raises:
-            BadRecord: it is damaged.
-        """
+        """Read what stands behind the id of an image; a BadRecord where it is damaged."""
         try:
             content = _parse_json(text)
         except (ValueError, RecursionError) as error:
@@ -115,8 +110,12 @@ class PredictionsFile:
                 raise bad("rect is not four numbers", f"object {number}: {shown(rect)}")
             name = self._class_name(label)
             if name is None:
-                value = f"object {number}: {shown(label, quoted=True)}"
-                raise bad("class is not a name", value, self._remedy_for(label))
+                remedy = "Check region_options.label_map and label_offset"
+                if self.labels is None:
+                    remedy = "Say with region_options.label_map what the numbers stand for"
+                if not isinstance(label, int):
+                    remedy = DAMAGED_FILE
+                raise bad("class is not a name", f"object {number}: {shown(label, quoted=True)}", remedy)
             if not (_is_number(conf) and 0 <= conf <= 1):
                 raise bad("conf is not between 0 and 1", f"object {number}: {shown(conf, quoted=True)}")
             try:
@@ -136,14 +135,7 @@ class PredictionsFile:
             label = self.labels.object_name(label)
         if not isinstance(label, str) or not label.strip() or not is_text(label):
             return None
-        return rename(label, self.options.rename)
-
-    def _remedy_for(self, label: Any) -> str:
-        if not isinstance(label, int):
-            return DAMAGED_FILE
-        if self.labels is None:
-            return "Say with region_options.label_map what the numbers stand for"
-        return "Check region_options.label_map and label_offset"
+        return self.options.rename.get(label, label)
 
 
 def has_no_objects(text: bytes) -> bool:
@@ -156,12 +148,7 @@ def has_no_objects(text: bytes) -> bool:
 
 
 def _parse_json(text: bytes) -> Any:
-    """Parse JSON of a size that memory is sure to hold.
-
-    Raises:
-        ValueError: it is no JSON, or has too many values.
-        RecursionError: it is nested too deeply.
-    """
+    """Parse JSON of a size that memory is sure to hold; a ValueError or RecursionError where it is none."""
     if sum(map(text.count, (b",", b"[", b"{", b":"))) > _MOST_JSON_VALUES:
         raise ValueError(f"more than {_MOST_JSON_VALUES:,} values")
     return json.loads(text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,15 @@ import numpy as np
 import pytest
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.regions import sources
 from mmf_muvla.regions.importing import import_regions
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.sources import REGION_FORMATS, open_regions
 from mmf_muvla.regions.store import RegionStore
 from tests.regions.mmf_files import FEATURE_DIM, NAMES, MmfImage, write_labels, write_mmf_folder, write_mmf_lmdb
 
-# The example in the docstring of mmf_muvla.regions.sources, as a user's own module.
-_, EXAMPLE = (sources.__doc__ or "").split("names::\n")
-MODULE = f"{textwrap.dedent(EXAMPLE.partition(':func:')[0])}\nnumber = 7\n"
+# The example in the documentation, as a user's own module.
+FORMATS = Path(__file__).parents[2].joinpath("docs/formats.md").read_text(encoding="utf-8")
+MODULE = FORMATS.partition("names:\n\n```python\n")[2].partition("```")[0] + "\nnumber = 7\n"
 
 
 def content(number: int) -> dict[str, Any]:

@@ -242,7 +242,10 @@ def test_the_size_of_shards_makes_no_difference(
         assert RegionStore(out / "store").ids == whole.ids
 
 
-def test_many_names_are_sorted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mmf_features, "_NAMES_IN_MEMORY", 7)
-    names = [f"{number * 37 % 101}/{'x' * (number % 3)}" for number in range(101)]
-    assert list(mmf_features._sorted_lines(iter(names))) == sorted(names)
+def test_images_of_a_folder_are_sorted_by_name(tmp_path: Path) -> None:
+    names = [f"{number * 37 % 101}/{'x' * (number % 3)}y" for number in range(101)]
+    for name in names:
+        file = tmp_path / f"{name}.npy"
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    assert list(mmf_features.MmfFeatureFolder(tmp_path, RegionOptions()).image_ids([])) == sorted(names)

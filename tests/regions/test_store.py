@@ -22,7 +22,6 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.commands import import_command
 from mmf_muvla.regions import index as region_index
 from mmf_muvla.regions import store as region_store
-from mmf_muvla.regions import writer as region_writer
 from mmf_muvla.regions.index import META_FILE, TAGS_SCHEMA, store_files
 from mmf_muvla.regions.shards import checksum
 from mmf_muvla.regions.store import Regions, RegionStore, RegionStoreWriter
@@ -113,7 +112,7 @@ def test_equal_stores_are_equal_files(tmp_path: Path) -> None:
 def test_shards_and_blocks_make_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = [make_regions(f"{number * 7919 % 1000}", number % 50) for number in range(300)]
     one = RegionStore(write(tmp_path / "one", images))
-    monkeypatch.setattr(region_writer, "_BYTES_PER_SHARD", 20_000)
+    monkeypatch.setattr(region_store, "_BYTES_PER_SHARD", 20_000)
     monkeypatch.setattr(region_index, "_IMAGES_PER_BLOCK", 64)
     monkeypatch.setattr(region_store, "_OPEN_SHARDS", 3)
     many = RegionStore(write(tmp_path / "many", images))
@@ -263,7 +262,7 @@ def all_that_is_read(path: Path) -> list[Any]:
 
 
 def test_damage_anywhere_is_an_error_that_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(region_writer, "_BYTES_PER_SHARD", 400)
+    monkeypatch.setattr(region_store, "_BYTES_PER_SHARD", 400)
     images = [make_regions(str(number), 1 + number % 3) for number in range(16)] + [make_regions("x", 300)]
     store = write(tmp_path / "store", images)
     expected = all_that_is_read(store)
