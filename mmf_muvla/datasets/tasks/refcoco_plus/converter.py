@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,14 +11,12 @@ from mmf_muvla.artifacts.progress import progress_bar
 from mmf_muvla.datasets.tasks.conversion.published import (
     Counts,
     Options,
-    Sieve,
     check_key,
-    list_in,
     nothing_left,
     read_json_object,
     write_json_lines,
 )
-from mmf_muvla.datasets.tasks.conversion.report import Report
+from mmf_muvla.datasets.tasks.conversion.report import Report, Sieve
 from mmf_muvla.errors import InputError, shown
 from mmf_muvla.reading.json_values import GET_AGAIN, check_object, check_record, number_of, text_of, text_problem
 from mmf_muvla.reading.restricted_pickle import PickleProblem, load_pickle
@@ -50,16 +49,6 @@ class RefCocoCounts(Counts):
     boxes_beyond_image: int = 0
 
 
-class _Split:
-    """What becomes of one split: its counts, and what is written of it."""
-
-    def __init__(self, options: Options, report: Report, name: str):
-        self.counts = RefCocoCounts()
-        self.sieve = Sieve(options, "keep", self.counts, report, name)
-        self.lines: list[dict[str, Any]] = []
-        self.images: set[str] = set()
-
-
 def convert_refcoco_plus(
     refs: Path, instances: Path, out: Path, options: Options | None = None, report: Report | None = None
 ) -> dict[str, RefCocoCounts]:
@@ -90,14 +79,12 @@ def convert_refcoco_plus(
         for number, record in enumerate(records):
             progress.update()
             converter.add(record, f"{refs}, object number {number}")
-    splits = {name: converter.splits[name] for name in (*SPLITS, NO_SPLIT) if name in converter.splits}
-    if not any(split.lines for split in splits.values()):
+    if not converter.lines:
         raise nothing_left(refs)
-    for name, split in splits.items():
-        split.counts.images = len(split.images)
-        if split.lines:
-            write_json_lines(out / f"{name}.jsonl", split.lines, refs)
-    return {name: split.counts for name, split in splits.items() if split.lines or split.counts.bad_records}
+    for split, lines in converter.lines.items():
+        write_json_lines(out / f"{split}.jsonl", lines, refs)
+    counts = {split: converter.sieves[split].counts for split in (*SPLITS, NO_SPLIT) if split in converter.sieves}
+    return {split: its for split, its in counts.items() if its.written or its.bad_records}
 
 
 class _Converter:
@@ -107,62 +94,60 @@ class _Converter:
         self._instances = instances
         self._options = options
         self._report = report
-        self.splits: dict[str, _Split] = {}
-        content = read_json_object(instances)
+        self.sieves: dict[str, Sieve[RefCocoCounts]] = {}
+        self.lines: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        content = read_json_object(instances, "images", "annotations")
         self._images = self._by_id("images", content)
         self._annotations = self._by_id("annotations", content)
         self._seen: set[int] = set()
 
-    def _split(self, name: str) -> _Split:
-        if name not in self.splits:
-            self.splits[name] = _Split(self._options, self._report, name)
-        return self.splits[name]
+    def _sieve(self, split: str) -> Sieve[RefCocoCounts]:
+        if split not in self.sieves:
+            self.sieves[split] = Sieve(split, RefCocoCounts(), self._options, self._report)
+        return self.sieves[split]
 
     def add(self, record: Any, where: str) -> None:
         """Add an object's expressions to the lines of its split."""
-        name = record.get("split") if isinstance(record, dict) else None
-        if not isinstance(name, str):
+        split = record.get("split") if isinstance(record, dict) else None
+        if not isinstance(split, str):
             given = isinstance(record, dict) and "split" in record
-            problem = f"split is {shown(name)}" if given else "has no split"
-            self._split(NO_SPLIT).sieve.leave_out(InputError(where, problem, _SPLIT_REMEDY))
+            problem = f"split is {shown(split)}" if given else "has no split"
+            self._sieve(NO_SPLIT).leave_out(InputError(where, problem, _SPLIT_REMEDY))
             return
-        if name not in SPLITS:  # of another dataset: an error in any case
-            raise InputError(where, f"split is {shown(name)}", _SPLIT_REMEDY)
-        split = self._split(name)
+        if split not in SPLITS:  # of another dataset: an error in any case
+            raise InputError(where, f"split is {shown(split)}", _SPLIT_REMEDY)
+        sieve = self._sieve(split)
+        counts = sieve.counts
         sentences = record.get("sentences")
-        split.counts.records += len(sentences) if isinstance(sentences, list) else 0
+        counts.records += len(sentences) if isinstance(sentences, list) else 0
         try:
             where = f"{where} (ref_id {number_of(record, 'ref_id', where)})"
-            target, is_beyond_image = self._target(record, where)
+            target, box, is_beyond_image = self._target(record, where)
             if not isinstance(sentences, list):
                 problem = f"sentences are {shown(sentences)}, not a list of dictionaries"
                 raise InputError(where, problem, GET_AGAIN)
         except InputError as error:
-            split.sieve.leave_out(error)
+            sieve.leave_out(error)
             return
-        expressions = []
+        written = []
         for sentence in sentences:
             try:
-                expressions.append(self._expression(sentence, where))
+                sent_id, text = self._expression(sentence, where)
             except InputError as error:
-                split.sieve.leave_out(error)
-        split.counts.empty_expressions += sum(not text for _, text in expressions)
-        key = target["image_id"]
-        written = [
-            {"sent_id": sent_id, **target, "sentence": text}
-            for sent_id, text in expressions
-            if text and split.sieve.admits((key,), text, is_labelled=True)
-        ]
+                sieve.leave_out(error)
+                continue
+            counts.empty_expressions += not text
+            if text and sieve.admits((target["image_id"],), text):
+                written.append({"sent_id": sent_id, **target, "sentence": text, "split": split, "bbox": box})
         if written:
-            split.counts.objects += 1
-            split.counts.boxes_beyond_image += is_beyond_image
-            split.images.add(key)
-            order = ("sent_id", "ref_id", "ann_id", "image_id", "file_name", "sentence", "split", "bbox")
-            split.lines += [{field: line[field] for field in order} for line in written]
+            counts.objects += 1
+            counts.images = sieve.num_images
+            counts.boxes_beyond_image += is_beyond_image
+            self.lines[split] += written
 
     def _by_id(self, key: str, content: dict[str, Any]) -> dict[int, dict[str, Any]]:
         by_id: dict[int, dict[str, Any]] = {}
-        for number, record in enumerate(list_in(content, key, self._instances)):
+        for number, record in enumerate(content[key]):
             where = f"{self._instances}, {key}[{number}]"
             try:
                 check_object(record, where)
@@ -170,37 +155,30 @@ class _Converter:
                 if first is not record and first != check_record(record, where):
                     raise InputError(where, f"id {record['id']} is there twice, with other values", GET_AGAIN)
             except InputError as error:
-                self._split(NO_SPLIT).sieve.leave_out(error)
+                self._sieve(NO_SPLIT).leave_out(error)
         return by_id
 
-    def _target(self, record: dict[str, Any], where: str) -> tuple[dict[str, Any], bool]:
-        """What is written of an object, and whether its box goes beyond its image."""
+    def _target(self, record: dict[str, Any], where: str) -> tuple[dict[str, Any], list[float], bool]:
+        """What is written of an object, its box, and whether this goes beyond the image."""
         ann_id, image_id = number_of(record, "ann_id", where), number_of(record, "image_id", where)
-        annotation = self._annotations.get(ann_id)
+        annotation, image = self._annotations.get(ann_id), self._images.get(image_id)
         if annotation is None:
             raise InputError(where, f"ann_id {ann_id} is not in {self._instances}", GET_AGAIN)
         if annotation.get("image_id") != image_id:
             problem = f"image_id is {image_id}, but that of annotation {ann_id} {shown(annotation.get('image_id'))}"
             raise InputError(where, problem, GET_AGAIN)
-        if image_id not in self._images:
+        if image is None:
             raise InputError(where, f"image_id {image_id} is not in {self._instances}", GET_AGAIN)
         of_image, of_annotation = f"{self._instances}, image {image_id}", f"{self._instances}, annotation {ann_id}"
-        image = self._images[image_id]
         file_name = text_of(image, "file_name", of_image)
         size = [number_of(image, side, of_image) for side in ("width", "height")]
         box, is_beyond_image = _corners(annotation.get("bbox"), size, of_annotation)
         # Not before: what is wrong with what is needed has better names.
         check_record(annotation, of_annotation)
         check_record(image, of_image)
-        target = {
-            "ref_id": record["ref_id"],
-            "ann_id": ann_id,
-            "image_id": check_key(self._options.key_of(PurePosixPath(file_name).stem, image_id), of_image),
-            "file_name": file_name,
-            "split": record["split"],
-            "bbox": box,
-        }
-        return target, is_beyond_image
+        key = check_key(self._options.key_of(PurePosixPath(file_name).stem, image_id), of_image)
+        target = {"ref_id": record["ref_id"], "ann_id": ann_id, "image_id": key, "file_name": file_name}
+        return target, box, is_beyond_image
 
     def _expression(self, sentence: Any, where: str) -> tuple[int, str]:
         """The id and text of an expression, of which there is none before."""
@@ -234,6 +212,7 @@ def _read_refs(path: Path) -> list[Any]:
 
 
 def _as_text(text: str) -> str:
+    """Text of which bytes that are not UTF-8 are taken for Latin-1."""
     if not any("\udc80" <= character <= "\udcff" for character in text):
         return text
     try:

@@ -10,7 +10,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,13 +22,11 @@ from mmf_muvla.datasets.tasks.conversion.image_keys import IMAGE_ENDINGS
 from mmf_muvla.datasets.tasks.conversion.published import (
     Counts,
     Options,
-    Sieve,
     check_key,
-    list_in,
     nothing_left,
     read_json_object,
 )
-from mmf_muvla.datasets.tasks.conversion.report import Report
+from mmf_muvla.datasets.tasks.conversion.report import Report, Sieve
 from mmf_muvla.datasets.tasks.vqa2.answers import answer_vocabulary, soft_scores
 from mmf_muvla.errors import InputError, shown
 from mmf_muvla.reading.json_values import GET_AGAIN, check_object, check_record, number_of, text_of, text_problem
@@ -41,7 +39,6 @@ MAX_ANSWERS = 1000
 
 # The images of test-dev are files of the whole test set.
 _SUBSET = re.compile(r"(train|val|test)(?:-[a-z]+)?([0-9]{4})")
-_KINDS: tuple[str, ...] = ("question_type", "answer_type")
 _TOKENS = re.compile(r"'s\b|\w+")
 
 
@@ -95,21 +92,14 @@ def convert_vqa2(
     Raises:
         InputError: a file or a question cannot be used, or a question is there twice.
     """
-    counts = Vqa2Counts()
-    options = options or Options()
-    sieve = Sieve(options, "keep", counts, report, split)
-    content = read_json_object(questions)
-    records = list_in(content, "questions", questions)
-    subset = content.get("data_subtype")
-    # Files of which the images have names of their own need not say so.
-    is_needed = "{name" in options.image_key and not (subset is None and _have_names(records))
-    images_name = _images_name(subset, questions) if is_needed else ""
-    reader = _Reader(questions, images_name, _by_question(annotations, sieve), annotations, options)
-    vocabulary = frozenset(vocabulary)
+    sieve = Sieve(split, Vqa2Counts(), options, report)
+    counts = sieve.counts
+    content = read_json_object(questions, "questions")
+    reader = _Reader(content, questions, annotations, sieve)
+    known = frozenset(vocabulary)
     entries: list[dict[str, Any]] = [{"version": 1, "dataset_name": "vqa2", "split": split}]
-    images = set()
-    with progress_bar(len(records), questions.name, "question") as progress:
-        for number, record in enumerate(records):
+    with progress_bar(len(content["questions"]), questions.name, "question") as progress:
+        for number, record in enumerate(content["questions"]):
             counts.records += 1
             progress.update()
             try:
@@ -119,13 +109,18 @@ def convert_vqa2(
                 continue
             if not sieve.admits((entry["image_name"],), entry["question_str"], "answers" in entry):
                 continue
-            images.add(entry["image_name"])
-            _count_outside(entry.get("answers", ()), vocabulary, counts)
+            if known and "answers" in entry:
+                is_outside = [answer not in known for answer in soft_scores(entry["answers"])]
+                counts.answers_outside += sum(is_outside)
+                counts.questions_outside += all(is_outside)
             entries.append(entry)
     if len(entries) == 1:
         raise nothing_left(questions)
-    counts.images = len(images)
-    _write_array(out, entries)
+    counts.images = sieve.num_images
+    array = np.empty(len(entries), dtype=object)
+    array[:] = entries
+    with publish_file(out) as temporary, temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=True)
     return counts
 
 
@@ -153,37 +148,36 @@ def build_vocabulary(annotations: Sequence[Path], out: Path, options: Options | 
     options = options or Options()
     answers = []
     for path in annotations:
-        for number, record in enumerate(list_in(read_json_object(path), "annotations", path)):
+        for number, record in enumerate(read_json_object(path, "annotations")["annotations"]):
             try:
-                answers.append(_most_frequent_answer(record, f"{path}, annotation number {number}"))
+                answers.append(_most_frequent_answer(record, path, number))
             except InputError:
                 if options.on_bad_record == "error":
                     raise
     vocabulary = answer_vocabulary(answers, options.min_occurrences)
     with publish_file(out) as temporary:
-        lines = [UNKNOWN_ANSWER, *(answer for answer in vocabulary if answer)]
+        lines = [UNKNOWN_ANSWER, *filter(None, vocabulary)]
         temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return vocabulary
 
 
-@dataclass
 class _Reader:
     """Makes entries of the annotation array out of published questions."""
 
-    path: Path
-    images_name: str
-    annotations: dict[int, dict[str, Any]]
-    annotations_path: Path | None
-    options: Options
-    seen: set[int] = field(default_factory=set)
-    image_of_key: dict[str, int | str] = field(default_factory=dict)
+    def __init__(self, content: dict[str, Any], questions: Path, annotations: Path | None, sieve: Sieve[Vqa2Counts]):
+        self._questions, self._annotations = questions, annotations
+        self._options = sieve.options
+        self._images_name = _images_name(content, questions, sieve.options)
+        self._answers = {} if annotations is None else _by_question(annotations, sieve)
+        self._seen: set[int] = set()
+        self._image_of_key: dict[str, int | str] = {}
 
     def entry(self, record: Any, number: int) -> dict[str, Any]:
-        where = f"{self.path}, question number {number}"
+        where = f"{self._questions}, question number {number}"
         check_object(record, where)
         question_id = number_of(record, "question_id", where)
-        where = f"{self.path}, question {question_id}"
-        if question_id in self.seen:
+        where = f"{self._questions}, question {question_id}"
+        if question_id in self._seen:
             raise InputError(where, f"question_id {question_id} is there twice", "Remove one of the two")
         question = text_of(record, "question", where)
         is_name = isinstance(record.get("image_id"), str)
@@ -198,56 +192,91 @@ class _Reader:
             "image_name": key,
             "feature_path": f"{key}.npy",
         }
-        if question_id in self.annotations:
-            where = f"{self.annotations_path}, question {question_id}"
-            entry |= _answers(self.annotations[question_id], image_id, where, self.options)
-        self.seen.add(question_id)
+        if question_id in self._answers:
+            where = f"{self._annotations}, question {question_id}"
+            entry |= _answers(self._answers[question_id], image_id, where, self._options.num_answers)
+        self._seen.add(question_id)
         return entry
 
     def _key_of(self, image_id: int | str, where: str) -> str:
-        if isinstance(image_id, int):
-            if "{name" in self.options.image_key and not self.images_name:
-                problem = f"image_id is {image_id}, which is no name, as those of other questions are"
-                raise InputError(where, problem, "Name all images in one way, or set image_key={image_id}")
-            key = self.options.key_of(f"COCO_{self.images_name}_{image_id:012d}", image_id)
+        if isinstance(image_id, str):
+            # An image's name has neither the folders nor the ending of its file.
+            path = PurePosixPath(image_id)
+            name = path.stem if path.suffix.lower() in IMAGE_ENDINGS else path.name
+        elif "{name" in self._options.image_key and not self._images_name:
+            problem = f"image_id is {image_id}, which is no name, as those of other questions are"
+            raise InputError(where, problem, "Name all images in one way, or set image_key={image_id}")
         else:
-            key = self.options.key_of(_name_of(image_id), image_id)
-        other = self.image_of_key.setdefault(check_key(key, where), image_id)
+            name = f"COCO_{self._images_name}_{image_id:012d}"
+        key = check_key(self._options.key_of(name, image_id), where)
+        other = self._image_of_key.setdefault(key, image_id)
         if other != image_id:
             problem = f"the images {shown(other, 80)} and {shown(image_id, 80)} have the same key {shown(key, 80)}"
             raise InputError(where, problem, "Set image_key={image_id}")
         return key
 
 
-def _have_names(records: list[Any]) -> bool:
-    """Whether images have names instead of COCO's numbers."""
-    return any(isinstance(record, dict) and isinstance(record.get("image_id"), str) for record in records)
+def _images_name(content: dict[str, Any], path: Path, options: Options) -> str:
+    """What COCO's file names say about the set of images (``val2014``), where that is needed."""
+    subset = content.get("data_subtype")
+    # Files of which the images have names of their own need not say so.
+    names = (isinstance(it, dict) and isinstance(it.get("image_id"), str) for it in content["questions"])
+    if "{name" not in options.image_key or (subset is None and any(names)):
+        return ""
+    parts = _SUBSET.fullmatch(subset) if isinstance(subset, str) else None
+    if parts is None:
+        raise InputError(
+            str(path),
+            f"data_subtype is {shown(subset)}, which does not tell the names of the images",
+            "Write it as in val2014, or say with image_key=COCO_val2014_{image_id:012d} what they are called",
+        )
+    return "".join(parts.groups())
 
 
-def _name_of(image_id: str) -> str:
-    """An image's name without the folders and the ending of its file."""
-    name = PurePosixPath(image_id)
-    return name.stem if name.suffix.lower() in IMAGE_ENDINGS else name.name
+def _by_question(path: Path, sieve: Sieve[Vqa2Counts]) -> dict[int, dict[str, Any]]:
+    annotations: dict[int, dict[str, Any]] = {}
+    for number, record in enumerate(read_json_object(path, "annotations")["annotations"]):
+        where = f"{path}, annotation number {number}"
+        try:
+            check_object(record, where)
+            question_id = number_of(record, "question_id", where)
+            if question_id in annotations:
+                where = f"{path}, question {question_id}"
+                raise InputError(where, f"question_id {question_id} is there twice", "Remove one of the two")
+            annotations[question_id] = record
+        except InputError as error:
+            sieve.leave_out(error)
+    return annotations
 
 
-def _answers(annotation: dict[str, Any], image_id: int | str, where: str, options: Options) -> dict[str, Any]:
+def _answers(annotation: dict[str, Any], image_id: int | str, where: str, num_answers: int | None) -> dict[str, Any]:
     if annotation.get("image_id") != image_id:
         problem = f"image_id is {shown(annotation.get('image_id'))}, but {shown(image_id)} among the questions"
         raise InputError(where, problem, "Give questions and annotations of the same split")
     texts = [sys.intern(text) for text in _answer_texts(annotation, where)]
-    if options.num_answers is not None and len(texts) != options.num_answers:
-        raise InputError(
-            where,
-            f"has {len(texts)} answers, not {options.num_answers}",
-            "Get the file again from its source, or set num_answers=any for data of your own",
-        )
+    if num_answers is not None and len(texts) != num_answers:
+        remedy = "Get the file again from its source, or set num_answers=any for data of your own"
+        raise InputError(where, f"has {len(texts)} answers, not {num_answers}", remedy)
     if not texts:
         raise InputError(where, "has no answers", "Remove the annotation of a question without answers")
     # Data of one's own may not have them; what is there is checked.
-    names = [name for name in _KINDS if name in annotation]
-    kinds: dict[str, Any] = {name: sys.intern(text_of(annotation, name, where)) for name in names}
+    kinds = [name for name in ("question_type", "answer_type") if name in annotation]
+    entry: dict[str, Any] = {"answers": texts, **{name: sys.intern(text_of(annotation, name, where)) for name in kinds}}
     check_record(annotation, where)
-    return {"answers": texts, **kinds}
+    return entry
+
+
+def _most_frequent_answer(annotation: Any, path: Path, number: int) -> str:
+    where = f"{path}, annotation number {number}"
+    check_object(annotation, where)
+    if "question_id" in annotation:
+        where = f"{path}, question {shown(annotation['question_id'])}"
+    if "multiple_choice_answer" in annotation:
+        return _usable_text(annotation["multiple_choice_answer"], "multiple_choice_answer", where, GET_AGAIN)
+    texts = _answer_texts(annotation, where)
+    if not texts:
+        raise InputError(where, "has neither multiple_choice_answer nor answers", GET_AGAIN)
+    return Counter(texts).most_common(1)[0][0]
 
 
 def _answer_texts(annotation: dict[str, Any], where: str) -> list[str]:
@@ -261,67 +290,9 @@ def _answer_texts(annotation: dict[str, Any], where: str) -> list[str]:
     return [_usable_text(text, f"answers[{number}]", where, remedy) for number, text in enumerate(texts)]
 
 
-def _most_frequent_answer(annotation: Any, where: str) -> str:
-    check_object(annotation, where)
-    if "question_id" in annotation:
-        where = f"{where.rpartition(', ')[0]}, question {shown(annotation['question_id'])}"
-    if "multiple_choice_answer" not in annotation:
-        texts = _answer_texts(annotation, where)
-        if not texts:
-            raise InputError(where, "has neither multiple_choice_answer nor answers", GET_AGAIN)
-        return Counter(texts).most_common(1)[0][0]
-    return _usable_text(annotation["multiple_choice_answer"], "multiple_choice_answer", where, GET_AGAIN)
-
-
 def _usable_text(text: Any, name: str, where: str, remedy: str) -> str:
     """A text, which may be empty; else an InputError."""
     problem = text_problem(text) if isinstance(text, str) else f"is {shown(text)}, not a text"
     if problem:
         raise InputError(where, f"{name} {problem}", remedy)
     return str(text)
-
-
-def _by_question(path: Path | None, sieve: Sieve) -> dict[int, dict[str, Any]]:
-    if path is None:
-        return {}
-    annotations: dict[int, dict[str, Any]] = {}
-    for number, record in enumerate(list_in(read_json_object(path), "annotations", path)):
-        where = f"{path}, annotation number {number}"
-        try:
-            check_object(record, where)
-            question_id = number_of(record, "question_id", where)
-            if question_id in annotations:
-                where = f"{path}, question {question_id}"
-                raise InputError(where, f"question_id {question_id} is there twice", "Remove one of the two")
-        except InputError as error:
-            sieve.leave_out(error)
-        else:
-            annotations[question_id] = record
-    return annotations
-
-
-def _images_name(subset: Any, path: Path) -> str:
-    """What COCO's file names say about the set of images that a file of questions is about: ``val2014``."""
-    parts = _SUBSET.fullmatch(subset) if isinstance(subset, str) else None
-    if parts is None:
-        raise InputError(
-            str(path),
-            f"data_subtype is {shown(subset)}, which does not tell the names of the images",
-            "Write it as in val2014, or say with image_key=COCO_val2014_{image_id:012d} what they are called",
-        )
-    return "".join(parts.groups())
-
-
-def _count_outside(answers: Sequence[str], vocabulary: frozenset[str], counts: Vqa2Counts) -> None:
-    if not vocabulary or not answers:
-        return
-    is_outside = [answer not in vocabulary for answer in soft_scores(answers)]
-    counts.answers_outside += sum(is_outside)
-    counts.questions_outside += all(is_outside)
-
-
-def _write_array(path: Path, entries: list[dict[str, Any]]) -> None:
-    array = np.empty(len(entries), dtype=object)
-    array[:] = entries
-    with publish_file(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=True)
