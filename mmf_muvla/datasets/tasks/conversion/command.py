@@ -24,11 +24,7 @@ from mmf_muvla.options.reading import read_options
 from mmf_muvla.terminal import terminal_console
 
 VOCABULARY_FILE = "answers_vqa.txt"
-LEFT_OUT_FILE = "left_out.jsonl"
-"""Lists the records that were left out as damaged, if there are any."""
-
-# test-dev's questions are some of test's.
-_PARTS = (("test", "test-dev"),)
+LEFT_OUT_FILE = "left_out.jsonl"  # lists the records that were left out as damaged, if there are any
 _REFCOCO_FILES = ("refs(unc).p", "instances.json")
 # What converts a file, and published name -> the task's name of a split.
 _BY_FILE: dict[str, tuple[Callable[..., Counts], dict[str, str]]] = {
@@ -62,22 +58,13 @@ _NumAnswers = Annotated[
 
 @dataclass
 class ConvertOptions(Choices):
-    """The options of the command.
-
-    Attributes:
-        task: the benchmark.
-        source: the folder with the published files.
-        out: the folder of the converted ones.
-        image_ids: a region store, MMF's features, or a text file with a key a line.
-        num_answers: answers of a question in one's own VQA files; ``None``: ten in the published ones, else any.
-        questions, annotations: one's own VQA files, by split, relative to ``source``.
-    """
+    """The options of the command; ``tools/convert_annotations.py`` explains them."""
 
     task: kinds.Text | None = None
     source: kinds.Text | None = None
     out: kinds.Text | None = None
     image_ids: kinds.Name | None = None
-    num_answers: _NumAnswers | None = None
+    num_answers: _NumAnswers | None = None  # None: ten in the published files, else any
     questions: dict[str, kinds.Name] = field(default_factory=dict)
     annotations: dict[str, kinds.Name] = field(default_factory=dict)
 
@@ -89,10 +76,9 @@ def convert_command(arguments: Sequence[str]) -> None:
         InputError: an option or a file cannot be used.
     """
     values = read_options(ConvertOptions, arguments)
-    for name in ("task", "source", "out"):
-        if not getattr(values, name):
-            raise InputError(f"{name}=", "is not given", f"Add {name}=… to the command")
-    assert values.task is not None and values.source is not None and values.out is not None
+    if missing := [name for name in ("task", "source", "out") if not getattr(values, name)]:
+        raise InputError(f"{missing[0]}=", "is not given", f"Add {missing[0]}=… to the command")
+    assert values.source and values.out
     if values.task not in _OUTPUTS:
         raise InputError(f"task={values.task}", "unknown task", f"Use one of {', '.join(_OUTPUTS)}")
     source = Path(values.source).expanduser()
@@ -110,7 +96,7 @@ def convert_command(arguments: Sequence[str]) -> None:
         image_ids=known,
         num_answers=None if num_answers == "any" else num_answers,
     )
-    report = Report(_PARTS)
+    report = Report(part_of=[("test", "test-dev")])  # test-dev's questions are some of test's
 
     def check_images() -> None:
         if known is not None:
@@ -135,7 +121,15 @@ def convert_command(arguments: Sequence[str]) -> None:
 def _convert(values: ConvertOptions, source: Path, out: Path, options: Options, report: Report) -> Mapping[str, Counts]:
     if values.task == "vqa2":
         files = own_files(source, values.questions, values.annotations) or published_files(source)
-        return _convert_vqa2(files, out, options, report)
+        vocabulary: list[str] = []
+        if annotated := [annotations for _, annotations in files.values() if annotations is not None]:
+            vocabulary = build_vocabulary(annotated, out / VOCABULARY_FILE, options)
+            print(f"{VOCABULARY_FILE}: {len(vocabulary):,} answers of {options.min_occurrences} or more questions")
+        known = [answer for answer in vocabulary if answer]
+        return {
+            split: convert_vqa2(*paths, out / f"imdb_{split}.npy", split, known, options=options, report=report)
+            for split, paths in files.items()
+        }
     if values.task == "refcoco_plus":
         for name in _REFCOCO_FILES:
             _refuse_without([name], source)
@@ -145,20 +139,6 @@ def _convert(values: ConvertOptions, source: Path, out: Path, options: Options, 
     return {
         names[name]: convert(source / name, out / f"{names[name]}.jsonl", options, report)
         for name in _refuse_without(names, source)
-    }
-
-
-def _convert_vqa2(
-    files: Mapping[str, tuple[Path, Path | None]], out: Path, options: Options, report: Report
-) -> Mapping[str, Counts]:
-    vocabulary: list[str] = []
-    if annotated := [annotations for _, annotations in files.values() if annotations is not None]:
-        vocabulary = build_vocabulary(annotated, out / VOCABULARY_FILE, options)
-        print(f"{VOCABULARY_FILE}: {len(vocabulary):,} answers of {options.min_occurrences} or more questions")
-    known = [answer for answer in vocabulary if answer]
-    return {
-        split: convert_vqa2(*paths, out / f"imdb_{split}.npy", split, known, options=options, report=report)
-        for split, paths in files.items()
     }
 
 
@@ -178,7 +158,11 @@ def _read_image_ids(name: str | None) -> tuple[Container[str] | None, str | None
     path = Path(name).expanduser()
     if not path.exists():
         raise InputError(f"image_ids={name}", "is not a region store, nor anything else", "Check the path")
-    if not _is_text(path):
+    is_text = False
+    if path.is_file():
+        with path.open("rb") as file:
+            is_text = b"\0" not in file.read(4096)  # an LMDB may be a single file
+    if not is_text:
         from mmf_muvla.datasets.images import open_images  # slow to load
 
         images = open_images(path)
@@ -189,14 +173,6 @@ def _read_image_ids(name: str | None) -> tuple[Container[str] | None, str | None
         raise InputError(f"image_ids={name}", f"is no text in UTF-8 ({error})", "Write a key a line") from error
     ids = [line for line in lines if line]
     return frozenset(ids), next(iter(ids), None)
-
-
-def _is_text(path: Path) -> bool:
-    """Whether it is a file, and not an LMDB that is a single file."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return b"\0" not in file.read(4096)
 
 
 def _table(title: str, counts: Mapping[str, Counts]) -> Table:

@@ -8,13 +8,7 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tif
 
 
 def difference(annotations_say: str, source: str, source_says: str | None) -> str:
-    """One key of each side, in words.
-
-    Args:
-        annotations_say: a key that the source does not have.
-        source: where the images should be: a path, or an option with its value.
-        source_says: a key that it does have; ``None`` where it has none.
-    """
+    """One key of each side, in words; the source of the images (a path, or an option with its value) may have none."""
     theirs = "has none at all" if source_says is None else f"has {source_says!r}"
     return f"the annotations say {annotations_say!r}, {source} {theirs}"
 

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from mmf_muvla.artifacts.files import publish_file
 from mmf_muvla.datasets.tasks.vqa2.answers import ANNOTATORS, MIN_OCCURRENCES
-from mmf_muvla.errors import InputError
+from mmf_muvla.errors import InputError, shown
 from mmf_muvla.options import kinds
-from mmf_muvla.reading.json_values import GET_AGAIN, parse_json, problem_of
+from mmf_muvla.reading.json_values import GET_AGAIN, parse_json, problem_of, text_problem
 from mmf_muvla.regions.regions import id_problem
 
 Keep = Literal["keep", "skip"]
@@ -20,19 +20,10 @@ Keep = Literal["keep", "skip"]
 
 @dataclass
 class Choices(kinds.Options):
-    """What a user may choose for any benchmark.
-
-    Attributes:
-        unknown_images: ``keep`` records of images without regions, which are counted in either case, or ``skip`` them.
-        unlabelled: ``keep`` or ``skip`` records without a label; ``None`` is what suits the task.
-        on_bad_record: ``error`` stops at a damaged record, ``skip`` leaves it out, counts it and says so in the log.
-        image_key: key of a COCO image, made of ``{name}`` (its file's name without ending) or ``{image_id}`` (its
-            number; ``{image_id:012d}`` has zeros in front).
-        min_occurrences: how many questions an answer must be the most frequent one of, to be in VQA 2.0's vocabulary.
-    """
+    """What a user may choose for any benchmark; ``tools/convert_annotations.py`` explains the keys."""
 
     unknown_images: Keep = "keep"
-    unlabelled: Keep | None = None
+    unlabelled: Keep | None = None  # None: what suits the task
     on_bad_record: Literal["error", "skip"] = "error"
     image_key: kinds.Text = "{name}"
     min_occurrences: kinds.Count = MIN_OCCURRENCES
@@ -40,15 +31,10 @@ class Choices(kinds.Options):
 
 @dataclass
 class Options(Choices):
-    """Which records go into the task files.
+    """Which records go into the task files."""
 
-    Attributes:
-        image_ids: keys of the images that there are regions of; ``None`` if that is not to be checked.
-        num_answers: how many answers a question of VQA 2.0 has; ``None`` where it may be any number from 1.
-    """
-
-    image_ids: Container[str] | None = None
-    num_answers: int | None = ANNOTATORS
+    image_ids: Container[str] | None = None  # of which there are regions; None: not to be checked
+    num_answers: int | None = ANNOTATORS  # of a question of VQA 2.0; None: any number from 1
 
     def __post_init__(self) -> None:
         if self.key_of("a", 1) == self.key_of("b", 2):
@@ -66,35 +52,20 @@ class Options(Choices):
 
 @dataclass
 class Counts:
-    """What became of one split's records.
+    """What became of one split's records; a task adds its own."""
 
-    Attributes:
-        records: how many the published file has.
-        written: how many went into the task's file.
-        unlabelled: how many have no label, whether written or not.
-        unknown_images: how many are of images that are not in ``image_ids``, whether written or not.
-        bad_records: how many were left out because they are damaged.
-        repeated: how many of the written have images and text of an earlier one.
-        pairs_in_other_splits: how many of the written have images and text of one in a split that was read before.
-        images_in_other_splits: how many different images are in a split that was read before.
-    """
-
-    records: int = 0
+    records: int = 0  # of the published file
     written: int = 0
-    unlabelled: int = 0
-    unknown_images: int = 0
-    bad_records: int = 0
-    repeated: int = 0
-    pairs_in_other_splits: int = 0
-    images_in_other_splits: int = 0
+    unlabelled: int = 0  # whether written or not
+    unknown_images: int = 0  # records of images that are not in image_ids, whether written or not
+    bad_records: int = 0  # left out because they are damaged
+    repeated: int = 0  # of the written those with images and text of an earlier one
+    pairs_in_other_splits: int = 0  # of the written those with images and text of one in a split that was read before
+    images_in_other_splits: int = 0  # different images that are in a split that was read before
 
 
 def read_json_object(path: Path, *lists: str) -> dict[str, Any]:
-    """Read a JSON file that holds an object.
-
-    Args:
-        path: the file.
-        lists: keys under which there must be lists, of which nothing is checked.
+    """Read a JSON file that holds an object, with lists under some keys, of which nothing is checked.
 
     Raises:
         InputError: the file is missing or holds something else.
@@ -103,13 +74,12 @@ def read_json_object(path: Path, *lists: str) -> dict[str, Any]:
         content = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(str(path), f"cannot be read as JSON ({error})", GET_AGAIN) from error
-    problem = None
-    if not isinstance(content, dict):
-        problem = f"holds a {type(content).__name__}, not a JSON object"
-    elif type(content) is not dict:  # a key stands twice in it
+    if type(content) is dict:
+        problem = next((f"has no list {key!r}" for key in lists if not isinstance(content.get(key), list)), None)
+    elif isinstance(content, dict):  # a key stands twice in it
         problem = problem_of(content)
     else:
-        problem = next((f"has no list {key!r}" for key in lists if not isinstance(content.get(key), list)), None)
+        problem = f"holds a {type(content).__name__}, not a JSON object"
     if problem:
         raise InputError(str(path), problem, "Give the published file")
     return content
@@ -142,3 +112,11 @@ def check_key(key: str, where: str) -> str:
     if problem := id_problem(key):
         raise InputError(where, problem, "Mend the name of the image")
     return key
+
+
+def usable_text(text: Any, name: str, where: str, remedy: str) -> str:
+    """A text, which may be empty; else an InputError."""
+    problem = text_problem(text) if isinstance(text, str) else f"is {shown(text)}, not a text"
+    if problem:
+        raise InputError(where, f"{name} {problem}", remedy)
+    return str(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Collection, Hashable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -25,14 +26,10 @@ _PAIRS, _IMAGES = "texts with their images", "images"
 
 
 class Report:
-    """Collects what the splits of a benchmark have in common, and what is wrong with them.
-
-    Args:
-        part_of: pairs of splits, one of which is a part of the other by design.
-    """
+    """Collects what the splits of a benchmark have in common, and what is wrong with them."""
 
     def __init__(self, part_of: Collection[tuple[str, str]] = ()):
-        self._part_of = [set(pair) for pair in part_of]
+        self._part_of = [set(pair) for pair in part_of]  # one of these splits is a part of the other by design
         self._left_out: list[tuple[str, InputError]] = []
         self._overlaps: dict[tuple[str, str, str], tuple[int, str]] = {}
         self.sieves: list[Sieve[Any]] = []
@@ -53,11 +50,7 @@ class Report:
         return bool(others)
 
     def check_images(self, source: str, source_says: str | None) -> None:
-        """Judge by the good records whether the annotations belong to the images that there are.
-
-        Args:
-            source: where the images should be, for messages.
-            source_says: one of the keys there.
+        """Judge by the good records whether the annotations belong to the images of a source, which has such keys.
 
         Raises:
             InputError: there are records, but none whose images are all known.
@@ -100,11 +93,6 @@ class Sieve(Generic[C]):
         options: what is to be decided.
         report: collects what concerns all splits; by default this one's own.
         unlabelled: what suits the task where the options leave it open, ``keep`` or ``skip``.
-
-    Attributes:
-        written: the images of the records that are written, and these with their texts.
-        good: how many records are not damaged.
-        unknown_image: one of the images that are not known; empty where there is none.
     """
 
     def __init__(self, split: str, counts: C, options: Options | None, report: Report | None, unlabelled: str = "keep"):
@@ -115,20 +103,15 @@ class Sieve(Generic[C]):
         self._report.sieves.append(self)
         self._keeps_unlabelled = (self.options.unlabelled or unlabelled) == "keep"
         self.written: dict[str, set[Hashable]] = {_PAIRS: set(), _IMAGES: set()}
-        self.good = 0
-        self.unknown_image = ""
+        self.good = 0  # records that are not damaged
+        self.unknown_image = ""  # one of those that are not known
 
     @property
     def num_images(self) -> int:
-        """How many different images are written."""
         return len(self.written[_IMAGES])
 
     def lines(self, path: Path, check: Check) -> Iterator[dict[str, Any]]:
-        """The records to be written, of a file with a JSON object a line.
-
-        Args:
-            path: the file.
-            check: may mend the record, or raise an InputError.
+        """The records to be written, of a file with a JSON object a line; ``check`` may mend or refuse a record.
 
         Raises:
             InputError: the file is missing, or a line is damaged and the options do not say that such are left out.
@@ -142,17 +125,21 @@ class Sieve(Generic[C]):
         with progress_bar(size, path.name, "B") as progress:
             lines = read_json_lines(path, remedy=GET_AGAIN, leave_out=leave_out_line, advance=progress.update)
             for number, record in lines:
-                try:
-                    checked = check(record, f"{path}, line {number}")
-                except InputError as error:
-                    leave_out_line(error)
-                    continue
                 self.counts.records += 1
-                if self.admits(*checked):
-                    yield record
+                with self.leaving_out():
+                    if self.admits(*check(record, f"{path}, line {number}")):
+                        yield record
+
+    @contextmanager
+    def leaving_out(self) -> Iterator[None]:
+        """Inside, an InputError is that of a damaged record, which ends the block and is left out."""
+        try:
+            yield
+        except InputError as error:
+            self.leave_out(error)
 
     def leave_out(self, error: InputError) -> None:
-        """Leave out a record that is damaged, or raise ``error`` if that is what the options say."""
+        """Leave out a damaged record, or raise ``error`` if that is what the options say."""
         if self.options.on_bad_record == "error":
             raise error
         self.counts.bad_records += 1

@@ -20,16 +20,11 @@ _IDENTIFIER = re.compile(r"([A-Za-z][A-Za-z0-9]*-[0-9]+)-([0-9]+)-([0-9]+)")
 
 @dataclass
 class NLVR2Counts(Counts):
-    """As :class:`~mmf_muvla.datasets.tasks.conversion.published.Counts`, of what is written also:
-
-    Attributes:
-        true, false: how many have this label.
-        sentences: groups of one sentence with several pairs, by which consistency is measured.
-    """
+    """The last three are of what is written."""
 
     true: int = 0
     false: int = 0
-    sentences: int = 0
+    sentences: int = 0  # groups of one sentence with several pairs, by which consistency is measured
 
 
 def convert_nlvr2(source: Path, out: Path, options: Options | None = None, report: Report | None = None) -> NLVR2Counts:
@@ -40,10 +35,7 @@ def convert_nlvr2(source: Path, out: Path, options: Options | None = None, repor
             ``identifier`` (``dev-850-0-0``: split, set, pair, sentence) and ``label`` (``"True"`` or ``"False"``).
         out: the ``.jsonl`` to write.
         options: records without a label are kept unless they say otherwise.
-        report: collects what concerns all splits, where there are several.
-
-    Returns:
-        What became of the records.
+        report: collects what concerns all splits.
 
     Raises:
         InputError: the file or a record cannot be used, or an identifier is there twice.

@@ -14,39 +14,29 @@ from mmf_muvla.datasets.tasks.conversion.published import (
     check_key,
     nothing_left,
     read_json_object,
+    usable_text,
     write_json_lines,
 )
 from mmf_muvla.datasets.tasks.conversion.report import Report, Sieve
 from mmf_muvla.errors import InputError, shown
-from mmf_muvla.reading.json_values import GET_AGAIN, check_object, check_record, number_of, text_of, text_problem
+from mmf_muvla.reading.json_values import GET_AGAIN, check_object, check_record, number_of, text_of
 from mmf_muvla.reading.restricted_pickle import PickleProblem, load_pickle
 
 SPLITS = ("train", "val", "testA", "testB")
-NO_SPLIT = "without a split"
-"""Under this name objects are counted that are so damaged that their split is not known."""
+NO_SPLIT = "without a split"  # the name under which objects are counted whose split is not known
 # Boxes are given to a hundredth of a pixel, so that one may seem to end that little beyond its image.
 _ROUNDING = 0.02
 _LARGEST_SIDE = 1e6  # pixels, and less than what is not finite
-_SPLIT_REMEDY = f"It must be one of {', '.join(SPLITS)}: give refs(unc).p"
 
 
 @dataclass
 class RefCocoCounts(Counts):
-    """As :class:`~mmf_muvla.datasets.tasks.conversion.published.Counts`, a record being an expression; also:
+    """A record is an expression; an object that is damaged is one bad record."""
 
-    An object that is damaged is one bad record; in a good one, each damaged expression is.
-
-    Attributes:
-        objects: how many objects (the file's "refs") are referred to by what is written.
-        images: how many different images these are in.
-        empty_expressions: expressions without a word, which are left out.
-        boxes_beyond_image: objects whose box goes beyond its image; they are written as published.
-    """
-
-    objects: int = 0
-    images: int = 0
-    empty_expressions: int = 0
-    boxes_beyond_image: int = 0
+    objects: int = 0  # the file's "refs" that are referred to by what is written
+    images: int = 0  # different ones that these are in
+    empty_expressions: int = 0  # without a word; they are left out
+    boxes_beyond_image: int = 0  # objects whose box goes beyond its image; they are written as published
 
 
 def convert_refcoco_plus(
@@ -54,12 +44,10 @@ def convert_refcoco_plus(
 ) -> dict[str, RefCocoCounts]:
     """Write all splits as the task's files.
 
-    The name of the image is taken from ``instances``: the one in ``refs`` has the object's number in it and is no
-    file's (``COCO_train2014_000000581857_16.jpg``).
-
     Args:
         refs: ``refs(unc).p``, a list of objects pickled by Python 2: ``ref_id``, ``ann_id``, ``image_id``, ``split``
-            and ``sentences``, of which ``sent_id`` and ``sent`` are used. Read without running what it may contain.
+            and ``sentences``, of which ``sent_id`` and ``sent`` are used. Its ``file_name`` is not: it has the object's
+            number in it and is no file's (``COCO_train2014_000000581857_16.jpg``).
         instances: ``instances.json``: COCO's ``images`` (``id``, ``file_name``, ``width``, ``height``) and
             ``annotations`` (``id``, ``image_id``, ``bbox`` as x, y, width, height).
         out: the folder for ``train.jsonl``, ``val.jsonl``, ``testA.jsonl`` and ``testB.jsonl``, those of which there
@@ -83,7 +71,7 @@ def convert_refcoco_plus(
         raise nothing_left(refs)
     for split, lines in converter.lines.items():
         write_json_lines(out / f"{split}.jsonl", lines, refs)
-    counts = {split: converter.sieves[split].counts for split in (*SPLITS, NO_SPLIT) if split in converter.sieves}
+    counts = {split: sieve.counts for split, sieve in converter.sieves.items()}
     return {split: its for split, its in counts.items() if its.written or its.bad_records}
 
 
@@ -93,69 +81,52 @@ class _Converter:
     def __init__(self, instances: Path, options: Options, report: Report):
         self._instances = instances
         self._options = options
-        self._report = report
-        self.sieves: dict[str, Sieve[RefCocoCounts]] = {}
+        self.sieves = {split: Sieve(split, RefCocoCounts(), options, report) for split in (*SPLITS, NO_SPLIT)}
         self.lines: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         content = read_json_object(instances, "images", "annotations")
         self._images = self._by_id("images", content)
         self._annotations = self._by_id("annotations", content)
         self._seen: set[int] = set()
 
-    def _sieve(self, split: str) -> Sieve[RefCocoCounts]:
-        if split not in self.sieves:
-            self.sieves[split] = Sieve(split, RefCocoCounts(), self._options, self._report)
-        return self.sieves[split]
-
     def add(self, record: Any, where: str) -> None:
         """Add an object's expressions to the lines of its split."""
         split = record.get("split") if isinstance(record, dict) else None
+        problem = f"split is {shown(split)}" if isinstance(record, dict) and "split" in record else "has no split"
+        no_split = InputError(where, problem, f"It must be one of {', '.join(SPLITS)}: give refs(unc).p")
         if not isinstance(split, str):
-            given = isinstance(record, dict) and "split" in record
-            problem = f"split is {shown(split)}" if given else "has no split"
-            self._sieve(NO_SPLIT).leave_out(InputError(where, problem, _SPLIT_REMEDY))
-            return
+            return self.sieves[NO_SPLIT].leave_out(no_split)
         if split not in SPLITS:  # of another dataset: an error in any case
-            raise InputError(where, f"split is {shown(split)}", _SPLIT_REMEDY)
-        sieve = self._sieve(split)
-        counts = sieve.counts
-        sentences = record.get("sentences")
-        counts.records += len(sentences) if isinstance(sentences, list) else 0
-        try:
+            raise no_split
+        sieve = self.sieves[split]
+        with sieve.leaving_out():
+            sentences = record.get("sentences")
+            sieve.counts.records += len(sentences) if isinstance(sentences, list) else 0
             where = f"{where} (ref_id {number_of(record, 'ref_id', where)})"
             target, box, is_beyond_image = self._target(record, where)
             if not isinstance(sentences, list):
-                problem = f"sentences are {shown(sentences)}, not a list of dictionaries"
-                raise InputError(where, problem, GET_AGAIN)
-        except InputError as error:
-            sieve.leave_out(error)
-            return
-        written = []
-        for sentence in sentences:
-            try:
-                sent_id, text = self._expression(sentence, where)
-            except InputError as error:
-                sieve.leave_out(error)
-                continue
-            counts.empty_expressions += not text
-            if text and sieve.admits((target["image_id"],), text):
-                written.append({"sent_id": sent_id, **target, "sentence": text, "split": split, "bbox": box})
-        if written:
-            counts.objects += 1
-            counts.images = sieve.num_images
-            counts.boxes_beyond_image += is_beyond_image
-            self.lines[split] += written
+                raise InputError(where, f"sentences are {shown(sentences)}, not a list of dictionaries", GET_AGAIN)
+            written = []
+            for sentence in sentences:
+                with sieve.leaving_out():
+                    sent_id, text = self._expression(sentence, where)
+                    sieve.counts.empty_expressions += not text
+                    if text and sieve.admits((target["image_id"],), text):
+                        written.append({"sent_id": sent_id, **target, "sentence": text, "split": split, "bbox": box})
+            if written:
+                sieve.counts.objects += 1
+                sieve.counts.images = sieve.num_images
+                sieve.counts.boxes_beyond_image += is_beyond_image
+                self.lines[split] += written
 
     def _by_id(self, key: str, content: dict[str, Any]) -> dict[int, dict[str, Any]]:
         by_id: dict[int, dict[str, Any]] = {}
         for number, record in enumerate(content[key]):
             where = f"{self._instances}, {key}[{number}]"
-            try:
+            with self.sieves[NO_SPLIT].leaving_out():
                 check_object(record, where)
                 first = by_id.setdefault(number_of(record, "id", where), record)
                 if first is not record and first != check_record(record, where):
                     raise InputError(where, f"id {record['id']} is there twice, with other values", GET_AGAIN)
-            except InputError as error:
-                self._sieve(NO_SPLIT).leave_out(error)
         return by_id
 
     def _target(self, record: dict[str, Any], where: str) -> tuple[dict[str, Any], list[float], bool]:
@@ -184,12 +155,9 @@ class _Converter:
         """The id and text of an expression, of which there is none before."""
         if not isinstance(sentence, dict):
             raise InputError(where, f"a sentence is {shown(sentence)}, not a dictionary", GET_AGAIN)
-        sent_id, text = number_of(sentence, "sent_id", where), sentence.get("sent")
-        if not isinstance(text, str):
-            raise InputError(where, f"sent of sent_id {sent_id} is {shown(text)}, not a text", GET_AGAIN)
-        text = _as_text(text).strip()
-        if problem := text_problem(text):
-            raise InputError(where, f"sent of sent_id {sent_id} {problem}", GET_AGAIN)
+        sent_id, sent = number_of(sentence, "sent_id", where), sentence.get("sent")
+        text = _as_text(sent).strip() if isinstance(sent, str) else sent
+        text = usable_text(text, f"sent of sent_id {sent_id}", where, GET_AGAIN)
         if sent_id in self._seen:
             raise InputError(where, f"sent_id {sent_id} is there twice", GET_AGAIN)
         # Only now: what is left out does not make another expression a second one.

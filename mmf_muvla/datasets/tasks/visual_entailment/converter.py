@@ -20,19 +20,13 @@ _IMAGE_FIELDS = ("Flikr30kID", "Flickr30K_ID", "Flickr30kID")
 
 @dataclass
 class SnliVeCounts(Counts):
-    """As :class:`~mmf_muvla.datasets.tasks.conversion.published.Counts`, of what is written also:
-
-    Attributes:
-        entailment, neutral, contradiction: how many have this label.
-        images: how many different images there are.
-        repeated_pairs: how many have a ``pairID`` that was there before; they are written all the same.
-    """
+    """The last five are of what is written."""
 
     entailment: int = 0
     neutral: int = 0
     contradiction: int = 0
-    images: int = 0
-    repeated_pairs: int = 0
+    images: int = 0  # different ones
+    repeated_pairs: int = 0  # have a pairID that was there before; they are written all the same
 
 
 def convert_snli_ve(
@@ -47,10 +41,7 @@ def convert_snli_ve(
         out: the ``.jsonl`` to write; every line has ``Flikr30kID``.
         options: records on which the annotators did not agree (``gold_label`` ``"-"``, or none) are left out unless
             they say otherwise: MMF's own dataset cannot read those.
-        report: collects what concerns all splits, where there are several.
-
-    Returns:
-        What became of the records.
+        report: collects what concerns all splits.
 
     Raises:
         InputError: the file or a record cannot be used.
@@ -78,22 +69,14 @@ def _check(record: dict[str, Any], where: str) -> tuple[tuple[str, ...], str, bo
     label = record.get("gold_label")
     if label not in (*LABELS, "-", "", None):
         raise InputError(where, f"gold_label is {shown(label)}", f"It must be {', '.join(LABELS)} or -")
-    name = _image_name(record, where)
+    given = (record.get(field) for field in _IMAGE_FIELDS)
+    names = [str(name) for name in given if type(name) is int or (isinstance(name, str) and name.strip())]
+    if not names and record.get("captionID") is None:
+        fields = ", ".join(_IMAGE_FIELDS)
+        raise InputError(where, "does not say which image it is about", f"One of {fields} must be there")
+    name = names[0] if names else text_of(record, "captionID", where).partition("#")[0]
     image = name.partition(".")[0]
     if id_problem(image):
         raise InputError(where, f"the image is called {shown(name)}", "It must be a name with something before the .")
     record["Flikr30kID"] = name
     return (image,), sentence, label in LABELS
-
-
-def _image_name(record: dict[str, Any], where: str) -> str:
-    for field in _IMAGE_FIELDS:
-        name = record.get(field)
-        if isinstance(name, str) and name.strip():
-            return name
-        if type(name) is int:
-            return str(name)
-    if record.get("captionID") is None:
-        fields = ", ".join(_IMAGE_FIELDS)
-        raise InputError(where, "does not say which image it is about", f"One of {fields} must be there")
-    return text_of(record, "captionID", where).partition("#")[0]

@@ -25,18 +25,15 @@ from mmf_muvla.datasets.tasks.conversion.published import (
     check_key,
     nothing_left,
     read_json_object,
+    usable_text,
 )
 from mmf_muvla.datasets.tasks.conversion.report import Report, Sieve
 from mmf_muvla.datasets.tasks.vqa2.answers import answer_vocabulary, soft_scores
 from mmf_muvla.errors import InputError, shown
-from mmf_muvla.reading.json_values import GET_AGAIN, check_object, check_record, number_of, text_of, text_problem
+from mmf_muvla.reading.json_values import GET_AGAIN, check_object, check_record, number_of, text_of
 
-UNKNOWN_ANSWER = "<unk>"
-"""MMF's mark for an answer outside the vocabulary; it would put it into a vocabulary that lacks it."""
-
-MAX_ANSWERS = 1000
-"""The most answers of a question."""
-
+UNKNOWN_ANSWER = "<unk>"  # MMF's mark for an answer outside the vocabulary, which it adds to one that lacks it
+MAX_ANSWERS = 1000  # of a question
 # The images of test-dev are files of the whole test set.
 _SUBSET = re.compile(r"(train|val|test)(?:-[a-z]+)?([0-9]{4})")
 _TOKENS = re.compile(r"'s\b|\w+")
@@ -44,17 +41,11 @@ _TOKENS = re.compile(r"'s\b|\w+")
 
 @dataclass
 class Vqa2Counts(Counts):
-    """As :class:`~mmf_muvla.datasets.tasks.conversion.published.Counts`, of what is written also:
+    """The last three are of what is written."""
 
-    Attributes:
-        images: how many different images there are.
-        answers_outside: different answers to a question that the vocabulary lacks, over all questions.
-        questions_outside: questions of which it lacks every answer.
-    """
-
-    images: int = 0
-    answers_outside: int = 0
-    questions_outside: int = 0
+    images: int = 0  # different ones
+    answers_outside: int = 0  # different answers to a question that the vocabulary lacks, over all questions
+    questions_outside: int = 0  # questions of which it lacks every answer
 
 
 def convert_vqa2(
@@ -74,20 +65,16 @@ def convert_vqa2(
 
     Args:
         questions: ``v2_OpenEnded_mscoco_SUBSET_questions.json``: ``data_subtype`` and ``questions`` with
-            ``question_id``, ``image_id``, ``question``. An image's id is COCO's number, or any other name; of a file's
-            name the ending is no part of the image's key.
+            ``question_id``, ``image_id`` (COCO's number or any name; the ending of a file's name is no part of the
+            image's key) and ``question``.
         annotations: ``v2_mscoco_SUBSET_annotations.json``: ``annotations`` with ``question_id``, ``image_id``,
             ten ``answers`` (or as many as ``options`` say), which are texts or have a text as ``answer``, and, where
             they are known, ``question_type`` and ``answer_type``; ``None`` for test questions.
-        out: the ``.npy`` to write: an array of objects, a header and one dictionary a question, in the order of
-            ``questions``.
+        out: the ``.npy`` to write: an array of objects, a header and a dictionary for each question, in their order.
         split: the header's name for it.
         vocabulary: the answers of which those outside are counted; none are where it is empty.
         options: questions without annotation are kept, without answers, unless they say otherwise.
-        report: collects what concerns all splits, where there are several.
-
-    Returns:
-        What became of the questions.
+        report: collects what concerns all splits.
 
     Raises:
         InputError: a file or a question cannot be used, or a question is there twice.
@@ -102,18 +89,14 @@ def convert_vqa2(
         for number, record in enumerate(content["questions"]):
             counts.records += 1
             progress.update()
-            try:
+            with sieve.leaving_out():
                 entry = reader.entry(record, number)
-            except InputError as error:
-                sieve.leave_out(error)
-                continue
-            if not sieve.admits((entry["image_name"],), entry["question_str"], "answers" in entry):
-                continue
-            if known and "answers" in entry:
-                is_outside = [answer not in known for answer in soft_scores(entry["answers"])]
-                counts.answers_outside += sum(is_outside)
-                counts.questions_outside += all(is_outside)
-            entries.append(entry)
+                if sieve.admits((entry["image_name"],), entry["question_str"], "answers" in entry):
+                    entries.append(entry)
+                    if known and "answers" in entry:
+                        is_outside = [answer not in known for answer in soft_scores(entry["answers"])]
+                        counts.answers_outside += sum(is_outside)
+                        counts.questions_outside += all(is_outside)
     if len(entries) == 1:
         raise nothing_left(questions)
     counts.images = sieve.num_images
@@ -128,19 +111,16 @@ def build_vocabulary(annotations: Sequence[Path], out: Path, options: Options | 
     """Write the answer vocabulary that MMF reads, an answer a line.
 
     The answer of a question is its ``multiple_choice_answer``; where there is none, as in OK-VQA, the most frequent of
-    its answers, the first one of several.
-
-    The first line is MMF's mark for an unknown answer. It stands for the empty answer as well, which the usual rule
-    counts among its 3,129: so the file has just as many lines.
+    its answers, the first one of several. The first line is MMF's mark for an unknown answer. It stands for the empty
+    answer as well, which the usual rule counts among its 3,129: so the file has just as many lines.
 
     Args:
         annotations: the published annotation files, of train and val for the usual vocabulary.
         out: the text file to write.
-        options: ``min_occurrences`` (:func:`~mmf_muvla.datasets.tasks.vqa2.answers.answer_vocabulary` has the rule),
-            and whether annotations without a usable answer are passed over.
+        options: ``min_occurrences``, and whether annotations without a usable answer are passed over.
 
     Returns:
-        The answers by the rule, the empty one included.
+        The answers of :func:`~mmf_muvla.datasets.tasks.vqa2.answers.answer_vocabulary`, the empty one included.
 
     Raises:
         InputError: a file cannot be used, or no answer is frequent enough.
@@ -180,8 +160,8 @@ class _Reader:
         if question_id in self._seen:
             raise InputError(where, f"question_id {question_id} is there twice", "Remove one of the two")
         question = text_of(record, "question", where)
-        is_name = isinstance(record.get("image_id"), str)
-        image_id = text_of(record, "image_id", where) if is_name else number_of(record, "image_id", where)
+        value_of = text_of if isinstance(record.get("image_id"), str) else number_of
+        image_id: int | str = value_of(record, "image_id", where)
         check_record(record, where)
         key = self._key_of(image_id, where)
         entry = {
@@ -225,11 +205,9 @@ def _images_name(content: dict[str, Any], path: Path, options: Options) -> str:
         return ""
     parts = _SUBSET.fullmatch(subset) if isinstance(subset, str) else None
     if parts is None:
-        raise InputError(
-            str(path),
-            f"data_subtype is {shown(subset)}, which does not tell the names of the images",
-            "Write it as in val2014, or say with image_key=COCO_val2014_{image_id:012d} what they are called",
-        )
+        problem = f"data_subtype is {shown(subset)}, which does not tell the names of the images"
+        remedy = "Write it as in val2014, or say with image_key=COCO_val2014_{image_id:012d} what they are called"
+        raise InputError(str(path), problem, remedy)
     return "".join(parts.groups())
 
 
@@ -237,15 +215,13 @@ def _by_question(path: Path, sieve: Sieve[Vqa2Counts]) -> dict[int, dict[str, An
     annotations: dict[int, dict[str, Any]] = {}
     for number, record in enumerate(read_json_object(path, "annotations")["annotations"]):
         where = f"{path}, annotation number {number}"
-        try:
+        with sieve.leaving_out():
             check_object(record, where)
             question_id = number_of(record, "question_id", where)
             if question_id in annotations:
                 where = f"{path}, question {question_id}"
                 raise InputError(where, f"question_id {question_id} is there twice", "Remove one of the two")
             annotations[question_id] = record
-        except InputError as error:
-            sieve.leave_out(error)
     return annotations
 
 
@@ -272,7 +248,7 @@ def _most_frequent_answer(annotation: Any, path: Path, number: int) -> str:
     if "question_id" in annotation:
         where = f"{path}, question {shown(annotation['question_id'])}"
     if "multiple_choice_answer" in annotation:
-        return _usable_text(annotation["multiple_choice_answer"], "multiple_choice_answer", where, GET_AGAIN)
+        return usable_text(annotation["multiple_choice_answer"], "multiple_choice_answer", where, GET_AGAIN)
     texts = _answer_texts(annotation, where)
     if not texts:
         raise InputError(where, "has neither multiple_choice_answer nor answers", GET_AGAIN)
@@ -287,12 +263,4 @@ def _answer_texts(annotation: dict[str, Any], where: str) -> list[str]:
     if len(given) > MAX_ANSWERS:
         raise InputError(where, f"has {len(given):,} answers, more than {MAX_ANSWERS:,}", remedy)
     texts = (answer.get("answer") if isinstance(answer, dict) else answer for answer in given)
-    return [_usable_text(text, f"answers[{number}]", where, remedy) for number, text in enumerate(texts)]
-
-
-def _usable_text(text: Any, name: str, where: str, remedy: str) -> str:
-    """A text, which may be empty; else an InputError."""
-    problem = text_problem(text) if isinstance(text, str) else f"is {shown(text)}, not a text"
-    if problem:
-        raise InputError(where, f"{name} {problem}", remedy)
-    return str(text)
+    return [usable_text(text, f"answers[{number}]", where, remedy) for number, text in enumerate(texts)]
