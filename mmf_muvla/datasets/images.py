@@ -24,7 +24,6 @@ from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.regions import Regions
 from mmf_muvla.regions.store import RegionStore
 
-_MAX_DIGITS = 32
 _REMEDY = (
     "Extract its features again, or copy them again; tools/import_regions.py checks all images at once, "
     "and its options mend what can be mended"
@@ -137,7 +136,7 @@ class _MmfImages(ImageSource):
         """What an image may be called: its id, or in an LMDB the number at the end of it, as in MMF's own reader."""
         yield image_id
         number = image_id.rpartition("_")[2]
-        if isinstance(self._source, MmfLmdb) and number.isdecimal() and len(number) < _MAX_DIGITS:
+        if isinstance(self._source, MmfLmdb) and number.isdecimal() and len(number) < 32:
             yield str(int(number))
 
     def _first_feature_dim(self, wanted: int | None) -> int:

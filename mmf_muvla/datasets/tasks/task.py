@@ -105,21 +105,18 @@ class TaskDataset(BaseDataset, Generic[R]):
         raise NotImplementedError
 
     def targets(self, samples: Sequence[TaskSample[R]]) -> dict[str, Tensor]:
-        """Targets of a batch and whatever else scores and predictions need, as tensors whose first dimension is B.
-
-        ``targets`` must be among them (without it MMF computes no loss).
-        """
+        """``targets`` of a batch, and whatever else scores and predictions need: tensors whose first dimension is B."""
         raise NotImplementedError
 
     def submission(self, record: R, prediction: Any) -> Any:
-        """What the benchmark's submission says of a record: a line of text, or, where it is JSON, a value in a list.
+        """What a submission says of a record, of which :meth:`format_for_prediction` gave the prediction.
 
-        ``prediction`` is what :meth:`format_for_prediction` gave for it.
+        It is a value in a JSON list, or, where :attr:`prediction_suffix` is another one, a line of text.
         """
         return prediction
 
     def write_predictions(self, path: Path, predictions: Sequence[Any]) -> None:
-        """Write the predictions of the whole split, in the order of the records, with :attr:`prediction_suffix`."""
+        """Write the predictions of the whole split, which are in the order of the records."""
         content = [self.submission(record, it) for record, it in zip(self.records, predictions, strict=True)]
         if self.prediction_suffix == ".json":
             write_json(path, content)

@@ -25,7 +25,6 @@ from mmf_muvla.terminal import terminal_console
 
 VOCABULARY_FILE = "answers_vqa.txt"
 LEFT_OUT_FILE = "left_out.jsonl"  # lists the records that were left out as damaged, if there are any
-_REFCOCO_FILES = ("refs(unc).p", "instances.json")
 # What converts a file, and published name -> the task's name of a split.
 _BY_FILE: dict[str, tuple[Callable[..., Counts], dict[str, str]]] = {
     "nlvr2": (convert_nlvr2, {"train.json": "train", "dev.json": "val", "test1.json": "test", "test2.json": "test2"}),
@@ -97,20 +96,16 @@ def convert_command(arguments: Sequence[str]) -> None:
         num_answers=None if num_answers == "any" else num_answers,
     )
     report = Report(part_of=[("test", "test-dev")])  # test-dev's questions are some of test's
-
-    def check_images() -> None:
-        if known is not None:
-            report.check_images(f"image_ids={values.image_ids}", example)
-
+    image_ids = f"image_ids={values.image_ids}"
     with publish_outputs(out) as folder:
         try:
             counts = _convert(values, source, folder, options, report)
         except InputError:
             # That no image is known is why nothing is left, where records of unknown images are left out.
             if options.unknown_images == "skip":
-                check_images()
+                report.check_images(image_ids, example)
             raise
-        check_images()
+        report.check_images(image_ids, example)
         has_left_out = report.write_left_out(folder / LEFT_OUT_FILE)
     if not has_left_out:
         remove_output(out / LEFT_OUT_FILE)  # an earlier conversion's
@@ -131,18 +126,16 @@ def _convert(values: ConvertOptions, source: Path, out: Path, options: Options, 
             for split, paths in files.items()
         }
     if values.task == "refcoco_plus":
-        for name in _REFCOCO_FILES:
-            _refuse_without([name], source)
-        refs, instances = (source / name for name in _REFCOCO_FILES)
+        refs, instances = (source / _found([name], source)[0] for name in ("refs(unc).p", "instances.json"))
         return convert_refcoco_plus(refs, instances, out, options, report)
     convert, names = _BY_FILE[str(values.task)]
     return {
         names[name]: convert(source / name, out / f"{names[name]}.jsonl", options, report)
-        for name in _refuse_without(names, source)
+        for name in _found(names, source)
     }
 
 
-def _refuse_without(names: Collection[str], source: Path) -> list[str]:
+def _found(names: Collection[str], source: Path) -> list[str]:
     """The published files that are there, at least one."""
     found = [name for name in names if (source / name).is_file()]
     if not found:

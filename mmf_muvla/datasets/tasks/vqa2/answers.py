@@ -53,10 +53,7 @@ def normalize_answer(answer: str) -> str:
     In this order: newlines and tabs become blanks; punctuation vanishes where it stands next to a blank somewhere in
     the answer, or where there is a comma between two digits, and becomes a blank otherwise; periods vanish unless a
     digit follows; letters become small, number words up to ten digits ("none" is 0); articles vanish; contractions get
-    their apostrophe.
-
-    Returns:
-        The answer; empty where nothing remains of it, as of ``"the"``.
+    their apostrophe. Nothing may remain, as of ``"the"``.
     """
     words = (_DIGITS.get(word, word) for word in _strip_punctuation(_flatten(answer)).lower().split())
     return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
@@ -82,10 +79,7 @@ def soft_scores(answers: Sequence[str]) -> dict[str, float]:
     """The accuracy (see :func:`vqa_accuracy`) that each of the annotators' answers would get.
 
     With ten annotators it is 0.3, 0.6 and 0.9 for an answer of one, two and three of them, and 1 beyond; with five
-    4/15, 8/15, 12/15, and 1 beyond; with fewer than four it is the share of them.
-
-    Returns:
-        Answer, as it is compared, -> score in [0, 1].
+    4/15, 8/15, 12/15, and 1 beyond; with fewer than four it is the share of them. Answers are as they are compared.
     """
     counts = Counter(map(_form_among(answers), answers))
     return {answer: _leave_one_out(count, len(answers)) for answer, count in counts.items()}
@@ -97,9 +91,7 @@ def answer_vocabulary(answers: Iterable[str], min_occurrences: int = MIN_OCCURRE
     That rule, of Anderson et al. (2018) and Teney et al. (2018) as github.com/hengyuan-hu/bottom-up-attention-vqa has
     it: the normalised most frequent answers (``multiple_choice_answer``) of the questions of train and val together,
     each that at least 9 questions have. It gives 3,129 answers, one of which is empty: what is left of "a" and "the".
-
-    Returns:
-        The normalised answers, the most frequent first, equally frequent ones in alphabetical order.
+    The most frequent comes first; equally frequent ones are in alphabetical order.
 
     Raises:
         InputError: no answer is frequent enough.

@@ -10,6 +10,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -126,14 +127,12 @@ def build_vocabulary(annotations: Sequence[Path], out: Path, options: Options | 
         InputError: a file cannot be used, or no answer is frequent enough.
     """
     options = options or Options()
+    passed_over = (InputError,) if options.on_bad_record == "skip" else ()
     answers = []
     for path in annotations:
         for number, record in enumerate(read_json_object(path, "annotations")["annotations"]):
-            try:
+            with suppress(*passed_over):
                 answers.append(_most_frequent_answer(record, path, number))
-            except InputError:
-                if options.on_bad_record == "error":
-                    raise
     vocabulary = answer_vocabulary(answers, options.min_occurrences)
     with publish_file(out) as temporary:
         lines = [UNKNOWN_ANSWER, *filter(None, vocabulary)]

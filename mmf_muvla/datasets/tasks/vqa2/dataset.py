@@ -175,12 +175,9 @@ class VQA2Dataset(TaskDataset[QuestionRecord]):
 
 
 def image_key(entry: dict[str, Any], where: str) -> str:
-    """The region store's key of an annotation entry: its feature path without folders and ending, else its image id.
+    """The key of an entry's image: its feature path without folders and ending, else its image id.
 
     Where the feature path is the image's name with ``.npy``, the name is the key, folders included.
-
-    Raises:
-        InputError: it has neither.
     """
     if path := _text(entry, "feature_path", where):
         return path.removesuffix(".npy") if path == f"{entry.get('image_name')}.npy" else Path(path).stem
