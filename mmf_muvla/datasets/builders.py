@@ -10,12 +10,11 @@ from mmf.datasets.base_dataset_builder import BaseDatasetBuilder
 from omegaconf import OmegaConf
 from torch.utils.data import Dataset
 
-from mmf_muvla.datasets.images import check_feature_dim
-from mmf_muvla.datasets.pretraining import PretrainingDataset, masking_config
+from mmf_muvla.datasets.pretraining import PretrainingDataset, pretraining_options
 from mmf_muvla.errors import InputError
-from mmf_muvla.objectives.registry import check_objectives, learned
+from mmf_muvla.models.embeddings import check_feature_dim
+from mmf_muvla.objectives.registry import learned
 from mmf_muvla.options.data import Pretraining
-from mmf_muvla.options.kinds import as_list
 from mmf_muvla.paths import resource_path
 
 
@@ -53,9 +52,8 @@ class PretrainingBuilder(Builder):
     @classmethod
     def learned(cls, options: Mapping[str, Any], losses: Sequence[str] | None) -> tuple[list[str], list[str]]:
         """What is learned with these options, see :func:`mmf_muvla.objectives.registry.learned`."""
-        where = f"dataset_config.{cls.name}"
-        objectives = check_objectives(as_list(options["objectives"]), f"{where}.objectives")
-        return learned(objectives, masking_config(options["masking"], f"{where}.masking"), losses)
+        checked = pretraining_options(options, f"dataset_config.{cls.name}")
+        return learned(checked.objectives, checked.masking, losses)
 
     def load(self, config: Any, dataset_type: str = "train", *args: Any, **kwargs: Any) -> Dataset[Any]:
         seed = registry.get("config").training.seed
@@ -66,22 +64,5 @@ class PretrainingBuilder(Builder):
         return dataset
 
 
-@registry.register_builder("muvla_cc")
-class ConceptualCaptionsBuilder(PretrainingBuilder):
-    """Images and captions of Conceptual Captions, re-paired by retrieval."""
-
-    name = "muvla_cc"
-
-
-@registry.register_builder("muvla_bookcorpus")
-class BookCorpusBuilder(PretrainingBuilder):
-    """Images of Conceptual Captions with sentences retrieved from BookCorpus."""
-
-    name = "muvla_bookcorpus"
-
-
-@registry.register_builder("muvla_toyworld")
-class ToyWorldBuilder(PretrainingBuilder):
-    """The generated world that comes with the project."""
-
-    name = "muvla_toyworld"
+for _name in ("muvla_cc", "muvla_bookcorpus", "muvla_toyworld"):
+    registry.register_builder(_name)(type("PretrainingBuilder", (PretrainingBuilder,), {"name": _name}))

@@ -20,19 +20,12 @@ from mmf_muvla.regions.regions import Regions
 
 @dataclass(frozen=True)
 class PretrainingSample:
-    """One image with the rows made from it.
-
-    Attributes:
-        image: the regions, with the detector's classes and its confidence in them.
-        rows: name -> row, the same names for every sample of a batch.
-        epoch: epochs finished before this one.
-        weight_row: the row in which the matching head sees the retrieved pair, for ``w_ITM``; "" where none does.
-    """
+    """One image with the rows made from it."""
 
     image: Regions
-    rows: dict[str, Row]
-    epoch: int
-    weight_row: str = ""
+    rows: dict[str, Row]  # the same names for every sample of a batch
+    epoch: int  # epochs finished before this one
+    weight_row: str = ""  # the row in which the matching head sees the retrieved pair, for w_ITM; "" where none does
 
 
 def pad(arrays: Sequence[NDArray[Any]], value: float, dtype: torch.dtype) -> Tensor:
@@ -52,11 +45,8 @@ def lengths_to_mask(lengths: Sequence[int]) -> Tensor:
 
 
 def collate_images(images: Sequence[Regions]) -> dict[str, Any]:
-    """Batch the image side.
-
-    Returns:
-        ``image_feature_0`` float16 [B, R, d], ``bbox`` float [B, R, 4], ``image_size`` float [B, 2],
-        ``region_mask`` bool [B, R] (True at real regions), ``image_id`` list of str.
+    """The image side: ``image_feature_0`` float16 [B, R, d], ``bbox`` float [B, R, 4], ``image_size`` float [B, 2],
+    ``region_mask`` bool [B, R] (True at real regions), ``image_id`` list of str.
     """
     return {
         "image_feature_0": pad([image.image_feature_0 for image in images], 0, torch.float16),
@@ -68,11 +58,7 @@ def collate_images(images: Sequence[Regions]) -> dict[str, Any]:
 
 
 def collate_pretraining(samples: Sequence[PretrainingSample], pad_id: int) -> dict[str, Any]:
-    """Batch pre-training samples.
-
-    Args:
-        samples: B samples with the same V rows each.
-        pad_id: token id that fills the text up.
+    """Batch B pre-training samples with the same V rows each; ``pad_id`` fills the text up.
 
     Returns:
         The image side (see :func:`collate_images`); ``rows``, the V row names; ``input_ids``, ``mlm_labels``,
@@ -109,10 +95,8 @@ def collate_pretraining(samples: Sequence[PretrainingSample], pad_id: int) -> di
 
 def _phrase_ids(samples: Sequence[PretrainingSample], regions: int) -> Tensor:
     """The word pieces to be predicted at each region, int [B, R, P], padded with IGNORE."""
-    targets = [
-        sample.rows["region_phrase"].phrase_targets if "region_phrase" in sample.rows else () for sample in samples
-    ]
-    present = [(i, j, ids) for i, phrases in enumerate(targets) for j, ids in enumerate(phrases) if len(ids)]
+    rows = ((i, sample.rows["region_phrase"]) for i, sample in enumerate(samples) if "region_phrase" in sample.rows)
+    present = [(i, j, ids) for i, row in rows for j, ids in enumerate(row.phrase_targets) if len(ids)]
     longest = max((len(ids) for _, _, ids in present), default=1)
     padded = np.full((len(samples), regions, longest), IGNORE, np.int64)
     for i, j, ids in present:

@@ -1,18 +1,15 @@
-"""Region features of images, by the image's key, from any of three places that are told apart by what they hold.
+"""Region features of images by their keys, from a region store, an MMF feature folder or an MMF LMDB.
 
-* A region store (``tools/import_regions.py`` makes it): the fastest, checked when it was made.
-* An MMF feature folder: ``X.npy`` and ``X_info.npy`` for every image; the key is ``X``, the path inside the folder.
-* An MMF LMDB of pickled dictionaries; the key is the one under which the image stands there. Many of MMF's have plain
-  numbers: ``COCO_train2014_000000000009`` is also found under ``9``.
-
-Class names are not needed here, so that MMF's formats can be read without a label map. All regions of an image are
-given, in the detector's order, since annotations may name regions by their number.
+A key is an image id, with or without ``.npy`` at its end. In an MMF folder it is the path ``X`` of ``X.npy``; many of
+MMF's LMDBs have plain numbers, so that ``COCO_train2014_000000000009`` is also found under ``9``. Class names are not
+needed, and all regions are given, in the detector's order, since annotations may name regions by their number.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +24,6 @@ from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.regions import Regions
 from mmf_muvla.regions.store import RegionStore
 
-_MAX_DIGITS = 32
 _REMEDY = (
     "Extract its features again, or copy them again; tools/import_regions.py checks all images at once, "
     "and its options mend what can be mended"
@@ -35,47 +31,38 @@ _REMEDY = (
 
 
 class ImageSource(ABC):
-    """Images by key. It can be pickled, and used on both sides of a fork.
-
-    A key is an image id, with or without ``.npy`` at its end.
-
-    Attributes:
-        path: the folder or file.
-        feature_dim: numbers per region feature.
-    """
+    """Images by key. It can be pickled, and used on both sides of a fork."""
 
     path: Path
-    feature_dim: int
+    feature_dim: int  # numbers per region feature
 
     @abstractmethod
     def __contains__(self, key: str) -> bool: ...
 
     @abstractmethod
+    def first_key(self) -> str | None:
+        """One of the keys, to show what they look like; ``None`` where there is no image."""
+
+    @abstractmethod
+    def _find(self, image_id: str) -> Regions | None: ...
+
     def get(self, key: str) -> Regions:
         """The regions of an image, at least one. MMF's have no classes (-1), and a confidence of 1.
 
         Raises:
             InputError: there is no such image, or what there is of it is damaged.
         """
-
-    @abstractmethod
-    def first_key(self) -> str | None:
-        """One of the keys, to show what they look like; ``None`` where there is no image."""
-
-    def _absent(self, key: str) -> InputError:
-        return InputError(
-            str(self.path),
-            f"has no image {key!r}",
-            "Name the features that belong to the annotations (dataset_config.NAME.features), or extract the image's",
-        )
+        regions = self._find(key.removesuffix(".npy"))
+        if regions is None:
+            remedy = "Name the annotations' own features (dataset_config.NAME.features), or extract the image's"
+            raise InputError(str(self.path), f"has no image {key!r}", remedy)
+        return regions
 
 
 def open_images(path: str | Path, feature_dim: int | None = None) -> ImageSource:
-    """Open region features.
+    """Open a region store, an MMF feature folder, or an MMF LMDB (a folder or a file).
 
-    Args:
-        path: a region store, an MMF feature folder, or an MMF LMDB (a folder or a file).
-        feature_dim: numbers per region feature, where it is known; by default that of the first image.
+    Where it is not known how many numbers a region feature has, the first image tells.
 
     Raises:
         InputError: there is none of these, it holds no image that can be read, or it has features of another size.
@@ -85,7 +72,7 @@ def open_images(path: str | Path, feature_dim: int | None = None) -> ImageSource
     if (path / META_FILE).is_file():
         source = _StoreImages(path)
     elif path.is_file() or (path / "data.mdb").is_file():
-        source = _open_lmdb_source(path, feature_dim)
+        source = _MmfImages(_open_lmdb(path), feature_dim)
     elif path.is_dir():
         source = _MmfImages(MmfFeatureFolder(path, RegionOptions()), feature_dim)
     else:
@@ -94,17 +81,13 @@ def open_images(path: str | Path, feature_dim: int | None = None) -> ImageSource
     return source
 
 
-def _open_lmdb_source(path: Path, feature_dim: int | None) -> ImageSource:
+def _open_lmdb(path: Path) -> MmfLmdb:
     if is_lmdb_store(path):
         raise older_store(path)
-    file = LmdbFile(path, "a region store or an LMDB of MMF features", "Copy it again, or make it again")
-    if KEYS in file:
-        return _MmfImages(MmfLmdb(path, RegionOptions()), feature_dim)
-    raise InputError(
-        str(path),
-        "is an LMDB, but neither a region store nor one that MMF's lmdb_conversion.py has finished",
-        "Make it again, or name another one",
-    )
+    if KEYS not in LmdbFile(path, "a region store or an LMDB of MMF features", "Copy it again, or make it again"):
+        problem = "is an LMDB, but neither a region store nor one that MMF's lmdb_conversion.py has finished"
+        raise InputError(str(path), problem, "Make it again, or name another one")
+    return MmfLmdb(path, RegionOptions())
 
 
 class _StoreImages(ImageSource):
@@ -114,16 +97,15 @@ class _StoreImages(ImageSource):
         self.feature_dim = self._store.feature_dim
 
     def __contains__(self, key: str) -> bool:
-        return _image_id(key) in self._store
+        return key.removesuffix(".npy") in self._store
 
     def first_key(self) -> str | None:
         return next((block.column("image_id")[0].as_py() for block in self._store.blocks()), None)
 
-    def get(self, key: str) -> Regions:
-        try:
-            return self._store.get(_image_id(key))
-        except KeyError as error:
-            raise self._absent(key) from error
+    def _find(self, image_id: str) -> Regions | None:
+        with suppress(KeyError):
+            return self._store.get(image_id)
+        return None
 
 
 class _MmfImages(ImageSource):
@@ -133,18 +115,15 @@ class _MmfImages(ImageSource):
         self.feature_dim = self._first_feature_dim(feature_dim)
 
     def __contains__(self, key: str) -> bool:
-        return any(name in self._source for name in self._names(_image_id(key)))
+        return any(name in self._source for name in self._names(key.removesuffix(".npy")))
 
     def first_key(self) -> str | None:
         return next(iter(self._source.first_ids()), None)
 
-    def get(self, key: str) -> Regions:
-        image_id = _image_id(key)
+    def _find(self, image_id: str) -> Regions | None:
         try:
             image = self._load(image_id)
-            if image is None:
-                raise self._absent(key)
-            return replace(image.read_unnamed(self.feature_dim), image_id=image_id)
+            return None if image is None else replace(image.read_unnamed(self.feature_dim), image_id=image_id)
         except BadRecord as problem:
             raise _input_error(problem, image_id) from problem
 
@@ -157,7 +136,7 @@ class _MmfImages(ImageSource):
         """What an image may be called: its id, or in an LMDB the number at the end of it, as in MMF's own reader."""
         yield image_id
         number = image_id.rpartition("_")[2]
-        if isinstance(self._source, MmfLmdb) and number.isdecimal() and len(number) < _MAX_DIGITS:
+        if isinstance(self._source, MmfLmdb) and number.isdecimal() and len(number) < 32:
             yield str(int(number))
 
     def _first_feature_dim(self, wanted: int | None) -> int:
@@ -165,34 +144,25 @@ class _MmfImages(ImageSource):
 
         Damaged images are passed over: they may never be asked for.
         """
-        first_problem: InputError | None = None
-        found = None
+        found: list[int] = []
+        problems: list[InputError] = []
         for image_id in self._source.first_ids():
             try:
                 image = self._load(image_id)
-                if image is None:
-                    continue
-                if wanted is not None and image.has_features_of(wanted):
+                if image and wanted and image.has_features_of(wanted):
                     return wanted
-                image.read_unnamed(image.feature_dim)
-                if wanted is None:
-                    return image.feature_dim
-                found = found or image.feature_dim
+                if image:
+                    image.read_unnamed(image.feature_dim)
+                    found.append(image.feature_dim)
             except BadRecord as problem:
-                first_problem = first_problem or _input_error(problem, image_id)
+                problems.append(_input_error(problem, image_id))
         if found or wanted:
-            # Where no image tells, what is wrong with it is said when it is asked for.
-            return found or wanted or 0
-        raise first_problem or InputError(
-            str(self.path),
-            "holds no image features",
+            return found[0] if found else wanted or 0
+        remedy = (
             "Give a region store, a folder of MMF features (X.npy, X_info.npy) or an LMDB of MMF features; "
-            "import other formats with tools/import_regions.py",
+            "import other formats with tools/import_regions.py"
         )
-
-
-def _image_id(key: str) -> str:
-    return key.removesuffix(".npy")
+        raise problems[0] if problems else InputError(str(self.path), "holds no image features", remedy)
 
 
 def _input_error(problem: BadRecord, image_id: str) -> InputError:

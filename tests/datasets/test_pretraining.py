@@ -36,9 +36,9 @@ def make(folder: Path, split: str = "train", seed: int = 3, **overrides: Any):
 def test_a_corpus_of_another_feature_size_is_refused(wanted: int, folder: Path) -> None:
     from mmf.common.registry import registry
 
-    from mmf_muvla.datasets.builders import ConceptualCaptionsBuilder
+    import mmf_muvla.datasets.builders  # noqa: F401
 
-    config = make(folder).config
+    config, builder = make(folder).config, registry.get_builder_class("muvla_cc")()
     before = registry.get("config", no_warning=True)
     try:
         for feature_dim in (wanted, DIM):
@@ -46,10 +46,10 @@ def test_a_corpus_of_another_feature_size_is_refused(wanted: int, folder: Path) 
             full = {"training": {"seed": 3}, "model_config": {"muvla": {"trunk": trunk}}}
             registry.register("config", OmegaConf.create(full))
             if feature_dim == DIM:
-                assert len(ConceptualCaptionsBuilder().load(config)) > 0
+                assert len(builder.load(config)) > 0
                 continue
             with pytest.raises(InputError) as error:
-                ConceptualCaptionsBuilder().load(config)
+                builder.load(config)
             assert error.value.where == str(folder)
             assert f"has features of {DIM} numbers" in error.value.problem
             assert f"model_config.muvla.trunk.feature_dim={wanted}" in error.value.problem
@@ -160,9 +160,9 @@ def test_train_and_held_out_images_are_disjoint_and_complete(folder: Path) -> No
 def test_bad_options_are_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="objectives.*'region_word'"):
         make(folder, objectives=["region_word"])
-    with pytest.raises(InputError, match="masking.token_rate: 15 is no probability"):
+    with pytest.raises(InputError, match="masking.token_rate=15: must be between 0 and 1"):
         make(folder, masking={"token_rate": 15})
-    with pytest.raises(InputError, match="masking.mask_rate: unknown option"):
+    with pytest.raises(InputError, match="unknown key 'dataset_config.muvla_cc.masking.mask_rate'"):
         make(folder, masking={"mask_rate": 0.1})
     with pytest.raises(InputError, match="held_out_fraction: 0.0 of 80 images leaves none for 'val'"):
         make(folder, "val", held_out_fraction=0.0)
@@ -208,5 +208,14 @@ def test_region_counts_are_those_of_the_images(folder: Path) -> None:
 
 @pytest.mark.parametrize(("option", "value"), [("schedule", "random"), ("tag_positions", "grid")])
 def test_unknown_choices_are_named(folder: Path, option: str, value: str) -> None:
-    with pytest.raises(InputError, match=f"{option}: unknown value '{value}'"):
+    with pytest.raises(InputError, match=f"{option}={value}: unknown value"):
         make(folder, **{option: value})
+
+
+def test_a_rate_that_is_the_text_of_a_number_is_that_number(folder: Path) -> None:
+    from mmf.common.registry import registry
+
+    assert make(folder, masking={"phrase_rate": "1e-1"}).row_options.masking.phrase_rate == 0.1
+    learned = registry.get_builder_class("muvla_cc").learned
+    options = {"objectives": ["image_sentence"], "masking": {"token_rate": "0.0"}}
+    assert learned(options, None)[0] == ["muvla_itm"]

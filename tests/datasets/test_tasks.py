@@ -221,7 +221,7 @@ def test_a_broken_file_is_refused(tmp_path: Path, content: bytes, message: str) 
 
 
 def test_options_are_checked(folder: Path) -> None:
-    with pytest.raises(InputError, match="missing_images: unknown value 'ignore'. Choose error or skip"):
+    with pytest.raises(InputError, match="missing_images=ignore: unknown value. Use one of error, skip"):
         make(folder, "nlvr2", missing_images="ignore")
     with pytest.raises(InputError, match=r"nlvr2.features.train: not given"):
         make(folder, "nlvr2", features={"train": None})

@@ -195,9 +195,9 @@ def test_one_view_a_turn(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("masking", "message"),
     [
-        ({"itm_token_rate": 2}, "masking.itm_token_rate: 2 is no probability"),
-        ({"token_rate": None}, "masking.token_rate: None is no probability"),
-        ({"itm_token_rate": "none"}, "masking.itm_token_rate: none is no probability"),
+        ({"itm_token_rate": 2}, "masking.itm_token_rate=2: must be between 0 and 1"),
+        ({"token_rate": None}, "masking.token_rate=null: is not a number from 0.0 to 1.0"),
+        ({"itm_token_rate": "none"}, "masking.itm_token_rate=none: is not a number from 0.0 to 1.0"),
     ],
 )
 def test_bad_rates_are_named(folder: Path, masking: dict, message: str) -> None:

@@ -138,11 +138,12 @@ def test_a_system_is_the_same_on_the_toy_world(name: str) -> None:
 
     def said(config: Any, dataset: str) -> dict[str, Any]:
         views = OmegaConf.merge(defaults, config.get("dataset_config", {}).get(dataset, {}))
+        learned_from: Any = OmegaConf.to_container(OmegaConf.masked_copy(views, ["objectives", "masking"]))
         model = OmegaConf.merge(model_defaults, config.model_config.muvla)
         return {
             "system": config.system,
             "views": (views.objectives, views.schedule, views.masking),
-            "learned": PretrainingBuilder.learned(views, model.losses and [loss.type for loss in model.losses]),
+            "learned": PretrainingBuilder.learned(learned_from, model.losses and [loss.type for loss in model.losses]),
             "streams": model.trunk.streams,
             "metrics": config.evaluation.metrics,
         }

@@ -1,24 +1,7 @@
 """What the tasks share: annotations with texts and image ids, regions, checks, batches, predictions, losses.
 
-A task is a subclass of :class:`TaskDataset` in a place of its own: it reads its records, says what their targets are,
-and how its benchmark wants predictions. :func:`register_task` makes it a data set of MMF, also from a user's own
-package (``env.user_dir``)::
-
-    mmf_muvla.register_with_mmf()
-
-    @register_loss("my_loss")
-    def my_loss(scores, targets):  # float [B, labels], what targets() gave -> float [B]
-        ...
-
-    @register_task("my_task")
-    class MyTask(TaskDataset[TaskRecord]):
-        num_labels = 2
-
-        def read_records(self): ...  # TaskRecord(place, text, images, labelled) for each line of self.path
-
-        def targets(self, samples): ...  # {"targets": a tensor whose first dimension is B}
-
-What is wrong with a record is found when the data set is loaded, not in the middle of a run.
+A task is a subclass of :class:`TaskDataset` that :func:`register_task` makes a data set of MMF, also from a user's own
+package (``docs/finetuning.md``). What is wrong with a record is found when it is loaded, not in the middle of a run.
 """
 
 from __future__ import annotations
@@ -46,6 +29,7 @@ from mmf_muvla.datasets.tasks.conversion import image_keys
 from mmf_muvla.errors import InputError
 from mmf_muvla.objectives.masking import Ints
 from mmf_muvla.objectives.tokens import WordPieces
+from mmf_muvla.options.checking import check
 from mmf_muvla.options.data import Task
 from mmf_muvla.options.kinds import Options
 from mmf_muvla.reading import json_values
@@ -61,38 +45,24 @@ number_of = partial(json_values.number_of, remedy="Mend or remove the line", sma
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
-    """What every task's record has; a task adds its own fields.
+    """What every task's record has; a task adds its own fields."""
 
-    Attributes:
-        place: line or entry number in the annotation file, for errors.
-        text: the question, sentence, hypothesis or expression.
-        images: keys of its images, one or two.
-        labelled: whether its target is known.
-    """
-
-    place: int
-    text: str
-    images: tuple[str, ...]
-    labelled: bool
+    place: int  # line or entry number in the annotation file, for errors
+    text: str  # the question, sentence, hypothesis or expression
+    images: tuple[str, ...]  # keys of its images, one or two
+    labelled: bool  # whether its target is known
 
 
 R = TypeVar("R", bound=TaskRecord)
-SampleLosses = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class TaskSample(Generic[R]):
-    """One sample as arrays.
-
-    Attributes:
-        record: its annotation.
-        input_ids: int [T], ``[CLS] text [SEP]``.
-        images: its images' regions, in the record's order.
-    """
+    """One sample as arrays."""
 
     record: R
-    input_ids: Ints
-    images: tuple[Regions, ...]
+    input_ids: Ints  # int [T], [CLS] text [SEP]
+    images: tuple[Regions, ...]  # in the record's order
 
 
 class TaskDataset(BaseDataset, Generic[R]):
@@ -100,11 +70,6 @@ class TaskDataset(BaseDataset, Generic[R]):
 
     Records without a label are left out of the training split, and kept elsewhere: predictions are made for them, and
     losses and scores pass them over.
-
-    Args:
-        dataset_name: name under which MMF knows the data set.
-        config: ``dataset_config.NAME``; every key is explained in ``configs/datasets/NAME/defaults.yaml``.
-        dataset_type: ``train``, ``val`` or ``test``.
 
     Attributes:
         records: what is left of the file's records, in its order.
@@ -122,19 +87,12 @@ class TaskDataset(BaseDataset, Generic[R]):
     def __init__(self, dataset_name: str, config: Any, dataset_type: str):
         super().__init__(dataset_name, config, dataset_type)
         self.path = str(config.annotations[dataset_type])
-        self.missing_images: str = config.get("missing_images", "error")
-        if self.missing_images not in ("error", "skip"):
-            where = f"dataset_config.{dataset_name}.missing_images"
-            raise InputError(where, f"unknown value {self.missing_images!r}", "Choose error or skip")
-        features = config.features.get(dataset_type)
+        features = config.features[dataset_type]
         if not features:
-            raise InputError(
-                f"dataset_config.{dataset_name}.features.{dataset_type}",
-                "not given, though the split has annotations",
-                "Name a region store, an MMF feature folder or an MMF LMDB",
-            )
-        self.images = open_images(features, config.get("feature_dim"))
-        self.max_text_tokens: int = config.max_text_tokens
+            where = f"dataset_config.{dataset_name}.features.{dataset_type}"
+            remedy = "Name a region store, an MMF feature folder or an MMF LMDB"
+            raise InputError(where, "not given, though the split has annotations", remedy)
+        self.images = open_images(features, config.feature_dim)
         self.words = WordPieces(config.tokenizer)
         self.left_out = {"without a label": 0, "without regions": 0}
         self.records: list[R] = self._usable(self.read_records())
@@ -142,29 +100,29 @@ class TaskDataset(BaseDataset, Generic[R]):
             if count:
                 log_message(f"{self.path}: {count:,} records {reason} left out", "warning")
 
-    # ------------------------------------------------------------ what a task says
-
     def read_records(self) -> Iterable[R]:
         """The annotation file's records, in its order, labels checked."""
         raise NotImplementedError
 
     def targets(self, samples: Sequence[TaskSample[R]]) -> dict[str, Tensor]:
-        """Targets of a batch and whatever else scores and predictions need, as tensors whose first dimension is B.
-
-        ``targets`` must be among them (without it MMF computes no loss).
-        """
+        """``targets`` of a batch, and whatever else scores and predictions need: tensors whose first dimension is B."""
         raise NotImplementedError
 
-    def write_predictions(self, path: Path, predictions: Sequence[Any]) -> None:
-        """Write the predictions of the whole split in the benchmark's submission format: a JSON list by default.
+    def submission(self, record: R, prediction: Any) -> Any:
+        """What a submission says of a record, of which :meth:`format_for_prediction` gave the prediction.
 
-        Args:
-            path: the file, its ending :attr:`prediction_suffix`.
-            predictions: what :meth:`format_for_prediction` gave for all batches, in the order of the records.
+        It is a value in a JSON list, or, where :attr:`prediction_suffix` is another one, a line of text.
         """
-        write_json(path, list(predictions))
+        return prediction
 
-    # ------------------------------------------------------------------------ checks
+    def write_predictions(self, path: Path, predictions: Sequence[Any]) -> None:
+        """Write the predictions of the whole split, which are in the order of the records."""
+        content = [self.submission(record, it) for record, it in zip(self.records, predictions, strict=True)]
+        if self.prediction_suffix == ".json":
+            write_json(path, content)
+        else:
+            with publish_file(path) as temporary:
+                temporary.write_text("".join(f"{line}\n" for line in content), encoding="utf-8")
 
     def where(self, record: TaskRecord) -> str:
         """The record's place, for errors."""
@@ -176,11 +134,13 @@ class TaskDataset(BaseDataset, Generic[R]):
         known: dict[str, bool] = {}  # an image serves several records
         first_without: R | None = None
         for record in records:
-            if not record.text.strip():
-                raise InputError(self.where(record), "its text is empty", f"Mend or remove the {self.entry}")
-            if problem := text_problem(record.text):
+            problem = text_problem(record.text) if record.text.strip() else "is empty"
+            if problem:
                 raise InputError(self.where(record), f"its text {problem}", f"Mend or remove the {self.entry}")
-            if not self._has_images(record, known):
+            for key in record.images:
+                if key not in known:
+                    known[key] = key in self.images
+            if not all(known[key] for key in record.images):
                 first_without = first_without or record
                 self.left_out["without regions"] += 1
             elif self.dataset_type == "train" and not record.labelled:
@@ -191,26 +151,13 @@ class TaskDataset(BaseDataset, Generic[R]):
             self._judge_images(known, first_without)
         if not usable:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items() if count)
-            raise InputError(
-                self.path,
-                f"there is nothing to use in it{f' ({reasons})' if reasons else ''}",
-                f"Give the annotations and the regions of the {self.dataset_type} split",
-            )
+            problem = f"there is nothing to use in it{f' ({reasons})' if reasons else ''}"
+            remedy = f"Give the annotations and the regions of the {self.dataset_type} split"
+            raise InputError(self.path, problem, remedy)
         return usable
 
-    def _has_images(self, record: R, known: dict[str, bool]) -> bool:
-        for key in record.images:
-            if key not in known:
-                known[key] = key in self.images
-        return all(known[key] for key in record.images)
-
     def _judge_images(self, known: dict[str, bool], first_without: R) -> None:
-        """Say, where images are unknown, whether these are the wrong features, or some are missing.
-
-        Args:
-            known: of each image whether there are features of it.
-            first_without: the first record with an unknown image.
-        """
+        """Say whether these are the wrong features, or some are missing, and of which record first."""
         absent = next(key for key in first_without.images if not known[key])
         unknown = sum(not is_known for is_known in known.values())
         theirs = self.images.first_key()
@@ -218,18 +165,15 @@ class TaskDataset(BaseDataset, Generic[R]):
         if unknown == len(known):
             problem = f"none of its {unknown:,} images is in {self.images.path}: {difference}"
             raise InputError(self.path, problem, image_keys.remedy(absent, theirs))
-        if self.missing_images == "error":
+        if self.config.missing_images == "error":
             others = f", nor are {unknown - 1:,} others of {len(known):,} images" if unknown > 1 else ""
+            problem = f"image {absent} is not in {self.images.path}{others}"
+            right = f"name the right dataset_config.{self.dataset_name}.features, or set missing_images=skip there"
             raise InputError(
-                self.where(first_without),
-                f"image {absent} is not in {self.images.path}{others}",
-                f"Import its regions (tools/import_regions.py), name the right dataset_config.{self.dataset_name}"
-                ".features, or set missing_images=skip there",
+                self.where(first_without), problem, f"Import its regions (tools/import_regions.py), {right}"
             )
         if 2 * unknown > len(known):
             log_message(f"{self.path}: {unknown:,} of {len(known):,} images are unknown: {difference}", "warning")
-
-    # ------------------------------------------------------------------------- items
 
     def __len__(self) -> int:
         return len(self.records)
@@ -238,25 +182,22 @@ class TaskDataset(BaseDataset, Generic[R]):
         """One sample; a key ``(epoch, item)`` gives the item, which does not change with the epoch."""
         record = self.records[key[1] if isinstance(key, tuple) else key]
         vocabulary = self.words.vocabulary
-        tokens, _ = self.words(record.text, self.max_text_tokens)
-        return TaskSample(
-            record=record,
-            input_ids=np.concatenate([[vocabulary.cls_id], tokens, [vocabulary.sep_id]]),
-            images=tuple(self.images.get(image) for image in record.images),
-        )
+        tokens, _ = self.words(record.text, self.config.max_text_tokens)
+        input_ids = np.concatenate([[vocabulary.cls_id], tokens, [vocabulary.sep_id]])
+        return TaskSample(record, input_ids, tuple(self.images.get(image) for image in record.images))
 
     def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> SampleList:
         """A whole batch, padded to its own longest text and largest number of regions.
 
         Returns:
-            ``input_ids`` int [B, T], ``attention_mask`` bool [B, T], the images (see :meth:`image_fields`),
-            ``labelled`` bool [B], and what :meth:`targets` gives.
+            ``input_ids`` int [B, T], ``attention_mask`` bool [B, T], ``labelled`` bool [B], what :meth:`targets` gives,
+            and the fields of :func:`~mmf_muvla.datasets.collate.collate_images`, of two images a sample as [B, 2, …].
         """
         samples = [self[key] for key in keys]
         texts = [sample.input_ids for sample in samples]
         return SampleList(
             {
-                **self.image_fields(samples),
+                **_image_fields([sample.images for sample in samples]),
                 "input_ids": pad(texts, self.words.vocabulary.pad_id, torch.long),
                 "attention_mask": lengths_to_mask([len(text) for text in texts]),
                 "labelled": torch.tensor([sample.record.labelled for sample in samples]),
@@ -264,40 +205,37 @@ class TaskDataset(BaseDataset, Generic[R]):
             }
         )
 
-    def image_fields(self, samples: Sequence[TaskSample[R]]) -> dict[str, Any]:
-        """The images of a batch, one a sample: as :func:`mmf_muvla.datasets.collate.collate_images` gives them."""
-        return collate_images([sample.images[0] for sample in samples])
 
-
-def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write lines of text as a file that is whole or absent."""
-    with publish_file(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+def _image_fields(images: Sequence[tuple[Regions, ...]]) -> dict[str, Any]:
+    fields = collate_images([image for of_sample in images for image in of_sample])
+    per_sample = len(images[0])
+    if per_sample == 1:
+        return fields
+    ids = fields.pop("image_id")
+    grouped: dict[str, Any] = {name: it.unflatten(0, (len(images), per_sample)) for name, it in fields.items()}
+    return {**grouped, "image_id": list(zip(*(ids[side::per_sample] for side in range(per_sample)), strict=True))}
 
 
 D = TypeVar("D", bound=TaskDataset[Any])
+SampleLosses = Callable[[Tensor, Tensor], Tensor]
 
 
 class TaskBuilder(Builder):
-    """Builder of a task; a split without annotations is no split."""
+    """Builder of a task; a split without annotations is no split. Tokenizer and feature size are the encoder's."""
 
     options_schema: ClassVar[type[Options]]
     dataset_class: ClassVar[type[TaskDataset[Any]]]
 
-    @classmethod
-    def defaults(cls) -> dict[str, Any]:
-        """The schema's; with the tokenizer and the feature size that the encoder has."""
-        config = registry.get("config", no_warning=True)
-        trunk = OmegaConf.select(config, "model_config.muvla.trunk") if config else None
-        of_trunk = {"tokenizer": trunk.pretrained, "feature_dim": trunk.feature_dim} if trunk else {}
-        return {**asdict(cls.options_schema()), **of_trunk}  # type: ignore[call-overload]
-
     def load(self, config: Any, dataset_type: str = "train", *args: Any, **kwargs: Any) -> TaskDataset[Any] | None:
+        run = registry.get("config", no_warning=True)
+        trunk = OmegaConf.select(run, "model_config.muvla.trunk") if run else None
+        of_trunk = {"tokenizer": trunk.pretrained, "feature_dim": trunk.feature_dim} if trunk else {}
         given: Any = OmegaConf.to_container(config, resolve=True)
-        config = OmegaConf.create({**self.defaults(), **given})
-        if not config.annotations.get(dataset_type):
+        prefix = f"dataset_config.{self.name}."
+        options: Any = check(self.options_schema, {**of_trunk, **given}, lambda key: "configuration", prefix)
+        if not getattr(options.annotations, dataset_type, None):
             return None
-        dataset = self.dataset_class(self.name, config, dataset_type)
+        dataset = self.dataset_class(self.name, OmegaConf.create(asdict(options)), dataset_type)
         if dataset.num_labels is not None:
             registry.register("muvla_num_labels", dataset.num_labels)
         return dataset
@@ -306,10 +244,7 @@ class TaskBuilder(Builder):
 def register_task(name: str, options: type[Options] = Task) -> Callable[[type[D]], type[D]]:
     """Register a data set with MMF under a name, for ``datasets: NAME`` and ``dataset_config.NAME``.
 
-    Args:
-        name: the task's name.
-        options: schema of ``dataset_config.NAME``, :class:`~mmf_muvla.options.data.Task` or a subclass of it; every
-            option has a default.
+    The schema of its options is :class:`~mmf_muvla.options.data.Task` or a subclass of it, with defaults for all.
     """
 
     def register(dataset_class: type[D]) -> type[D]:
@@ -320,23 +255,20 @@ def register_task(name: str, options: type[Options] = Task) -> Callable[[type[D]
     return register
 
 
-class TaskLoss(nn.Module):
-    """The mean of a loss over the labelled samples of a batch, 0 where none is."""
-
-    sample_losses: ClassVar[Callable[[Tensor, Tensor], Tensor]]
-
-    def forward(self, sample_list: Mapping[str, Any], model_output: Mapping[str, Any]) -> Tensor:
-        """From ``targets`` and ``labelled`` (bool [B]) of the batch and ``scores`` of the model, a scalar."""
-        labelled = sample_list["labelled"]
-        losses = type(self).sample_losses(model_output["scores"], sample_list["targets"])
-        return (losses * labelled).sum() / labelled.sum().clamp(min=1)
-
-
 def register_loss(name: str) -> Callable[[SampleLosses], SampleLosses]:
-    """Register a function of scores and targets with MMF as a loss; it returns the loss of each sample, float [B]."""
+    """Register a function of scores and targets with MMF as a loss: the mean over the labelled samples of a batch.
+
+    The function returns the loss of each sample, float [B]. Where no sample is labelled the mean is 0.
+    """
 
     def register(sample_losses: SampleLosses) -> SampleLosses:
-        registry.register_loss(name)(type(name, (TaskLoss,), {"sample_losses": staticmethod(sample_losses)}))
+        class TaskLoss(nn.Module):
+            def forward(self, sample_list: Mapping[str, Any], model_output: Mapping[str, Any]) -> Tensor:
+                labelled = sample_list["labelled"]
+                losses = sample_losses(model_output["scores"], sample_list["targets"])
+                return (losses * labelled).sum() / labelled.sum().clamp(min=1)
+
+        registry.register_loss(name)(TaskLoss)
         return sample_losses
 
     return register
@@ -344,13 +276,5 @@ def register_loss(name: str) -> Callable[[SampleLosses], SampleLosses]:
 
 @register_loss("muvla_cross_entropy")
 def class_cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of each sample, the loss of NLVR2 and SNLI-VE.
-
-    Args:
-        scores: logits, float [B, classes].
-        targets: int [B]; any negative number has the value 0.
-
-    Returns:
-        float [B].
-    """
+    """The loss of NLVR2 and SNLI-VE, float [B], from float [B, classes] and int [B]; 0 where a target is negative."""
     return F.cross_entropy(scores.float(), targets.clamp(min=-1), ignore_index=-1, reduction="none")

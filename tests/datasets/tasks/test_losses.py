@@ -8,9 +8,9 @@ import pytest
 import torch
 from mmf.common.registry import registry
 
-from mmf_muvla.datasets.tasks.refcoco_plus.loss import grounding
+from mmf_muvla.datasets.tasks.refcoco_plus.dataset import grounding
 from mmf_muvla.datasets.tasks.task import class_cross_entropy
-from mmf_muvla.datasets.tasks.vqa2.loss import answer_bce
+from mmf_muvla.datasets.tasks.vqa2.dataset import answer_bce
 from mmf_muvla.errors import InputError
 
 NOWHERE = -torch.inf  # the score of a place that is no region

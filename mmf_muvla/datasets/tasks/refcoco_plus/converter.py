@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,54 +11,32 @@ from mmf_muvla.artifacts.progress import progress_bar
 from mmf_muvla.datasets.tasks.conversion.published import (
     Counts,
     Options,
-    Sieve,
     check_key,
-    list_in,
     nothing_left,
     read_json_object,
+    usable_text,
     write_json_lines,
 )
-from mmf_muvla.datasets.tasks.conversion.report import Report
+from mmf_muvla.datasets.tasks.conversion.report import Report, Sieve
 from mmf_muvla.errors import InputError, shown
-from mmf_muvla.reading.json_values import GET_AGAIN, check_object, check_record, number_of, text_of, text_problem
+from mmf_muvla.reading.json_values import GET_AGAIN, check_object, check_record, number_of, text_of
 from mmf_muvla.reading.restricted_pickle import PickleProblem, load_pickle
 
 SPLITS = ("train", "val", "testA", "testB")
-NO_SPLIT = "without a split"
-"""Under this name objects are counted that are so damaged that their split is not known."""
+NO_SPLIT = "without a split"  # the name under which objects are counted whose split is not known
 # Boxes are given to a hundredth of a pixel, so that one may seem to end that little beyond its image.
 _ROUNDING = 0.02
 _LARGEST_SIDE = 1e6  # pixels, and less than what is not finite
-_SPLIT_REMEDY = f"It must be one of {', '.join(SPLITS)}: give refs(unc).p"
 
 
 @dataclass
 class RefCocoCounts(Counts):
-    """As :class:`~mmf_muvla.datasets.tasks.conversion.published.Counts`, a record being an expression; also:
+    """A record is an expression; an object that is damaged is one bad record."""
 
-    An object that is damaged is one bad record; in a good one, each damaged expression is.
-
-    Attributes:
-        objects: how many objects (the file's "refs") are referred to by what is written.
-        images: how many different images these are in.
-        empty_expressions: expressions without a word, which are left out.
-        boxes_beyond_image: objects whose box goes beyond its image; they are written as published.
-    """
-
-    objects: int = 0
-    images: int = 0
-    empty_expressions: int = 0
-    boxes_beyond_image: int = 0
-
-
-class _Split:
-    """What becomes of one split: its counts, and what is written of it."""
-
-    def __init__(self, options: Options, report: Report, name: str):
-        self.counts = RefCocoCounts()
-        self.sieve = Sieve(options, "keep", self.counts, report, name)
-        self.lines: list[dict[str, Any]] = []
-        self.images: set[str] = set()
+    objects: int = 0  # the file's "refs" that are referred to by what is written
+    images: int = 0  # different ones that these are in
+    empty_expressions: int = 0  # without a word; they are left out
+    boxes_beyond_image: int = 0  # objects whose box goes beyond its image; they are written as published
 
 
 def convert_refcoco_plus(
@@ -65,12 +44,10 @@ def convert_refcoco_plus(
 ) -> dict[str, RefCocoCounts]:
     """Write all splits as the task's files.
 
-    The name of the image is taken from ``instances``: the one in ``refs`` has the object's number in it and is no
-    file's (``COCO_train2014_000000581857_16.jpg``).
-
     Args:
         refs: ``refs(unc).p``, a list of objects pickled by Python 2: ``ref_id``, ``ann_id``, ``image_id``, ``split``
-            and ``sentences``, of which ``sent_id`` and ``sent`` are used. Read without running what it may contain.
+            and ``sentences``, of which ``sent_id`` and ``sent`` are used. Its ``file_name`` is not: it has the object's
+            number in it and is no file's (``COCO_train2014_000000581857_16.jpg``).
         instances: ``instances.json``: COCO's ``images`` (``id``, ``file_name``, ``width``, ``height``) and
             ``annotations`` (``id``, ``image_id``, ``bbox`` as x, y, width, height).
         out: the folder for ``train.jsonl``, ``val.jsonl``, ``testA.jsonl`` and ``testB.jsonl``, those of which there
@@ -90,14 +67,12 @@ def convert_refcoco_plus(
         for number, record in enumerate(records):
             progress.update()
             converter.add(record, f"{refs}, object number {number}")
-    splits = {name: converter.splits[name] for name in (*SPLITS, NO_SPLIT) if name in converter.splits}
-    if not any(split.lines for split in splits.values()):
+    if not converter.lines:
         raise nothing_left(refs)
-    for name, split in splits.items():
-        split.counts.images = len(split.images)
-        if split.lines:
-            write_json_lines(out / f"{name}.jsonl", split.lines, refs)
-    return {name: split.counts for name, split in splits.items() if split.lines or split.counts.bad_records}
+    for split, lines in converter.lines.items():
+        write_json_lines(out / f"{split}.jsonl", lines, refs)
+    counts = {split: sieve.counts for split, sieve in converter.sieves.items()}
+    return {split: its for split, its in counts.items() if its.written or its.bad_records}
 
 
 class _Converter:
@@ -106,112 +81,83 @@ class _Converter:
     def __init__(self, instances: Path, options: Options, report: Report):
         self._instances = instances
         self._options = options
-        self._report = report
-        self.splits: dict[str, _Split] = {}
-        content = read_json_object(instances)
+        self.sieves = {split: Sieve(split, RefCocoCounts(), options, report) for split in (*SPLITS, NO_SPLIT)}
+        self.lines: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        content = read_json_object(instances, "images", "annotations")
         self._images = self._by_id("images", content)
         self._annotations = self._by_id("annotations", content)
         self._seen: set[int] = set()
 
-    def _split(self, name: str) -> _Split:
-        if name not in self.splits:
-            self.splits[name] = _Split(self._options, self._report, name)
-        return self.splits[name]
-
     def add(self, record: Any, where: str) -> None:
         """Add an object's expressions to the lines of its split."""
-        name = record.get("split") if isinstance(record, dict) else None
-        if not isinstance(name, str):
-            given = isinstance(record, dict) and "split" in record
-            problem = f"split is {shown(name)}" if given else "has no split"
-            self._split(NO_SPLIT).sieve.leave_out(InputError(where, problem, _SPLIT_REMEDY))
-            return
-        if name not in SPLITS:  # of another dataset: an error in any case
-            raise InputError(where, f"split is {shown(name)}", _SPLIT_REMEDY)
-        split = self._split(name)
-        sentences = record.get("sentences")
-        split.counts.records += len(sentences) if isinstance(sentences, list) else 0
-        try:
+        split = record.get("split") if isinstance(record, dict) else None
+        problem = f"split is {shown(split)}" if isinstance(record, dict) and "split" in record else "has no split"
+        no_split = InputError(where, problem, f"It must be one of {', '.join(SPLITS)}: give refs(unc).p")
+        if not isinstance(split, str):
+            return self.sieves[NO_SPLIT].leave_out(no_split)
+        if split not in SPLITS:  # of another dataset: an error in any case
+            raise no_split
+        sieve = self.sieves[split]
+        with sieve.leaving_out():
+            sentences = record.get("sentences")
+            sieve.counts.records += len(sentences) if isinstance(sentences, list) else 0
             where = f"{where} (ref_id {number_of(record, 'ref_id', where)})"
-            target, is_beyond_image = self._target(record, where)
+            target, box, is_beyond_image = self._target(record, where)
             if not isinstance(sentences, list):
-                problem = f"sentences are {shown(sentences)}, not a list of dictionaries"
-                raise InputError(where, problem, GET_AGAIN)
-        except InputError as error:
-            split.sieve.leave_out(error)
-            return
-        expressions = []
-        for sentence in sentences:
-            try:
-                expressions.append(self._expression(sentence, where))
-            except InputError as error:
-                split.sieve.leave_out(error)
-        split.counts.empty_expressions += sum(not text for _, text in expressions)
-        key = target["image_id"]
-        written = [
-            {"sent_id": sent_id, **target, "sentence": text}
-            for sent_id, text in expressions
-            if text and split.sieve.admits((key,), text, is_labelled=True)
-        ]
-        if written:
-            split.counts.objects += 1
-            split.counts.boxes_beyond_image += is_beyond_image
-            split.images.add(key)
-            order = ("sent_id", "ref_id", "ann_id", "image_id", "file_name", "sentence", "split", "bbox")
-            split.lines += [{field: line[field] for field in order} for line in written]
+                raise InputError(where, f"sentences are {shown(sentences)}, not a list of dictionaries", GET_AGAIN)
+            written = []
+            for sentence in sentences:
+                with sieve.leaving_out():
+                    sent_id, text = self._expression(sentence, where)
+                    sieve.counts.empty_expressions += not text
+                    if text and sieve.admits((target["image_id"],), text):
+                        written.append({"sent_id": sent_id, **target, "sentence": text, "split": split, "bbox": box})
+            if written:
+                sieve.counts.objects += 1
+                sieve.counts.images = sieve.num_images
+                sieve.counts.boxes_beyond_image += is_beyond_image
+                self.lines[split] += written
 
     def _by_id(self, key: str, content: dict[str, Any]) -> dict[int, dict[str, Any]]:
         by_id: dict[int, dict[str, Any]] = {}
-        for number, record in enumerate(list_in(content, key, self._instances)):
+        for number, record in enumerate(content[key]):
             where = f"{self._instances}, {key}[{number}]"
-            try:
+            with self.sieves[NO_SPLIT].leaving_out():
                 check_object(record, where)
                 first = by_id.setdefault(number_of(record, "id", where), record)
                 if first is not record and first != check_record(record, where):
                     raise InputError(where, f"id {record['id']} is there twice, with other values", GET_AGAIN)
-            except InputError as error:
-                self._split(NO_SPLIT).sieve.leave_out(error)
         return by_id
 
-    def _target(self, record: dict[str, Any], where: str) -> tuple[dict[str, Any], bool]:
-        """What is written of an object, and whether its box goes beyond its image."""
+    def _target(self, record: dict[str, Any], where: str) -> tuple[dict[str, Any], list[float], bool]:
+        """What is written of an object, its box, and whether this goes beyond the image."""
         ann_id, image_id = number_of(record, "ann_id", where), number_of(record, "image_id", where)
-        annotation = self._annotations.get(ann_id)
+        annotation, image = self._annotations.get(ann_id), self._images.get(image_id)
         if annotation is None:
             raise InputError(where, f"ann_id {ann_id} is not in {self._instances}", GET_AGAIN)
         if annotation.get("image_id") != image_id:
             problem = f"image_id is {image_id}, but that of annotation {ann_id} {shown(annotation.get('image_id'))}"
             raise InputError(where, problem, GET_AGAIN)
-        if image_id not in self._images:
+        if image is None:
             raise InputError(where, f"image_id {image_id} is not in {self._instances}", GET_AGAIN)
         of_image, of_annotation = f"{self._instances}, image {image_id}", f"{self._instances}, annotation {ann_id}"
-        image = self._images[image_id]
         file_name = text_of(image, "file_name", of_image)
         size = [number_of(image, side, of_image) for side in ("width", "height")]
         box, is_beyond_image = _corners(annotation.get("bbox"), size, of_annotation)
         # Not before: what is wrong with what is needed has better names.
         check_record(annotation, of_annotation)
         check_record(image, of_image)
-        target = {
-            "ref_id": record["ref_id"],
-            "ann_id": ann_id,
-            "image_id": check_key(self._options.key_of(PurePosixPath(file_name).stem, image_id), of_image),
-            "file_name": file_name,
-            "split": record["split"],
-            "bbox": box,
-        }
-        return target, is_beyond_image
+        key = check_key(self._options.key_of(PurePosixPath(file_name).stem, image_id), of_image)
+        target = {"ref_id": record["ref_id"], "ann_id": ann_id, "image_id": key, "file_name": file_name}
+        return target, box, is_beyond_image
 
     def _expression(self, sentence: Any, where: str) -> tuple[int, str]:
         """The id and text of an expression, of which there is none before."""
         if not isinstance(sentence, dict):
             raise InputError(where, f"a sentence is {shown(sentence)}, not a dictionary", GET_AGAIN)
-        sent_id, text = number_of(sentence, "sent_id", where), sentence.get("sent")
-        if not isinstance(text, str):
-            raise InputError(where, f"sent of sent_id {sent_id} is {shown(text)}, not a text", GET_AGAIN)
-        text = _as_text(text).strip()
-        if problem := text_problem(text):
-            raise InputError(where, f"sent of sent_id {sent_id} {problem}", GET_AGAIN)
+        sent_id, sent = number_of(sentence, "sent_id", where), sentence.get("sent")
+        text = _as_text(sent).strip() if isinstance(sent, str) else sent
+        text = usable_text(text, f"sent of sent_id {sent_id}", where, GET_AGAIN)
         if sent_id in self._seen:
             raise InputError(where, f"sent_id {sent_id} is there twice", GET_AGAIN)
         # Only now: what is left out does not make another expression a second one.
@@ -234,6 +180,7 @@ def _read_refs(path: Path) -> list[Any]:
 
 
 def _as_text(text: str) -> str:
+    """Text of which bytes that are not UTF-8 are taken for Latin-1."""
     if not any("\udc80" <= character <= "\udcff" for character in text):
         return text
     try:

@@ -13,30 +13,43 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmf_muvla.datasets.collate import pad
-from mmf_muvla.datasets.tasks.refcoco_plus.loss import grounding as grounding
-from mmf_muvla.datasets.tasks.task import TaskDataset, TaskRecord, TaskSample, number_of, register_task, text_of
+from mmf_muvla.datasets.tasks.task import (
+    TaskDataset,
+    TaskRecord,
+    TaskSample,
+    number_of,
+    register_loss,
+    register_task,
+    text_of,
+)
 from mmf_muvla.errors import InputError, shown
 from mmf_muvla.reading.json_lines import read_json_lines
 from mmf_muvla.regions.boxes import intersection_over_union
 
-_LARGEST_SIDE = 1e6  # pixels, and less than what is not finite
 RIGHT_ABOVE = 0.5  # a region is right where its intersection over union with the target is larger (paper section 4)
 
 
 @dataclass(frozen=True, slots=True)
 class ExpressionRecord(TaskRecord):
-    """An expression for one thing in an image.
+    """An expression for one thing in an image."""
 
-    Attributes:
-        sent_id, ref_id: the data set's numbers of the expression and of the thing.
-        bbox: the thing's box, x1, y1, x2, y2 in pixels of the original image; None where it is not given.
-        target_regions: the right regions' indices, used where there is no box; None where they are not given.
+    sent_id: int  # the data set's number of the expression
+    ref_id: int  # and of the thing
+    bbox: tuple[float, float, float, float] | None  # the thing's, x1, y1, x2, y2 in pixels of the original image
+    target_regions: tuple[int, ...] | None  # the right regions' indices, used where there is no box
+
+
+@register_loss("muvla_grounding")
+def grounding(scores: Tensor, right: Tensor) -> Tensor:
+    """Minus the logarithm of the probability, by a softmax over regions, that a right region is chosen.
+
+    From ``scores`` float [B, R], minus infinity at padding, and the ``right`` regions, bool [B, R], any number of them.
+    The result, float [B], is 0, without gradient, where no region is right.
     """
-
-    sent_id: int
-    ref_id: int
-    bbox: tuple[float, float, float, float] | None
-    target_regions: tuple[int, ...] | None
+    scores = scores.float()
+    # Where nothing is right everything is: then the two terms are the same, and so are their gradients.
+    right = right | ~right.any(dim=1, keepdim=True)
+    return scores.logsumexp(dim=1) - scores.masked_fill(~right, -torch.inf).logsumexp(dim=1)
 
 
 @register_task("refcoco_plus")
@@ -63,11 +76,7 @@ class RefCOCOPlusDataset(TaskDataset[ExpressionRecord]):
             )
 
     def right_regions(self, sample: TaskSample[ExpressionRecord]) -> NDArray[np.bool_]:
-        """Which of the image's regions are right, bool [n]; none of them where the target is not known.
-
-        Raises:
-            InputError: ``target_regions`` names a region that the image does not have.
-        """
+        """Which of the image's regions are right, bool [n]; none of them where the target is not known."""
         record, boxes = sample.record, sample.images[0].bbox
         if record.bbox is not None:
             return intersection_over_union(boxes, record.bbox) > RIGHT_ABOVE
@@ -92,10 +101,8 @@ class RefCOCOPlusDataset(TaskDataset[ExpressionRecord]):
         corners = boxes[torch.arange(len(boxes)), chosen]
         return torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1).tolist()
 
-    def write_predictions(self, path: Any, predictions: Sequence[Any]) -> None:
-        """Write a JSON list of ``{"sent_id": …, "ref_id": …, "bbox": [x, y, width, height]}``."""
-        pairs = zip(self.records, predictions, strict=True)
-        super().write_predictions(path, [{"sent_id": r.sent_id, "ref_id": r.ref_id, "bbox": box} for r, box in pairs])
+    def submission(self, record: ExpressionRecord, prediction: list[float]) -> dict[str, Any]:
+        return {"sent_id": record.sent_id, "ref_id": record.ref_id, "bbox": prediction}
 
 
 def _image_key(entry: dict[str, Any], where: str) -> str:
@@ -109,9 +116,11 @@ def _box(value: Any, where: str) -> tuple[float, float, float, float] | None:
     if value is None:
         return None
     remedy = "Give [x1, y1, x2, y2] in pixels, x1 < x2 and y1 < y2 (COCO's own boxes have width and height instead)"
-    if not isinstance(value, list) or len(value) != 4 or not all(_is_number(v) for v in value):
+    # The largest side is in pixels, and less than what is not finite.
+    is_box = isinstance(value, list) and len(value) == 4
+    if not is_box or not all(type(side) in (int, float) and abs(side) < 1e6 for side in value):
         raise InputError(where, f"bbox is {shown(value, 80)}", remedy)
-    x1, y1, x2, y2 = (float(v) for v in value)
+    x1, y1, x2, y2 = map(float, value)
     if not (x1 < x2 and y1 < y2):
         raise InputError(where, f"bbox is {shown(value, 80)}, which is empty", remedy)
     return x1, y1, x2, y2
@@ -121,11 +130,6 @@ def _indices(value: Any, where: str) -> tuple[int, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list) or not all(type(v) is int and v >= 0 for v in value):
-        raise InputError(
-            where, f"target_regions is {shown(value, 80)}", "Give a list of region numbers from 0, maybe empty"
-        )
+        remedy = "Give a list of region numbers from 0, maybe empty"
+        raise InputError(where, f"target_regions is {shown(value, 80)}", remedy)
     return tuple(value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST_SIDE

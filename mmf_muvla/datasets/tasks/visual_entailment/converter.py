@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmf_muvla.datasets.tasks.conversion.published import Counts, Options, Sieve, write_json_lines
-from mmf_muvla.datasets.tasks.conversion.report import Report
+from mmf_muvla.datasets.tasks.conversion.published import Counts, Options, write_json_lines
+from mmf_muvla.datasets.tasks.conversion.report import Report, Sieve
 from mmf_muvla.errors import InputError, shown
 from mmf_muvla.reading.json_values import text_of
 from mmf_muvla.regions.regions import id_problem
@@ -21,19 +20,13 @@ _IMAGE_FIELDS = ("Flikr30kID", "Flickr30K_ID", "Flickr30kID")
 
 @dataclass
 class SnliVeCounts(Counts):
-    """As :class:`~mmf_muvla.datasets.tasks.conversion.published.Counts`, of what is written also:
-
-    Attributes:
-        entailment, neutral, contradiction: how many have this label.
-        images: how many different images there are.
-        repeated_pairs: how many have a ``pairID`` that was there before; they are written all the same.
-    """
+    """The last five are of what is written."""
 
     entailment: int = 0
     neutral: int = 0
     contradiction: int = 0
-    images: int = 0
-    repeated_pairs: int = 0
+    images: int = 0  # different ones
+    repeated_pairs: int = 0  # have a pairID that was there before; they are written all the same
 
 
 def convert_snli_ve(
@@ -48,60 +41,42 @@ def convert_snli_ve(
         out: the ``.jsonl`` to write; every line has ``Flikr30kID``.
         options: records on which the annotators did not agree (``gold_label`` ``"-"``, or none) are left out unless
             they say otherwise: MMF's own dataset cannot read those.
-        report: collects what concerns all splits, where there are several.
-
-    Returns:
-        What became of the records.
+        report: collects what concerns all splits.
 
     Raises:
         InputError: the file or a record cannot be used.
     """
-    counts = SnliVeCounts()
-    sieve = Sieve(options or Options(), "skip", counts, report, out.stem)
-    write_json_lines(out, _records(source, sieve, counts), source)
-    return counts
+    sieve = Sieve(out.stem, SnliVeCounts(), options, report, unlabelled="skip")
+    write_json_lines(out, _records(source, sieve), source)
+    return sieve.counts
 
 
-def _records(source: Path, sieve: Sieve, counts: SnliVeCounts) -> Iterator[dict[str, Any]]:
-    labels: Counter[str] = Counter()
-    images, pairs = set(), set()
-    for record, (image, label) in sieve.good_lines(source, _check):
-        if not sieve.admits((image,), record["sentence2"], label is not None):
-            continue
+def _records(source: Path, sieve: Sieve[SnliVeCounts]) -> Iterator[dict[str, Any]]:
+    counts, pairs = sieve.counts, set()
+    for record in sieve.lines(source, _check):
         counts.repeated_pairs += record["pairID"] in pairs
         pairs.add(record["pairID"])
-        images.add(image)
-        counts.images = len(images)
-        if label is not None:
-            labels[label] += 1
-        counts.entailment, counts.neutral, counts.contradiction = (labels[label] for label in LABELS)
+        counts.images = sieve.num_images
+        if (label := record.get("gold_label")) in LABELS:
+            setattr(counts, label, getattr(counts, label) + 1)
         yield record
 
 
-def _check(record: dict[str, Any], where: str) -> tuple[str, str | None]:
-    """A record's image and label; the image's name is put where MMF looks for it."""
+def _check(record: dict[str, Any], where: str) -> tuple[tuple[str, ...], str, bool]:
+    """A record's image, its hypothesis, and whether it has a label; the image's name is put where MMF looks for it."""
     where = f"{where} (pair {text_of(record, 'pairID', where)[:60]})"
-    text_of(record, "sentence2", where)
+    sentence = text_of(record, "sentence2", where)
     label = record.get("gold_label")
     if label not in (*LABELS, "-", "", None):
         raise InputError(where, f"gold_label is {shown(label)}", f"It must be {', '.join(LABELS)} or -")
-    name = _image_name(record, where)
+    given = (record.get(field) for field in _IMAGE_FIELDS)
+    names = [str(name) for name in given if type(name) is int or (isinstance(name, str) and name.strip())]
+    if not names and record.get("captionID") is None:
+        fields = ", ".join(_IMAGE_FIELDS)
+        raise InputError(where, "does not say which image it is about", f"One of {fields} must be there")
+    name = names[0] if names else text_of(record, "captionID", where).partition("#")[0]
     image = name.partition(".")[0]
     if id_problem(image):
         raise InputError(where, f"the image is called {shown(name)}", "It must be a name with something before the .")
     record["Flikr30kID"] = name
-    return image, label if label in LABELS else None
-
-
-def _image_name(record: dict[str, Any], where: str) -> str:
-    for field in _IMAGE_FIELDS:
-        name = record.get(field)
-        if isinstance(name, str) and name.strip():
-            return name
-        if type(name) is int:
-            return str(name)
-    if record.get("captionID") is None:
-        raise InputError(
-            where, "does not say which image it is about", f"One of {', '.join(_IMAGE_FIELDS)} must be there"
-        )
-    return text_of(record, "captionID", where).partition("#")[0]
+    return (image,), sentence, label in LABELS

@@ -5,39 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from mmf_muvla.datasets.tasks.task import (
-    UNLABELLED,
-    TaskDataset,
-    TaskRecord,
-    TaskSample,
-    register_task,
-    text_of,
-    write_lines,
-)
+from mmf_muvla.datasets.tasks.task import UNLABELLED, TaskDataset, TaskRecord, TaskSample, register_task, text_of
 from mmf_muvla.datasets.tasks.visual_entailment.converter import LABELS
 from mmf_muvla.errors import InputError, shown
 from mmf_muvla.reading.json_lines import read_json_lines
 
-_NO_AGREEMENT = "-"  # the annotators' majority label where there is none
-
 
 @dataclass(frozen=True, slots=True)
 class HypothesisRecord(TaskRecord):
-    """A hypothesis about an image.
+    """A hypothesis about an image."""
 
-    Attributes:
-        pair_id: the benchmark's name of the pair of image and hypothesis.
-        label: index into ``LABELS``, UNLABELLED where the annotators did not agree.
-    """
-
-    pair_id: str
-    label: int
+    pair_id: str  # the benchmark's name of the pair of image and hypothesis
+    label: int  # index into LABELS, UNLABELLED where the annotators did not agree
 
 
 @register_task("visual_entailment")
@@ -71,14 +55,13 @@ class VisualEntailmentDataset(TaskDataset[HypothesisRecord]):
         """One word of ``LABELS`` for each sample of a batch."""
         return [LABELS[label] for label in report["scores"].argmax(dim=1).tolist()]
 
-    def write_predictions(self, path: Path, predictions: Sequence[Any]) -> None:
-        """Write a line ``{"pairID": …, "prediction": …}`` for each sample."""
-        pairs = zip(self.records, predictions, strict=True)
-        write_lines(path, (json.dumps({"pairID": r.pair_id, "prediction": p}, ensure_ascii=False) for r, p in pairs))
+    def submission(self, record: HypothesisRecord, prediction: str) -> str:
+        """A line of JSON."""
+        return json.dumps({"pairID": record.pair_id, "prediction": prediction}, ensure_ascii=False)
 
 
 def _label(value: Any, where: str) -> int:
-    if value is None or value == _NO_AGREEMENT:
+    if value is None or value == "-":  # the annotators did not agree
         return UNLABELLED
     if value not in LABELS:
         raise InputError(where, f"gold_label is {shown(value)}", f'It must be {", ".join(LABELS)}, "-" or absent')

@@ -31,10 +31,7 @@ class EntailmentAccuracy(SampleMean):
 
 def _accuracy_of(label: str) -> type[EntailmentAccuracy]:
     key = f"{EntailmentAccuracy.key}_{label}"
-    metric = type(
-        key, (EntailmentAccuracy,), {"key": key, "label": label, "__doc__": f"The share told right of {label}."}
-    )
-    return registry.register_metric(key)(metric)
+    return registry.register_metric(key)(type(key, (EntailmentAccuracy,), {"key": key, "label": label}))
 
 
 EntailedAccuracy, NeutralAccuracy, ContradictedAccuracy = map(_accuracy_of, LABELS)

@@ -2,30 +2,21 @@
 
 The rules are those of the benchmark's own evaluation (github.com/GT-Vision-Lab/VQA, vqaEval.py of 2021), oddities
 included: a score is only comparable where every answer is treated exactly as there. They are made for ten annotators.
-Where there is another number of them, as in data of one's own, two things differ, so that an answer that all of them
-gave is worth 1, also if there is one annotator only: answers are always normalised, also unanimous ones, and with fewer
-than four annotators an answer's score is the share of them who gave it.
+With another number of them, an answer that all of them gave shall be worth 1 as well: see :func:`vqa_accuracy`.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Literal
 
 from mmf_muvla.errors import InputError
 
-QuestionKind = Literal["yes/no", "number", "other"]
-QUESTION_KINDS: tuple[QuestionKind, ...] = ("yes/no", "number", "other")
-"""The kinds by which the benchmark reports accuracies."""
-
-ANNOTATORS = 10
-"""How many people answered each question of VQA 2.0."""
-
-MIN_OCCURRENCES = 9
-"""How many questions must have an answer for the usual vocabulary to hold it."""
+QUESTION_KINDS = ("yes/no", "number", "other")  # by which the benchmark reports accuracies
+ANNOTATORS = 10  # so many people answered each question of VQA 2.0
+MIN_OCCURRENCES = 9  # so many questions must have an answer for the usual vocabulary to hold it
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA_BETWEEN_DIGITS = re.compile(r"[0-9],[0-9]")
@@ -54,18 +45,18 @@ _CONTRACTIONS = {
 } | {"somebody'd": "somebodyd"}  # The wrong way round in the evaluation, too.
 
 
+# Half of all annotators' answers are among a few hundred.
+@lru_cache(maxsize=2**16)
 def normalize_answer(answer: str) -> str:
     """An answer in the form in which the evaluation compares answers that are not unanimous.
 
     In this order: newlines and tabs become blanks; punctuation vanishes where it stands next to a blank somewhere in
     the answer, or where there is a comma between two digits, and becomes a blank otherwise; periods vanish unless a
     digit follows; letters become small, number words up to ten digits ("none" is 0); articles vanish; contractions get
-    their apostrophe.
-
-    Returns:
-        The answer; empty where nothing remains of it, as of ``"the"``.
+    their apostrophe. Nothing may remain, as of ``"the"``.
     """
-    return _normalize(_flatten(answer))
+    words = (_DIGITS.get(word, word) for word in _strip_punctuation(_flatten(answer)).lower().split())
+    return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
 
 def vqa_accuracy(answer: str, annotators: Sequence[str]) -> float:
@@ -76,36 +67,22 @@ def vqa_accuracy(answer: str, annotators: Sequence[str]) -> float:
     answer must be theirs to the letter. Fewer than four annotators cannot leave three others who agree: then the
     accuracy is the share of them who gave the answer.
 
-    Args:
-        answer: a model's answer.
-        annotators: the annotators' answers as published, ten in VQA 2.0.
-
     Raises:
         ValueError: there are no annotators.
     """
     if not annotators:
         raise ValueError("an accuracy needs at least one annotator's answer")
-    theirs = _comparable(annotators)
-    given = _flatten(answer)
-    is_literal = _is_literal([_flatten(other) for other in annotators])
-    return _leave_one_out(theirs.count(given if is_literal else _normalize(given)), len(theirs))
+    return soft_scores(annotators).get(_form_among(annotators)(answer), 0.0)
 
 
 def soft_scores(answers: Sequence[str]) -> dict[str, float]:
-    """The accuracy that each of the annotators' answers would get.
+    """The accuracy (see :func:`vqa_accuracy`) that each of the annotators' answers would get.
 
-    That is ``min(1, n / 3)``, averaged over the annotators left out in turn, as in :func:`vqa_accuracy`. With ten
-    annotators it is 0.3, 0.6 and 0.9 for an answer of one, two and three of them, and 1 beyond; with five 4/15, 8/15,
-    12/15, and 1 beyond; with fewer than four it is the share of them.
-
-    Args:
-        answers: the annotators' answers as published; none where they are not known.
-
-    Returns:
-        Answer, as it is compared, -> score in [0, 1].
+    With ten annotators it is 0.3, 0.6 and 0.9 for an answer of one, two and three of them, and 1 beyond; with five
+    4/15, 8/15, 12/15, and 1 beyond; with fewer than four it is the share of them. Answers are as they are compared.
     """
-    comparable = _comparable(answers)
-    return {answer: _leave_one_out(count, len(comparable)) for answer, count in Counter(comparable).items()}
+    counts = Counter(map(_form_among(answers), answers))
+    return {answer: _leave_one_out(count, len(answers)) for answer, count in counts.items()}
 
 
 def answer_vocabulary(answers: Iterable[str], min_occurrences: int = MIN_OCCURRENCES) -> list[str]:
@@ -114,13 +91,7 @@ def answer_vocabulary(answers: Iterable[str], min_occurrences: int = MIN_OCCURRE
     That rule, of Anderson et al. (2018) and Teney et al. (2018) as github.com/hengyuan-hu/bottom-up-attention-vqa has
     it: the normalised most frequent answers (``multiple_choice_answer``) of the questions of train and val together,
     each that at least 9 questions have. It gives 3,129 answers, one of which is empty: what is left of "a" and "the".
-
-    Args:
-        answers: the most frequent answer of each question.
-        min_occurrences: of how many questions an answer must be that of.
-
-    Returns:
-        The normalised answers, the most frequent first, equally frequent ones in alphabetical order.
+    The most frequent comes first; equally frequent ones are in alphabetical order.
 
     Raises:
         InputError: no answer is frequent enough.
@@ -133,16 +104,10 @@ def answer_vocabulary(answers: Iterable[str], min_occurrences: int = MIN_OCCURRE
     return sorted(frequent, key=lambda answer: (-counts[answer], answer))
 
 
-def question_kind(answer_type: str | None, annotators: Sequence[str] = ()) -> QuestionKind:
-    """The kind of question under which its accuracy is reported.
-
-    Args:
-        answer_type: what the annotations say; where they do not, the most frequent answer of the annotators decides.
-        annotators: their answers as published.
-    """
-    for kind in QUESTION_KINDS:
-        if answer_type == kind:
-            return kind
+def question_kind(answer_type: str | None, annotators: Sequence[str] = ()) -> str:
+    """The kind under which a question's accuracy is reported: as annotated, else as its most frequent answer says."""
+    if answer_type in QUESTION_KINDS:
+        return answer_type
     if not annotators:
         return "other"
     most_frequent = Counter(map(normalize_answer, annotators)).most_common(1)[0][0]
@@ -151,18 +116,14 @@ def question_kind(answer_type: str | None, annotators: Sequence[str] = ()) -> Qu
     return "number" if re.fullmatch(r"[0-9]+(\.[0-9]+)?", most_frequent) else "other"
 
 
+def _form_among(annotators: Sequence[str]) -> Callable[[str], str]:
+    """How the evaluation compares with these answers: to the letter where ten annotators agree, else normalised."""
+    is_literal = len(annotators) == ANNOTATORS and len(set(map(_flatten, annotators))) == 1
+    return _flatten if is_literal else normalize_answer
+
+
 def _flatten(answer: str) -> str:
     return answer.replace("\n", " ").replace("\t", " ").strip()
-
-
-def _comparable(answers: Sequence[str]) -> list[str]:
-    flat = [_flatten(answer) for answer in answers]
-    return flat if _is_literal(flat) else [_normalize(answer) for answer in flat]
-
-
-def _is_literal(flat_answers: Sequence[str]) -> bool:
-    """Whether the evaluation compares with these answers to the letter: what ten annotators agree on."""
-    return len(flat_answers) == ANNOTATORS and len(set(flat_answers)) == 1
 
 
 def _leave_one_out(count: int, total: int) -> float:
@@ -170,13 +131,6 @@ def _leave_one_out(count: int, total: int) -> float:
     if total < 4:
         return count / total
     return ((total - count) * min(1.0, count / 3) + count * min(1.0, (count - 1) / 3)) / total
-
-
-# Half of all annotators' answers are among a few hundred.
-@lru_cache(maxsize=2**16)
-def _normalize(answer: str) -> str:
-    words = (_DIGITS.get(word, word) for word in _strip_punctuation(answer).lower().split())
-    return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
 
 def _strip_punctuation(answer: str) -> str:

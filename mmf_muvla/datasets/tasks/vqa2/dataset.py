@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
-from mmf_muvla.datasets.tasks.task import UNLABELLED, TaskDataset, TaskRecord, TaskSample, register_task
+from mmf_muvla.datasets.tasks.conversion.published import usable_text
+from mmf_muvla.datasets.tasks.task import UNLABELLED, TaskDataset, TaskRecord, TaskSample, register_loss, register_task
 from mmf_muvla.datasets.tasks.vqa2.answers import (
     QUESTION_KINDS,
     normalize_answer,
@@ -23,7 +25,6 @@ from mmf_muvla.datasets.tasks.vqa2.answers import (
     vqa_accuracy,
 )
 from mmf_muvla.datasets.tasks.vqa2.converter import MAX_ANSWERS
-from mmf_muvla.datasets.tasks.vqa2.loss import answer_bce as answer_bce
 from mmf_muvla.errors import InputError, shown
 from mmf_muvla.options.data import VQA2
 from mmf_muvla.reading.json_values import text_problem
@@ -52,33 +53,23 @@ def read_answers(path: str | Path) -> list[str]:
     for number, answer in enumerate(answers, 1):
         if problem := text_problem(answer):
             raise InputError(f"{path}, line {number}", problem, "Mend or remove the line")
-    repeated = [answer for answer, n in Counter(answers).items() if n > 1]
-    if repeated:
-        raise InputError(str(path), f"the answer {repeated[0]!r} stands there twice", "Remove one of the lines")
+    answer, count = Counter(answers).most_common(1)[0]
+    if count > 1:
+        raise InputError(str(path), f"the answer {answer!r} stands there twice", "Remove one of the lines")
     return answers
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionRecord(TaskRecord):
-    """A question about an image.
+    """A question about an image."""
 
-    Attributes:
-        question_id: the benchmark's number of the question.
-        answers: the annotators' answers in alphabetical order; empty on hidden test splits.
-        kind: index into ``QUESTION_KINDS``, UNLABELLED without answers.
-    """
-
-    question_id: int
-    answers: tuple[str, ...]
-    kind: int
+    question_id: int  # the benchmark's number of the question
+    answers: tuple[str, ...]  # the annotators', in alphabetical order; empty on hidden test splits
+    kind: int  # index into QUESTION_KINDS, UNLABELLED without answers
 
 
 class AnswerVocabulary:
-    """The answers that a model can give, and what they are worth.
-
-    Args:
-        answers: the answers, each once.
-    """
+    """What the answers that a model can give, each once, are worth."""
 
     def __init__(self, answers: Sequence[str]):
         self.answers = list(answers)
@@ -87,28 +78,42 @@ class AnswerVocabulary:
         for index, answer in enumerate(answers):
             self._same_when_normalized[normalize_answer(answer)].append(index)
 
-    def __len__(self) -> int:
-        return len(self.answers)
-
     def soft_targets(self, annotators: Sequence[str]) -> NDArray[np.float32]:
-        """What the classifier is trained towards, float32 [len(self)]: the annotators' soft scores."""
-        targets = np.zeros(len(self), np.float32)
+        """What the classifier is trained towards, float32 [answers]: the annotators' soft scores."""
+        targets = np.zeros(len(self.answers), np.float32)
         for answer, score in soft_scores(annotators).items():
-            index = self._index.get(answer)
-            if index is None:
-                index = next(iter(self._same_when_normalized.get(normalize_answer(answer), ())), None)
-            if index is not None:
+            for index in [self._index[answer]] if answer in self._index else self._same(answer)[:1]:
                 targets[index] = max(targets[index], score)
         return targets
 
     def accuracies(self, annotators: Sequence[str]) -> NDArray[np.float32]:
-        """The benchmark's accuracy of every answer, float32 [len(self)], zeros without annotators."""
-        values = np.zeros(len(self), np.float32)
+        """The benchmark's accuracy of every answer, float32 [answers], zeros without annotators."""
+        values = np.zeros(len(self.answers), np.float32)
         # No other answer than those that equal an annotator's when normalised scores anything.
-        for form in {normalize_answer(answer) for answer in annotators}:
-            for index in self._same_when_normalized.get(form, ()):
-                values[index] = _accuracy(self.answers[index], tuple(annotators))
+        for index in {index for answer in annotators for index in self._same(answer)}:
+            values[index] = _accuracy(self.answers[index], tuple(annotators))
         return values
+
+    def _same(self, answer: str) -> list[int]:
+        return self._same_when_normalized.get(normalize_answer(answer), [])
+
+
+@register_loss("muvla_answer_bce")
+def answer_bce(scores: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross-entropy of logits, float [B, answers], with soft targets, summed over the answers: float [B].
+
+    It is MMF's ``logit_bce``.
+
+    Raises:
+        InputError: the model chooses from another number of answers than there are targets for.
+    """
+    if scores.shape != targets.shape:
+        raise InputError(
+            f"model_config.muvla.num_labels={scores.shape[1]}",
+            f"the data set's vocabulary has {targets.shape[1]} answers",
+            "Set it to null, or give the vocabulary that belongs to it (dataset_config.vqa2.answers)",
+        )
+    return F.binary_cross_entropy_with_logits(scores.float(), targets, reduction="none").sum(dim=1)
 
 
 @register_task("vqa2", options=VQA2)
@@ -123,13 +128,8 @@ class VQA2Dataset(TaskDataset[QuestionRecord]):
 
     def __init__(self, dataset_name: str, config: Any, dataset_type: str):
         self.vocabulary = AnswerVocabulary(read_answers(config.answers))
-        self.num_labels = len(self.vocabulary)
+        self.num_labels = len(self.vocabulary.answers)
         super().__init__(dataset_name, config, dataset_type)
-
-    @property
-    def answers(self) -> list[str]:
-        """The answer vocabulary."""
-        return self.vocabulary.answers
 
     def read_records(self) -> Iterator[QuestionRecord]:
         for number, entry in enumerate(load_object_array(self.path)):
@@ -144,7 +144,7 @@ class VQA2Dataset(TaskDataset[QuestionRecord]):
             kind = question_kind(_text(entry, "answer_type", where), answers)
             yield QuestionRecord(
                 place=number,
-                text=_text(entry, "question_str", where) or "",
+                text=_text(entry, "question_str", where),
                 images=(image_key(entry, where),),
                 labelled=bool(answers),
                 question_id=_question_id(entry.get("question_id"), where),
@@ -153,12 +153,9 @@ class VQA2Dataset(TaskDataset[QuestionRecord]):
             )
 
     def targets(self, samples: Sequence[TaskSample[QuestionRecord]]) -> dict[str, Tensor]:
-        """Targets of a batch.
-
-        Returns:
-            ``targets`` float [B, answers], the soft scores; ``answer_accuracy`` float [B, answers], the benchmark's
-            accuracy of each answer; ``question_kind`` int [B], index into ``QUESTION_KINDS``, -1 where unlabelled;
-            ``question_id`` int [B].
+        """``targets`` float [B, answers], the soft scores; ``answer_accuracy`` float [B, answers], the benchmark's
+        accuracy of each answer; ``question_kind`` int [B], index into ``QUESTION_KINDS``, -1 where unlabelled;
+        ``question_id`` int [B].
         """
         records = [sample.record for sample in samples]
         return {
@@ -172,40 +169,29 @@ class VQA2Dataset(TaskDataset[QuestionRecord]):
         """Predictions in the benchmark's submission format: ``[{"question_id": …, "answer": …}]``."""
         best = report["scores"].argmax(dim=1).tolist()
         return [
-            {"question_id": question, "answer": self.answers[answer]}
+            {"question_id": question, "answer": self.vocabulary.answers[answer]}
             for question, answer in zip(report["question_id"].tolist(), best, strict=True)
         ]
 
 
 def image_key(entry: dict[str, Any], where: str) -> str:
-    """The region store's key of an annotation entry: its feature path without folders and ending, else its image id.
+    """The key of an entry's image: its feature path without folders and ending, else its image id.
 
     Where the feature path is the image's name with ``.npy``, the name is the key, folders included.
-
-    Raises:
-        InputError: it has neither.
     """
-    path = _text(entry, "feature_path", where)
-    if path:
-        return path[: -len(".npy")] if path == f"{entry.get('image_name')}.npy" else Path(path).stem
+    if path := _text(entry, "feature_path", where):
+        return path.removesuffix(".npy") if path == f"{entry.get('image_name')}.npy" else Path(path).stem
     image_id = entry["image_id"]
     is_number = isinstance(image_id, int | np.integer) and not isinstance(image_id, bool)
-    if is_number and _SMALLEST <= image_id <= _LARGEST:
+    if (is_number and _SMALLEST <= image_id <= _LARGEST) or (isinstance(image_id, str) and image_id):
         return str(image_id)
-    if not isinstance(image_id, str) or not image_id:
-        raise InputError(where, f"image_id is {shown(image_id)}, neither a name nor a whole number", _REMEDY)
-    return str(image_id)
+    raise InputError(where, f"image_id is {shown(image_id)}, neither a name nor a whole number", _REMEDY)
 
 
-def _text(entry: dict[str, Any], key: str, where: str) -> str | None:
+def _text(entry: dict[str, Any], key: str, where: str) -> str:
+    """A text, empty where there is none; else an InputError."""
     value = entry.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise InputError(where, f"{key} is {shown(value)}, not a text", _REMEDY)
-    if problem := text_problem(value):
-        raise InputError(where, f"{key} {problem}", _REMEDY)
-    return str(value)
+    return "" if value is None else usable_text(value, key, where, _REMEDY)
 
 
 def _answers(value: Any, where: str) -> tuple[str, ...]:
@@ -215,9 +201,8 @@ def _answers(value: Any, where: str) -> tuple[str, ...]:
         raise InputError(where, f"answers is {shown(value, 60)}, not a list of strings", _REMEDY)
     if len(value) > MAX_ANSWERS:
         raise InputError(where, f"has {len(value):,} answers, more than {MAX_ANSWERS:,}", _REMEDY)
-    for answer in value:
-        if problem := text_problem(answer):
-            raise InputError(where, f"one of answers {problem}", _REMEDY)
+    if problem := next(filter(None, map(text_problem, value)), None):
+        raise InputError(where, f"one of answers {problem}", _REMEDY)
     # The order says nothing, and one order makes equal lists of answers equal.
     return tuple(sorted(str(answer) for answer in value))
 
@@ -226,11 +211,10 @@ def _question_id(value: Any, where: str) -> int:
     try:
         # Of digits that are too many for a number, 20 are as good.
         number = int(value[:20] if isinstance(value, str) else value)
-        is_whole = isinstance(value, str) or number == value
+        if not isinstance(value, str) and number != value:
+            raise ValueError
     except (TypeError, ValueError, OverflowError):
-        is_whole = False
-    if not is_whole:
-        raise InputError(where, f"question_id is {shown(value)}, not a whole number", _REMEDY)
+        raise InputError(where, f"question_id is {shown(value)}, not a whole number", _REMEDY) from None
     if not _SMALLEST <= number <= _LARGEST:
         raise InputError(where, f"question_id is {shown(value)}, which is out of range", _REMEDY)
     return number

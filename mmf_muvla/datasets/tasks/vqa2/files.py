@@ -11,16 +11,12 @@ from mmf_muvla.options.checking import unknown_key
 # Published name -> the task's name of a split.
 _SUBSETS = {"train2014": "train", "val2014": "val", "test2015": "test", "test-dev2015": "test-dev"}
 VQA2_SPLITS = tuple(_SUBSETS.values())
-# What the names of VQA 2.0's files begin with; OK-VQA's, and those of VQA 1.0, begin with nothing.
-_PREFIXES = ("v2_", "")
-
-# The questions, and the annotations where there are any, by split.
-SplitFiles = dict[str, tuple[Path, Path | None]]
+SplitFiles = dict[str, tuple[Path, Path | None]]  # the questions, and the annotations where there are any, by split
 
 
 def published_files(source: Path) -> SplitFiles:
     """The published files that are in a folder: VQA 2.0's, else those without ``v2_`` in their names."""
-    for prefix in _PREFIXES:
+    for prefix in ("v2_", ""):  # the names of OK-VQA's files, and of VQA 1.0's, begin with nothing
         found: SplitFiles = {}
         for subset, split in _SUBSETS.items():
             questions = source / f"{prefix}OpenEnded_mscoco_{subset}_questions.json"
@@ -42,20 +38,15 @@ def own_files(source: Path, questions: Mapping[str, str], annotations: Mapping[s
     Raises:
         InputError: there is no such split or file, or annotations have no questions.
     """
-    found: SplitFiles = {}
-    given = {"questions": questions, "annotations": annotations}
-    for kind, of_splits in given.items():
-        for split, name in of_splits.items():
+    files: dict[tuple[str, str], Path] = {}
+    for kind, names in (("questions", questions), ("annotations", annotations)):
+        for split, name in names.items():
             if split not in VQA2_SPLITS:
                 raise unknown_key("command line", f"{kind}.{split}", [f"{kind}.{it}" for it in VQA2_SPLITS])
             if split not in questions:
                 remedy = f"Name their file as well: questions.{split}=…"
                 raise InputError(f"annotations.{split}={name}", "has no questions", remedy)
-            file = source / Path(name).expanduser()
+            files[kind, split] = file = source / Path(name).expanduser()
             if not file.is_file():
                 raise InputError(f"{kind}.{split}={name}", f"there is no file {file}", "Check the name")
-    for split in VQA2_SPLITS:
-        if split in questions:
-            answers = source / Path(annotations[split]).expanduser() if split in annotations else None
-            found[split] = (source / Path(questions[split]).expanduser(), answers)
-    return found
+    return {it: (files["questions", it], files.get(("annotations", it))) for it in VQA2_SPLITS if it in questions}

@@ -33,8 +33,7 @@ class VQAAccuracy(SampleMean):
 
 def _accuracy_of(kind: str) -> type[VQAAccuracy]:
     key = f"{VQAAccuracy.key}_{kind.replace('/', '_')}"
-    metric = type(key, (VQAAccuracy,), {"key": key, "kind": kind, "__doc__": f"The accuracy of {kind} questions."})
-    return registry.register_metric(key)(metric)
+    return registry.register_metric(key)(type(key, (VQAAccuracy,), {"key": key, "kind": kind}))
 
 
 VQAYesNoAccuracy, VQANumberAccuracy, VQAOtherAccuracy = map(_accuracy_of, QUESTION_KINDS)
