@@ -53,7 +53,8 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
         return retrieve_sentences(store, build / "embed", *options, work, owners=table, pairing=pairing)
 
     def run_pack(_: Work) -> dict[str, int]:
-        counts, files = sentences.state().counts, (store, phrase_table, retrieved, scores, links)
+        files = (store, phrase_table, retrieved, scores, links)
+        counts = sentences.state().counts
         num_skipped = counts["skipped"] + regions.state().counts["skipped"]
         return pack_corpus(*files, pool_size=counts["sentences"], num_skipped=num_skipped, target=out)
 

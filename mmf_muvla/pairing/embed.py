@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 # Sentences that are embedded together, those of like length in one pass of the model.
-ROWS_PER_PART = 16384
+_ROWS_PER_PART = 16384
 
 
 def embed_sentences(table: Path, options: EmbeddingOptions, work: Work) -> dict[str, int]:
@@ -33,7 +34,8 @@ def embed_sentences(table: Path, options: EmbeddingOptions, work: Work) -> dict[
 
     def embed() -> dict[str, int]:
         count, dimensions = count_rows(table), 0
-        items = enumerate(chunks(_texts(table), part_size(count, ROWS_PER_PART)))
+        texts = chain.from_iterable(batch.column("sentence").to_pylist() for batch in read_batches([table]))
+        items = enumerate(chunks(texts, part_size(count, _ROWS_PER_PART)))
         workers = embedding_workers(options, work.num_workers)
         parts = run_parts(work.folder, PART_NAME, _embed_part, items, workers, start_embedder, arguments=(options,))
         with work.progress.bar(count, "embed", "sentence") as progress:
@@ -55,11 +57,6 @@ def start_embedder(options: EmbeddingOptions) -> Embedder:
     """The embedder of a worker process; workers take the GPUs in turn."""
     devices = devices_of(options.device, "embedding.device")
     return Embedder(options, devices[worker_number() % len(devices)])
-
-
-def _texts(table: Path) -> Iterator[str]:
-    for batch in read_batches([table]):
-        yield from batch.column("sentence").to_pylist()
 
 
 def _embed_part(embedder: Embedder, texts: list[str], path: Path) -> dict[str, Any]:
@@ -123,11 +120,7 @@ class Embedder:
 
 
 def devices_of(name: str, option: str) -> list[torch.device]:
-    """The devices of that name, of which there are several with commas; ``auto`` is all GPUs, or else the CPU.
-
-    Raises:
-        InputError: there is no such device.
-    """
+    """The devices that an option names, an ``InputError`` where there is none; ``auto`` is all GPUs, or the CPU."""
     import torch
 
     names = [f"cuda:{number}" for number in range(torch.cuda.device_count())] if name == "auto" else name.split(",")

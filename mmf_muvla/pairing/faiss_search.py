@@ -131,6 +131,5 @@ def _factory(kind: str, options: FaissOptions, count: int) -> str:
     if kind == "hnsw":
         return f"HNSW{options.M},{options.quantizer}"
     wanted = options.nlist or 2 ** round(math.log2(8 * math.sqrt(count)))
-    trained = min(options.train_size, count)
-    cells = max(1, min(wanted, trained // _TRAINING_PER_CELL))
-    return f"IVF{cells},{options.quantizer}"
+    possible = min(options.train_size, count) // _TRAINING_PER_CELL
+    return f"IVF{max(1, min(wanted, possible))},{options.quantizer}"

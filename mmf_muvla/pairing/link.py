@@ -72,8 +72,12 @@ def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptio
         classes = notes[0]["class_names"]
         if classes:
             _list_unknown_classes(work.folder, options, classes, len(regions.object_names))
-        counts = {"links": total["links"], "possible": total["possible"], "unknown_classes": len(classes)}
-        return {**counts, "phrases_unknown": total["phrases_unknown"]}
+        return {
+            "links": total["links"],
+            "possible": total["possible"],
+            "unknown_classes": len(classes),
+            "phrases_unknown": total["phrases_unknown"],
+        }
 
     counts = once(work.folder, "linked", link_all)
     join_parts(work.folder, _PART, LINKS_SCHEMA, LINKS_FILE)
@@ -165,8 +169,8 @@ class Linker:
         self._options = options
         # The head of a class name is its last word ("traffic light"), so that a phrase of the same words is the same.
         self._classes = np.stack([vectors.mean(name, name.split()[-1], options.head_weight) for name in object_names])
-        is_known = self._classes.any(axis=1).tolist()
-        self.unknown_classes = [name for name, known in zip(object_names, is_known, strict=True) if not known]
+        both = zip(object_names, self._classes, strict=True)
+        self.unknown_classes = [name for name, vector in both if not vector.any()]
         self.forget()
 
     def forget(self) -> None:

@@ -59,7 +59,7 @@ def pack_corpus(
     """
     regions = RegionStore(store)
     sentences, similarity = (np.load(file, allow_pickle=False, mmap_mode="r") for file in (retrieved, scores))
-    build = _digest(regions.content, phrases, links, retrieved, scores)
+    metadata = {BUILD_KEY: _digest(regions.content, phrases, links, retrieved, scores)}
     counts = {
         "images": len(sentences),
         "regions": regions.num_regions,
@@ -78,16 +78,15 @@ def pack_corpus(
     if is_lmdb_store(target / FORMER_REGIONS_FOLDER):
         shutil.rmtree(target / FORMER_REGIONS_FOLDER)
     pool_rows = []
-    metadata = {BUILD_KEY: build}
     with publish_file(target / SENTENCES_FILE) as file, TableWriter(file, SENTENCES_SCHEMA, metadata) as writer:
         for batch in read_batches([phrases]):
             writer.write(*(batch.column(name) for name in SENTENCES_SCHEMA.names))
-            pool_rows.append(batch.column("pool_row").to_numpy())
+            pool_rows.append(batch.column("pool_row").to_numpy().copy())
             counts["sentences_used"] += batch.num_rows
             counts["phrases"] += len(batch.column("phrase_start").flatten())
     with publish_file(target / PAIRS_FILE) as file, TableWriter(file, PAIRS_SCHEMA, metadata) as writer:
         counts["links"] = _write_pairs(writer, regions, links, np.concatenate(pool_rows), sentences, similarity)
-    write_meta(target, sentences.shape[1], counts, build)
+    write_meta(target, sentences.shape[1], counts, metadata[BUILD_KEY])
     return counts
 
 

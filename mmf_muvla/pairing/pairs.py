@@ -21,7 +21,7 @@ _BITS = 53
 
 
 def digests_of_images(regions: RegionStore) -> np.ndarray:
-    """Of all images of a store, in its order, uint64 [n]."""
+    """What stands for each image of a store, in its order, uint64 [n]."""
     return np.concatenate([image_digests(block.column("image_id").to_pylist()) for block in regions.blocks()])
 
 

@@ -49,7 +49,7 @@ _MOST_OF_ONE_IMAGE = 1000
 
 # ``find(files, progress, path)`` writes the results for these parts of the queries, and returns counts. It may advance
 # the progress bar by the sentences that it has compared.
-Find = Callable[[Sequence[Path], Any, Path], dict[str, int]]
+_Find = Callable[[Sequence[Path], Any, Path], dict[str, int]]
 
 
 def retrieve_sentences(
@@ -93,7 +93,7 @@ def retrieve_sentences(
         problem = f"there are only {len(pool)} sentences"
         raise InputError(f"retrieval.k={retrieval.k}", problem, "Give more text, or lower it")
     # Before anything is embedded: here it is found out whether images have too few or too many sentences of their own.
-    find: Find
+    find: _Find
     if pairing:
         assert owners is not None
         find = partial(_pair_part, pool, GivenPairs(regions, owners, len(pool), retrieval.k, pairing))
@@ -152,7 +152,7 @@ def _embed_part(embedder: Embedder, images: list[tuple[str, str]], path: Path) -
     return {"images": len(texts), "queries": len(numbers)}
 
 
-def _find(find: Find, pool_size: int, images_at_once: int, work: Work) -> dict[str, int]:
+def _find(find: _Find, pool_size: int, images_at_once: int, work: Work) -> dict[str, int]:
     """Find the sentences of all images, so many at once; each time the embeddings are read once."""
     queries = part_files(work.folder, _QUERIES, ".safetensors")
     together = max(1, images_at_once // len(load_file(queries[0])["image"]))
