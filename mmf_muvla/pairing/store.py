@@ -129,8 +129,8 @@ class Corpus:
         self._pairs = MappedTable(self.path / PAIRS_FILE)
         self._sentence_table = MappedTable(self.path / SENTENCES_FILE)
         for name, build, expected in (
-            (PAIRS_FILE, _build_of(self._pairs), meta[BUILD_KEY]),
-            (SENTENCES_FILE, _build_of(self._sentence_table), meta[BUILD_KEY]),
+            (PAIRS_FILE, _build_of(self._pairs.schema), meta[BUILD_KEY]),
+            (SENTENCES_FILE, _build_of(self._sentence_table.schema), meta[BUILD_KEY]),
             (REGIONS_FOLDER, self.regions.content, meta["regions_content"]),
         ):
             if build != expected:
@@ -195,20 +195,21 @@ def refuse_foreign_corpus(folder: Path) -> None:
     """Refuse, with an ``InputError``, to write a corpus over files that are no corpus's."""
     refuse_file(folder / CORPUS_FILE, (read_json(folder / CORPUS_FILE) or {}).get("format") == FORMAT["format"])
     for table in (folder / SENTENCES_FILE, folder / PAIRS_FILE):
-        refuse_file(table, _is_of_a_corpus(table))
+        refuse_file(table, table.is_file() and _is_of_a_corpus(table))
     refuse_foreign(folder / REGIONS_FOLDER, foreign_in_store)
 
 
 def _is_of_a_corpus(table: Path) -> bool:
     try:
-        return bool(_build_of(MappedTable(table)))
-    except (InputError, UnicodeDecodeError):
+        with pa.memory_map(str(table)) as file, pa.ipc.open_file(file) as reader:
+            return bool(_build_of(reader.schema))
+    except (pa.ArrowInvalid, OSError, UnicodeDecodeError):
         return False
 
 
-def _build_of(table: MappedTable) -> str:
+def _build_of(schema: pa.Schema) -> str:
     """The build that a table belongs to; empty where it is no table of a corpus."""
-    return (table.schema.metadata or {}).get(BUILD_KEY.encode(), b"").decode()
+    return (schema.metadata or {}).get(BUILD_KEY.encode(), b"").decode()
 
 
 def write_meta(folder: Path, k: int, counts: dict[str, int], build: str) -> None:
