@@ -138,7 +138,8 @@ def _query_texts(regions: RegionStore, options: QueryOptions) -> Iterator[tuple[
     for batch in regions.blocks():
         columns = [ListColumn(batch.column(name)) for name in ("class_id", "attribute_id", "confidence")]
         for row, image_id in enumerate(batch.column("image_id").to_pylist()):
-            yield image_id, image_query(regions, *(column[row] for column in columns), options)
+            classes, attributes, confidence = (column[row] for column in columns)
+            yield image_id, image_query(regions, classes, attributes, confidence, options)
 
 
 def _embed_part(embedder: Embedder, images: list[tuple[str, str]], path: Path) -> dict[str, int]:
