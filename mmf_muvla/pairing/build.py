@@ -40,10 +40,7 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
     out = Path(config.out).expanduser()
     build = out / _BUILD_FOLDER
     texts = as_paths(config.sentences)
-    policy: dict[str, Any] = {
-        "on_bad_record": config.on_bad_record,
-        "max_skipped_fraction": config.max_skipped_fraction,
-    }
+    policy = _only(config, "on_bad_record", "max_skipped_fraction")
     store = build / "regions"
     pool, owners = build / "sentences" / SENTENCES_FILE, build / "sentences" / OWNERS_FILE
     retrieved, scores, used = (build / "retrieve" / name for name in (SENTENCE_FILE, SCORE_FILE, USED_FILE))
