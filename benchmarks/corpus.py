@@ -201,8 +201,8 @@ def measure_retrieval(texts: list[str], _: Path) -> dict[str, Any]:
             np.take_along_axis(best, np.argsort(-np.take_along_axis(scores, best, 1), axis=1), 1)
 
     functions = {
-        "ours": lambda: exact_top_k(queries, Embeddings.of_array(rows), K),
-        "ours, float32": lambda: exact_top_k(queries, Embeddings.of_array(rows), K, dtype=torch.float32),
+        "ours": lambda: exact_top_k(queries, Embeddings([rows]), K),
+        "ours, float32": lambda: exact_top_k(queries, Embeddings([rows]), K, dtype=torch.float32),
         "faiss flat": lambda: index.search(queries, K),
         "semantic_search": lambda: semantic_search(queries_tensor, rows_tensor, top_k=K),
         "numpy": numpy_loop,
@@ -213,7 +213,7 @@ def measure_retrieval(texts: list[str], _: Path) -> dict[str, Any]:
     rates.append(matmul_rate())
     rate = max(rates)
 
-    found = exact_top_k(queries, Embeddings.of_array(rows), K)
+    found = exact_top_k(queries, Embeddings([rows]), K)
     sample = np.random.default_rng(3).choice(len(queries), 300, replace=False)
     exact = queries[sample].astype(np.float64) @ rows.astype(np.float64).T
     brute_force = np.argsort(-exact.astype(np.float32), axis=1, kind="stable")[:, :K]
@@ -246,7 +246,7 @@ def _ann_of_spread(texts: list[str], spread: float, probes: tuple[int, ...]) -> 
     from mmf_muvla.pairing.search import exact_top_k, rescore
 
     rows, queries = vectors_like(texts, 1_000_000, 1, spread), vectors_like(texts, 2000, 2, spread)
-    embeddings = Embeddings.of_array(rows)
+    embeddings = Embeddings([rows])
     flat_index = faiss.IndexFlatIP(DIMENSIONS)
     flat_index.add(rows)
     truth = exact_top_k(queries, embeddings, K).ids

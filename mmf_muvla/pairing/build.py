@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Column, Table
 
-from mmf_muvla.artifacts.artifact import Artifact, State, Work, read_manifest
+from mmf_muvla.artifacts.artifact import Artifact, State, Work
 from mmf_muvla.artifacts.files import fingerprint
 from mmf_muvla.artifacts.lock import locked
 from mmf_muvla.artifacts.outputs import output_folder, refuse_beneath_file, refuse_inputs
@@ -36,68 +36,35 @@ _CORPUS_FILES = (CORPUS_FILE, REGIONS_FOLDER, SENTENCES_FILE, PAIRS_FILE)
 
 
 def make_stages(config: BuildConfig) -> list[Artifact]:
-    """The stages of a build. Input files are fingerprinted here.
-
-    Raises:
-        InputError: an input does not exist.
-    """
+    """The stages of a build. Input files are fingerprinted here; that one is missing is an ``InputError``."""
     out = Path(config.out).expanduser()
     build = out / _BUILD_FOLDER
-    folders = as_paths(config.regions, "regions")
-    texts = as_paths(config.sentences, "sentences")
-    policy = {"on_bad_record": config.on_bad_record, "max_skipped_fraction": config.max_skipped_fraction}
-    model = {"model": config.embedding.model, "compute_dtype": config.embedding.compute_dtype}
-
+    texts = as_paths(config.sentences)
+    policy = _only(config, "on_bad_record", "max_skipped_fraction")
     store = build / "regions"
     pool, owners = build / "sentences" / SENTENCES_FILE, build / "sentences" / OWNERS_FILE
     retrieved, scores, used = (build / "retrieve" / name for name in (SENTENCE_FILE, SCORE_FILE, USED_FILE))
-    phrase_table = build / "phrases" / PHRASES_FILE
-    links = build / "link" / LINKS_FILE
+    phrase_table, links = build / "phrases" / PHRASES_FILE, build / "link" / LINKS_FILE
     pairing = config.pairing if config.pairing.source == "captions" else None
 
-    def run_sentences(work: Work) -> dict[str, int]:
-        return import_sentences(
-            texts,
-            config.sentence_options,
-            config.on_bad_record,
-            config.max_skipped_fraction,
-            config.retrieval.k,
-            work,
-        )
-
     def run_retrieve(work: Work) -> dict[str, int]:
-        return retrieve_sentences(
-            store,
-            build / "embed",
-            config.query,
-            config.embedding,
-            config.retrieval,
-            work,
-            owners=owners if config.retrieval.exclude_own or pairing else None,
-            pairing=pairing,
-        )
+        options = (config.query, config.embedding, config.retrieval)
+        table = owners if config.retrieval.exclude_own or pairing else None
+        return retrieve_sentences(store, build / "embed", *options, work, owners=table, pairing=pairing)
 
     def run_pack(_: Work) -> dict[str, int]:
-        counts = [_counts(build / name) for name in ("regions", "sentences")]
-        return pack_corpus(
-            store,
-            phrase_table,
-            retrieved,
-            scores,
-            links,
-            pool_size=counts[1]["sentences"],
-            num_skipped=sum(count["skipped"] for count in counts),
-            target=out,
-        )
+        files = (store, phrase_table, retrieved, scores, links)
+        counts = sentences.state().counts
+        num_skipped = counts["skipped"] + regions.state().counts["skipped"]
+        return pack_corpus(*files, pool_size=counts["sentences"], num_skipped=num_skipped, target=out)
 
     def stage(name: str, run: Callable[[Work], dict[str, int]], *after: Artifact, **options: Any) -> Artifact:
-        return Artifact(build / name, run, after=after, **options)
+        return Artifact(build / name, run, after=after, version=2, **options)
 
-    regions = region_store(store, folders, config.region_options, config.on_bad_record, config.max_skipped_fraction)
+    regions = region_store(store, as_paths(config.regions), config.region_options, **policy)
     sentences = stage(
         "sentences",
-        run_sentences,
-        version=2,
+        lambda work: import_sentences(texts, config.sentence_options, **policy, at_least=config.retrieval.k, work=work),
         inputs=_fingerprints(texts),
         parameters={**_sentence_parameters(config.sentence_options), **policy},
         libraries=("pyarrow",),
@@ -106,9 +73,8 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
         "embed",
         lambda work: embed_sentences(pool, config.embedding, work),
         sentences,
-        version=2,
         inputs=_fingerprint_of_pretrained(config.embedding.model, "embedding.model"),
-        parameters={**model, "dtype": config.embedding.dtype},
+        parameters=_only(config.embedding, "model", "compute_dtype", "dtype"),
         settings=_only(config.embedding, "batch_size", "device"),
         libraries=("sentence-transformers", "transformers", "torch"),
     )
@@ -116,7 +82,6 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
         "retrieve",
         run_retrieve,
         *(regions, embed),
-        version=2,
         parameters={**asdict(config.query), **_pair_parameters(config)},
         settings=_only(config.retrieval, "images_at_once", "device"),
         libraries=("sentence-transformers", "transformers", "torch", "numpy", "faiss-cpu"),
@@ -125,7 +90,6 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
         "phrases",
         lambda work: find_phrases(pool, used, config.phrases, work),
         *(sentences, retrieve),
-        version=2,
         parameters=_only(config.phrases, "model", "strip_determiners"),
         settings=_only(config.phrases, "batch_size"),
         libraries=("spacy", config.phrases.model),
@@ -134,7 +98,6 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
         "link",
         lambda work: link_regions(store, phrase_table, retrieved, config.link, work),
         *(regions, retrieve, phrases),
-        version=2,
         inputs=_fingerprint_of_pretrained(config.link.vectors, "link.vectors"),
         parameters=asdict(config.link),
         libraries=("gensim", "numpy"),
@@ -143,7 +106,6 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
         "pack",
         run_pack,
         *(regions, sentences, retrieve, phrases, link),
-        version=2,
         libraries=("pyarrow",),
         elsewhere=[f"../../{name}" for name in _CORPUS_FILES],
         checks_itself=regions.checks_itself,
@@ -158,17 +120,14 @@ def _sentence_parameters(options: SentenceOptions) -> dict[str, Any]:
 
 
 def _pair_parameters(config: BuildConfig) -> dict[str, Any]:
-    if config.pairing.source == "retrieval":
-        return _search_parameters(config.retrieval)
-    # Nothing is searched for: how that would be done does not count.
-    unsearched = RetrievalOptions(k=config.retrieval.k)
-    return {**_search_parameters(unsearched), "pairing": asdict(config.pairing)}
-
-
-def _search_parameters(retrieval: RetrievalOptions) -> dict[str, Any]:
-    parameters: dict[str, Any] = _only(retrieval, "k", "index", "exclude_own")
-    # FAISS's options count where FAISS is used: exact results do not depend on them.
-    return parameters if retrieval.index == "exact" else {**parameters, "faiss": asdict(retrieval.faiss)}
+    retrieval, added = config.retrieval, {}
+    if config.pairing.source == "captions":
+        # Nothing is searched for: how that would be done does not count.
+        retrieval, added = RetrievalOptions(k=retrieval.k), {"pairing": asdict(config.pairing)}
+    elif retrieval.index != "exact":
+        # Exact results do not depend on FAISS's options.
+        added = {"faiss": asdict(retrieval.faiss)}
+    return _only(retrieval, "k", "index", "exclude_own") | added
 
 
 def build_corpus(config: BuildConfig) -> None:
@@ -178,11 +137,11 @@ def build_corpus(config: BuildConfig) -> None:
         InputError: an input or an option cannot be used, another process is building the same corpus, or something
             would be replaced that is no part of one.
     """
-    inputs = [*as_paths(config.regions, "regions"), *as_paths(config.sentences, "sentences")]
+    inputs = [*as_paths(config.regions), *as_paths(config.sentences)]
     out = output_folder("out", config.out, inputs)
-    refuse_beneath_file(out / _BUILD_FOLDER / ".lock", str(out / _BUILD_FOLDER))
+    lock = out / _BUILD_FOLDER / ".lock"
+    refuse_beneath_file(lock, str(lock.parent))
     refuse_inputs((out / name for name in (_BUILD_FOLDER, *_CORPUS_FILES)), inputs)
-    num_workers = count_workers(config.num_workers)
     stages = make_stages(config)
     for stage in stages:
         if not stage.state().done:
@@ -190,7 +149,6 @@ def build_corpus(config: BuildConfig) -> None:
     if not stages[-1].state().done:
         refuse_foreign_corpus(out)
     rows = []
-    lock = out / _BUILD_FOLDER / ".lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     lock.touch()
     refusal = InputError(f"out={out}", "another process is building this corpus", "Wait for it, or name another folder")
@@ -199,7 +157,7 @@ def build_corpus(config: BuildConfig) -> None:
             state = stage.state()
             word = "skipped, done before"
             if not state.done:
-                state, word = stage.run(num_workers), "done"
+                state, word = stage.run(count_workers(config.num_workers)), "done"
             rows.append((stage, state, word))
     _print_table(f"Corpus {config.out}", rows)
 
@@ -207,62 +165,45 @@ def build_corpus(config: BuildConfig) -> None:
 def print_status(config: BuildConfig, check: bool = False) -> None:
     """Print a table of what is done and what is not, and why.
 
-    Args:
-        config: of the build.
-        check: also read every file that is done, and compare it with what was written.
+    With ``check``, every file that is done is also read, and compared with what was written.
 
     Raises:
         InputError: an input does not exist, or files are damaged.
     """
-    stages = make_stages(config)
-    states = [(stage, stage.state()) for stage in stages]
-    rows = [(stage, state, "done" if state.done else _to_do(state)) for stage, state in states]
+    rows = []
+    for stage in make_stages(config):
+        state = stage.state()
+        stopped = f"; stopped at {state.begun}" if state.begun else ""
+        rows.append((stage, state, "done" if state.done else f"to do: {state.reason}{stopped}"))
     _print_table(f"Corpus {config.out}", rows)
     if check:
-        damaged = [path for stage, state in states if state.done for path in stage.verify()]
+        damaged = [path for stage, state, _ in rows if state.done for path in stage.verify()]
         if damaged:
             listed = ", ".join(map(os.path.normpath, damaged))
             raise InputError(config.out, f"files are damaged or missing: {listed}", _MEND)
         terminal_console().print("All files are as they were written.")
 
 
-def _to_do(state: State) -> str:
-    return f"to do: {state.reason}" + (f"; stopped at {state.begun}" if state.begun else "")
-
-
 def _print_table(title: str, rows: Sequence[tuple[Artifact, State, str]]) -> None:
     numbers = (Column(name, justify="right") for name in ("seconds", "skipped"))
     table = Table("stage", "state", *numbers, "counts", title=title, title_justify="left")
     for stage, state, word in rows:
-        counts = {name: count for name, count in state.counts.items() if name != "skipped"}
-        table.add_row(
-            stage.name,
-            word,
-            "" if state.seconds is None else f"{state.seconds:,.1f}",
-            f"{state.counts['skipped']:,}" if "skipped" in state.counts else "",
-            ", ".join(f"{name} {count:,}" for name, count in counts.items()),
-        )
+        counts = {name: f"{count:,}" for name, count in state.counts.items()}
+        seconds, skipped = "" if state.seconds is None else f"{state.seconds:,.1f}", counts.pop("skipped", "")
+        table.add_row(stage.name, word, seconds, skipped, ", ".join(map(" ".join, counts.items())))
     terminal_console().print(table)
 
 
-def _fingerprints(files: Any) -> dict[str, Any]:
-    prints = {}
+def _fingerprints(files: Sequence[Path]) -> dict[str, Any]:
     for file in files:
         if not file.is_file():
             raise InputError(str(file), "no such file", "Correct the path in the configuration")
-        prints[str(file)] = fingerprint(file)
-    return prints
+    return {str(file): fingerprint(file) for file in files}
 
 
 def _fingerprint_of_pretrained(name: str, option: str) -> dict[str, Any]:
     path = Path(resolve_pretrained(name, option))
     return {name: fingerprint(path) if path.exists() else "by name"}
-
-
-def _counts(folder: Path) -> dict[str, int]:
-    manifest = read_manifest(folder)
-    assert manifest is not None
-    return manifest["counts"]
 
 
 def _only(options: Any, *names: str) -> dict[str, Any]:

@@ -17,14 +17,13 @@ def build_command(arguments: Sequence[str]) -> None:
     Raises:
         InputError: an option or an input cannot be used.
     """
-    # Heavy libraries are loaded after the options have been looked at, so that a wrong one is answered at once.
-    status = "status" in arguments
-    check = status and "check=true" in arguments
-    config = load_config(BuildConfig, [it for it in arguments if it != "status" and not (check and it == "check=true")])
+    status = ("status", "check=true") if "status" in arguments else ()
+    config = load_config(BuildConfig, [argument for argument in arguments if argument not in status])
+    # Loads heavy libraries: a wrong option is answered at once.
     from mmf_muvla.pairing.build import build_corpus, print_status
 
     if status:
-        print_status(config, check)
+        print_status(config, check="check=true" in arguments)
     else:
         build_corpus(config)
 
@@ -36,14 +35,8 @@ def import_command(arguments: Sequence[str]) -> None:
         InputError: an option or an input cannot be used.
     """
     config = load_config(ImportConfig, arguments)
-    sources = as_paths(config.regions, "regions")
+    sources = as_paths(config.regions)
     out = output_folder("out", config.out, sources)
-    counts = import_regions(
-        sources,
-        config.region_options,
-        config.on_bad_record,
-        config.max_skipped_fraction,
-        out,
-        count_workers(config.num_workers),
-    )
+    policy = (config.on_bad_record, config.max_skipped_fraction)
+    counts = import_regions(sources, config.region_options, *policy, out, count_workers(config.num_workers))
     print(printable(f"{out}: ") + ", ".join(f"{name} {count:,}" for name, count in counts.items()))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,60 +22,41 @@ if TYPE_CHECKING:
     import torch
 
 # Sentences that are embedded together, those of like length in one pass of the model.
-ROWS_PER_PART = 16384
+_ROWS_PER_PART = 16384
 
 
 def embed_sentences(table: Path, options: EmbeddingOptions, work: Work) -> dict[str, int]:
-    """Embed all sentences of a table.
+    """Embed all sentences of a table, as the stage *sentences* writes it, and count them and the dimensions.
 
     Written are ``embeddings-000000.npy`` …, float16 or float32 [at most 16384, dimensions], rows of length 1; all but
     the last have equally many.
-
-    Args:
-        table: Arrow file with a column ``sentence``, as the stage *sentences* writes it.
-        options: model and precision.
-        work: folder, progress, workers.
-
-    Returns:
-        Counts: sentences, dimensions.
     """
 
     def embed() -> dict[str, int]:
-        counts = {"sentences": count_rows(table), "dimensions": 0}
-        parts = run_parts(
-            work.folder,
-            PART_NAME,
-            _embed_part,
-            enumerate(chunks(_texts(table), part_size(counts["sentences"], ROWS_PER_PART))),
-            embedding_workers(options, work.num_workers),
-            setup=start_embedder,
-            arguments=(options,),
-        )
-        with work.progress.bar(counts["sentences"], "embed", "sentence") as progress:
+        count, dimensions = count_rows(table), 0
+        texts = chain.from_iterable(batch.column("sentence").to_pylist() for batch in read_batches([table]))
+        items = enumerate(chunks(texts, part_size(count, _ROWS_PER_PART)))
+        workers = embedding_workers(options, work.num_workers)
+        parts = run_parts(work.folder, PART_NAME, _embed_part, items, workers, start_embedder, arguments=(options,))
+        with work.progress.bar(count, "embed", "sentence") as progress:
             for _, note in parts:
-                counts["dimensions"] = note["dimensions"]
+                dimensions = note["dimensions"]
                 progress.update(note["sentences"])
-        return counts
+        return {"sentences": count, "dimensions": dimensions}
 
-    counts = once(work.folder, "embedded", embed)
-    return counts
+    return once(work.folder, "embedded", embed)
 
 
 def embedding_workers(options: EmbeddingOptions, num_workers: int) -> int:
     """How many processes embed: as many as are allowed, or one for each GPU where there are any."""
     devices = devices_of(options.device, "embedding.device")
-    return num_workers if devices[0].type == "cpu" else min(len(devices), max(num_workers, 1))
+    return num_workers if devices[0].type == "cpu" else min(len(devices), num_workers)
 
 
 def start_embedder(options: EmbeddingOptions) -> Embedder:
     """The embedder of a worker process; workers take the GPUs in turn."""
     devices = devices_of(options.device, "embedding.device")
     return Embedder(options, devices[worker_number() % len(devices)])
-
-
-def _texts(table: Path) -> Iterator[str]:
-    for batch in read_batches([table]):
-        yield from batch.column("sentence").to_pylist()
 
 
 def _embed_part(embedder: Embedder, texts: list[str], path: Path) -> dict[str, Any]:
@@ -84,24 +66,12 @@ def _embed_part(embedder: Embedder, texts: list[str], path: Path) -> dict[str, A
     return {"sentences": len(texts), "dimensions": embedder.dimensions}
 
 
-def _take_special_tokens_apart(tokenizer: Any) -> None:
-    """Let "[SEP]" in a text be a word in brackets."""
-    # The first is what transformers' tokenizers are asked, the second what those below them are.
-    for option in ("split_special_tokens", "encode_special_tokens"):
-        if hasattr(tokenizer, option):
-            setattr(tokenizer, option, True)
-
-
 class Embedder:
-    """A Sentence-BERT model, to which a text is nothing but text.
+    """A Sentence-BERT model, to which a text is nothing but text, with ``dimensions`` numbers per embedding.
 
     Args:
         options: which model, and how it computes.
         device: where; ``None`` leaves the choice to the options.
-
-    Attributes:
-        options: as given.
-        dimensions: numbers per embedding.
 
     Raises:
         InputError: the model cannot be loaded.
@@ -121,12 +91,13 @@ class Embedder:
                 local_files_only=Path(source).exists(),
             )
         except (OSError, ValueError, KeyError) as error:
-            raise InputError(
-                f"embedding.model={options.model}",
-                f"no Sentence-BERT model can be loaded from there ({str(error).splitlines()[0]})",
-                "Give a hub name, or a folder as sentence-transformers saves it",
-            ) from error
-        _take_special_tokens_apart(getattr(self._model, "tokenizer", None))
+            problem = f"no Sentence-BERT model can be loaded from there ({str(error).splitlines()[0]})"
+            remedy = "Give a hub name, or a folder as sentence-transformers saves it"
+            raise InputError(f"embedding.model={options.model}", problem, remedy) from error
+        # "[SEP]" in a text is a word in brackets: for transformers' tokenizers, and for those below them.
+        for option in ("split_special_tokens", "encode_special_tokens"):
+            if hasattr(getattr(self._model, "tokenizer", None), option):
+                setattr(self._model.tokenizer, option, True)
         self.options = options
         self.dimensions = self.embed(["any text"]).shape[1]
 
@@ -142,34 +113,22 @@ class Embedder:
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         if not (lengths > 0).all() or not np.isfinite(lengths).all():
             row = int(np.argmin(np.nan_to_num(lengths[:, 0], nan=0.0, posinf=0.0)))
-            raise InputError(
-                f"embedding.model={self.options.model}",
-                f"the embedding of {texts[row]!r} has the length {lengths[row, 0]}",
-                "Use embedding.compute_dtype=float32, or another model",
-            )
+            problem = f"the embedding of {texts[row]!r} has the length {lengths[row, 0]}"
+            remedy = "Use embedding.compute_dtype=float32, or another model"
+            raise InputError(f"embedding.model={self.options.model}", problem, remedy)
         return vectors / lengths
 
 
 def devices_of(name: str, option: str) -> list[torch.device]:
-    """The devices of that name: ``auto`` is all GPUs where there are any, else the CPU.
-
-    Raises:
-        InputError: there is no such device.
-    """
+    """The devices that an option names, an ``InputError`` where there is none; ``auto`` is all GPUs, or the CPU."""
     import torch
 
-    if name == "auto":
-        names = [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cpu"]
-    else:
-        names = name.split(",")
+    names = [f"cuda:{number}" for number in range(torch.cuda.device_count())] if name == "auto" else name.split(",")
     devices = []
-    for single in names:
-        try:
-            device = torch.device(single)
-            torch.empty(1, device=device)
-        except (RuntimeError, AssertionError) as error:
-            raise InputError(
-                f"{option}={name}", f"this device cannot be used ({str(error).splitlines()[0]})", "Use auto or cpu"
-            ) from error
-        devices.append(device)
+    try:
+        for single in names or ["cpu"]:
+            devices.append(torch.empty(1, device=single).device)
+    except (RuntimeError, AssertionError) as error:
+        problem = f"this device cannot be used ({str(error).splitlines()[0]})"
+        raise InputError(f"{option}={name}", problem, "Use auto or cpu") from error
     return devices

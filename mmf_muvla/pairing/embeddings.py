@@ -14,14 +14,10 @@ PART_NAME = "embeddings"
 
 
 class Embeddings:
-    """Rows of numbers, in parts.
+    """Rows of ``dimensions`` numbers, in parts.
 
     Args:
-        parts: the rows, cut into arrays, or into ``.npy`` files of them, at least one; all but the last have equally
-            many.
-
-    Attributes:
-        dimensions: numbers per row.
+        parts: arrays of the rows, or ``.npy`` files of them, at least one; all but the last have equally many.
 
     Raises:
         InputError: a file is missing, or is not whole.
@@ -37,37 +33,27 @@ class Embeddings:
 
     @classmethod
     def of_folder(cls, folder: Path) -> Embeddings:
-        """What the stage *embed* has written.
-
-        Raises:
-            InputError: there is nothing, or a file is not whole.
-        """
+        """What the stage *embed* has written; an ``InputError`` where there is nothing."""
         parts = part_files(folder, PART_NAME, ".npy")
         if not parts:
             raise InputError(str(folder), "has no embeddings", "Build the corpus again")
         return cls(parts)
 
-    @classmethod
-    def of_array(cls, array: np.ndarray) -> Embeddings:
-        """The rows of an array."""
-        return cls([array])
-
     def __len__(self) -> int:
         return self._count
 
     def blocks(self, size: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
-        """The rows from ``start`` to ``stop``, about ``size`` at a time, but whole parts.
+        """The rows from ``start`` to ``stop``, about ``size`` at a time: whole parts, or pieces of a single one.
 
         Yields:
             The number of the first row, and the rows, as they are stored [n, dimensions].
         """
-        stop = len(self) if stop is None else min(stop, len(self))
-        per_block = max(1, size // self._rows_per_part)
+        stop = len(self) if stop is None else stop
         if len(self._parts) == 1:
             rows = self._part(0)
-            for first in range(start, stop, size):
-                yield first, rows[first : min(first + size, stop)]
+            yield from ((first, rows[first : min(first + size, stop)]) for first in range(start, stop, size))
             return
+        per_block = max(1, size // self._rows_per_part)
         for number in range(start // self._rows_per_part, -(-stop // self._rows_per_part), per_block):
             parts = [self._part(index) for index in range(number, min(number + per_block, len(self._parts)))]
             first = number * self._rows_per_part

@@ -21,7 +21,7 @@ INDEX_NAME = "index"
 _TRAINING_PER_CELL = 39
 
 
-def build_indexes(embeddings: Embeddings, kind: str, options: FaissOptions, folder: Path, progress: Any = None) -> int:
+def build_indexes(embeddings: Embeddings, kind: str, options: FaissOptions, folder: Path, progress: Any) -> int:
     """Write ``index-000000.faiss`` …, those that are not there yet.
 
     Args:
@@ -40,21 +40,22 @@ def build_indexes(embeddings: Embeddings, kind: str, options: FaissOptions, fold
     starts = range(0, len(embeddings), options.sentences_per_index)
 
     def build(start: int, path: Path) -> dict[str, int]:
+        import faiss
+
         stop = min(start + starts.step, len(embeddings))
         with publish_part(path, ".faiss") as file:
-            _faiss().write_index(build_index(embeddings, kind, options, start, stop), str(file))
+            faiss.write_index(build_index(embeddings, kind, options, start, stop), str(file))
         return {"sentences": stop - start}
 
     for number, start in enumerate(starts):
-        note = make_part(folder, INDEX_NAME, number, partial(build, start))
-        if progress is not None:
-            progress.update(note["sentences"])
+        progress.update(make_part(folder, INDEX_NAME, number, partial(build, start))["sentences"])
     return len(starts)
 
 
 def build_index(embeddings: Embeddings, kind: str, options: FaissOptions, start: int, stop: int) -> Any:
     """An index of the rows from ``start`` to ``stop``, which it numbers from 0."""
-    faiss = _faiss()
+    import faiss
+
     text = str(options.factory or _factory(kind, options, stop - start))
     with _explained(text, "does not understand"):
         index = faiss.index_factory(embeddings.dimensions, text, faiss.METRIC_INNER_PRODUCT)
@@ -62,11 +63,10 @@ def build_index(embeddings: Embeddings, kind: str, options: FaissOptions, start:
     if hasattr(inner, "hnsw"):
         inner.hnsw.efConstruction = options.efConstruction
     if not index.is_trained:
-        chosen = np.random.default_rng(0).choice(
-            np.arange(start, stop), min(options.train_size, stop - start), replace=False
-        )
+        size = min(options.train_size, stop - start)
+        chosen = np.random.default_rng(0).choice(np.arange(start, stop), size, replace=False)
         sample = embeddings.gather(np.sort(chosen)).astype(np.float32)
-        with _explained(text, f"cannot learn from {len(sample)} sentences"):
+        with _explained(text, f"cannot learn from {size} sentences"):
             index.train(sample)
     for _, block in embeddings.blocks(2**17, start, stop):
         index.add(np.ascontiguousarray(block, np.float32))
@@ -85,7 +85,8 @@ def search_index(index: Any, queries: np.ndarray, k: int, options: FaissOptions)
 
 def _inner(index: Any) -> Any:
     """The index that has the parameters: not one that only turns vectors, or ranks again what that finds."""
-    faiss = _faiss()
+    import faiss
+
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexPreTransform):
         return _inner(index.index)
@@ -98,16 +99,11 @@ def _explained(text: str, problem: str) -> Iterator[None]:
         yield
     except RuntimeError as error:
         reason = str(error).splitlines()[-1]
-        raise InputError(
-            "retrieval.faiss",
-            f"FAISS {problem}: {text!r} ({reason})",
-            "See faiss.index_factory for what factory and quantizer can be",
-        ) from error
+        remedy = "See faiss.index_factory for what factory and quantizer can be"
+        raise InputError("retrieval.faiss", f"FAISS {problem}: {text!r} ({reason})", remedy) from error
 
 
-def search_indexes(
-    folder: Path, queries: np.ndarray, k: int, options: FaissOptions, progress: Any = None
-) -> np.ndarray:
+def search_indexes(folder: Path, queries: np.ndarray, k: int, options: FaissOptions, progress: Any) -> np.ndarray:
     """What all index files together find; one of them is in memory at a time.
 
     Returns:
@@ -119,13 +115,14 @@ def search_indexes(
         ids = search_index(index, queries, k, options)
         found.append(np.where(ids >= 0, ids + first, -1))
         first += index.ntotal
-        if progress is not None:
-            progress.update(index.ntotal)
+        progress.update(index.ntotal)
     return np.concatenate(found, axis=1)
 
 
 def _indexes(folder: Path) -> Iterator[Any]:
-    return (_faiss().read_index(str(path)) for path in part_files(folder, INDEX_NAME, ".faiss"))
+    import faiss
+
+    return (faiss.read_index(str(path)) for path in part_files(folder, INDEX_NAME, ".faiss"))
 
 
 def _factory(kind: str, options: FaissOptions, count: int) -> str:
@@ -134,12 +131,5 @@ def _factory(kind: str, options: FaissOptions, count: int) -> str:
     if kind == "hnsw":
         return f"HNSW{options.M},{options.quantizer}"
     wanted = options.nlist or 2 ** round(math.log2(8 * math.sqrt(count)))
-    trained = min(options.train_size, count)
-    cells = max(1, min(wanted, trained // _TRAINING_PER_CELL))
-    return f"IVF{cells},{options.quantizer}"
-
-
-def _faiss() -> Any:
-    import faiss
-
-    return faiss
+    possible = min(options.train_size, count) // _TRAINING_PER_CELL
+    return f"IVF{max(1, min(wanted, possible))},{options.quantizer}"

@@ -43,6 +43,8 @@ def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptio
         store: region store, for the classes of the regions.
         phrases: table of sentences with phrases, as the stage *phrases* writes it.
         retrieved: .npy with the rows of the pool that were retrieved, int64 [images, K].
+        options: word vectors, weight of heads, threshold.
+        work: folder, progress.
 
     Returns:
         Counts: links, possible (pairs of region and sentence), unknown_classes (class names without a word vector),
@@ -54,72 +56,72 @@ def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptio
     regions = RegionStore(store)
 
     def link_all() -> dict[str, int]:
-        counts = dict.fromkeys(("links", "possible", "unknown_classes", "phrases_unknown"), 0)
-        num_phrases, unknown_classes, unknown_phrases = 0, [], []
         # Linking a million images takes a minute: one process does it.
-        parts = run_parts(
-            work.folder,
-            _PART,
-            _link_part,
-            enumerate(_classes(regions)),
-            num_workers=1,
-            setup=_Linking,
-            arguments=(regions.object_names, phrases, retrieved, options),
-        )
+        arguments = (regions.object_names, phrases, retrieved, options)
+        items = enumerate(_classes(regions))
+        parts = run_parts(work.folder, _PART, _link_part, items, 1, _Inputs, arguments=arguments)
+        notes = []
         with work.progress.bar(len(regions), "link", "image") as progress:
             for _, note in parts:
                 progress.update(note["images"])
-                for name in ("links", "possible", "phrases_unknown"):
-                    counts[name] += note[name]
-                num_phrases += note["phrases"]
-                unknown_classes = note["class_names"]
-                unknown_phrases += note["unknown_phrases"]
-        counts["unknown_classes"] = len(unknown_classes)
-        if num_phrases and counts["phrases_unknown"] == num_phrases:
-            raise _knows_nothing(options, "phrases", list(dict.fromkeys(unknown_phrases)))
-        _list_unknown_classes(work.folder, options, unknown_classes, len(regions.object_names))
-        return counts
+                notes.append(note)
+        total = {name: sum(it[name] for it in notes) for name in ("links", "possible", "phrases", "phrases_unknown")}
+        if total["phrases"] and total["phrases_unknown"] == total["phrases"]:
+            unknown = dict.fromkeys(phrase for note in notes for phrase in note["unknown_phrases"])
+            raise _knows_nothing(options, "phrases", list(unknown))
+        classes = notes[0]["class_names"]
+        if classes:
+            _list_unknown_classes(work.folder, options, classes, len(regions.object_names))
+        return {
+            "links": total["links"],
+            "possible": total["possible"],
+            "unknown_classes": len(classes),
+            "phrases_unknown": total["phrases_unknown"],
+        }
 
     counts = once(work.folder, "linked", link_all)
     join_parts(work.folder, _PART, LINKS_SCHEMA, LINKS_FILE)
     return counts
 
 
-class _Linking:
-    """What a part is linked with.
-
-    Raises:
-        InputError: no class has a word vector.
-    """
+class _Inputs:
+    """What a part is linked with. That no class has a word vector is an ``InputError``."""
 
     def __init__(self, object_names: list[str], phrases: Path, retrieved: Path, options: LinkOptions):
-        table = MappedTable(phrases)
-        self.pool_rows = np.concatenate([batch.column("pool_row").to_numpy() for batch in table.batches])
-        self.phrases = _PhraseReader(table)
+        self._table = MappedTable(phrases)
+        self._texts = self._table.strings("sentence")
+        self._spans = [self._table.lists(name) for name in ("phrase_start", "phrase_end", "head_start", "head_end")]
+        self.pool_rows = np.concatenate([batch.column("pool_row").to_numpy() for batch in self._table.batches])
         self.sentences = np.load(retrieved, mmap_mode="r", allow_pickle=False)
         self.linker = Linker(object_names, load_word_vectors(options.vectors, options.max_words), options)
-        if self.linker.num_unknown_classes == len(object_names):
+        if len(self.linker.unknown_classes) == len(object_names):
             raise _knows_nothing(options, f"{len(object_names)} class names", object_names)
 
+    def phrases(self, row: int) -> list[tuple[str, str]]:
+        """The phrases of a row of the table, each with its head."""
+        batch, row = self._table.locate(row)
+        text = self._texts[batch][row]
+        spans = (column[batch][row].tolist() for column in self._spans)
+        return [(text[start:end], text[head:head_end]) for start, end, head, head_end in zip(*spans, strict=True)]
 
-def _link_part(linking: _Linking, item: tuple[int, list[np.ndarray]], path: Path) -> dict[str, Any]:
+
+def _link_part(inputs: _Inputs, item: tuple[int, list[np.ndarray]], path: Path) -> dict[str, Any]:
     first, class_ids = item
-    linker = linking.linker
+    linker = inputs.linker
     links = possible = 0
     # So that what is counted does not depend on where a killed process stopped.
     linker.forget()
     with publish_part(path, ".arrow") as file, TableWriter(file, LINKS_SCHEMA) as writer:
-        for start in range(0, len(class_ids), _IMAGES_AT_ONCE):
-            classes = class_ids[start : start + _IMAGES_AT_ONCE]
-            sentences = linking.sentences[first + start : first + start + len(classes)]
+        for classes in chunks(class_ids, _IMAGES_AT_ONCE):
+            sentences = inputs.sentences[first : first + len(classes)]
             rows, local = np.unique(sentences, return_inverse=True)
-            phrases = [linking.phrases[row] for row in np.searchsorted(linking.pool_rows, rows)]
-            linked_phrases, similarities = linker.link(phrases, local.reshape(len(classes), -1), classes)
+            phrases = [inputs.phrases(row) for row in np.searchsorted(inputs.pool_rows, rows)]
+            linked, similarities = linker.link(phrases, local.reshape(sentences.shape), classes)
             offsets = pa.array(np.cumsum([0, *(len(ids) * sentences.shape[1] for ids in classes)]), pa.int32())
-            columns = (pa.ListArray.from_arrays(offsets, pa.array(it)) for it in (linked_phrases, similarities))
-            writer.write(*columns)
-            links += int((linked_phrases >= 0).sum())
-            possible += len(linked_phrases)
+            writer.write(*(pa.ListArray.from_arrays(offsets, pa.array(it)) for it in (linked, similarities)))
+            links += int((linked >= 0).sum())
+            possible += len(linked)
+            first += len(classes)
     return {
         "images": len(class_ids),
         "links": links,
@@ -132,16 +134,11 @@ def _link_part(linking: _Linking, item: tuple[int, list[np.ndarray]], path: Path
 
 
 def _knows_nothing(options: LinkOptions, what: str, unknown: Sequence[str]) -> InputError:
-    return InputError(
-        f"link.vectors={options.vectors}",
-        f"knows none of the {what} ({_said(unknown)})",
-        "Use vectors of the language of the texts, with words in lower case, and enough of them (link.max_words)",
-    )
+    remedy = "Use vectors of the language of the texts, with words in lower case, and enough of them (link.max_words)"
+    return InputError(f"link.vectors={options.vectors}", f"knows none of the {what} ({_said(unknown)})", remedy)
 
 
 def _list_unknown_classes(folder: Path, options: LinkOptions, names: Sequence[str], num_classes: int) -> None:
-    if not names:
-        return
     (folder / UNKNOWN_CLASSES_FILE).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     logger.warning(
         "%d of %d classes have no word vector in %s, so that their regions get no links: %s (all in %s)",
@@ -162,8 +159,7 @@ class Linker:
         options: weight of the head of a phrase or class name, threshold.
 
     Attributes:
-        num_classes, num_unknown_classes: how many classes there are, and how many have no word vector.
-        unknown_classes: the names of these.
+        unknown_classes: class names that have no word vector.
         num_unknown_phrases: phrases that were looked up and have no word vector, each counted once.
         unknown_phrases: the first of them.
     """
@@ -172,14 +168,9 @@ class Linker:
         self._vectors = vectors
         self._options = options
         # The head of a class name is its last word ("traffic light"), so that a phrase of the same words is the same.
-        heads = [name.split()[-1] for name in object_names]
-        self._classes = np.stack(
-            [vectors.mean(name, head, options.head_weight) for name, head in zip(object_names, heads, strict=True)]
-        )
-        self.num_classes = len(object_names)
-        is_known = np.asarray(self._classes.any(axis=1))
-        self.unknown_classes = [name for name, known in zip(object_names, is_known.tolist(), strict=True) if not known]
-        self.num_unknown_classes = len(self.unknown_classes)
+        self._classes = np.stack([vectors.mean(name, name.split()[-1], options.head_weight) for name in object_names])
+        both = zip(object_names, self._classes, strict=True)
+        self.unknown_classes = [name for name, vector in both if not vector.any()]
         self.forget()
 
     def forget(self) -> None:
@@ -238,14 +229,11 @@ class Linker:
         return best[wanted], np.minimum(highest, 1)[wanted]
 
     def _phrase_numbers(self, sentences: Sequence[list[tuple[str, str]]]) -> np.ndarray:
-        """The numbers of each sentence's phrases in the matrix, 0 behind its last, int [sentences, most phrases]."""
-        lengths = np.array([len(phrases) for phrases in sentences])
-        numbers = np.zeros((len(sentences), max(lengths.max(initial=0), 1)), np.int64)
-        known = self._numbers
-        numbers[np.arange(numbers.shape[1]) < lengths[:, None]] = [
-            known.get(phrase) or self._add(phrase) for phrases in sentences for phrase in phrases
-        ]
-        return numbers
+        """The numbers of each sentence's phrases, 0 behind its last, int [sentences, most phrases]."""
+        most, known = max(1, *map(len, sentences)), self._numbers
+        return np.array(
+            [[known.get(it) or self._add(it) for it in phrases] + [0] * (most - len(phrases)) for phrases in sentences]
+        )
 
     def _add(self, phrase: tuple[str, str]) -> int:
         vector = self._vectors.mean(*phrase, self._options.head_weight)
@@ -256,24 +244,6 @@ class Linker:
         self._phrase_vectors.append(vector)
         self._numbers[phrase] = len(self._phrase_vectors) - 1
         return self._numbers[phrase]
-
-
-class _PhraseReader:
-    """The phrases of a sentence, each with its head, as text."""
-
-    def __init__(self, table: MappedTable):
-        self._table = table
-        self._sentences = table.strings("sentence")
-        self._spans = [table.lists(name) for name in ("phrase_start", "phrase_end", "head_start", "head_end")]
-
-    def __getitem__(self, row: int) -> list[tuple[str, str]]:
-        batch, row = self._table.locate(row)
-        text = self._sentences[batch][row]
-        spans = [column[batch][row].tolist() for column in self._spans]
-        return [
-            (text[start:end], text[head_start:head_end])
-            for start, end, head_start, head_end in zip(*spans, strict=True)
-        ]
 
 
 def _classes(regions: RegionStore) -> Iterator[tuple[int, list[np.ndarray]]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmf_muvla.artifacts.arrow import read_batches
+from mmf_muvla.artifacts.arrow import MappedTable
 from mmf_muvla.artifacts.artifact import read_manifest
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import EmbeddingOptions, QueryOptions
@@ -44,18 +45,16 @@ def own_caption_ranks(corpus: Path, captions: Mapping[str, Sequence[str]]) -> di
     settings = {name: _parameters(build / name) for name in ("embed", "retrieve")}
     query = QueryOptions(**{name: settings["retrieve"][name] for name in QueryOptions.__dataclass_fields__})
     embedding = EmbeddingOptions(**{name: settings["embed"][name] for name in ("model", "compute_dtype", "dtype")})
-    rows_of_text = _rows_of_texts(
-        build / "sentences" / SENTENCES_FILE, {clean_sentence(text) for texts in captions.values() for text in texts}
-    )
-    own_rows = {
-        image_id: np.unique([rows_of_text[text] for text in map(clean_sentence, texts) if text in rows_of_text])
-        for image_id, texts in captions.items()
-    }
+    cleaned = {image_id: {clean_sentence(text) for text in texts} for image_id, texts in captions.items()}
+    known = set().union(*cleaned.values())
+    sentences = chain.from_iterable(MappedTable(build / "sentences" / SENTENCES_FILE).blocks("sentence"))
+    row_of = {text: row for row, text in enumerate(sentences) if text in known}
+    own = {image_id: sorted(row_of[text] for text in texts if text in row_of) for image_id, texts in cleaned.items()}
     regions = RegionStore(corpus / REGIONS_FOLDER)
-    images = [image_id for image_id, rows in own_rows.items() if len(rows) and image_id in regions]
+    images = [image_id for image_id, rows in own.items() if rows and image_id in regions]
     pool = Embeddings.of_folder(build / "embed")
     queries = Embedder(embedding).embed(image_queries(regions, images, query)) if images else np.zeros((0, 1))
-    ranks = pool_ranks(queries, pool, [own_rows[image_id].astype(np.int64) for image_id in images])
+    ranks = pool_ranks(queries, pool, [np.array(own[image_id]) for image_id in images])
     return dict(zip(images, ranks.tolist(), strict=True))
 
 
@@ -68,12 +67,9 @@ def image_queries(regions: RegionStore, images: Iterable[str], options: QueryOpt
 
 
 def pool_ranks(queries: np.ndarray, pool: Embeddings, own_rows: Sequence[np.ndarray]) -> np.ndarray:
-    """The rank, from 1, of the best own row of each query among all rows that are not its own, int64 [queries].
+    """The rank, from 1, of the best own row of each query among all rows that are not its own, int64 [q].
 
-    Args:
-        queries: float32 [q, d].
-        pool: all rows.
-        own_rows: of each query, distinct, at least one.
+    ``queries`` are float32 [q, d]; each has at least one own row, and none twice.
     """
     best = np.array(
         [(pool.gather(rows).astype(np.float32) @ query).max() for query, rows in zip(queries, own_rows, strict=True)],
@@ -99,14 +95,3 @@ def _parameters(folder: Path) -> dict[str, Any]:
     if manifest is None:
         raise InputError(str(folder), "this stage of the build is not there", "Build the corpus again")
     return manifest["made_from"]["parameters"]
-
-
-def _rows_of_texts(table: Path, texts: set[str]) -> dict[str, int]:
-    rows = {}
-    first = 0
-    for batch in read_batches([table]):
-        for row, sentence in enumerate(batch.column("sentence").to_pylist()):
-            if sentence in texts:
-                rows[sentence] = first + row
-        first += batch.num_rows
-    return rows

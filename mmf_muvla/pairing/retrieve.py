@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from mmf_muvla.artifacts.arrow import ListColumn
@@ -32,9 +31,8 @@ from mmf_muvla.pairing.config import EmbeddingOptions, PairingOptions, QueryOpti
 from mmf_muvla.pairing.embed import Embedder, devices_of, embedding_workers, start_embedder
 from mmf_muvla.pairing.embeddings import Embeddings
 from mmf_muvla.pairing.faiss_search import INDEX_NAME, build_indexes, search_indexes
-from mmf_muvla.pairing.pairs import GivenPairs, Owners
+from mmf_muvla.pairing.pairs import GivenPairs, Owners, digests_of_images
 from mmf_muvla.pairing.query import image_query
-from mmf_muvla.pairing.search import check_that_enough, exact_top_k, rescore
 from mmf_muvla.regions.regions import image_digests
 from mmf_muvla.regions.store import RegionStore
 
@@ -48,6 +46,10 @@ _IMAGES_PER_PART = 8192
 _FETCHED_BESIDES_K = 15
 # So many more than K are searched for each image where its own are left out; beyond, the column must be a wrong one.
 _MOST_OF_ONE_IMAGE = 1000
+
+# ``find(files, progress, path)`` writes the results for these parts of the queries, and returns counts. It may advance
+# the progress bar by the sentences that it has compared.
+_Find = Callable[[Sequence[Path], Any, Path], dict[str, int]]
 
 
 def retrieve_sentences(
@@ -67,11 +69,8 @@ def retrieve_sentences(
     [images, K]: their cosine similarities; ``used.npy``, int64 [n]: the sentences that were retrieved at all, sorted.
 
     Args:
-        store: region store.
-        embeddings: folder of the sentences' embeddings, as the stage *embed* leaves it.
-        query: how tags become text.
-        embedding: the model that the sentences were embedded with.
-        retrieval: how many sentences, and how they are searched.
+        store, embeddings: as the stages *regions* and *embed* leave them.
+        query, embedding, retrieval: how tags become text, how that was and is embedded, and what is searched.
         work: folder, progress, workers.
         owners: table of the images that sentences belong to, where these must not be retrieved for them, or where
             ``pairing`` is given.
@@ -90,43 +89,46 @@ def retrieve_sentences(
     folder = work.folder
     regions = RegionStore(store)
     pool = Embeddings.of_folder(embeddings)
-    check_that_enough(pool, retrieval.k)
-    pairs = None
+    if len(pool) < retrieval.k:
+        problem = f"there are only {len(pool)} sentences"
+        raise InputError(f"retrieval.k={retrieval.k}", problem, "Give more text, or lower it")
+    # Before anything is embedded: here it is found out whether images have too few or too many sentences of their own.
+    find: _Find
     if pairing:
         assert owners is not None
-        # Before anything is embedded: here it is found out if images have no sentences.
-        pairs = GivenPairs(regions, owners, len(pool), retrieval.k, pairing)
+        find = partial(_pair_part, pool, GivenPairs(regions, owners, len(pool), retrieval.k, pairing))
+    else:
+        find = partial(_search_part, pool, _owners(owners, regions) if owners else None, retrieval)
 
     def index() -> dict[str, int]:
         with work.progress.bar(len(pool), "index", "sentence") as progress:
             return {"indexes": build_indexes(pool, retrieval.index, retrieval.faiss, folder, progress)}
 
-    def search() -> dict[str, int]:
-        find = partial(_pair_part, pool, pairs) if pairs else _searcher(pool, owners, retrieval, work)
-        return _find(find, len(pool), retrieval.images_at_once, work)
-
     counts = once(folder, "queries", lambda: _embed_queries(regions, query, embedding, work))
-    if retrieval.index != "exact" and not pairs:
+    if retrieval.index != "exact" and not pairing:
         once(folder, "index", index)
-    counts |= once(folder, "searched", search)
+    counts |= once(folder, "searched", lambda: _find(find, len(pool), retrieval.images_at_once, work))
     counts |= once(folder, "joined", lambda: _join(folder, (len(regions), retrieval.k), len(pool)))
     for name in (_QUERIES, INDEX_NAME, _RESULTS):
         remove_parts(folder, name)
     return counts
 
 
+def _owners(table: Path, regions: RegionStore) -> Owners:
+    owners = Owners(table, digests_of_images(regions))
+    if owners.most_of_one_image > _MOST_OF_ONE_IMAGE:
+        problem = f"an image of the corpus has {owners.most_of_one_image} sentences of its own"
+        remedy = "Name the column that tells images apart, or set retrieval.exclude_own=false"
+        raise InputError("sentence_options.image_id_column", problem, remedy)
+    return owners
+
+
 def _embed_queries(
     regions: RegionStore, query: QueryOptions, embedding: EmbeddingOptions, work: Work
 ) -> dict[str, int]:
-    parts = run_parts(
-        work.folder,
-        _QUERIES,
-        _embed_part,
-        enumerate(chunks(_query_texts(regions, query), part_size(len(regions), _IMAGES_PER_PART))),
-        embedding_workers(embedding, work.num_workers),
-        setup=start_embedder,
-        arguments=(embedding,),
-    )
+    items = enumerate(chunks(_query_texts(regions, query), part_size(len(regions), _IMAGES_PER_PART)))
+    workers = embedding_workers(embedding, work.num_workers)
+    parts = run_parts(work.folder, _QUERIES, _embed_part, items, workers, start_embedder, arguments=(embedding,))
     with work.progress.bar(len(regions), "queries", "image") as progress:
         return add_up(parts, progress, "images")
 
@@ -134,72 +136,41 @@ def _embed_queries(
 def _query_texts(regions: RegionStore, options: QueryOptions) -> Iterator[tuple[str, str]]:
     """The id of each image and the text to search with."""
     for batch in regions.blocks():
-        ids = batch.column("image_id").to_pylist()
-        classes, attributes, confidence = (
-            ListColumn(batch.column(name)) for name in ("class_id", "attribute_id", "confidence")
-        )
-        for image in range(batch.num_rows):
-            yield ids[image], image_query(regions, classes[image], attributes[image], confidence[image], options)
+        columns = [ListColumn(batch.column(name)) for name in ("class_id", "attribute_id", "confidence")]
+        for row, image_id in enumerate(batch.column("image_id").to_pylist()):
+            classes, attributes, confidence = (column[row] for column in columns)
+            yield image_id, image_query(regions, classes, attributes, confidence, options)
 
 
 def _embed_part(embedder: Embedder, images: list[tuple[str, str]], path: Path) -> dict[str, int]:
     image_ids, texts = zip(*images, strict=True)
     numbers: dict[str, int] = {}
     query_of_image = np.array([numbers.setdefault(text, len(numbers)) for text in texts], np.int64)
-    arrays = {
-        "embedding": embedder.embed(list(numbers)),
-        "query_of_image": query_of_image,
-        "image": image_digests(image_ids),
-    }
+    embedding = embedder.embed(list(numbers))
+    arrays = {"embedding": embedding, "query_of_image": query_of_image, "image": image_digests(image_ids)}
     with publish_part(path, ".safetensors") as file:
         save_file(arrays, file)
     return {"images": len(texts), "queries": len(numbers)}
 
 
-def _find(
-    find: Callable[[Sequence[Path], Any, Path], dict[str, int]], pool_size: int, images_at_once: int, work: Work
-) -> dict[str, int]:
-    """Find the sentences of all images, as many at once as is wanted; each time the embeddings are read once.
-
-    Args:
-        find: writes a part of the results for some parts of the queries, and advances a progress bar by the number of
-            sentences that it has compared, or leaves that to be done here; returns counts.
-        pool_size: how many sentences there are.
-        images_at_once: see :class:`~mmf_muvla.pairing.config.RetrievalOptions`.
-        work: folder, progress.
-    """
+def _find(find: _Find, pool_size: int, images_at_once: int, work: Work) -> dict[str, int]:
+    """Find the sentences of all images, so many at once; each time the embeddings are read once."""
     queries = part_files(work.folder, _QUERIES, ".safetensors")
-    together = max(1, images_at_once // len(_tensor(queries[0], "image")))
+    together = max(1, images_at_once // len(load_file(queries[0])["image"]))
     grouping = {"parts": together}
     if once(work.folder, _GROUPED, lambda: grouping) != grouping:
         # Of a run that was told to search for more at once, or for fewer: its parts hold other images.
         remove_parts(work.folder, _RESULTS)
         forget_steps(work.folder, _GROUPED)
         once(work.folder, _GROUPED, lambda: grouping)
-    groups = [queries[start : start + together] for start in range(0, len(queries), together)]
+    groups = list(chunks(queries, together))
     totals = Counter[str]()
     with work.progress.bar(pool_size * len(groups), "retrieve", "sentence") as progress:
         for number, files in enumerate(groups):
             totals.update(make_part(work.folder, _RESULTS, number, partial(find, files, progress)))
-            # Not at all advanced where the part was there.
+            # For what was there, or does not advance it.
             progress.update(pool_size * (number + 1) - progress.n)
     return dict(totals)
-
-
-def _searcher(
-    pool: Embeddings, table: Path | None, options: RetrievalOptions, work: Work
-) -> Callable[[Sequence[Path], Any, Path], dict[str, int]]:
-    owners = None
-    if table:
-        queries = part_files(work.folder, _QUERIES, ".safetensors")
-        owners = Owners(table, np.concatenate([_tensor(file, "image") for file in queries]))
-        if owners.most_of_one_image > _MOST_OF_ONE_IMAGE:
-            raise InputError(
-                "sentence_options.image_id_column",
-                f"an image of the corpus has {owners.most_of_one_image} sentences of its own",
-                "Name the column that tells images apart, or set retrieval.exclude_own=false",
-            )
-    return partial(_search_part, pool, owners, options)
 
 
 def _search_part(
@@ -210,21 +181,22 @@ def _search_part(
     progress: Any,
     path: Path,
 ) -> dict[str, int]:
+    from mmf_muvla.pairing.search import exact_top_k, rescore  # loads torch
+
     queries, query_of_image, images = _load_queries(files)
     k = min(options.k + (owners.most_of_one_image if owners else 0), len(pool))
     note = {"searched_again": 0, "not_found": 0}
     if options.index == "exact":
-        found = exact_top_k(queries, pool, k, devices_of(options.device, "retrieval.device"), progress=progress)
-        ids, scores = found.ids, found.scores
-        note["searched_again"] = found.num_repeated
+        devices = devices_of(options.device, "retrieval.device")
+        ids, scores, note["searched_again"] = exact_top_k(queries, pool, k, devices, progress=progress)
     else:
         candidates = search_indexes(path.parent, queries, k + _FETCHED_BESIDES_K, options.faiss, progress)
         ids, scores = rescore(queries, pool, candidates, k)
-        incomplete = np.flatnonzero((ids < 0).any(axis=1))
-        if len(incomplete):
-            again = exact_top_k(queries[incomplete], pool, k, devices_of(options.device, "retrieval.device"))
-            ids[incomplete], scores[incomplete] = again.ids, again.scores
-        note["not_found"] = int(np.isin(query_of_image, incomplete).sum())
+        lacking = np.flatnonzero((ids < 0).any(axis=1))
+        if len(lacking):
+            devices = devices_of(options.device, "retrieval.device")
+            ids[lacking], scores[lacking], _ = exact_top_k(queries[lacking], pool, k, devices)
+        note["not_found"] = int(np.isin(query_of_image, lacking).sum())
     ids, scores = ids[query_of_image], scores[query_of_image]
     if owners:
         ids, scores = _leave_out(owners, images, ids, scores, options.k)
@@ -233,6 +205,8 @@ def _search_part(
 
 
 def _pair_part(pool: Embeddings, pairs: GivenPairs, files: Sequence[Path], _: Any, path: Path) -> dict[str, int]:
+    from mmf_muvla.pairing.search import rescore  # loads torch
+
     queries, query_of_image, images = _load_queries(files)
     given = pairs.sentences(images)
     _save_results(path, *rescore(queries[query_of_image], pool, given, given.shape[1]))
@@ -245,7 +219,7 @@ def _load_queries(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, np.nda
     firsts = np.cumsum([0, *(len(part["embedding"]) for part in parts)])
     return (
         np.concatenate([part["embedding"] for part in parts]),
-        np.concatenate([part["query_of_image"] + first for part, first in zip(parts, firsts, strict=False)]),
+        np.concatenate([part["query_of_image"] + first for part, first in zip(parts, firsts[:-1], strict=True)]),
         np.concatenate([part["image"] for part in parts]),
     )
 
@@ -256,22 +230,10 @@ def _save_results(path: Path, ids: np.ndarray, scores: np.ndarray) -> None:
         save_file(arrays, file)
 
 
-def _tensor(path: Path, name: str) -> np.ndarray:
-    with safe_open(path, framework="numpy") as file:
-        return file.get_tensor(name)
-
-
 def _leave_out(
     owners: Owners, images: np.ndarray, ids: np.ndarray, scores: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The first ``k`` of each image's sentences that are not its own.
-
-    Args:
-        owners: which are.
-        images: digests of the images' ids, uint64 [n].
-        ids, scores: what was found for them, best first [n, at least k + most_of_one_image].
-        k: how many to keep.
-    """
+    """The first ``k`` of each image's sentences that are not its own, of what was found for it, best first."""
     begins, ends = owners.spans(images)
     own = np.zeros(ids.shape, bool)
     for place in range(owners.most_of_one_image):
@@ -280,16 +242,14 @@ def _leave_out(
     # Stable: what is not its own comes first, in the order of the scores.
     order = np.argsort(own, axis=1, kind="stable")[:, :k]
     if np.take_along_axis(own, order, axis=1).any():
-        raise InputError(
-            f"retrieval.k={k}",
-            f"an image has {owners.most_of_one_image} sentences of its own, and fewer than {k} others are left",
-            "Give more text, lower retrieval.k, or set retrieval.exclude_own=false",
-        )
+        problem = f"an image has {owners.most_of_one_image} sentences of its own, and fewer than {k} others are left"
+        remedy = "Give more text, lower retrieval.k, or set retrieval.exclude_own=false"
+        raise InputError(f"retrieval.k={k}", problem, remedy)
     return np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
 def _join(folder: Path, shape: tuple[int, int], pool_size: int) -> dict[str, int]:
-    """Write the results of all parts to single files, arrays of that shape."""
+    """Write the results of all parts to single files, arrays of that shape, without holding these in memory."""
     files = part_files(folder, _RESULTS, ".safetensors")
     used = np.zeros(pool_size, bool)
     for name, target, dtype in (("sentence", SENTENCE_FILE, np.int64), ("score", SCORE_FILE, np.float32)):
@@ -297,10 +257,10 @@ def _join(folder: Path, shape: tuple[int, int], pool_size: int) -> dict[str, int
             header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(stream, header)
             for file in files:
-                values = _tensor(file, name)
+                values = load_file(file)[name]
                 stream.write(values.tobytes())
                 if name == "sentence":
-                    used[values.reshape(-1)] = True
+                    used[values] = True
     rows = np.flatnonzero(used)
     with publish_file(folder / USED_FILE) as path, path.open("wb") as stream:
         np.save(stream, rows)

@@ -1,14 +1,8 @@
 """Reads a weakly aligned corpus: images by their regions, their retrieved sentences, and the links between the two.
 
-A corpus is a folder:
-
-* ``corpus.json``: format, version, ``k``, ``feature_dim``, names of classes and attributes, counts, size and CRC-32 of
-  both tables, and a checksum of itself. It is written last: a folder without it is not a whole corpus.
-* ``regions``: see :mod:`mmf_muvla.regions.store`.
-* ``sentences.arrow``: ``sentence``, ``source`` (its line in the input), ``phrase_start`` and ``phrase_end`` (in
-  characters); the sentences that were retrieved at least once.
-* ``pairs.arrow``: ``image_id``, ``sentence`` [K] (rows of the former, best first), ``score`` [K], ``link_phrase`` and
-  ``link_similarity`` [K * regions], row-major.
+The folder has the ``regions`` (see :mod:`mmf_muvla.regions.store`), the tables of ``SENTENCES_SCHEMA``, sentences that
+were retrieved at least once, and of ``PAIRS_SCHEMA``, the images. ``corpus.json``, with names, counts and checksums, is
+written last: a folder without it is not a whole corpus.
 """
 
 from __future__ import annotations
@@ -46,17 +40,17 @@ SENTENCES_FILE, PAIRS_FILE = "sentences.arrow", "pairs.arrow"
 SENTENCES_SCHEMA = pa.schema(
     [
         ("sentence", pa.string()),
-        ("source", pa.int64()),
-        ("phrase_start", pa.list_(pa.int32())),
+        ("source", pa.int64()),  # line of the input
+        ("phrase_start", pa.list_(pa.int32())),  # in characters
         ("phrase_end", pa.list_(pa.int32())),
     ]
 )
 PAIRS_SCHEMA = pa.schema(
     [
         ("image_id", pa.string()),
-        ("sentence", pa.list_(pa.int32())),
+        ("sentence", pa.list_(pa.int32())),  # K rows of the other table, best first
         ("score", pa.list_(pa.float32())),
-        ("link_phrase", pa.list_(pa.int16())),
+        ("link_phrase", pa.list_(pa.int16())),  # [K, regions], row-major
         ("link_similarity", pa.list_(pa.float32())),
     ]
 )
@@ -123,8 +117,9 @@ class Corpus:
     def __init__(self, path: str | Path, verify: bool = True):
         self.path = Path(path)
         meta = _read_meta(self.path)
-        if verify:
-            _verify_tables(self.path, meta)
+        for file in damaged_files(self.path, meta["files"]) if verify else ():
+            problem = "cannot be read as an Arrow file: it is missing, or damaged (it does not fit its checksum)"
+            raise InputError(str(file), problem, _REBUILD)
         self.k: int = meta["k"]
         self.feature_dim: int = meta["feature_dim"]
         self.object_names: list[str] = meta["object_names"]
@@ -133,7 +128,13 @@ class Corpus:
         self.regions = RegionStore(self.path / REGIONS_FOLDER, verify)
         self._pairs = MappedTable(self.path / PAIRS_FILE)
         self._sentence_table = MappedTable(self.path / SENTENCES_FILE)
-        self._check_that_parts_belong_together(meta)
+        for name, build, expected in (
+            (PAIRS_FILE, _build_of(self._pairs.schema), meta[BUILD_KEY]),
+            (SENTENCES_FILE, _build_of(self._sentence_table.schema), meta[BUILD_KEY]),
+            (REGIONS_FOLDER, self.regions.content, meta["regions_content"]),
+        ):
+            if build != expected:
+                raise InputError(str(self.path / name), f"is of another build than {CORPUS_FILE}", _REBUILD)
         self.num_sentences = len(self._sentence_table)
         self._image_ids = self._pairs.strings("image_id")
         self._sentence_ids, self._scores, self._link_phrases, self._link_similarities = (
@@ -155,11 +156,7 @@ class Corpus:
         return [image_id for block in self._pairs.blocks("image_id") for image_id in block]
 
     def __getitem__(self, index: int) -> CorpusItem:
-        """An image by its number.
-
-        Raises:
-            IndexError: there is no such image.
-        """
+        """An image by its number; an ``IndexError`` where there is none."""
         batch, row = self._pairs.locate(index)
         regions = self.regions.get(self._image_ids[batch][row])
         shape = (self.k, len(regions))
@@ -177,11 +174,7 @@ class Corpus:
         return np.unique(np.linspace(0, len(self) - 1, min(num_images, len(self))).astype(int)).tolist()
 
     def sentence_ids(self, index: int) -> np.ndarray:
-        """An image's sentences alone, best first, int64 [K]: as in its item, without reading its regions.
-
-        Raises:
-            IndexError: there is no such image.
-        """
+        """An image's sentences alone, best first, int64 [K]: as in its item, without reading its regions."""
         batch, row = self._pairs.locate(index)
         return self._sentence_ids[batch][row].astype(np.int64)
 
@@ -192,55 +185,35 @@ class Corpus:
         return np.concatenate(links).astype(np.int64) // self.k
 
     def sentence(self, number: int) -> Sentence:
-        """A sentence by its number.
-
-        Raises:
-            IndexError: there is no such sentence.
-        """
+        """A sentence by its number; an ``IndexError`` where there is none."""
         batch, row = self._sentence_table.locate(int(number))
         phrases = np.stack([self._phrase_starts[batch][row], self._phrase_ends[batch][row]], axis=1)
         return Sentence(self._texts[batch][row], phrases)
 
-    def _check_that_parts_belong_together(self, meta: dict[str, Any]) -> None:
-        for name, table in ((PAIRS_FILE, self._pairs), (SENTENCES_FILE, self._sentence_table)):
-            build = (table.schema.metadata or {}).get(BUILD_KEY.encode(), b"").decode()
-            if build != meta[BUILD_KEY]:
-                raise InputError(str(self.path / name), "is of another build than corpus.json", _REBUILD)
-        if self.regions.content != meta["regions_content"]:
-            raise InputError(str(self.path / REGIONS_FOLDER), "is of another build than corpus.json", _REBUILD)
-
 
 def refuse_foreign_corpus(folder: Path) -> None:
-    """Refuse to write a corpus over files that are no corpus's.
-
-    Raises:
-        InputError: the folder has such a file.
-    """
-    meta, tables = folder / CORPUS_FILE, (folder / SENTENCES_FILE, folder / PAIRS_FILE)
-    refuse_file(meta, (read_json(meta) or {}).get("format") == FORMAT["format"])
-    for table in tables:
-        refuse_file(table, table.is_file() and _build_of(table) is not None)
+    """Refuse, with an ``InputError``, to write a corpus over files that are no corpus's."""
+    refuse_file(folder / CORPUS_FILE, (read_json(folder / CORPUS_FILE) or {}).get("format") == FORMAT["format"])
+    for table in (folder / SENTENCES_FILE, folder / PAIRS_FILE):
+        refuse_file(table, table.is_file() and _is_of_a_corpus(table))
     refuse_foreign(folder / REGIONS_FOLDER, foreign_in_store)
 
 
-def _build_of(table: Path) -> str | None:
-    """The build that a table belongs to; ``None`` where the file is no table of a corpus."""
+def _is_of_a_corpus(table: Path) -> bool:
     try:
         with pa.memory_map(str(table)) as file, pa.ipc.open_file(file) as reader:
-            return (reader.schema.metadata or {}).get(BUILD_KEY.encode(), b"").decode() or None
+            return bool(_build_of(reader.schema))
     except (pa.ArrowInvalid, OSError, UnicodeDecodeError):
-        return None
+        return False
+
+
+def _build_of(schema: pa.Schema) -> str:
+    """The build that a table belongs to; empty where it is no table of a corpus."""
+    return (schema.metadata or {}).get(BUILD_KEY.encode(), b"").decode()
 
 
 def write_meta(folder: Path, k: int, counts: dict[str, int], build: str) -> None:
-    """Write ``corpus.json``, which makes a folder that has the regions and both tables a whole corpus.
-
-    Args:
-        folder: the corpus's folder.
-        k: sentences per image.
-        counts: what the build counted.
-        build: as in the metadata of both tables.
-    """
+    """Write ``corpus.json``, which makes a folder that has the regions and both tables a whole corpus."""
     regions = RegionStore(folder / REGIONS_FOLDER)
     meta = {
         **FORMAT,
@@ -272,9 +245,3 @@ def _read_meta(path: Path) -> dict[str, Any]:
     if read_record(file) is None:
         raise InputError(str(file), "is damaged, or has been changed", _REBUILD)
     return meta
-
-
-def _verify_tables(path: Path, meta: dict[str, Any]) -> None:
-    for file in damaged_files(path, meta["files"]):
-        problem = "cannot be read as an Arrow file: it is missing, or damaged (it does not fit its checksum)"
-        raise InputError(str(file), problem, _REBUILD)

@@ -112,11 +112,11 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
 
 
 def test_paths() -> None:
-    assert as_paths("a", "regions") == [Path("a")]
-    assert as_paths(["~/a", "b"], "regions") == [Path(os.path.expanduser("~/a")), Path("b")]
-    for value in ([], 7, [""], None):
-        with pytest.raises(InputError, match="regions="):
-            as_paths(value, "regions")
+    assert as_paths("a") == [Path("a")]
+    assert as_paths(["~/a", "b"]) == [Path(os.path.expanduser("~/a")), Path("b")]
+    for value in ("[]", "{a: 7}", "['']", "null", ""):
+        with pytest.raises(InputError, match="regions=.*is neither a path nor a list of paths"):
+            load_config(BuildConfig, [*NEEDED, f"regions={value}"])
 
 
 def test_import_has_options_of_its_own() -> None:

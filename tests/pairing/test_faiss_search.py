@@ -34,7 +34,7 @@ def queries() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def exact(rows: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    return exact_top_k(queries, Embeddings.of_array(rows), K).ids
+    return exact_top_k(queries, Embeddings([rows]), K).ids
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ class Bar:
 
 def search(pool: Embeddings, queries: np.ndarray, kind: str, options: FaissOptions, folder: Path) -> np.ndarray:
     """What is found in the end: candidates of FAISS, ranked exactly."""
-    build_indexes(pool, kind, options, folder)
-    return rescore(queries, pool, search_indexes(folder, queries, K + 15, options), K)[0]
+    build_indexes(pool, kind, options, folder, Bar())
+    return rescore(queries, pool, search_indexes(folder, queries, K + 15, options, Bar()), K)[0]
 
 
 def options(**values: Any) -> FaissOptions:
@@ -95,8 +95,8 @@ def test_the_usual_options_find_nearly_all(kind: str, pool: Embeddings, queries:
 
 def test_candidates_are_numbered_through_all_indexes(pool: Embeddings, queries: np.ndarray, tmp_path: Path) -> None:
     settings = options(sentences_per_index=300)
-    assert build_indexes(pool, "flat", settings, tmp_path) == 4
-    candidates = search_indexes(tmp_path, queries, 7, settings)
+    assert build_indexes(pool, "flat", settings, tmp_path, Bar()) == 4
+    candidates = search_indexes(tmp_path, queries, 7, settings, Bar())
     assert candidates.shape == (len(queries), 4 * 7) and candidates.dtype == np.int64
     for number in range(4):
         assert (candidates[:, 7 * number : 7 * number + 7] // 300 == number).all()
@@ -106,21 +106,21 @@ def test_candidates_are_numbered_through_all_indexes(pool: Embeddings, queries: 
 def test_of_what_is_not_found_there_is_no_row(pool: Embeddings, queries: np.ndarray, tmp_path: Path) -> None:
     # One cell of some forty sentences is looked into.
     settings = options(nlist=25, nprobe=1)
-    build_indexes(pool, "ivf", settings, tmp_path)
-    candidates = search_indexes(tmp_path, queries, 500, settings)
+    build_indexes(pool, "ivf", settings, tmp_path, Bar())
+    candidates = search_indexes(tmp_path, queries, 500, settings, Bar())
     assert candidates.shape == (len(queries), 500)
     assert (candidates[:, -1] == -1).all() and (candidates[:, 0] >= 0).all() and candidates.min() == -1
     # Also behind the first index, where numbers are added to.
     settings.sentences_per_index = 500
-    build_indexes(pool, "ivf", settings, tmp_path / "two")
-    candidates = search_indexes(tmp_path / "two", queries, 400, settings)
+    build_indexes(pool, "ivf", settings, tmp_path / "two", Bar())
+    candidates = search_indexes(tmp_path / "two", queries, 400, settings, Bar())
     assert (candidates[:, 399] == -1).all() and (candidates[:, 799] == -1).all()
     for half, rows in ((candidates[:, :400], range(500)), (candidates[:, 400:], range(500, 1000))):
         assert np.isin(half, [-1, *rows]).all() and half.max() >= 0
 
 
 def test_more_can_be_asked_for_than_there_are(rows: np.ndarray, queries: np.ndarray) -> None:
-    index = build_index(Embeddings.of_array(rows), "flat", options(), 10, 17)
+    index = build_index(Embeddings([rows]), "flat", options(), 10, 17)
     assert np.sort(search_index(index, queries, 50, options()), axis=1).tolist() == [list(range(7))] * len(queries)
 
 
@@ -128,7 +128,7 @@ def test_more_can_be_asked_for_than_there_are(rows: np.ndarray, queries: np.ndar
 
 
 def built(rows: np.ndarray, kind: str, settings: FaissOptions) -> Any:
-    return build_index(Embeddings.of_array(rows), kind, settings, 0, len(rows))
+    return build_index(Embeddings([rows]), kind, settings, 0, len(rows))
 
 
 @pytest.mark.parametrize("nprobe", [1, 3, 12])
@@ -194,7 +194,7 @@ def test_cells_are_learned_from_a_sample_that_is_always_the_same(
 
     monkeypatch.setattr(Embeddings, "gather", note)
     for _ in range(2):
-        build_index(Embeddings.of_array(rows), "ivf", options(train_size=200), 300, 900)
+        build_index(Embeddings([rows]), "ivf", options(train_size=200), 300, 900)
     first, second = samples
     np.testing.assert_array_equal(first, second)
     assert len(set(first.tolist())) == 200 and first.min() >= 300 and first.max() < 900
@@ -242,7 +242,7 @@ def test_quantizer_that_is_nonsense(kind: str, rows: np.ndarray) -> None:
 @pytest.mark.parametrize("factory", ["IVF2000,Flat", "PQ4"])
 def test_factory_that_needs_more_sentences(factory: str, rows: np.ndarray) -> None:
     with pytest.raises(InputError, match=f"FAISS cannot learn from 200 sentences: '{factory}'"):
-        build_index(Embeddings.of_array(rows), "ivf", options(factory=factory), 0, 200)
+        build_index(Embeddings([rows]), "ivf", options(factory=factory), 0, 200)
 
 
 # --- Files ----------------------------------------------------------------------------------------------------------
@@ -280,7 +280,7 @@ def test_indexes_that_are_there_are_not_built_again(
 
 def test_one_index_is_in_memory_at_a_time(pool: Embeddings, queries: np.ndarray, tmp_path: Path) -> None:
     settings = options(sentences_per_index=300)
-    build_indexes(pool, "flat", settings, tmp_path)
+    build_indexes(pool, "flat", settings, tmp_path, Bar())
     bar = Bar()
     search_indexes(tmp_path, queries, 5, settings, bar)
     assert bar.n == ROWS

@@ -38,7 +38,7 @@ def vectors() -> WordVectors:
 
 def best_phrases(linker: Linker, sentences: list[list[tuple[str, str]]]) -> tuple[np.ndarray, np.ndarray]:
     """The best phrase of each sentence for each class [sentences, classes]: those of an image with a region of each."""
-    retrieved, class_ids = np.arange(len(sentences))[None], np.arange(linker.num_classes)
+    retrieved, class_ids = np.arange(len(sentences))[None], np.arange(len(linker._classes))
     phrases, similarities = linker.link(sentences, retrieved, [class_ids])
     return phrases.reshape(len(sentences), -1), similarities.reshape(len(sentences), -1)
 
@@ -60,7 +60,7 @@ def test_best_phrase_of_each_sentence_by_hand(vectors: WordVectors) -> None:
     np.testing.assert_allclose(similarity, expected, rtol=1e-6)
     assert (similarity <= 1).all()
     assert (phrase.dtype, similarity.dtype) == (np.int16, np.float32)
-    assert linker.num_unknown_classes == 1
+    assert linker.unknown_classes == ["unheard"]
     assert linker.num_unknown_phrases == 1
 
 

@@ -65,7 +65,7 @@ def test_ranks_do_not_hang_on_how_much_is_compared_at_once(monkeypatch: pytest.M
 
 
 def test_no_queries() -> None:
-    assert pool_ranks(np.zeros((0, 1), np.float32), Embeddings.of_array(np.eye(3)), []).tolist() == []
+    assert pool_ranks(np.zeros((0, 1), np.float32), Embeddings([np.eye(3)]), []).tolist() == []
 
 
 # --- A corpus with its build folder ---------------------------------------------------------------------------------

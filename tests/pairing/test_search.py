@@ -61,7 +61,7 @@ def test_of_equal_rows_the_first_win(dtype: torch.dtype | None) -> None:
     # 200 rows, but only 4 different ones: every query has a tie of about fifty, more than there are candidates.
     rows = unit(random.normal(size=(4, 16)))[random.integers(4, size=200)]
     queries = unit(random.normal(size=(6, 16)))
-    found = exact_top_k(queries, Embeddings.of_array(rows), 7, [CPU], dtype)
+    found = exact_top_k(queries, Embeddings([rows]), 7, [CPU], dtype)
     np.testing.assert_array_equal(found.ids, brute_force(queries, rows, 7)[0])
     assert found.num_repeated == 6
 
@@ -76,7 +76,7 @@ def test_differences_that_half_precision_cannot_see(dtype: torch.dtype | None) -
     rows[random.choice(3000, 100, replace=False), 0] = 0.9 + order * 1e-6
     queries = np.zeros((3, 16), np.float32)
     queries[:, 0] = 1, 0.7, 0.3
-    found = exact_top_k(queries, Embeddings.of_array(rows), 5, [CPU], dtype)
+    found = exact_top_k(queries, Embeddings([rows]), 5, [CPU], dtype)
     np.testing.assert_array_equal(found.ids, brute_force(queries, rows, 5)[0])
     assert (found.num_repeated == 0) == (dtype == torch.float32) or dtype is None
 
@@ -87,7 +87,7 @@ def test_devices_share_the_rows(count: int, dtype: torch.dtype | None, monkeypat
     monkeypatch.setattr(search, "_ROWS_AT_ONCE", 30)
     random = np.random.default_rng(3)
     queries, rows = unit(random.normal(size=(9, 8))), unit(random.normal(size=(200, 8)))
-    found = exact_top_k(queries, Embeddings.of_array(rows), 6, [CPU] * count, dtype)
+    found = exact_top_k(queries, Embeddings([rows]), 6, [CPU] * count, dtype)
     np.testing.assert_array_equal(found.ids, brute_force(queries, rows, 6)[0])
 
 
@@ -96,7 +96,7 @@ def test_rows_that_get_better_and_better() -> None:
     rows = np.zeros((1000, 4), np.float32)
     rows[:, 0] = np.linspace(-1, 1, 1000)
     queries = np.array([[1, 0, 0, 0], [-1, 0, 0, 0]], np.float32)
-    found = exact_top_k(queries, Embeddings.of_array(rows), 3)
+    found = exact_top_k(queries, Embeddings([rows]), 3)
     assert found.ids.tolist() == [[999, 998, 997], [0, 1, 2]]
 
 
@@ -106,28 +106,22 @@ def test_rows_of_any_length() -> None:
         np.float32
     )
     queries = random.normal(size=(8, 10)).astype(np.float32) * 30
-    found = exact_top_k(queries, Embeddings.of_array(rows), 5, [CPU], torch.bfloat16)
+    found = exact_top_k(queries, Embeddings([rows]), 5, [CPU], torch.bfloat16)
     np.testing.assert_array_equal(found.ids, brute_force(queries, rows, 5)[0])
 
 
 def test_all_rows_can_be_asked_for() -> None:
     rows = unit(np.random.default_rng(2).normal(size=(6, 4)))
-    found = exact_top_k(rows[:2], Embeddings.of_array(rows), 6)
+    found = exact_top_k(rows[:2], Embeddings([rows]), 6)
     assert sorted(found.ids[0].tolist()) == list(range(6))
     assert found.ids[:, 0].tolist() == [0, 1]
     assert found.num_repeated == 0
 
 
-def test_more_than_there_are_cannot() -> None:
-    rows = np.eye(3, dtype=np.float32)
-    with pytest.raises(InputError, match="retrieval.k=5: there are only 3 sentences"):
-        exact_top_k(rows, Embeddings.of_array(rows), 5)
-
-
 def test_candidates_are_ranked_exactly() -> None:
     rows = np.eye(4, dtype=np.float32)
     queries = np.array([[0.1, 0.4, 0.4, 0.2]], np.float32)
-    ids, scores = rescore(queries, Embeddings.of_array(rows), np.array([[3, -1, 2, 1, 0]]), 5)
+    ids, scores = rescore(queries, Embeddings([rows]), np.array([[3, -1, 2, 1, 0]]), 5)
     assert ids.tolist() == [[1, 2, 3, 0, -1]]
     np.testing.assert_allclose(scores, [[0.4, 0.4, 0.2, 0.1, -np.inf]])
 
@@ -147,7 +141,7 @@ def test_blocks_of_embeddings(tmp_path: Path) -> None:
     rows = np.arange(46, dtype=np.float32).reshape(23, 2)
     for number in range(3):
         np.save(tmp_path / f"embeddings-{number:06d}.npy", rows[10 * number : 10 * number + 10])
-    for embeddings in (Embeddings.of_folder(tmp_path), Embeddings.of_array(rows)):
+    for embeddings in (Embeddings.of_folder(tmp_path), Embeddings([rows])):
         assert (len(embeddings), embeddings.dimensions) == (23, 2)
         for size in (1, 10, 20, 100):
             for start, stop in ((0, None), (5, 12), (10, 20), (3, 22)):
