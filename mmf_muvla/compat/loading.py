@@ -13,7 +13,7 @@ from mmf_muvla.compat import registration, substitutes
 _logger = logging.getLogger(__name__)
 
 # Importing a patch module registers its patches; later ones come around those before.
-for _name in ("options", "config", "data", "distributed", "main", "models", "training"):
+for _name in ("options", "config", "data", "distributed", "models", "training"):
     importlib.import_module(f"mmf_muvla.compat.patch_{_name}")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mmf_muvla.errors import InputError
@@ -16,12 +17,8 @@ from mmf_muvla.options.reading import decoded, read_yaml
 from mmf_muvla.paths import find_config, find_included, resource_path
 
 
-def configuration(config: str, model: str | None = None, datasets: str = "") -> DictConfig:
+def configuration(config: str) -> DictConfig:
     """What ``mmf_run config=CONFIG`` puts together, without MMF's own defaults, and without importing MMF.
-
-    Args:
-        config: the file.
-        model, datasets: instead of those that the file names.
 
     Returns:
         The defaults of the model and of the data sets, below the file and what it includes.
@@ -30,8 +27,8 @@ def configuration(config: str, model: str | None = None, datasets: str = "") -> 
         InputError: a file cannot be read.
     """
     content = read_with_includes(find_config(config))
-    chosen = [("model_config", str(model or content.get("model")))]
-    chosen += [("dataset_config", name) for name in names(datasets or content.get("datasets"))]
+    chosen = [("model_config", str(content.get("model")))]
+    chosen += [("dataset_config", name) for name in names(content.get("datasets"))]
     return OmegaConf.merge(*(_defaults(group, name) for group, name in chosen), content)  # type: ignore[return-value]
 
 
@@ -62,15 +59,46 @@ def resolved(content: DictConfig, arguments: Iterable[str]) -> dict[str, Any]:
         raise InputError(where, str(error).partition("\n")[0], "Correct the key or the value") from error
 
 
-def read_with_includes(path: Path) -> DictConfig:
+def read_with_includes(path: Path, including: tuple[Path, ...] = ()) -> DictConfig:
     """A file, above the files that it includes.
 
+    Args:
+        path: the file.
+        including: the files that include it, the outermost first.
+
     Raises:
-        InputError: one of them cannot be read, or is not there.
+        InputError: one of them cannot be read, is not there, or includes itself.
     """
+    content, included = read_one(path, including)
+    below = (read_with_includes(file, (*including, path)) for file in included)
+    return OmegaConf.merge(*below, content)  # type: ignore[return-value]
+
+
+def read_one(path: Path, including: tuple[Path, ...], *folders: str) -> tuple[DictConfig, list[Path]]:
+    """A file's own content, and the files that it includes, which are in ``folders``, beside it, or this project's.
+
+    Raises:
+        InputError: the file cannot be read, one that it includes is not there, or it includes itself.
+    """
+    chain = [shown_path(file) for file in (*including, path)]
+    if chain[-1] in chain[:-1]:
+        loop = chain[chain.index(chain[-1]) :]
+        raise InputError(loop[0], f"includes itself: {' -> '.join(loop)}", f"Take it out of the includes of {loop[-2]}")
     content = read_yaml(path)
-    try:
-        included = [find_included(name, path.parent) for name in content.pop("includes", [])]
-    except InputError as error:
-        raise InputError(f"{path}: includes", f"there is no {error.where} beside it", "Correct the name") from error
-    return OmegaConf.merge(*map(read_with_includes, included), content)  # type: ignore[return-value]
+    wanted = content.pop("includes", ListConfig([]))
+    if not isinstance(wanted, ListConfig) or not all(isinstance(name, str) for name in wanted):
+        raise InputError(f"{chain[-1]}: includes", f"is {wanted!r}", "Write a list of files")
+    included = []
+    for name in wanted:
+        try:
+            included.append(find_included(name, *folders, path.parent))
+        except InputError as error:
+            places = " nor in ".join(["neither beside it", *folders, "mmf_muvla"])
+            raise InputError(f"{chain[-1]}: includes", f"there is no {name}, {places}", "Correct the name") from error
+    return content, included
+
+
+def shown_path(path: Path) -> str:
+    """A path relative to the current folder, where it is below it."""
+    absolute = os.path.abspath(path)
+    return os.path.relpath(absolute) if Path(absolute).is_relative_to(Path.cwd()) else absolute

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -95,14 +94,3 @@ class Muvla(Options):
     loss_weights: dict[str, Annotated[Number, Field(ge=0)]] = field(default_factory=dict)
     # MMF writes it there.
     model: Name | None = None
-
-
-def with_types(losses: Any) -> Any:
-    """Losses that are given by name alone, as groups."""
-    return [{"type": it} if isinstance(it, str) else it for it in losses] if isinstance(losses, list) else losses
-
-
-def of_type(known: Mapping[str, type[Options]], part: Any) -> type[Options] | None:
-    """The schema of the options of an optimizer, a scheduler or a loss; ``None`` if it is not known."""
-    name = part.get("type") if isinstance(part, Mapping) else None
-    return known.get(name) if isinstance(name, str) else None

@@ -6,7 +6,7 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any
@@ -49,14 +49,29 @@ def general(name: str) -> str:
     return _INDEX.sub("[]", name)
 
 
-def keys_of(schema: Any) -> Mapping[str, Key]:
-    """All keys of a schema by name, groups before what they contain."""
-    return _keys_of(schema)
+def parent(name: str) -> str:
+    """The name of the group or the list that a key is in; empty at the top."""
+    return name[: max(name.rfind("."), name.rfind("["), 0)]
 
 
-@cache
+def at(content: Any, name: str, absent: Any = None) -> Any:
+    """The value at a dotted name; ``absent`` if there is none."""
+    for part in name.replace("[", ".").replace("]", "").split("."):
+        if isinstance(content, Mapping) and part in content:
+            content = content[part]
+        elif isinstance(content, list) and part.isdecimal() and int(part) < len(content):
+            content = content[int(part)]
+        else:
+            return absent
+    return content
+
+
 def _keys_of(schema: Hashable) -> Mapping[str, Key]:
     return {key.name: key for key in _keys(schema, "")}
+
+
+# All keys of a schema by name, groups before what they contain. (Mypy takes no dataclass for hashable.)
+keys_of: Callable[[Any], Mapping[str, Key]] = cache(_keys_of)
 
 
 def _keys(schema: Any, prefix: str) -> Iterator[Key]:
@@ -67,38 +82,27 @@ def _keys(schema: Any, prefix: str) -> Iterator[Key]:
 
 def _keys_at(name: str, hint: Any) -> Iterator[Key]:
     kind, metadata, may_be_null = _unwrapped(hint)
-    origin = typing.get_origin(kind)
+    origin, element = typing.get_origin(kind), (*typing.get_args(kind), None)[0]
     if dataclasses.is_dataclass(kind):
         yield Key(name, is_group=True, may_be_null=may_be_null)
         yield from _keys(kind, f"{name}.")
-    elif origin is list and dataclasses.is_dataclass(element := _unwrapped(typing.get_args(kind)[0])[0]):
-        yield Key(name, may_be_null=may_be_null)
-        yield Key(f"{name}[]", is_group=True)
-        yield from _keys(element, f"{name}[].")
-    else:
-        is_open = origin is dict or kind is dict
-        low, high, above = _bounds(metadata)
-        yield Key(name, False, is_open, may_be_null, (low, high), above, kind)
-        if origin in (list, tuple) and (element := typing.get_args(kind)[0]) is not str:
-            yield from _keys_at(f"{name}[]", element)
+        return
+    low, high, above = _bounds(metadata)
+    yield Key(name, False, dict in (origin, kind), may_be_null, (low, high), above, kind)
+    if origin in (list, tuple) and element is not str:
+        yield from _keys_at(f"{name}[]", element)
 
 
 def _unwrapped(hint: Any) -> tuple[Any, list[Any], bool]:
     """The type itself, the constraints around it, and whether it may be ``None``."""
-    metadata: list[Any] = []
-    may_be_null = False
-    while True:
-        if typing.get_origin(hint) is Annotated:
-            hint, *more = typing.get_args(hint)
-            metadata += more
-            continue
-        if typing.get_origin(hint) in (typing.Union, types.UnionType):
-            others = [option for option in typing.get_args(hint) if option is not type(None)]
-            may_be_null = may_be_null or len(others) < len(typing.get_args(hint))
-            if len(others) == 1:
-                hint = others[0]
-                continue
-        return hint, metadata, may_be_null
+    if typing.get_origin(hint) is Annotated:
+        kind, metadata, may_be_null = _unwrapped(typing.get_args(hint)[0])
+        return kind, [*metadata, *typing.get_args(hint)[1:]], may_be_null
+    if typing.get_origin(hint) in (typing.Union, types.UnionType) and type(None) in typing.get_args(hint):
+        others = [option for option in typing.get_args(hint) if option is not type(None)]
+        kind, metadata, _ = _unwrapped(others[0]) if len(others) == 1 else (hint, [], True)
+        return kind, metadata, True
+    return hint, [], False
 
 
 def _bounds(metadata: list[Any]) -> tuple[float | None, float | None, bool]:
@@ -118,12 +122,12 @@ def entries(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every key of a configuration by its dotted name, groups before what they contain."""
     if isinstance(content, Mapping):
         for key, value in content.items():
-            name = f"{prefix}.{key}" if prefix else str(key)
+            # OmegaConf makes keys "0", "1" of the indices on a command line.
+            name = str(key) if not prefix else f"{prefix}[{key}]" if str(key).isdecimal() else f"{prefix}.{key}"
             yield name, value
             yield from entries(value, name)
     elif isinstance(content, list):
         for number, value in enumerate(content):
-            name = f"{prefix}[{number}]"
             if isinstance(value, Mapping | list):
-                yield name, value
-                yield from entries(value, name)
+                yield f"{prefix}[{number}]", value
+                yield from entries(value, f"{prefix}[{number}]")
