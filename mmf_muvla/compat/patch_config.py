@@ -7,7 +7,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,13 +15,15 @@ import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from mmf_muvla.compat.patch_options import written_options
+from mmf_muvla.compat.patch_options import keys_of_mmf, written_options
 from mmf_muvla.compat.registration import Function, around, patches
 from mmf_muvla.errors import InputError
 from mmf_muvla.options.checking import not_a_group, unknown_key
-from mmf_muvla.options.reading import decoded, read_override
+from mmf_muvla.options.composing import read_with_includes
+from mmf_muvla.options.reading import COMMAND_LINE, Layers, decoded, read_override
+from mmf_muvla.options.run import check_written
 from mmf_muvla.options.schema import entries
-from mmf_muvla.paths import resource_path
+from mmf_muvla.paths import find_included
 
 _OWN_DEFAULTS = str(Path(__file__).with_name("defaults.yaml"))
 _CONFIGURATION = "mmf.utils.configuration"
@@ -95,42 +96,39 @@ def missing_learning_rate(update_specific: Function, self: Any, config: Any) -> 
 
 
 @around(_CONFIGURATION, "Configuration._build_user_config")
-def config_names_model_and_datasets(build_user_config: Function, self: Any, options: Any) -> Any:
-    """configuration.py:274 and 298 take model and datasets from the command line only, main too.
+def user_config(_: Function, self: Any, options: Any) -> Any:
+    """configuration.py:251 reads the user's file; 274 and 298 take model and datasets from the command line; main too.
 
-    Symptom: ``mmf_run config=X.yaml`` ends in ``KeyError: Required argument 'model' not passed`` though X.yaml has it.
-    Can go when MMF reads them from the file.
+    Symptoms: a path that does not exist ends in a FileNotFoundError about a path inside MMF that nobody typed; so does
+    ``includes: [projects/muvla/finetune/vqa2.yaml]`` in a file elsewhere; and ``mmf_run config=X.yaml`` in ``KeyError:
+    Required argument 'model' not passed`` though X.yaml has it. Here files are looked for where MMF looks, then among
+    this project's (``projects/muvla/...``), and what they say is checked. The third can go when MMF reads model and
+    data sets from the file; the rest is this project's own.
     """
-    config = build_user_config(self, options)
-    if options.get("model") is None:
-        options["model"] = config.get("model")
-    if options.get("dataset") is None and options.get("datasets") is None and config.get("datasets") is not None:
-        options["datasets"] = config["datasets"] = _joined(config["datasets"])
-    return config
+    from mmf.utils.general import get_absolute_path, get_mmf_root
 
-
-@around(_CONFIGURATION, "Configuration._build_user_config")
-def config_path(build_user_config: Function, self: Any, options: Any) -> Any:
-    """configuration.py:251 gives the user's path to load_yaml, main too.
-
-    Symptom: a path that does not exist ends in a FileNotFoundError about a path inside MMF that nobody typed.
-    Here it is looked for where MMF looks, then among this project's files (``projects/muvla/...``), then refused by
-    name. Can go when MMF says which file it missed; the second place is this project's own.
-    """
-    from mmf.utils.general import get_absolute_path
-
-    path = options.get("config")
+    said: Any = OmegaConf.to_container(options)
+    written = {"datasets" if key == "dataset" else key: value for key, value in said.items() if value is not None}
+    path, config = options.get("config"), OmegaConf.create()
+    layers: Layers = []
     if path is not None:
-        found: str = get_absolute_path(path)
         try:
-            options["config"] = found if os.path.isfile(found) else resource_path(path)
+            file = find_included(get_absolute_path(path), "")
         except InputError:
             raise InputError(
                 f"config={path}",
                 f"no such file, neither in {os.getcwd()} nor in MMF nor in mmf_muvla",
                 "Give the path of a YAML file, relative to the folder you are in or absolute",
             ) from None
-    return build_user_config(self, options)
+        config = read_with_includes(file, folders=[get_mmf_root()], layers=layers)
+        options["config"] = self.config_path = str(file)
+    if options.get("model") is None:
+        options["model"] = config.get("model")
+    if options.get("dataset") is None and options.get("datasets") is None and config.get("datasets") is not None:
+        options["datasets"] = config["datasets"] = _joined(config["datasets"])
+    self.muvla_layers = [*layers, (COMMAND_LINE, written)]
+    check_written(self.muvla_layers, options["model"], keys_of_mmf(self))
+    return config
 
 
 @patches(_CONFIGURATION)
@@ -207,22 +205,6 @@ def absent_configs(load_yaml: Function, path: str) -> Any:
     if name.startswith("configs/") and not os.path.isfile(get_absolute_path(path)):
         warnings.warn(f"MMF was installed without {name}; your configuration has to say it all", stacklevel=3)
         return OmegaConf.create()
-    return load_yaml(path)
-
-
-@around(_CONFIGURATION, "load_yaml")
-def own_includes(load_yaml: Function, path: str) -> Any:
-    """configuration.py:55 looks for what a file includes in MMF and beside that file, main too.
-
-    Symptom: ``includes: [projects/muvla/finetune/vqa2.yaml]`` in a file elsewhere ends in FileNotFoundError. Here it is
-    looked for among this project's files as well. This is the project's own.
-    """
-    from mmf.utils.general import get_absolute_path
-
-    _, found, name = path.rpartition("/projects/")
-    if found and not os.path.isfile(get_absolute_path(path)):
-        with suppress(InputError):
-            path = resource_path(f"projects/{name}")
     return load_yaml(path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,48 +16,17 @@ from omegaconf import OmegaConf, open_dict
 from mmf_muvla.compat.registration import Function, around
 from mmf_muvla.errors import InputError, MuvlaError
 from mmf_muvla.options.checking import check_name
-from mmf_muvla.options.composing import read_one, shown_path
 from mmf_muvla.options.kinds import as_list
-from mmf_muvla.options.reading import COMMAND_LINE, plain, source_of
-from mmf_muvla.options.run import MODEL, Registered, check_run, check_written
+from mmf_muvla.options.reading import plain, source_of
+from mmf_muvla.options.run import MODEL, Registered, check_run
 from mmf_muvla.options.schema import entries
 
 _CONFIGURATION = "mmf.utils.configuration"
 _INPUT_ERROR = f"{InputError.__module__}.{InputError.__qualname__}: "
 
 
-@around(_CONFIGURATION, "Configuration._build_user_config")
-def checked_keys(build_user_config: Function, self: Any, options: Any) -> Any:
-    """configuration.py:247 puts together whatever there is, main too.
-
-    Symptom: ``trainin:`` and ``training.max_update`` in a file change nothing, and nobody says so. Here what the user
-    wrote is checked before it is put together, see :func:`mmf_muvla.options.run.check_written`.
-    """
-    from mmf.utils.general import get_absolute_path
-
-    path = options.get("config")
-    is_there = isinstance(path, str) and os.path.isfile(get_absolute_path(path))
-    files = list(_files(Path(get_absolute_path(path)))) if is_there else []
-    config = build_user_config(self, options)
-    written = {key: value for key, value in OmegaConf.to_container(options).items() if value is not None}
-    if "dataset" in written:
-        written["datasets"] = written["dataset"]
-    self.muvla_layers = [*files, (COMMAND_LINE, written)]
-    check_written(self.muvla_layers, options.get("model") or config.get("model"), _keys_of_mmf(self))
-    return config
-
-
-def _files(path: Path, including: tuple[Path, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """A configuration file and those that it includes, as MMF finds them: name and own content, the last one counts."""
-    from mmf.utils.general import get_mmf_root
-
-    content, included = read_one(path, including, get_mmf_root())
-    for file in included:
-        yield from _files(file, (*including, path))
-    yield shown_path(path), OmegaConf.to_container(content)
-
-
-def _keys_of_mmf(self: Any) -> list[str]:
+def keys_of_mmf(self: Any) -> list[str]:
+    """The keys of MMF's own defaults."""
     return [name for name, _ in entries(OmegaConf.to_container(self._default_config))]
 
 
@@ -102,7 +71,7 @@ def _check_values(config: Any, self: Any) -> None:
     save_dir = Path(str(config.env.save_dir))
     refuse_beneath_file(save_dir / "logs", f"env.save_dir={save_dir}")
     with open_dict(config):
-        for name, value in check_run(content, source, registered, _keys_of_mmf(self)).items():
+        for name, value in check_run(content, source, registered, keys_of_mmf(self)).items():
             OmegaConf.update(config, name, value, merge=False)
     if config.training.trainer != MODEL and "train" in config.get("run_type", "") and not config.checkpoint.resume:
         RunFolder(save_dir, MODEL).refuse_used()  # MMF's own trainer would write over it
@@ -119,14 +88,14 @@ def _registered() -> Registered:
         if inspect.isclass(it) and issubclass(it, torch.optim.Optimizer) and it is not torch.optim.Optimizer
     }
     return Registered(
-        trainers=list(mapping["trainer_name_mapping"]),
-        models=list(mapping["model_name_mapping"]),
+        trainers=mapping["trainer_name_mapping"],
+        models=mapping["model_name_mapping"],
         datasets={name: getattr(builder, "options_schema", None) for name, builder in builders.items()},
         optimizers=optimizers | mapping["optimizer_name_mapping"],
-        schedulers=list(mapping["scheduler_name_mapping"]),
-        losses=list(mapping["loss_name_mapping"]),
+        schedulers=mapping["scheduler_name_mapping"],
+        losses=mapping["loss_name_mapping"],
         learned={name: builder.learned for name, builder in builders.items() if hasattr(builder, "learned")},
-        metrics=list(mapping["metric_name_mapping"]),
+        metrics=mapping["metric_name_mapping"],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from typing import Any, TypeVar
 
@@ -36,29 +36,27 @@ def check(schema: type[T], content: Mapping[str, Any], source: Source, prefix: s
     try:
         checked: T = _validator_of(schema).validate_python(content)
     except ValidationError as error:
-        raise _explained(keys_of(schema), error.errors(include_url=False), source, prefix, missing) from None
+        raise _explained(error, keys_of(schema, general(prefix)), source, prefix.rstrip("."), missing) from None
     return checked
 
 
-def _explained(
-    known: Mapping[str, Key], mistakes: Sequence[ErrorDetails], source: Source, prefix: str, missing: str
-) -> InputError:
+def _explained(error: ValidationError, known: Mapping[str, Key], source: Source, top: str, missing: str) -> InputError:
     """Pydantic's first finding as an error; unknown keys come first, since they explain others."""
+    mistakes = error.errors(include_url=False)
     mistake = next((it for it in mistakes if it["type"] in _UNKNOWN), mistakes[0])
     kind, value = mistake["type"], mistake["input"]
-    name = _name(mistake["loc"], known, kind in _UNKNOWN)
-    full_name = prefix + name if name else prefix.rstrip(".")
-    where, there_are = source(full_name), [prefix + key for key in known]
-    if not name or kind in ("dataclass_type", "dataclass_exact_type"):
-        return not_a_group(where, full_name, value, there_are)
+    name = _name(top, mistake["loc"], known, kind in _UNKNOWN)
+    where = source(name)
+    if name == top or kind in ("dataclass_type", "dataclass_exact_type"):
+        return not_a_group(where, name, value, known)
     if kind in _UNKNOWN:
-        return unknown_key(where, full_name, there_are)
+        return unknown_key(where, name, known)
     if kind == "missing":
-        absent = [prefix + _name(it["loc"], known, True) for it in mistakes if it["type"] == "missing"]
+        absent = [_name(top, it["loc"], known, True) for it in mistakes if it["type"] == "missing"]
         problem = missing or f"{', '.join(absent)} not given"
         return InputError(where, problem, f"Add {absent[0]}=… to the command or the file")
     problem, remedy = _complaint(mistake, known.get(general(name), Key(name)))
-    at = f"{full_name}={shown(value)}"
+    at = f"{name}={shown(value)}"
     return InputError(f"{where}: {at}" if where else at, problem, remedy)
 
 
@@ -100,23 +98,23 @@ def _complaint(mistake: ErrorDetails, key: Key) -> tuple[str, str]:
 
 
 def _wanted(key: Key) -> str:
-    what = "a whole number" if key.whole else "a number"
+    what = "a whole number" if key.kind is int else "a number"
     low, high = key.bounds
     if low is None:
         return what
     if high is None:
         return f"{what} above {low:g}" if key.above else f"{what} from {low:g}"
-    first, last = (bound if key.whole else float(bound) for bound in (low, high))
+    first, last = (bound if key.kind is int else float(bound) for bound in (low, high))
     return f"{what} above {first}, up to {last}" if key.above else f"{what} from {first} to {last}"
 
 
-def _name(loc: tuple[int | str, ...], known: Mapping[str, Key], whole: bool) -> str:
+def _name(top: str, loc: tuple[int | str, ...], known: Mapping[str, Key], whole: bool) -> str:
     """Where pydantic found something, as a dotted name; without what it adds if a value may be of several kinds."""
-    name = ""
+    name = top
     for part in loc:
         longer = f"{name}[{part}]" if isinstance(part, int) else f"{name}.{part}" if name else str(part)
-        parent = known.get(general(name))
-        if general(longer) not in known and not (whole and (parent is None or parent.is_group)):
+        group = known.get(general(name))
+        if general(longer) not in known and not (whole and (group is None or group.is_group)):
             break
         name = longer
     return name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.options.kinds import names
-from mmf_muvla.options.reading import decoded, read_yaml
+from mmf_muvla.options.reading import Layers, decoded, read_yaml
 from mmf_muvla.paths import find_config, find_included, resource_path
 
 
@@ -59,46 +59,43 @@ def resolved(content: DictConfig, arguments: Iterable[str]) -> dict[str, Any]:
         raise InputError(where, str(error).partition("\n")[0], "Correct the key or the value") from error
 
 
-def read_with_includes(path: Path, including: tuple[Path, ...] = ()) -> DictConfig:
+def read_with_includes(
+    path: Path, *, folders: Sequence[str] = (), layers: Layers | None = None, including: tuple[Path, ...] = ()
+) -> DictConfig:
     """A file, above the files that it includes.
 
     Args:
         path: the file.
+        folders: where included files are looked for, before the folder of the file that includes them.
+        layers: takes the name and the own content of each file; the last one counts.
         including: the files that include it, the outermost first.
 
     Raises:
         InputError: one of them cannot be read, is not there, or includes itself.
     """
-    content, included = read_one(path, including)
-    below = (read_with_includes(file, (*including, path)) for file in included)
-    return OmegaConf.merge(*below, content)  # type: ignore[return-value]
-
-
-def read_one(path: Path, including: tuple[Path, ...], *folders: str) -> tuple[DictConfig, list[Path]]:
-    """A file's own content, and the files that it includes, which are in ``folders``, beside it, or this project's.
-
-    Raises:
-        InputError: the file cannot be read, one that it includes is not there, or it includes itself.
-    """
-    chain = [shown_path(file) for file in (*including, path)]
-    if chain[-1] in chain[:-1]:
-        loop = chain[chain.index(chain[-1]) :]
-        raise InputError(loop[0], f"includes itself: {' -> '.join(loop)}", f"Take it out of the includes of {loop[-2]}")
+    chain = [_shown(file) for file in (*including, path)]
+    where = chain[-1]
+    if where in chain[:-1]:
+        loop = " -> ".join(chain[chain.index(where) :])
+        raise InputError(where, f"includes itself: {loop}", f"Take it out of the includes of {chain[-2]}")
     content = read_yaml(path)
     wanted = content.pop("includes", ListConfig([]))
     if not isinstance(wanted, ListConfig) or not all(isinstance(name, str) for name in wanted):
-        raise InputError(f"{chain[-1]}: includes", f"is {wanted!r}", "Write a list of files")
-    included = []
+        raise InputError(f"{where}: includes", f"is {wanted!r}", "Write a list of files")
+    below = []
     for name in wanted:
         try:
-            included.append(find_included(name, *folders, path.parent))
+            included = find_included(name, *folders, path.parent)
         except InputError as error:
             places = " nor in ".join(["neither beside it", *folders, "mmf_muvla"])
-            raise InputError(f"{chain[-1]}: includes", f"there is no {name}, {places}", "Correct the name") from error
-    return content, included
+            raise InputError(f"{where}: includes", f"there is no {name}, {places}", "Correct the name") from error
+        below.append(read_with_includes(included, folders=folders, layers=layers, including=(*including, path)))
+    if layers is not None:
+        layers.append((where, OmegaConf.to_container(content)))
+    return OmegaConf.merge(*below, content)  # type: ignore[return-value]
 
 
-def shown_path(path: Path) -> str:
+def _shown(path: Path) -> str:
     """A path relative to the current folder, where it is below it."""
     absolute = os.path.abspath(path)
     return os.path.relpath(absolute) if Path(absolute).is_relative_to(Path.cwd()) else absolute

@@ -9,14 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from mmf_muvla.options.kinds import Count, Flag, Name, Options, Share, kind, names
+from mmf_muvla.options.kinds import Count, Flag, Name, Options, Share, accept, kind, names
 
 
 def _objectives(value: Any) -> list[str]:
     chosen = names(value)
-    if not chosen or len(set(chosen)) < len(chosen):
-        raise ValueError
-    return chosen
+    return accept(chosen, bool(chosen) and len(set(chosen)) == len(chosen))
 
 
 # Which ones there are, objectives/registry.py knows.
@@ -27,8 +25,6 @@ Objectives = Annotated[
 
 @dataclass
 class Masking(Options):
-    """``masking``."""
-
     token_rate: Share = 0.15
     region_rate: Share = 0.15
     itm_token_rate: Share | None = None

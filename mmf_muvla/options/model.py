@@ -12,8 +12,6 @@ from mmf_muvla.options.kinds import Count, CountOrNone, Flag, Name, Number, Opti
 
 @dataclass
 class Trunk(Options):
-    """``trunk``: the encoder."""
-
     pretrained: Name = "bert-base-uncased"
     random_init: Flag = False
     feature_dim: Count = 2048
@@ -46,8 +44,6 @@ class RegionInit(Options):
 
 @dataclass
 class Curriculum(Options):
-    """``curriculum``."""
-
     warmup_epochs: CountOrNone | None = 1
 
 
@@ -79,8 +75,6 @@ LOSSES: dict[str, type[Options]] = {
 
 @dataclass
 class Muvla(Options):
-    """``model_config.muvla``."""
-
     task: Literal["pretraining", "classification", "image_pair", "grounding"] = "pretraining"
     trunk: Trunk = field(default_factory=Trunk)
     region_init: RegionInit | None = None

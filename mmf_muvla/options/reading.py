@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from ast import literal_eval
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,14 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.options.checking import check, check_keys
+from mmf_muvla.options.checking import Source, check, check_keys
 from mmf_muvla.options.schema import Key, at, keys_of, parent
 from mmf_muvla.paths import find_config
 
 T = TypeVar("T")
 COMMAND_LINE = "command line"
 # Files, and the command line, with what each of them says; the last one counts.
-Layers = Sequence[tuple[str, Mapping[str, Any]]]
+Layers = list[tuple[str, Any]]
 _log = logging.getLogger(__name__)
 
 
@@ -62,7 +63,7 @@ def read_options(schema: type[T], arguments: Sequence[str], former: Mapping[str,
     return check(schema, plain(merged, lambda _: where), source_of(layers, where))
 
 
-def source_of(layers: Layers, otherwise: str) -> Callable[[str], str]:
+def source_of(layers: Layers, otherwise: str) -> Source:
     """Says where the value of a key comes from: it, or else the group that it is in."""
 
     def source(name: str) -> str:
@@ -76,7 +77,7 @@ def source_of(layers: Layers, otherwise: str) -> Callable[[str], str]:
     return source
 
 
-def plain(content: Any, source: Callable[[str], str]) -> dict[str, Any]:
+def plain(content: Any, source: Source) -> dict[str, Any]:
     """A configuration as plain Python, all ``${…}`` filled in.
 
     Raises:
@@ -135,15 +136,11 @@ def decoded(text: Any) -> Any:
     words = {"true": True, "false": False, "null": None, "None": None}
     if text in words:
         return words[text]
-    try:
+    with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
         return literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        pass
     if text[:1] + text[-1:] in ("[]", "{}"):
-        try:
+        with suppress(yaml.YAMLError):
             return yaml.safe_load(text)
-        except yaml.YAMLError:
-            pass
     return text
 
 

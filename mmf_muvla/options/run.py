@@ -11,61 +11,23 @@ import copy
 import difflib
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.options.checking import Source, check, check_keys, check_name, shown, unknown_key
 from mmf_muvla.options.data import DATASETS
-from mmf_muvla.options.kinds import Name, Number, Options, Text, Whole, kind, names
+from mmf_muvla.options.kinds import Options
 from mmf_muvla.options.model import LOSSES, Muvla
 from mmf_muvla.options.reading import Layers
 from mmf_muvla.options.schema import Key, at, entries, general, keys_of
-from mmf_muvla.options.training import (
-    OPTIMIZERS,
-    SCHEDULERS,
-    Checkpoint,
-    Distributed,
-    Env,
-    Evaluation,
-    Part,
-    RunType,
-    Training,
-)
+from mmf_muvla.options.training import OPTIMIZERS, SCHEDULERS, Part, Run
 
 MODEL = "muvla"
 _OPTIONS = f"model_config.{MODEL}"
 _LOSSES = f"{_OPTIONS}.losses"
 # MMF wants them as they were given.
 _KEPT = ("dataset", "datasets")
-DatasetNames = Annotated[Any, kind(names, "is no name of a data set", "Give a name: datasets=vqa2")]
-
-
-@dataclass
-class Run(Options):
-    """The top of the tree. ``system`` names the system in ``tools/score_table.py``."""
-
-    system: Text | None = None
-    config: Text | None = None
-    model: Name = MODEL
-    datasets: DatasetNames = None
-    dataset: DatasetNames = None
-    run_type: RunType = "train_inference"
-    training: Training = field(default_factory=Training)
-    optimizer: Part = field(default_factory=Part)
-    scheduler: Part = field(default_factory=Part)
-    checkpoint: Checkpoint = field(default_factory=Checkpoint)
-    evaluation: Evaluation = field(default_factory=Evaluation)
-    env: Env = field(default_factory=Env)
-    distributed: Distributed = field(default_factory=Distributed)
-    model_config: dict[str, Any] = field(default_factory=dict)
-    dataset_config: dict[str, Any] = field(default_factory=dict)
-    includes: list[Name] = field(default_factory=list)
-    config_version: Number = 1.0
-    # Written into the configuration of a run by MMF.
-    learning_rate: Number | None = None
-    device_id: Whole | None = None
-    start_rank: Whole | None = None
 
 
 @dataclass(frozen=True)
@@ -102,9 +64,7 @@ def known_keys(content: Mapping[str, Any], datasets: Mapping[str, type[Options] 
     for prefix, schema in _schemas(content, datasets):
         if "[" not in prefix:  # losses differ from each other
             known[prefix] = Key(prefix, is_group=True, may_be_null=prefix.endswith(".params"))
-            known |= {
-                f"{prefix}.{name}": replace(key, name=f"{prefix}.{name}") for name, key in keys_of(schema).items()
-            }
+            known |= keys_of(schema, f"{prefix}.")
     return known
 
 
@@ -148,7 +108,7 @@ def check_written(layers: Layers, model: str | None, mmf_keys: Collection[str]) 
     where = layers[max(len(layers) - 2, 0)][0]  # the file, where there is one
     if model is None:
         for place, content in layers:
-            for key in difflib.get_close_matches("model", content.keys() - keys_of(Run).keys()):
+            for key in difflib.get_close_matches("model", {*map(str, content)} - keys_of(Run).keys()):
                 raise unknown_key(place, key, ["model"])
         remedy = "Name the model, in the file or on the command line: model=…"
         raise InputError(f"{where}: model", "is not given", remedy)
@@ -161,7 +121,7 @@ def check_written(layers: Layers, model: str | None, mmf_keys: Collection[str]) 
         known |= known_keys({"optimizer": {"type": name}, "scheduler": {"type": scheduler}}, DATASETS)
     for place, content in layers:
         check_keys(content, known, place)
-    if last("dataset") is None and last("datasets") is None:
+    if last("datasets") is None:
         raise InputError(f"{where}: datasets", "is not given", "Name the data set: datasets=…")
 
 
@@ -195,8 +155,10 @@ def check_run(
         if part is not None:
             checked: Any = check(schema, part, source, f"{place}.")
             changes |= {f"{place}.{name}": value for name, value in _changes(part, asdict(checked)).items()}
-    _check_names(run, content, source, registered)
-    follows = _what_follows(content, registered)
+    for option, name, known, kind_of in _names(run, content, registered):
+        if name is not None:
+            check_name(source(option), option, name, known, kind_of)
+    follows = _what_follows(run, content, registered)
     if _LOSSES in follows and isinstance(options, dict):
         options["losses"] = follows[_LOSSES]
     _check_together(run, content, source)
@@ -205,26 +167,27 @@ def check_run(
 
 def _refuse_params_of_others(optimizer: Part, source: Source, registered: Registered) -> None:
     """Refuse what another optimizer takes: a file below may have been written for that one."""
-    if optimizer.type not in registered.optimizers:
+    make = registered.optimizers.get(str(optimizer.type))
+    if make is None:
         return  # that will be said
-    takes = inspect.signature(registered.optimizers[optimizer.type]).parameters
+    takes = inspect.signature(make).parameters
     wrong = [f"optimizer.params.{name}" for name in optimizer.params if name not in takes]
     if wrong and not any(it.kind is it.VAR_KEYWORD for it in takes.values()):
         rest = [f"optimizer.params.{name}={shown(it)}" for name, it in optimizer.params.items() if name in takes]
         raise InputError(
             f"{source('optimizer.type')}: optimizer.type={optimizer.type}",
             f"does not take {', '.join(wrong)} ({source(wrong[0])})",
-            f"Give all that it is to take: {' '.join(['optimizer.params=null', *rest])}",
+            f"Take them out, or give all that it is to take: {' '.join(['optimizer.params=null', *rest])}",
         )
 
 
-def _what_follows(content: Mapping[str, Any], registered: Registered) -> dict[str, Any]:
+def _what_follows(run: Run, content: Mapping[str, Any], registered: Registered) -> dict[str, Any]:
     """What a configuration leaves open, since it follows from what its data set is to be learned for."""
     options = at(content, _OPTIONS) or {}
     losses = options.get("losses")
     types = None if losses is None else [loss["type"] for loss in losses]
     metrics: list[str] = []
-    for name in _chosen_datasets(content):
+    for name in run.datasets:
         if name in registered.learned and options.get("task") == "pretraining":
             types, metrics = registered.learned[name](at(content, f"dataset_config.{name}"), types)
     found: dict[str, Any] = {}
@@ -267,41 +230,27 @@ def _changes(given: Any, checked: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refuse_unknown_parts(content: Mapping[str, Any], source: Source, registered: Registered) -> None:
     """Refuse options of a model or a data set that does not exist."""
-    chosen = [str(content.get("model")), *_chosen_datasets(content)]
     for group, there_are in (("model_config", registered.models), ("dataset_config", registered.datasets)):
         part = content.get(group)
         for name in part if isinstance(part, Mapping) else ():
-            if name not in there_are and name not in chosen:
+            if name not in there_are:
                 raise unknown_key(source(f"{group}.{name}"), f"{group}.{name}", [f"{group}.{it}" for it in there_are])
 
 
-def _chosen_datasets(content: Mapping[str, Any]) -> list[str]:
-    try:
-        return names(content.get("datasets") or content.get("dataset"))
-    except (ValueError, TypeError):
-        return []
-
-
-def _check_names(run: Run, content: Mapping[str, Any], source: Source, registered: Registered) -> None:
-    """Refuse names of what does not exist."""
-    check_name(source("training.trainer"), "training.trainer", run.training.trainer, registered.trainers, "trainer")
-    for name in _chosen_datasets(content):
-        check_name(source("datasets"), "datasets", name, registered.datasets, "data set")
-    if not _chosen_datasets(content):
-        raise InputError(f"{source('datasets')}: datasets={shown(run.datasets)}", "names no data set", "Name one")
-    for kind_of, part, known in (
-        ("optimizer", run.optimizer, registered.optimizers),
-        ("scheduler", run.scheduler, registered.schedulers),
-    ):
-        if part.type is not None:
-            check_name(source(f"{kind_of}.type"), f"{kind_of}.type", part.type, known, kind_of)
-    losses = [(f"{_LOSSES}[{number}].type", loss["type"]) for number, loss in enumerate(at(content, _LOSSES) or [])]
-    losses += [(f"{_OPTIONS}.loss_weights", loss) for loss in at(content, f"{_OPTIONS}.loss_weights") or ()]
-    for place, loss in losses:
-        check_name(source(place), place, loss, registered.losses, "loss")
+def _names(
+    run: Run, content: Mapping[str, Any], registered: Registered
+) -> Iterator[tuple[str, str | None, Collection[str], str]]:
+    """Names of what has to be registered: the option, the name, those that there are, and what it is."""
+    yield "training.trainer", run.training.trainer, registered.trainers, "trainer"
+    yield "optimizer.type", run.optimizer.type, registered.optimizers, "optimizer"
+    yield "scheduler.type", run.scheduler.type, registered.schedulers, "scheduler"
+    for number, loss in enumerate(at(content, _LOSSES) or []):
+        yield f"{_LOSSES}[{number}].type", loss["type"], registered.losses, "loss"
+    for loss in at(content, f"{_OPTIONS}.loss_weights") or ():
+        yield f"{_OPTIONS}.loss_weights", loss, registered.losses, "loss"
     for metric in run.evaluation.metrics:
         name = metric if isinstance(metric, str) else metric["type"]
-        check_name(source("evaluation.metrics"), "evaluation.metrics", name, registered.metrics, "metric")
+        yield "evaluation.metrics", name, registered.metrics, "metric"
 
 
 def _check_together(run: Run, content: Mapping[str, Any], source: Source) -> None:
@@ -311,6 +260,8 @@ def _check_together(run: Run, content: Mapping[str, Any], source: Source) -> Non
         raise InputError(f"{source(option)}: {option}={shown(value)}", problem, remedy)
 
     training = run.training
+    if not run.datasets:
+        refuse("datasets", at(content, "datasets"), "names no data set", "Name one")
     if run.optimizer.type is None:
         refuse("optimizer.type", None, "there is no optimizer", "Give one: optimizer.type=AdamW")
     if training.lr_scheduler and run.scheduler.type is None and training.trainer == MODEL:
@@ -325,7 +276,7 @@ def _check_together(run: Run, content: Mapping[str, Any], source: Source) -> Non
     if hidden and heads and int(hidden) % int(heads):
         option = f"{_OPTIONS}.trunk.hidden_size"
         refuse(option, hidden, f"is not a multiple of num_attention_heads={heads}", "Choose a divisor as their number")
-    for name in _chosen_datasets(content):
+    for name in run.datasets:
         masking = at(content, f"dataset_config.{name}.masking")
         shares = [masking.get(it) for it in ("mask_token_share", "random_token_share")] if masking else []
         if all(it is not None for it in shares) and sum(map(float, shares)) > 1 + 1e-9:

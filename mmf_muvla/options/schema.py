@@ -18,30 +18,14 @@ _INDEX = re.compile(r"\[\d+\]")
 
 @dataclass(frozen=True)
 class Key:
-    """What is known of a key.
+    """What is known of a key."""
 
-    Attributes:
-        name: its dotted name; elements of lists are ``losses[]``.
-        is_group: whether it has further keys below it.
-        is_open: whether any key may be below it.
-        may_be_null: whether it may be ``None``.
-        bounds: lowest and highest value, ``None`` where there is none.
-        above: whether values must be above the lowest one.
-        kind: the type, without its constraints.
-    """
-
-    name: str
-    is_group: bool = False
-    is_open: bool = False
+    name: str  # dotted; elements of lists are ``losses[]``
+    is_group: bool = False  # whether it has further keys below it
     may_be_null: bool = False
-    bounds: tuple[float | None, float | None] = (None, None)
-    above: bool = False
-    kind: Any = None
-
-    @property
-    def whole(self) -> bool:
-        """Whether it is a whole number."""
-        return self.kind is int
+    bounds: tuple[float | None, float | None] = (None, None)  # the lowest and the highest value, if there are any
+    above: bool = False  # whether values must be above the lowest one
+    kind: Any = None  # the type, without its constraints
 
 
 def general(name: str) -> str:
@@ -66,12 +50,12 @@ def at(content: Any, name: str, absent: Any = None) -> Any:
     return content
 
 
-def _keys_of(schema: Hashable) -> Mapping[str, Key]:
-    return {key.name: key for key in _keys(schema, "")}
+def _keys_of(schema: Hashable, prefix: str = "") -> Mapping[str, Key]:
+    return {key.name: key for key in _keys(schema, prefix)}
 
 
-# All keys of a schema by name, groups before what they contain. (Mypy takes no dataclass for hashable.)
-keys_of: Callable[[Any], Mapping[str, Key]] = cache(_keys_of)
+# All keys of a schema by name, below a prefix, groups before what they contain. (Mypy takes no dataclass for hashable.)
+keys_of: Callable[..., Mapping[str, Key]] = cache(_keys_of)
 
 
 def _keys(schema: Any, prefix: str) -> Iterator[Key]:
@@ -88,7 +72,7 @@ def _keys_at(name: str, hint: Any) -> Iterator[Key]:
         yield from _keys(kind, f"{name}.")
         return
     low, high, above = _bounds(metadata)
-    yield Key(name, False, dict in (origin, kind), may_be_null, (low, high), above, kind)
+    yield Key(name, may_be_null=may_be_null, bounds=(low, high), above=above, kind=kind)
     if origin in (list, tuple) and element is not str:
         yield from _keys_at(f"{name}[]", element)
 

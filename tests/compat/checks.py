@@ -102,7 +102,7 @@ def own_includes() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "mine.yaml"
         file.write_text("includes: [projects/muvla/trainer.yaml]\n")
-        assert "training" in configuration.load_yaml(str(file))
+        assert "training" in CONFIGURATION._build_user_config(options(config=str(file), model="other"))
 
 
 def absent_zoo() -> None:

@@ -138,7 +138,7 @@ def misspelt(draw: st.DrawFn, name: str) -> str:
 def wrong_values(key: Key) -> list[Any]:
     """Values of none of the kinds that a key takes."""
     anything_else = [{"no": 1}, [[1]]]
-    if key.is_group or key.is_open:
+    if key.is_group or dict in (key.kind, typing.get_origin(key.kind)):
         return [5, "x", [1], True]
     if key.kind is int:
         return [*anything_else, "many", 1.5, True, NAN, INFINITY]
