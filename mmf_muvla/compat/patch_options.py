@@ -19,25 +19,9 @@ from mmf_muvla.options.checking import check_name
 from mmf_muvla.options.kinds import as_list
 from mmf_muvla.options.reading import plain, source_of
 from mmf_muvla.options.run import MODEL, Registered, check_run
-from mmf_muvla.options.schema import entries
 
 _CONFIGURATION = "mmf.utils.configuration"
 _INPUT_ERROR = f"{InputError.__module__}.{InputError.__qualname__}: "
-
-
-def keys_of_mmf(self: Any) -> list[str]:
-    """The keys of MMF's own defaults."""
-    return [name for name, _ in entries(OmegaConf.to_container(self._default_config))]
-
-
-@around(_CONFIGURATION, "Configuration.import_user_dir")
-def found_user_dir(import_user_dir: Function, self: Any) -> None:
-    """configuration.py:263 lets Python say that ``env.user_dir`` is not there, main too."""
-    try:
-        import_user_dir(self)
-    except ModuleNotFoundError as error:
-        remedy = "Name a folder, or a package that Python finds"
-        raise InputError("env.user_dir", f"cannot be imported ({error})", remedy) from error
 
 
 @around(_CONFIGURATION, "Configuration._update_specific")
@@ -49,11 +33,11 @@ def checked_values(update_specific: Function, self: Any, config: Any) -> Any:
     MMF.
     """
     if hasattr(self, "muvla_layers"):  # else there are MMF's defaults alone
-        _check_values(config, self)
+        _check_values(self, config)
     return update_specific(self, config)
 
 
-def _check_values(config: Any, self: Any) -> None:
+def _check_values(self: Any, config: Any) -> None:
     from mmf_muvla.artifacts.outputs import refuse_beneath_file
     from mmf_muvla.trainers.run_folder import RunFolder
 
@@ -71,7 +55,7 @@ def _check_values(config: Any, self: Any) -> None:
     save_dir = Path(str(config.env.save_dir))
     refuse_beneath_file(save_dir / "logs", f"env.save_dir={save_dir}")
     with open_dict(config):
-        for name, value in check_run(content, source, registered, keys_of_mmf(self)).items():
+        for name, value in check_run(content, source, registered, self.muvla_mmf_keys).items():
             OmegaConf.update(config, name, value, merge=False)
     if config.training.trainer != MODEL and "train" in config.get("run_type", "") and not config.checkpoint.resume:
         RunFolder(save_dir, MODEL).refuse_used()  # MMF's own trainer would write over it
@@ -100,11 +84,7 @@ def _registered() -> Registered:
 
 
 def written_options(options: Sequence[str] | None) -> list[tuple[str, str]]:
-    """Keys and values of MMF's command line, which are ``key=value``, or keys and values in turn.
-
-    Raises:
-        InputError: one of them has no value.
-    """
+    """Keys and values of MMF's command line, which are ``key=value``, or keys and values in turn."""
     options = list(options or [])
     if options and "=" not in options[0] and len(options) % 2 == 0:
         return list(zip(options[0::2], options[1::2], strict=True))

@@ -26,12 +26,7 @@ def patches(*module_names: str) -> Callable[[Patch], Patch]:
 
 
 def around(module_name: str, target: str) -> Callable[[Function], Function]:
-    """Register a function to be called in the place of another one, which it gets as its first argument.
-
-    Args:
-        module_name: MMF's module.
-        target: the other one's name in it, ``function`` or ``Class.method``.
-    """
+    """Register a function to be called in place of a ``function`` or a ``Class.method``, its first argument."""
     class_name, _, name = target.rpartition(".")
 
     def register(function: Function) -> Function:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import functools
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
@@ -21,10 +21,8 @@ from mmf_muvla.compat.registration import is_skipped
 
 # Modules of transformers, and where they are today.
 _MOVED = {
-    "transformers.modeling_bert": "transformers.models.bert.modeling_bert",
-    "transformers.configuration_bert": "transformers.models.bert.configuration_bert",
-    "transformers.modeling_auto": "transformers.models.auto.modeling_auto",
-    "transformers.configuration_auto": "transformers.models.auto.configuration_auto",
+    **{f"transformers.{name}_bert": f"transformers.models.bert.{name}_bert" for name in ("modeling", "configuration")},
+    **{f"transformers.{name}_auto": f"transformers.models.auto.{name}_auto" for name in ("modeling", "configuration")},
     "transformers.tokenization_auto": "transformers.models.auto.tokenization_auto",
     "transformers.optimization": "transformers.optimization",
 }
@@ -86,27 +84,18 @@ class Placeholder(ModuleType):
             raise AttributeError(name)
         full_name = f"{self.__name__}.{name}"
         # main derives all models and dataset builders from these two, also where Lightning does not train.
-        if full_name == "pytorch_lightning.LightningModule":
-            value: Any = type(name, (torch.nn.Module,), {})
-        elif full_name == "pytorch_lightning.LightningDataModule":
-            value = type(name, (), {})
+        if name in ("LightningModule", "LightningDataModule"):
+            value: Any = type(name, (torch.nn.Module,) if name == "LightningModule" else (), {})
         elif name[0].isupper():
-            value = type(name, (), {"__module__": self.__name__, "__init__": _raise_absent(full_name)})
+            value = type(name, (), {"__module__": self.__name__, "__init__": lambda *_, **__: Placeholder(full_name)()})
         else:
             value = Placeholder(full_name)
         setattr(self, name, value)
         return value
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        _raise_absent(self.__name__)()
-
-
-def _raise_absent(full_name: str) -> Callable[..., None]:
-    def raise_absent(*args: Any, **kwargs: Any) -> None:
-        package = full_name.partition(".")[0]
-        raise ImportError(f"MMF needs {full_name} here, but {package} is not installed or cannot be imported")
-
-    return raise_absent
+        package = self.__name__.partition(".")[0]
+        raise ImportError(f"MMF needs {self.__name__} here, but {package} is not installed or cannot be imported")
 
 
 @functools.cache

@@ -28,7 +28,7 @@ def check(schema: type[T], content: Mapping[str, Any], source: Source, prefix: s
         content: plain Python.
         source: says where the value of a key comes from: a file, the command line.
         prefix: what comes before the keys of this schema, with a period at the end.
-        missing: what to say of a missing key; empty: ``KEY not given``.
+        missing: what to say of a missing key, instead of ``KEY not given``.
 
     Raises:
         InputError: a key is unknown or missing, or its value cannot be used.
@@ -84,8 +84,7 @@ def _complaint(mistake: ErrorDetails, key: Key) -> tuple[str, str]:
     if kind.startswith("bool"):
         return "is neither true nor false", "Write true or false"
     if kind == "multiple_of":
-        of = context["multiple_of"]
-        return ("not an even number", "Give an even number") if of == 2 else (f"not a multiple of {of}", "Give one")
+        return f"not a multiple of {context['multiple_of']}", "Give one"
     if kind == "string_too_short":
         return "is empty", "Name something, or leave the option out"
     if kind.startswith("string"):
@@ -121,12 +120,7 @@ def _name(top: str, loc: tuple[int | str, ...], known: Mapping[str, Key], whole:
 
 
 def check_keys(content: Mapping[str, Any], known: Mapping[str, Key], where: str) -> None:
-    """Refuse keys that are unknown, and values where there should be groups.
-
-    Args:
-        content: plain Python.
-        known: all keys, see :func:`~mmf_muvla.options.schema.keys_of`.
-        where: the file, or the command line.
+    """Refuse keys of a file or a command line that are unknown, and values where there should be groups.
 
     Raises:
         InputError: the first of them.
@@ -184,11 +178,7 @@ def suggest(name: str, known: Collection[str]) -> str:
 
 
 def check_name(where: str, option: str, name: str, known: Collection[str], kind: str) -> None:
-    """Refuse the name of something that does not exist.
-
-    Raises:
-        InputError: with the nearest right name.
-    """
+    """Refuse the name of something that does not exist, and name the nearest right one."""
     if name in known:
         return
     near = difflib.get_close_matches(name, known, n=1)

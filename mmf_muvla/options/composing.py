@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -9,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.options.kinds import names
-from mmf_muvla.options.reading import Layers, decoded, read_yaml
+from mmf_muvla.options.reading import Layers, decoded, plain, put, read_yaml
 from mmf_muvla.paths import find_config, find_included, resource_path
 
 
@@ -48,15 +48,10 @@ def resolved(content: DictConfig, arguments: Iterable[str]) -> dict[str, Any]:
     Raises:
         InputError: a key or a value cannot be used.
     """
-    content = OmegaConf.merge(content)  # type: ignore[assignment]
-    try:
-        for key, _, text in (argument.partition("=") for argument in arguments):
-            value = decoded(text)
-            OmegaConf.update(content, key, value, merge=value is not None, force_add=True)
-        return OmegaConf.to_container(content, resolve=True)  # type: ignore[return-value]
-    except OmegaConfBaseException as error:
-        where = error.full_key or "configuration"
-        raise InputError(where, str(error).partition("\n")[0], "Correct the key or the value") from error
+    content = copy.deepcopy(content)
+    for key, _, text in (argument.partition("=") for argument in arguments):
+        put(content, key, decoded(text))
+    return plain(content, lambda _: "configuration")
 
 
 def read_with_includes(
@@ -66,7 +61,7 @@ def read_with_includes(
 
     Args:
         path: the file.
-        folders: where included files are looked for, before the folder of the file that includes them.
+        folders: where included files are looked for before they are beside the file that includes them.
         layers: takes the name and the own content of each file; the last one counts.
         including: the files that include it, the outermost first.
 

@@ -18,9 +18,7 @@ def _objectives(value: Any) -> list[str]:
 
 
 # Which ones there are, objectives/registry.py knows.
-Objectives = Annotated[
-    Any, kind(_objectives, "is not a choice of objectives", "Name at least one, and each of them once")
-]
+Objectives = Annotated[Any, kind(_objectives, "is not a choice of objectives", "Name at least one, and each once")]
 
 
 @dataclass
@@ -74,8 +72,6 @@ class Task(Options):
 
 @dataclass
 class VQA2(Task):
-    """``vqa2``."""
-
     answers: Name = "data/vqa2/answers_vqa.txt"
 
 

@@ -47,9 +47,7 @@ Number = Annotated[float, Strict(), BeforeValidator(_number)]
 Flag = Annotated[bool, Strict(), BeforeValidator(_flag)]
 Text = Annotated[str, Strict(), BeforeValidator(_text)]
 
-# At least one.
 Count = Annotated[Whole, Field(ge=1)]
-# Zero is allowed, too.
 CountOrNone = Annotated[Whole, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Seed = Annotated[Whole, Field(ge=0, le=2**32)]

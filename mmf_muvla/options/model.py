@@ -49,8 +49,6 @@ class Curriculum(Options):
 
 @dataclass
 class Loss(Options):
-    """An entry of ``losses``."""
-
     type: Name
     params: dict[str, Any] = field(default_factory=dict)
 

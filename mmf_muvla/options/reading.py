@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.options.checking import Source, check, check_keys
+from mmf_muvla.options.checking import Source, check, check_keys, shown
 from mmf_muvla.options.schema import Key, at, keys_of, parent
 from mmf_muvla.paths import find_config
 
@@ -29,7 +29,7 @@ def read_options(schema: type[T], arguments: Sequence[str], former: Mapping[str,
     """Read a configuration from a command line.
 
     Args:
-        schema: the class of the result, see :func:`~mmf_muvla.options.checking.check`.
+        schema: see :func:`~mmf_muvla.options.checking.check`.
         arguments: ``config=PATH`` names a YAML file; other ``key=value`` override it. A schema with a key ``config`` of
             its own has no such file.
         former: old names of keys, with their new ones. They are understood, and the log says so.
@@ -127,6 +127,15 @@ def read_override(argument: str) -> DictConfig:
             f"the value is not valid YAML ({' '.join(str(error).split())})",
             "Put special characters into quotes that the shell leaves in place: key='\"a, b\"'",
         ) from error
+
+
+def put(config: DictConfig, key: str, value: Any) -> None:
+    """Set what a dotted name names, where there is such a place; a group is merged into the one that is there."""
+    try:
+        OmegaConf.update(config, key, value, merge=value is not None, force_add=True)
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        problem = str(error).splitlines()[0]
+        raise InputError(f"{COMMAND_LINE}: {key}={shown(value)}", problem, "Correct the key or the value") from error
 
 
 def decoded(text: Any) -> Any:

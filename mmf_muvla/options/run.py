@@ -28,6 +28,7 @@ _OPTIONS = f"model_config.{MODEL}"
 _LOSSES = f"{_OPTIONS}.losses"
 # MMF wants them as they were given.
 _KEPT = ("dataset", "datasets")
+Learned = Callable[[Mapping[str, Any], Sequence[str] | None], tuple[list[str], list[str]]]
 
 
 @dataclass(frozen=True)
@@ -48,18 +49,11 @@ class Registered:
     schedulers: Collection[str]
     losses: Collection[str]
     metrics: Collection[str]
-    learned: Mapping[str, Callable[[Mapping[str, Any], Sequence[str] | None], tuple[list[str], list[str]]]] = field(
-        default_factory=dict
-    )
+    learned: Mapping[str, Learned] = field(default_factory=dict)
 
 
 def known_keys(content: Mapping[str, Any], datasets: Mapping[str, type[Options] | None]) -> dict[str, Key]:
-    """Every key of the tree, for the types of optimizer and scheduler that a configuration names.
-
-    Args:
-        content: the configuration, or what is known of it.
-        datasets: the data sets that exist, with their schemas.
-    """
+    """Every key of the tree, with those of these data sets, and of the optimizer and scheduler that are named."""
     known = dict(keys_of(Run))
     for prefix, schema in _schemas(content, datasets):
         if "[" not in prefix:  # losses differ from each other
@@ -79,24 +73,16 @@ def _schemas(
         if options is not None:
             yield f"dataset_config.{name}", options
     yield _OPTIONS, Muvla
-    losses = _with_types(at(content, _LOSSES))
+    losses = at(content, _LOSSES)
     for number, loss in enumerate(losses if isinstance(losses, list) else []):
         if (schema := LOSSES.get(str(at(loss, "type")))) is not None:
             yield f"{_LOSSES}[{number}].params", schema
 
 
-def _with_types(losses: Any) -> Any:
-    """Losses that are given by name alone, as groups."""
-    return [{"type": it} if isinstance(it, str) else it for it in losses] if isinstance(losses, list) else losses
-
-
 def check_written(layers: Layers, model: str | None, mmf_keys: Collection[str]) -> None:
     """Refuse keys that there are not, in files and on the command line, before they are put together.
 
-    Args:
-        layers: the files and the command line.
-        model: what they name together. Those of others are left to MMF.
-        mmf_keys: see :func:`check_run`.
+    Models of others are left to MMF; so are those ``mmf_keys`` of its own defaults that are not in the tree.
 
     Raises:
         InputError: a key is unknown, or model or data set are not given.
@@ -128,13 +114,7 @@ def check_written(layers: Layers, model: str | None, mmf_keys: Collection[str]) 
 def check_run(
     content: Mapping[str, Any], source: Source, registered: Registered, mmf_keys: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Check the whole configuration of a run.
-
-    Args:
-        content: plain Python, nothing left to resolve.
-        source: says where the value of a key comes from.
-        registered: what MMF knows.
-        mmf_keys: the keys of MMF's own defaults; those that are not in the tree are left to MMF.
+    """Check the whole configuration of a run, of which nothing is left to resolve.
 
     Returns:
         The values that have to be changed, by dotted name: the text ``1e-4`` becomes a number.
@@ -145,8 +125,8 @@ def check_run(
     content = copy.deepcopy(dict(content))
     _refuse_unknown_parts(content, source, registered)
     options = at(content, _OPTIONS)
-    if isinstance(options, dict):
-        options["losses"] = _with_types(options.get("losses"))
+    if isinstance(options, dict) and isinstance(options.get("losses"), list):
+        options["losses"] = [{"type": it} if isinstance(it, str) else it for it in options["losses"]]
     run = check(Run, _without(content, set(mmf_keys) - known_keys(content, registered.datasets).keys()), source)
     changes = _changes(content, asdict(run))
     _refuse_params_of_others(run.optimizer, source, registered)
@@ -216,16 +196,14 @@ def _without(content: Mapping[str, Any], dropped: Collection[str], prefix: str =
 
 
 def _changes(given: Any, checked: Mapping[str, Any]) -> dict[str, Any]:
-    """Values that the check has changed."""
-    found = {}
+    """Values that the check has changed. A whole number is as good as 1.0."""
     values = dict(entries(checked))
-    for name, value in entries(given):
-        if name in values and not isinstance(value, Mapping) and not isinstance(values[name], Mapping):
-            new = values[name]
-            # A whole number is as good as 1.0.
-            if type(new) is not type(value) and not (isinstance(new, float) and type(value) is int):
-                found[name] = new
-    return found
+    kinds = {name: (type(value), type(values[name])) for name, value in entries(given) if name in values}
+    return {
+        name: values[name]
+        for name, (before, now) in kinds.items()
+        if before is not now and dict not in (before, now) and (before, now) != (int, float)
+    }
 
 
 def _refuse_unknown_parts(content: Mapping[str, Any], source: Source, registered: Registered) -> None:
@@ -240,7 +218,7 @@ def _refuse_unknown_parts(content: Mapping[str, Any], source: Source, registered
 def _names(
     run: Run, content: Mapping[str, Any], registered: Registered
 ) -> Iterator[tuple[str, str | None, Collection[str], str]]:
-    """Names of what has to be registered: the option, the name, those that there are, and what it is."""
+    """What has to be registered: the option, its value, the names that there are, and what they are of."""
     yield "training.trainer", run.training.trainer, registered.trainers, "trainer"
     yield "optimizer.type", run.optimizer.type, registered.optimizers, "optimizer"
     yield "scheduler.type", run.scheduler.type, registered.schedulers, "scheduler"

@@ -6,10 +6,10 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic.fields import FieldInfo
 
@@ -50,18 +50,14 @@ def at(content: Any, name: str, absent: Any = None) -> Any:
     return content
 
 
-def _keys_of(schema: Hashable, prefix: str = "") -> Mapping[str, Key]:
-    return {key.name: key for key in _keys(schema, prefix)}
-
-
-# All keys of a schema by name, below a prefix, groups before what they contain. (Mypy takes no dataclass for hashable.)
-keys_of: Callable[..., Mapping[str, Key]] = cache(_keys_of)
-
-
-def _keys(schema: Any, prefix: str) -> Iterator[Key]:
+def _keys_of(schema: Any, prefix: str = "") -> Mapping[str, Key]:
     hints = typing.get_type_hints(schema, include_extras=True)
-    for entry in dataclasses.fields(schema):
-        yield from _keys_at(prefix + entry.name, hints[entry.name])
+    fields = dataclasses.fields(schema)
+    return {key.name: key for it in fields for key in _keys_at(prefix + it.name, hints[it.name])}
+
+
+# All keys of a schema by name, below a prefix, groups before what they contain.
+keys_of: Callable[..., Mapping[str, Key]] = cache(_keys_of)
 
 
 def _keys_at(name: str, hint: Any) -> Iterator[Key]:
@@ -69,7 +65,7 @@ def _keys_at(name: str, hint: Any) -> Iterator[Key]:
     origin, element = typing.get_origin(kind), (*typing.get_args(kind), None)[0]
     if dataclasses.is_dataclass(kind):
         yield Key(name, is_group=True, may_be_null=may_be_null)
-        yield from _keys(kind, f"{name}.")
+        yield from keys_of(kind, f"{name}.").values()
         return
     low, high, above = _bounds(metadata)
     yield Key(name, may_be_null=may_be_null, bounds=(low, high), above=above, kind=kind)
@@ -79,26 +75,24 @@ def _keys_at(name: str, hint: Any) -> Iterator[Key]:
 
 def _unwrapped(hint: Any) -> tuple[Any, list[Any], bool]:
     """The type itself, the constraints around it, and whether it may be ``None``."""
-    if typing.get_origin(hint) is Annotated:
-        kind, metadata, may_be_null = _unwrapped(typing.get_args(hint)[0])
-        return kind, [*metadata, *typing.get_args(hint)[1:]], may_be_null
-    if typing.get_origin(hint) in (typing.Union, types.UnionType) and type(None) in typing.get_args(hint):
-        others = [option for option in typing.get_args(hint) if option is not type(None)]
-        kind, metadata, _ = _unwrapped(others[0]) if len(others) == 1 else (hint, [], True)
-        return kind, metadata, True
-    return hint, [], False
+    field = FieldInfo.from_annotation(hint)
+    options = typing.get_args(field.annotation)
+    if typing.get_origin(field.annotation) not in (typing.Union, types.UnionType) or type(None) not in options:
+        return field.annotation, field.metadata, False
+    others = [option for option in options if option is not type(None)]
+    kind, metadata, _ = _unwrapped(others[0]) if len(others) == 1 else (hint, [], True)
+    return kind, [*field.metadata, *metadata], True
 
 
 def _bounds(metadata: list[Any]) -> tuple[float | None, float | None, bool]:
     """The lowest and the highest value, and whether values must be above the lowest."""
     low = high = None
     above = False
-    for entry in metadata:
-        for constraint in entry.metadata if isinstance(entry, FieldInfo) else [entry]:
-            low = getattr(constraint, "ge", low)
-            if (bound := getattr(constraint, "gt", None)) is not None:
-                low, above = bound, True
-            high = getattr(constraint, "le", getattr(constraint, "lt", high))
+    for constraint in metadata:
+        low = getattr(constraint, "ge", low)
+        if (bound := getattr(constraint, "gt", None)) is not None:
+            low, above = bound, True
+        high = getattr(constraint, "le", getattr(constraint, "lt", high))
     return low, high, above
 
 

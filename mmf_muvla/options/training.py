@@ -42,7 +42,6 @@ def _metrics(value: Any) -> list[Any]:
 
 
 def _matching(pattern: str, problem: str, remedy: str) -> Any:
-    """A text of a certain form."""
     return kind(lambda text: accept(text, re.fullmatch(pattern, text) is not None), problem, remedy)
 
 
@@ -124,36 +123,34 @@ class Part(Options):
 
 
 @dataclass
-class Adam(Options):
-    """Options of ``torch.optim.Adam`` and ``AdamW``."""
+class TorchOptimizer(Options):
+    """Options that all optimizers of PyTorch have."""
 
     lr: NotNegative = 1e-3
-    betas: Annotated[list[Annotated[Number, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = field(
-        default_factory=lambda: [0.9, 0.999]
-    )
-    eps: NotNegative = 1e-8
     weight_decay: NotNegative = 0.0
-    amsgrad: Flag = False
     foreach: Flag | None = None
     fused: Flag | None = None
     maximize: Flag = False
-    capturable: Flag = False
     differentiable: Flag = False
 
 
 @dataclass
-class SGD(Options):
-    """Options of ``torch.optim.SGD``."""
+class Adam(TorchOptimizer):
+    """Options of ``torch.optim.Adam`` and ``AdamW``."""
 
-    lr: NotNegative = 1e-3
+    betas: Annotated[list[Annotated[Number, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = field(
+        default_factory=lambda: [0.9, 0.999]
+    )
+    eps: NotNegative = 1e-8
+    amsgrad: Flag = False
+    capturable: Flag = False
+
+
+@dataclass
+class SGD(TorchOptimizer):
     momentum: NotNegative = 0.0
     dampening: NotNegative = 0.0
-    weight_decay: NotNegative = 0.0
     nesterov: Flag = False
-    foreach: Flag | None = None
-    fused: Flag | None = None
-    maximize: Flag = False
-    differentiable: Flag = False
 
 
 @dataclass
@@ -199,8 +196,6 @@ class Evaluation(Options):
 
 @dataclass
 class Env(Options):
-    """``env``: folders."""
-
     cache_dir: Name = "."
     data_dir: Name = "."
     save_dir: Name = "./save"
