@@ -14,14 +14,10 @@ from mmf_muvla.terminal import start_logging
 def run_command(command: Callable[[Sequence[str]], None], usage: str, needs_arguments: bool = True) -> int:
     """Run a command with this process's arguments; an error in the input is a message, not a trace.
 
-    Args:
-        command: takes the arguments.
-        usage: what ``--help`` says.
-        needs_arguments: whether to say it as well where there are no arguments.
+    ``--help`` prints the usage, and so does a call without arguments where the command needs some.
 
     Returns:
-        The exit status: 0; 2 after an error in the input; 1 where something else failed; 130 or 143 where a signal
-        stopped it.
+        The exit status: 0; 2 after an error in the input; 1 where something else failed; 128 + N after signal N.
     """
     arguments = sys.argv[1:]
     if any(argument in ("-h", "--help", "help") for argument in arguments) or (needs_arguments and not arguments):

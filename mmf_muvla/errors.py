@@ -62,11 +62,5 @@ _BRIEF = _Brief()
 
 
 def shown(value: Any, length: int = 40, quoted: bool = True) -> str:
-    """A value for a message, cut: whatever a damaged record can hold, huge and deeply nested values included.
-
-    Args:
-        value: the value.
-        length: characters at most.
-        quoted: put a string in quotes.
-    """
+    """A value for a message, cut: whatever a damaged record can hold, huge and deeply nested values included."""
     return (value[:length] if isinstance(value, str) and not quoted else _BRIEF.repr(value))[:length]

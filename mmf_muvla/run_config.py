@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from mmf_muvla.errors import InputError
+from mmf_muvla.options.reading import read_yaml
 
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
 
@@ -25,13 +24,12 @@ def read_run_config(path: str | Path) -> DictConfig:
         InputError: the file is missing or is no configuration.
     """
     try:
-        content = OmegaConf.load(path)
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
-        first_line = str(error).partition("\n")[0]
-        raise InputError(str(path), f"cannot be read ({first_line})", "Remove the folder, or run it again") from error
-    if not isinstance(content, DictConfig):
-        raise InputError(str(path), "is not a configuration", "Remove the folder, or run it again")
-    return OmegaConf.create(_as_text(OmegaConf.to_container(content, resolve=False)))
+        content = read_yaml(Path(path))
+    except InputError as error:
+        raise InputError(
+            error.where, f"cannot be read: it {error.problem}", "Remove the folder, or run it again"
+        ) from error
+    return OmegaConf.create(_as_text(OmegaConf.to_container(content)))
 
 
 def _as_text(value: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,12 +20,7 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""A text with escapes (``\x1b``) for characters that would steer a terminal.
-
-    Args:
-        text: any text.
-        keep: such characters that are to stay, line feeds for one.
-    """
+    r"""A text with escapes (``\x1b``) for characters that would steer a terminal, except those to keep."""
     return _UNPRINTABLE.sub(
         lambda found: found[0] if found[0] in keep else found[0].encode("unicode_escape").decode("ascii"), text
     )
@@ -33,31 +29,19 @@ def printable(text: str, keep: str = "") -> str:
 def terminal_console(markup: bool = False, **options: Any) -> Console:
     """Rich's console, on which text from data is text: it steers nothing, and is not read as Rich's markup.
 
-    Args:
-        markup: whether ``[bold]`` is markup nevertheless; then data have to be escaped.
-        options: further ones of ``rich.console.Console``.
+    With ``markup=True``, ``[bold]`` is markup nevertheless, and data have to be escaped.
     """
-    from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
+    from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
 
-    class Printable:
-        def __init__(self, shown: ConsoleRenderable):
-            self._shown = shown
+    class PrintableConsole(Console):
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+            for segment in super().render(renderable, options):
+                if not segment.control:
+                    segment = Segment(printable(segment.text, keep="\n"), segment.style)
+                yield segment
 
-        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-            for segment in console.render(self._shown, options):
-                if segment.control:
-                    yield segment
-                else:
-                    yield Segment(printable(segment.text, keep="\n"), segment.style)
-
-    class Hook(RenderHook):
-        def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-            return [Printable(shown) for shown in renderables]
-
-    console = Console(markup=markup, emoji=False, highlight=False, **options)
-    console.push_render_hook(Hook())
-    return console
+    return PrintableConsole(markup=markup, emoji=False, highlight=False, **options)
 
 
 class _Formatter(logging.Formatter):

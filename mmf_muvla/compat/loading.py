@@ -13,16 +13,12 @@ from mmf_muvla.compat import registration, substitutes
 _logger = logging.getLogger(__name__)
 
 # Importing a patch module registers its patches; later ones come around those before.
-for _name in ("options", "config", "data", "distributed", "main", "models", "training"):
+for _name in ("options", "config", "data", "distributed", "models", "training"):
     importlib.import_module(f"mmf_muvla.compat.patch_{_name}")
 
 
 def take_part(spec: ModuleSpec) -> None:
-    """Make ``spec``'s loader execute its module with mended imports and then patch it.
-
-    The loader object belongs to this one module, so its own method can be replaced; it stays what it was for
-    everything else (``inspect``, ``runpy``, package data).
-    """
+    """Make ``spec``'s loader, which belongs to this one module, execute it with mended imports and then patch it."""
     if spec.name in ("mmf", "mmf_cli"):
         _hide_broken_torchvision()
     loader = spec.loader

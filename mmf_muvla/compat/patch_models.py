@@ -1,33 +1,27 @@
-"""Patches of MMF's stock VisualBERT, the model that this project's own is compared with."""
+"""Patches of MMF's stock VisualBERT, the model that this project's own is compared with, and of what it is made of."""
 
 from __future__ import annotations
 
 from types import ModuleType
 from typing import Any
 
-from mmf_muvla.compat.registration import patches
-from mmf_muvla.compat.without_cuda import without_cuda
+from mmf_muvla.compat.registration import Function, around, patches
+from mmf_muvla.compat.substitutes import cpu_for_cuda
 
 _VISUAL_BERT = "mmf.models.visual_bert"
 
 
-@patches(_VISUAL_BERT)
-def weights_initialisation(module: ModuleType) -> None:
+@around(_VISUAL_BERT, "VisualBERTBase.init_weights")
+def weights_initialisation(init_weights: Function, self: Any) -> None:
     """models/visual_bert.py:64 calls ``init_weights`` at the end of its constructor, main too.
 
     Symptom: ``AttributeError: 'VisualBERTBase' object has no attribute 'all_tied_weights_keys'``: transformers 5 wants
     ``post_init``, which calls ``init_weights`` in turn. Can go when MMF calls ``post_init``.
     """
-    base: Any = module.VisualBERTBase
-    init_weights = base.init_weights
-
-    def init_weights_through_post_init(self: Any) -> None:
-        if "all_tied_weights_keys" in vars(self):
-            init_weights(self)
-        else:
-            self.post_init()
-
-    base.init_weights = init_weights_through_post_init
+    if "all_tied_weights_keys" in vars(self):
+        init_weights(self)
+    else:
+        self.post_init()
 
 
 @patches(_VISUAL_BERT)
@@ -37,24 +31,30 @@ def tied_weights(module: ModuleType) -> None:
     Symptom: ``AttributeError: ... '_tie_or_clone_weights'`` (dropped in transformers 5). Can go when MMF ties the two
     weights itself.
     """
-
-    def tie_weights(self: Any, output: Any, embeddings: Any) -> None:
-        output.weight = embeddings.weight
-
-    module.VisualBERTBase._tie_or_clone_weights = tie_weights
+    module.VisualBERTBase._tie_or_clone_weights = lambda self, output, words: setattr(output, "weight", words.weight)
 
 
-@patches(_VISUAL_BERT)
-def visual_mask_on_cpu(module: ModuleType) -> None:
+@around(_VISUAL_BERT, "VisualBERT.add_custom_params")
+def visual_mask_on_cpu(add_custom_params: Function, *args: Any) -> Any:
     """models/visual_bert.py:500 ends in ``.cuda()``. Fixed in main; can go with rc10.
 
     Symptom: ``AssertionError: Torch not compiled with CUDA enabled``.
     """
-    module.VisualBERT.add_custom_params = without_cuda(module.VisualBERT.add_custom_params)
+    with cpu_for_cuda():
+        return add_custom_params(*args)
 
 
-@patches("mmf.modules.embeddings")
-def visual_positions_on_cpu(module: ModuleType) -> None:
+@around("mmf.modules.embeddings", "BertVisioLinguisticEmbeddings.forward")
+def visual_positions_on_cpu(forward: Function, *args: Any, **kwargs: Any) -> Any:
     """modules/embeddings.py:389 and 408 end in ``.cuda()``. Symptom and end as of ``visual_mask_on_cpu``."""
-    embeddings: Any = module.BertVisioLinguisticEmbeddings
-    embeddings.forward = without_cuda(embeddings.forward)
+    with cpu_for_cuda():
+        return forward(*args, **kwargs)
+
+
+@around("mmf.utils.patch", "patch_transformers")
+def no_transformers_scan(*_: Any, **__: Any) -> None:
+    """main, mmf/__init__.py:6 runs ``patch_transformers``, which imports every model of transformers.
+
+    Symptom: six seconds more at every start, and aliases in ``sys.modules`` for everybody. The stand-ins serve the
+    same names. Can go when MMF imports from where transformers keeps its models.
+    """

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import collections
 import collections.abc
 import os
 import weakref
 from types import ModuleType
 from typing import Any
 
-from mmf_muvla.compat.registration import patches
+from omegaconf import OmegaConf
+
+from mmf_muvla.compat.registration import Function, around, patches
 from mmf_muvla.compat.substitutes import Overlay
 from mmf_muvla.errors import InputError
 from mmf_muvla.terminal import log_message
@@ -28,74 +29,57 @@ def one_name_of_the_trainer(module: ModuleType) -> None:
         registry.register_trainer("mmf")(trainer)
 
 
-@patches("mmf.utils.early_stopping")
-def criterion_without_dataset(module: ModuleType) -> None:
+@around("mmf.utils.early_stopping", "EarlyStopping.__call__")
+def criterion_without_dataset(monitor: Function, self: Any, update: int, iteration: int, meter: Any) -> Any:
     """utils/early_stopping.py:53 (main 55) wants the criterion as ``dataset/metric``, whatever the data set is.
 
     Symptom: with a metric's name alone, as this project's files have it, "Criteria used for early stopping is not
     present in meter" at the first validation, without a word of what is. Here the name is looked for under the data
     set's, and a name that is nowhere is refused with those that are. Can go when MMF does so.
     """
-    stopping: Any = module.EarlyStopping
-    monitor = stopping.__call__
-
-    def monitor_by_name(self: Any, update: int, iteration: int, meter: Any) -> bool:
-        known = [key for key in meter.meters if key.startswith("val/")]
-        if self.early_stop_criteria not in known:
-            name = self.early_stop_criteria.removeprefix("val/")
-            matching = [key for key in known if key.endswith(f"/{name}")]
-            if len(matching) != 1:
-                raise InputError(
-                    f"training.early_stop.criteria={name}",
-                    "the validation gives more than one such value"
-                    if matching
-                    else "the validation gives no such value",
-                    f"It gives {', '.join(key.removeprefix('val/') for key in matching or known)}",
-                )
-            self.early_stop_criteria = self.metric = matching[0]
-        return monitor(self, update, iteration, meter)
-
-    stopping.__call__ = monitor_by_name
+    known = [key for key in meter.meters if key.startswith("val/")]
+    if self.early_stop_criteria not in known:
+        name = self.early_stop_criteria.removeprefix("val/")
+        matching = [key for key in known if key.endswith(f"/{name}")]
+        if len(matching) != 1:
+            raise InputError(
+                f"training.early_stop.criteria={name}",
+                f"the validation gives {'more than one' if matching else 'no'} such value",
+                f"It gives {', '.join(key.removeprefix('val/') for key in matching or known)}",
+            )
+        self.early_stop_criteria = self.metric = matching[0]
+    return monitor(self, update, iteration, meter)
 
 
-@patches("mmf.utils.checkpoint")
-def safetensors_files(module: ModuleType) -> None:
+@around("mmf.utils.checkpoint", "Checkpoint._torch_load")
+def safetensors_files(torch_load: Function, self: Any, file: str) -> Any:
     """utils/checkpoint.py:326 (main 464) gives every file to ``torch.load``.
 
     Symptom: ``checkpoint.resume_file=muvla_final.safetensors`` ends in an UnpicklingError. Here its tensors are loaded
     where name and shape fit, and the log says which do. Can go when MMF reads safetensors.
     """
-    torch_load = module.Checkpoint._torch_load
+    if not str(file).endswith(".safetensors"):
+        return torch_load(self, file)
+    from mmf_muvla.trainers.checkpoints import load_matching, read_checkpoint_file
 
-    def load_file(self: Any, file: str) -> Any:
-        if not str(file).endswith(".safetensors"):
-            return torch_load(self, file)
-        from mmf_muvla.trainers.checkpoints import load_matching, read_checkpoint_file
-
-        model = self.trainer.model
-        log_message(f"{file}: {load_matching(model, read_checkpoint_file(file)['model'], str(file))}")
-        return {"model": model.state_dict()}  # MMF loads it once more, and finds nothing missing
-
-    module.Checkpoint._torch_load = load_file
+    model = self.trainer.model
+    log_message(f"{file}: {load_matching(model, read_checkpoint_file(file)['model'], str(file))}")
+    return {"model": model.state_dict()}  # MMF loads it once more, and finds nothing missing
 
 
-@patches("mmf.utils.checkpoint")
-def saved_config(module: ModuleType) -> None:
+@around("mmf.utils.checkpoint", "Checkpoint.save_config")
+def saved_config(save_config: Function, self: Any) -> None:
     """utils/checkpoint.py:122 calls ``config.pretty``. Fixed in main; can go with rc10.
 
     Symptom: ``ConfigAttributeError: Key 'pretty' is not in struct`` (dropped in omegaconf 2.1).
     """
-    from omegaconf import OmegaConf
+    from mmf.utils import checkpoint
 
-    if hasattr(module, "consolidate_optim_state_dict"):  # main
+    if hasattr(checkpoint, "consolidate_optim_state_dict"):  # main
+        save_config(self)
         return
-
-    def save_config(self: Any) -> None:
-        path = os.path.join(self.ckpt_foldername, "config.yaml")
-        with module.PathManager.open(path, "w") as file:
-            file.write(OmegaConf.to_yaml(self.config, resolve=True))
-
-    module.Checkpoint.save_config = save_config
+    with checkpoint.PathManager.open(os.path.join(self.ckpt_foldername, "config.yaml"), "w") as file:
+        file.write(OmegaConf.to_yaml(self.config, resolve=True))
 
 
 @patches("mmf.utils.logger")

@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 Patch = Callable[[ModuleType], None]
+Function = Callable[..., Any]
 
 _patches: dict[str, list[Patch]] = {}
 
 
-def patches(module_name: str) -> Callable[[Patch], Patch]:
-    """Register a function to be called with the module ``module_name`` right after MMF has executed it."""
+def patches(*module_names: str) -> Callable[[Patch], Patch]:
+    """Register a function to be called with each of these modules right after MMF has executed it."""
 
     def register(patch: Patch) -> Patch:
-        _patches.setdefault(module_name, []).append(patch)
+        for module_name in module_names:
+            _patches.setdefault(module_name, []).append(patch)
         return patch
+
+    return register
+
+
+def around(module_name: str, target: str) -> Callable[[Function], Function]:
+    """Register a function to be called in place of a ``function`` or a ``Class.method``, its first argument."""
+    class_name, _, name = target.rpartition(".")
+
+    def register(function: Function) -> Function:
+        def patch(module: ModuleType) -> None:
+            owner = getattr(module, class_name) if class_name else module
+            original = getattr(owner, name)
+
+            @functools.wraps(original)
+            def call(*args: Any, **kwargs: Any) -> Any:
+                return function(original, *args, **kwargs)
+
+            setattr(owner, name, call)
+
+        patch.__name__ = function.__name__
+        patches(module_name)(patch)
+        return function
 
     return register
 

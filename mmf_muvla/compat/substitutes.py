@@ -1,4 +1,4 @@
-"""Stand-ins for modules that MMF imports and that moved, changed or are absent.
+"""Stand-ins for modules that MMF imports and that moved, changed or are absent, and for a GPU that is not there.
 
 The import statements of MMF's modules run ``_import_for_mmf``. Everyone else's import what is installed: no stand-in
 is ever entered in ``sys.modules``.
@@ -9,13 +9,23 @@ from __future__ import annotations
 import builtins
 import functools
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
 
+import torch
+from torch.overrides import TorchFunctionMode
+
 from mmf_muvla.compat.registration import is_skipped
 
-_stand_ins: dict[str, Callable[[], ModuleType]] = {}
+# Modules of transformers, and where they are today.
+_MOVED = {
+    **{f"transformers.{name}_bert": f"transformers.models.bert.{name}_bert" for name in ("modeling", "configuration")},
+    **{f"transformers.{name}_auto": f"transformers.models.auto.{name}_auto" for name in ("modeling", "configuration")},
+    "transformers.tokenization_auto": "transformers.models.auto.tokenization_auto",
+    "transformers.optimization": "transformers.optimization",
+}
 _OPTIONAL_PACKAGES = ("torchvision", "torchtext", "demjson", "pytorch_lightning")
 
 
@@ -31,73 +41,35 @@ class Overlay(ModuleType):
         return getattr(self.__dict__["_covered_module"], name)
 
 
-def stands_in_for(module_name: str) -> Callable[[Callable[[], ModuleType]], Callable[[], ModuleType]]:
-    """Register a function that makes the module which importers inside MMF get for ``module_name``."""
-
-    def register(make: Callable[[], ModuleType]) -> Callable[[], ModuleType]:
-        _stand_ins[module_name] = make
-        return make
-
-    return register
-
-
-@stands_in_for("transformers.modeling_bert")
-def modeling_bert() -> ModuleType:
-    """models/visual_bert.py:11, models/m4c.py:8, modules/embeddings.py:11 and others, main too.
-
-    Symptom: ``ModuleNotFoundError: transformers.modeling_bert`` (moved in transformers 4), and no ``BertLayerNorm`` in
-    it. Can go when MMF imports from ``transformers.models.bert`` and takes ``torch.nn.LayerNorm``.
-    """
-    from torch import nn
-
-    return Overlay(importlib.import_module("transformers.models.bert.modeling_bert"), BertLayerNorm=nn.LayerNorm)
-
-
-@stands_in_for("transformers.configuration_bert")
-def configuration_bert() -> ModuleType:
-    """modules/layers.py:128, main too. Symptom and end as of ``modeling_bert``."""
-    return importlib.import_module("transformers.models.bert.configuration_bert")
-
-
-@stands_in_for("transformers.modeling_auto")
-def modeling_auto() -> ModuleType:
-    """modules/encoders.py:10, main too. Symptom and end as of ``modeling_bert``."""
-    return importlib.import_module("transformers.models.auto.modeling_auto")
-
-
-@stands_in_for("transformers.configuration_auto")
-def configuration_auto() -> ModuleType:
-    """modules/encoders.py:9, main too. Symptom and end as of ``modeling_bert``."""
-    return importlib.import_module("transformers.models.auto.configuration_auto")
-
-
-@stands_in_for("transformers.tokenization_auto")
-def tokenization_auto() -> ModuleType:
-    """datasets/processors/bert_processors.py:6, main too. Symptom and end as of ``modeling_bert``."""
-    return importlib.import_module("transformers.models.auto.tokenization_auto")
-
-
-@stands_in_for("transformers.optimization")
-def transformers_adamw() -> ModuleType:
-    """modules/optimizers.py:3; main falls back to torch's AdamW with other defaults.
+class AdamW(torch.optim.AdamW):
+    """modules/optimizers.py:3 imports it from transformers; main falls back to torch's with other defaults.
 
     Symptom: ``ImportError: cannot import name 'AdamW'`` (dropped in transformers 5). The optimizer registered as
     ``adam_w`` keeps the defaults it always had. Can go when MMF registers an AdamW of its own.
     """
-    import torch
 
-    class AdamW(torch.optim.AdamW):
-        def __init__(
-            self,
-            params: Any,
-            lr: float = 1e-3,
-            betas: tuple[float, float] = (0.9, 0.999),
-            eps: float = 1e-6,
-            weight_decay: float = 0.0,
-        ):
-            super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+    ):
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
-    return Overlay(importlib.import_module("transformers.optimization"), AdamW=AdamW)
+
+@functools.cache
+def _moved_module(name: str) -> ModuleType | None:
+    """models/visual_bert.py:11, modules/embeddings.py:11, modules/encoders.py:9 and many others, main too.
+
+    Symptom: ``ModuleNotFoundError: transformers.modeling_bert`` (moved in transformers 4), and no ``BertLayerNorm`` in
+    it. Can go when MMF imports from ``transformers.models.bert`` and takes ``torch.nn.LayerNorm``.
+    """
+    if is_skipped(name.removeprefix("transformers.")):
+        return None
+    module = importlib.import_module(_MOVED[name])
+    return Overlay(module, BertLayerNorm=torch.nn.LayerNorm, AdamW=AdamW)
 
 
 class Placeholder(ModuleType):
@@ -111,33 +83,19 @@ class Placeholder(ModuleType):
         if name.startswith("__"):
             raise AttributeError(name)
         full_name = f"{self.__name__}.{name}"
-        value: Any
-        if full_name in ("pytorch_lightning.LightningModule", "pytorch_lightning.LightningDataModule"):
-            value = _lightning_base(name)
+        # main derives all models and dataset builders from these two, also where Lightning does not train.
+        if name in ("LightningModule", "LightningDataModule"):
+            value: Any = type(name, (torch.nn.Module,) if name == "LightningModule" else (), {})
         elif name[0].isupper():
-            value = type(name, (), {"__module__": self.__name__, "__init__": _raise_absent(full_name)})
+            value = type(name, (), {"__module__": self.__name__, "__init__": lambda *_, **__: Placeholder(full_name)()})
         else:
             value = Placeholder(full_name)
         setattr(self, name, value)
         return value
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        _raise_absent(self.__name__)()
-
-
-def _raise_absent(full_name: str) -> Callable[..., None]:
-    def raise_absent(*args: Any, **kwargs: Any) -> None:
-        package = full_name.partition(".")[0]
-        raise ImportError(f"MMF needs {full_name} here, but {package} is not installed or cannot be imported")
-
-    return raise_absent
-
-
-def _lightning_base(name: str) -> type:
-    """main derives all models and dataset builders from these two, also where Lightning does not train."""
-    from torch import nn
-
-    return type(name, (nn.Module,) if name == "LightningModule" else (), {"__module__": "pytorch_lightning"})
+        package = self.__name__.partition(".")[0]
+        raise ImportError(f"MMF needs {self.__name__} here, but {package} is not installed or cannot be imported")
 
 
 @functools.cache
@@ -157,14 +115,8 @@ def _optional_package(package: str) -> Placeholder | None:
     return None
 
 
-@functools.cache
-def _moved_module(name: str) -> ModuleType | None:
-    make = _stand_ins[name]
-    return None if is_skipped(make.__name__) else make()
-
-
 def _stand_in(name: str, fromlist: Sequence[str] | None) -> ModuleType | None:
-    if name in _stand_ins and fromlist:
+    if name in _MOVED and fromlist:
         return _moved_module(name)
     package, *parts = name.split(".")
     placeholder = _optional_package(package) if package in _OPTIONAL_PACKAGES else None
@@ -185,3 +137,13 @@ def _import_for_mmf(
 
 
 MMF_BUILTINS: dict[str, Any] = {**vars(builtins), "__import__": _import_for_mmf}
+
+
+class _StayOnCpu(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func is torch.Tensor.cuda else func(*args, **(kwargs or {}))
+
+
+def cpu_for_cuda() -> AbstractContextManager[Any]:
+    """In this block of this thread, ``tensor.cuda()`` is the tensor itself where there is no CUDA."""
+    return nullcontext() if torch.cuda.is_available() else _StayOnCpu()

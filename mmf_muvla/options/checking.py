@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.options.schema import Key, entries, general, keys_of
+from mmf_muvla.options.schema import Key, entries, general, keys_of, parent
 
 T = TypeVar("T")
+Source = Callable[[str], str]
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 _RANGES = ("greater_than_equal", "greater_than", "less_than_equal", "less_than", "finite_number")
+_validator_of: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
-def check(
-    schema: type[T], content: Mapping[str, Any], source: Callable[[str], str], prefix: str = "", missing: str = ""
-) -> T:
+def check(schema: type[T], content: Mapping[str, Any], source: Source, prefix: str = "", missing: str = "") -> T:
     """The options of a configuration, each of its kind and in its range.
 
     Args:
@@ -28,50 +28,35 @@ def check(
         content: plain Python.
         source: says where the value of a key comes from: a file, the command line.
         prefix: what comes before the keys of this schema, with a period at the end.
-        missing: what to say of a missing key; empty: ``KEY not given``.
+        missing: what to say of a missing key, instead of ``KEY not given``.
 
     Raises:
         InputError: a key is unknown or missing, or its value cannot be used.
     """
     try:
-        return adapter_of(schema).validate_python(content)
+        checked: T = _validator_of(schema).validate_python(content)
     except ValidationError as error:
-        raise explain(schema, error.errors(include_url=False), source, prefix, missing) from None
+        raise _explained(error, keys_of(schema, general(prefix)), source, prefix.rstrip("."), missing) from None
+    return checked
 
 
-def adapter_of(schema: Any) -> TypeAdapter[Any]:
-    """Pydantic's validator of a schema, which is made once."""
-    return _adapter_of(schema)
-
-
-@cache
-def _adapter_of(schema: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(cast(type, schema))
-
-
-def explain(
-    schema: type, mistakes: Sequence[ErrorDetails], source: Callable[[str], str], prefix: str = "", missing: str = ""
-) -> InputError:
+def _explained(error: ValidationError, known: Mapping[str, Key], source: Source, top: str, missing: str) -> InputError:
     """Pydantic's first finding as an error; unknown keys come first, since they explain others."""
-    known = keys_of(schema)
+    mistakes = error.errors(include_url=False)
     mistake = next((it for it in mistakes if it["type"] in _UNKNOWN), mistakes[0])
-    name = _name(mistake["loc"], known, mistake["type"] in _UNKNOWN)
-    if not name:  # the whole of it
-        whole = prefix.rstrip(".")
-        return not_a_group(source(whole), whole, mistake["input"], [prefix + it for it in known])
-    where = source(prefix + name)
-    if mistake["type"] in _UNKNOWN:
-        return unknown_key(where, prefix + name, [prefix + key for key in known])
-    if mistake["type"] == "missing":
-        absent = [_name(it["loc"], known, True) for it in mistakes if it["type"] == "missing"]
-        problem = missing or f"{', '.join(prefix + it for it in absent)} not given"
-        return InputError(where, problem, f"Add {prefix}{absent[0]}=… to the command or the file")
-    key = known.get(general(name), Key(name))
-    value = mistake["input"]
-    if mistake["type"] in ("dataclass_type", "dataclass_exact_type"):
-        return not_a_group(where, prefix + name, value, [prefix + it for it in known])
-    problem, remedy = _complaint(mistake, key)
-    at = f"{prefix}{name}={shown(value)}"
+    kind, value = mistake["type"], mistake["input"]
+    name = _name(top, mistake["loc"], known, kind in _UNKNOWN)
+    where = source(name)
+    if name == top or kind in ("dataclass_type", "dataclass_exact_type"):
+        return not_a_group(where, name, value, known)
+    if kind in _UNKNOWN:
+        return unknown_key(where, name, known)
+    if kind == "missing":
+        absent = [_name(top, it["loc"], known, True) for it in mistakes if it["type"] == "missing"]
+        problem = missing or f"{', '.join(absent)} not given"
+        return InputError(where, problem, f"Add {absent[0]}=… to the command or the file")
+    problem, remedy = _complaint(mistake, known.get(general(name), Key(name)))
+    at = f"{name}={shown(value)}"
     return InputError(f"{where}: {at}" if where else at, problem, remedy)
 
 
@@ -99,8 +84,7 @@ def _complaint(mistake: ErrorDetails, key: Key) -> tuple[str, str]:
     if kind.startswith("bool"):
         return "is neither true nor false", "Write true or false"
     if kind == "multiple_of":
-        of = context["multiple_of"]
-        return ("not an even number", "Give an even number") if of == 2 else (f"not a multiple of {of}", "Give one")
+        return f"not a multiple of {context['multiple_of']}", "Give one"
     if kind == "string_too_short":
         return "is empty", "Name something, or leave the option out"
     if kind.startswith("string"):
@@ -113,76 +97,58 @@ def _complaint(mistake: ErrorDetails, key: Key) -> tuple[str, str]:
 
 
 def _wanted(key: Key) -> str:
-    what = "a whole number" if key.whole else "a number"
+    what = "a whole number" if key.kind is int else "a number"
     low, high = key.bounds
     if low is None:
         return what
     if high is None:
         return f"{what} above {low:g}" if key.above else f"{what} from {low:g}"
-    first, last = (bound if key.whole else float(bound) for bound in (low, high))
+    first, last = (bound if key.kind is int else float(bound) for bound in (low, high))
     return f"{what} above {first}, up to {last}" if key.above else f"{what} from {first} to {last}"
 
 
-def _name(loc: tuple[int | str, ...], known: Mapping[str, Key], whole: bool) -> str:
+def _name(top: str, loc: tuple[int | str, ...], known: Mapping[str, Key], whole: bool) -> str:
     """Where pydantic found something, as a dotted name; without what it adds if a value may be of several kinds."""
-    name = ""
+    name = top
     for part in loc:
         longer = f"{name}[{part}]" if isinstance(part, int) else f"{name}.{part}" if name else str(part)
-        parent = known.get(general(name))
-        if general(longer) not in known and not (whole and (parent is None or parent.is_group)):
+        group = known.get(general(name))
+        if general(longer) not in known and not (whole and (group is None or group.is_group)):
             break
         name = longer
     return name
 
 
-def check_keys(
-    content: Mapping[str, Any], known: Mapping[str, Key], where: str, is_known: Callable[[str], bool] = lambda _: False
-) -> None:
-    """Refuse keys that are unknown, and values where there should be groups.
-
-    Args:
-        content: plain Python.
-        known: all keys, see :func:`~mmf_muvla.options.schema.keys_of`.
-        where: the file, or the command line.
-        is_known: whether a key that is none of them is known all the same.
+def check_keys(content: Mapping[str, Any], known: Mapping[str, Key], where: str) -> None:
+    """Refuse keys of a file or a command line that are unknown, and values where there should be groups.
 
     Raises:
         InputError: the first of them.
     """
     _refuse_periods("", content, known, where)
     for name, value in entries(content):
-        check_key(name, value, known, where, is_known)
-        _refuse_periods(name, value, known, where)
+        key = known.get(general(name))
+        if key is None and not _is_below_a_value(name, known):
+            raise unknown_key(where, name, known)
+        may_be_value = key is None or not key.is_group or (value is None and key.may_be_null)
+        if not may_be_value and not isinstance(value, Mapping):
+            raise not_a_group(where, name, value, known)
+        _refuse_periods(f"{name}.", value, known, where)
 
 
-def _refuse_periods(name: str, group: Any, known: Mapping[str, Key], where: str) -> None:
+def _refuse_periods(prefix: str, group: Any, known: Mapping[str, Key], where: str) -> None:
     """``training.seed: 5`` in a file is a key of its own, and not the seed of the training."""
     for key in map(str, group if isinstance(group, Mapping) else ()):
-        if "." in key and general(f"{name}.{key}" if name else key) in known:
+        if "." in key and general(prefix + key) in known:
             nested = key.replace(".", ": {") + ": …" + "}" * key.count(".")
             raise InputError(where, f"the key '{key}' has a period in it", f"Write it as {nested}, or in lines")
 
 
-def check_key(
-    name: str, value: Any, known: Mapping[str, Key], where: str, is_known: Callable[[str], bool] = lambda _: False
-) -> None:
-    """As :func:`check_keys`, for one key."""
-    key = known.get(general(name))
-    if key is None:
-        if not is_known(name) and not _stands_below_anything(name, known):
-            raise unknown_key(where, name, known)
-    elif key.is_group and not isinstance(value, Mapping) and not (value is None and key.may_be_null):
-        raise not_a_group(where, name, value, known)
-
-
-def _stands_below_anything(name: str, known: Mapping[str, Key]) -> bool:
-    """Whether the nearest key above it admits anything below it, or is no group: then its value is what is wrong."""
-    parts = general(name).replace("[]", ".[]").split(".")
-    for count in range(len(parts) - 1, 0, -1):
-        key = known.get(".".join(parts[:count]).replace(".[]", "[]"))
-        if key is not None:
-            return not key.is_group and f"{key.name}[]" not in known
-    return False
+def _is_below_a_value(name: str, known: Mapping[str, Key]) -> bool:
+    """Whether the nearest key above it is no group: it admits anything below it, or its value is what is wrong."""
+    while name and general(name) not in known:
+        name = parent(name)
+    return bool(name) and not known[general(name)].is_group and f"{general(name)}[]" not in known
 
 
 def unknown_key(where: str, name: str, known: Collection[str]) -> InputError:
@@ -192,7 +158,7 @@ def unknown_key(where: str, name: str, known: Collection[str]) -> InputError:
 
 def not_a_group(where: str, name: str, value: Any, known: Collection[str]) -> InputError:
     """The error for a value where further keys belong."""
-    below = [key for key in known if key.startswith(f"{general(name)}.") or key.startswith(f"{name}.")]
+    below = [key for key in known if key.startswith((f"{general(name)}.", f"{name}."))]
     return InputError(
         where, f"'{name}' is a group of options, not a value ({shown(value)})", f"Set one of {', '.join(below[:12])}"
     )
@@ -212,19 +178,11 @@ def suggest(name: str, known: Collection[str]) -> str:
 
 
 def check_name(where: str, option: str, name: str, known: Collection[str], kind: str) -> None:
-    """Refuse the name of something that does not exist.
-
-    Raises:
-        InputError: with the nearest right name.
-    """
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"Did you mean {near[0]}? " if near else ""
-        raise InputError(
-            f"{where}: {option}={shown(name)}", f"there is no such {kind}", f"{hint}There are {_some(known)}"
-        )
-
-
-def _some(known: Collection[str]) -> str:
-    listed = sorted(known)
-    return ", ".join(listed[:20]) + (f" and {len(listed) - 20} more" if len(listed) > 20 else "")
+    """Refuse the name of something that does not exist, and name the nearest right one."""
+    if name in known:
+        return
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    more = f" and {len(known) - 20} more" if len(known) > 20 else ""
+    there_are = f"{hint}There are {', '.join(sorted(known)[:20])}{more}"
+    raise InputError(f"{where}: {option}={shown(name)}", f"there is no such {kind}", there_are)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+import os
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.options.kinds import names
-from mmf_muvla.options.reading import decoded, read_yaml
+from mmf_muvla.options.reading import Layers, decoded, plain, put, read_yaml
 from mmf_muvla.paths import find_config, find_included, resource_path
 
 
-def configuration(config: str, model: str | None = None, datasets: str = "") -> DictConfig:
+def configuration(config: str) -> DictConfig:
     """What ``mmf_run config=CONFIG`` puts together, without MMF's own defaults, and without importing MMF.
-
-    Args:
-        config: the file.
-        model, datasets: instead of those that the file names.
 
     Returns:
         The defaults of the model and of the data sets, below the file and what it includes.
@@ -30,8 +27,8 @@ def configuration(config: str, model: str | None = None, datasets: str = "") -> 
         InputError: a file cannot be read.
     """
     content = read_with_includes(find_config(config))
-    chosen = [("model_config", str(model or content.get("model")))]
-    chosen += [("dataset_config", name) for name in names(datasets or content.get("datasets"))]
+    chosen = [("model_config", str(content.get("model")))]
+    chosen += [("dataset_config", name) for name in names(content.get("datasets"))]
     return OmegaConf.merge(*(_defaults(group, name) for group, name in chosen), content)  # type: ignore[return-value]
 
 
@@ -51,26 +48,49 @@ def resolved(content: DictConfig, arguments: Iterable[str]) -> dict[str, Any]:
     Raises:
         InputError: a key or a value cannot be used.
     """
-    content = OmegaConf.merge(content)  # type: ignore[assignment]
-    try:
-        for key, _, text in (argument.partition("=") for argument in arguments):
-            value = decoded(text)
-            OmegaConf.update(content, key, value, merge=value is not None, force_add=True)
-        return OmegaConf.to_container(content, resolve=True)  # type: ignore[return-value]
-    except OmegaConfBaseException as error:
-        where = error.full_key or "configuration"
-        raise InputError(where, str(error).partition("\n")[0], "Correct the key or the value") from error
+    content = copy.deepcopy(content)
+    for key, _, text in (argument.partition("=") for argument in arguments):
+        put(content, key, decoded(text))
+    return plain(content, lambda _: "configuration")
 
 
-def read_with_includes(path: Path) -> DictConfig:
+def read_with_includes(
+    path: Path, *, folders: Sequence[str] = (), layers: Layers | None = None, including: tuple[Path, ...] = ()
+) -> DictConfig:
     """A file, above the files that it includes.
 
+    Args:
+        path: the file.
+        folders: where included files are looked for before they are beside the file that includes them.
+        layers: takes the name and the own content of each file; the last one counts.
+        including: the files that include it, the outermost first.
+
     Raises:
-        InputError: one of them cannot be read, or is not there.
+        InputError: one of them cannot be read, is not there, or includes itself.
     """
+    chain = [_shown(file) for file in (*including, path)]
+    where = chain[-1]
+    if where in chain[:-1]:
+        loop = " -> ".join(chain[chain.index(where) :])
+        raise InputError(where, f"includes itself: {loop}", f"Take it out of the includes of {chain[-2]}")
     content = read_yaml(path)
-    try:
-        included = [find_included(name, path.parent) for name in content.pop("includes", [])]
-    except InputError as error:
-        raise InputError(f"{path}: includes", f"there is no {error.where} beside it", "Correct the name") from error
-    return OmegaConf.merge(*map(read_with_includes, included), content)  # type: ignore[return-value]
+    wanted = content.pop("includes", ListConfig([]))
+    if not isinstance(wanted, ListConfig) or not all(isinstance(name, str) for name in wanted):
+        raise InputError(f"{where}: includes", f"is {wanted!r}", "Write a list of files")
+    below = []
+    for name in wanted:
+        try:
+            included = find_included(name, *folders, path.parent)
+        except InputError as error:
+            places = " nor in ".join(["neither beside it", *folders, "mmf_muvla"])
+            raise InputError(f"{where}: includes", f"there is no {name}, {places}", "Correct the name") from error
+        below.append(read_with_includes(included, folders=folders, layers=layers, including=(*including, path)))
+    if layers is not None:
+        layers.append((where, OmegaConf.to_container(content)))
+    return OmegaConf.merge(*below, content)  # type: ignore[return-value]
+
+
+def _shown(path: Path) -> str:
+    """A path relative to the current folder, where it is below it."""
+    absolute = os.path.abspath(path)
+    return os.path.relpath(absolute) if Path(absolute).is_relative_to(Path.cwd()) else absolute

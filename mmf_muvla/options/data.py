@@ -9,26 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from mmf_muvla.options.kinds import Count, Flag, Name, Options, Share, kind, names
+from mmf_muvla.options.kinds import Count, Flag, Name, Options, Share, accept, kind, names
 
 
 def _objectives(value: Any) -> list[str]:
     chosen = names(value)
-    if not chosen or len(set(chosen)) < len(chosen):
-        raise ValueError
-    return chosen
+    return accept(chosen, bool(chosen) and len(set(chosen)) == len(chosen))
 
 
 # Which ones there are, objectives/registry.py knows.
-Objectives = Annotated[
-    Any, kind(_objectives, "is not a choice of objectives", "Name at least one, and each of them once")
-]
+Objectives = Annotated[Any, kind(_objectives, "is not a choice of objectives", "Name at least one, and each once")]
 
 
 @dataclass
 class Masking(Options):
-    """``masking``."""
-
     token_rate: Share = 0.15
     region_rate: Share = 0.15
     itm_token_rate: Share | None = None
@@ -78,8 +72,6 @@ class Task(Options):
 
 @dataclass
 class VQA2(Task):
-    """``vqa2``."""
-
     answers: Name = "data/vqa2/answers_vqa.txt"
 
 

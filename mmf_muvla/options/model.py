@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -13,8 +12,6 @@ from mmf_muvla.options.kinds import Count, CountOrNone, Flag, Name, Number, Opti
 
 @dataclass
 class Trunk(Options):
-    """``trunk``: the encoder."""
-
     pretrained: Name = "bert-base-uncased"
     random_init: Flag = False
     feature_dim: Count = 2048
@@ -47,15 +44,11 @@ class RegionInit(Options):
 
 @dataclass
 class Curriculum(Options):
-    """``curriculum``."""
-
     warmup_epochs: CountOrNone | None = 1
 
 
 @dataclass
 class Loss(Options):
-    """An entry of ``losses``."""
-
     type: Name
     params: dict[str, Any] = field(default_factory=dict)
 
@@ -80,8 +73,6 @@ LOSSES: dict[str, type[Options]] = {
 
 @dataclass
 class Muvla(Options):
-    """``model_config.muvla``."""
-
     task: Literal["pretraining", "classification", "image_pair", "grounding"] = "pretraining"
     trunk: Trunk = field(default_factory=Trunk)
     region_init: RegionInit | None = None
@@ -95,14 +86,3 @@ class Muvla(Options):
     loss_weights: dict[str, Annotated[Number, Field(ge=0)]] = field(default_factory=dict)
     # MMF writes it there.
     model: Name | None = None
-
-
-def with_types(losses: Any) -> Any:
-    """Losses that are given by name alone, as groups."""
-    return [{"type": it} if isinstance(it, str) else it for it in losses] if isinstance(losses, list) else losses
-
-
-def of_type(known: Mapping[str, type[Options]], part: Any) -> type[Options] | None:
-    """The schema of the options of an optimizer, a scheduler or a loss; ``None`` if it is not known."""
-    name = part.get("type") if isinstance(part, Mapping) else None
-    return known.get(name) if isinstance(name, str) else None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from ast import literal_eval
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,12 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.options.checking import check, check_keys
-from mmf_muvla.options.schema import Key, keys_of
+from mmf_muvla.options.checking import Source, check, check_keys, shown
+from mmf_muvla.options.schema import Key, at, keys_of, parent
 from mmf_muvla.paths import find_config
 
 T = TypeVar("T")
 COMMAND_LINE = "command line"
+# Files, and the command line, with what each of them says; the last one counts.
+Layers = list[tuple[str, Any]]
 _log = logging.getLogger(__name__)
 
 
@@ -26,7 +29,7 @@ def read_options(schema: type[T], arguments: Sequence[str], former: Mapping[str,
     """Read a configuration from a command line.
 
     Args:
-        schema: the class of the result, see :func:`~mmf_muvla.options.checking.check`.
+        schema: see :func:`~mmf_muvla.options.checking.check`.
         arguments: ``config=PATH`` names a YAML file; other ``key=value`` override it. A schema with a key ``config`` of
             its own has no such file.
         former: old names of keys, with their new ones. They are understood, and the log says so.
@@ -35,86 +38,79 @@ def read_options(schema: type[T], arguments: Sequence[str], former: Mapping[str,
         InputError: the file does not exist or is not YAML, a key is unknown or missing, or a value does not fit.
     """
     known = keys_of(schema)
-    path, overrides = _split_arguments(arguments, "config" not in known)
-    overrides = [_renamed(override, former or {}) for override in overrides]
-    layers: list[tuple[str, DictConfig]] = [(str(path), read_yaml(path))] if path else []
-    layers += [(COMMAND_LINE, _override_of(known, override)) for override in overrides]
-    for where, layer in layers:
-        check_keys(_plain(layer, where), known, where)
+    file: list[tuple[str, DictConfig]] = []
+    overrides: list[tuple[str, DictConfig]] = []
+    for argument in arguments:
+        name, equals, text = argument.partition("=")
+        if not equals:
+            raise InputError(argument, "is not understood", "Options are written key=value")
+        if name == "config" and "config" not in known:
+            path = find_config(text)
+            file = [(str(path), read_yaml(path))]
+            continue
+        if former and name in former:
+            _log.warning("%s= is called %s= today", name, former[name])
+            name = former[name]
+        overrides.append((COMMAND_LINE, _override(known, name, text)))
+    layers: Any = [(where, OmegaConf.to_container(content)) for where, content in [*file, *overrides]]
+    for where, content in layers:
+        check_keys(content, known, where)
+    where = file[0][0] if file else COMMAND_LINE
     try:
-        merged = OmegaConf.merge(*(layer for _, layer in layers)) if layers else OmegaConf.create()
+        merged = OmegaConf.merge({}, *(content for _, content in [*file, *overrides]))
     except OmegaConfBaseException as error:
-        raise InputError(str(path), str(error).splitlines()[0], "Correct the value") from error
-    where = str(path) if path else COMMAND_LINE
-    content = _plain(merged, where, resolve=True)
-    checked: T = check(schema, content, source_of(where, [override.partition("=")[0] for override in overrides]))
-    return checked
+        raise InputError(where, str(error).splitlines()[0], "Correct the value") from error
+    return check(schema, plain(merged, lambda _: where), source_of(layers, where))
 
 
-def source_of(where: str, overridden: Sequence[str]) -> Callable[[str], str]:
-    """Says where a key's value comes from: the command line, where it has that key, else ``where``."""
+def source_of(layers: Layers, otherwise: str) -> Source:
+    """Says where the value of a key comes from: it, or else the group that it is in."""
 
     def source(name: str) -> str:
-        said = any(name == key or name.startswith((f"{key}.", f"{key}[")) for key in overridden)
-        return COMMAND_LINE if said else where
+        while name:
+            for where, content in reversed(layers):
+                if at(content, name, layers) is not layers:
+                    return where
+            name = parent(name)
+        return otherwise
 
     return source
 
 
-def _plain(content: Any, where: str, resolve: bool = False) -> Mapping[str, Any]:
+def plain(content: Any, source: Source) -> dict[str, Any]:
+    """A configuration as plain Python, all ``${…}`` filled in.
+
+    Raises:
+        InputError: what one of them asks for is not there.
+    """
     try:
-        plain: Any = OmegaConf.to_container(content, resolve=resolve)
+        values: Any = OmegaConf.to_container(content, resolve=True)
     except OmegaConfBaseException as error:
-        raise InputError(
-            f"{where}: {error.full_key}", str(error).splitlines()[0], "Correct what stands in ${…}"
-        ) from error
-    return {str(key): value for key, value in plain.items()}
+        key = error.full_key or "configuration"
+        remedy = "Correct what stands in its ${…}"
+        raise InputError(f"{source(key)}: {key}", str(error).splitlines()[0], remedy) from error
+    return {str(key): value for key, value in values.items()}
 
 
-def _split_arguments(arguments: Sequence[str], has_file: bool) -> tuple[Path | None, list[str]]:
-    path: Path | None = None
-    overrides = []
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not equals:
-            raise InputError(argument, "is not understood", "Options are written key=value")
-        if key == "config" and has_file:
-            path = find_config(value)
-        else:
-            overrides.append(argument)
-    return path, overrides
-
-
-def _renamed(override: str, former: Mapping[str, str]) -> str:
-    key, _, value = override.partition("=")
-    if key not in former:
-        return override
-    _log.warning("%s= is called %s= today", key, former[key])
-    return f"{former[key]}={value}"
-
-
-def _override_of(known: Mapping[str, Key], override: str) -> DictConfig:
-    """One ``key=value``. What YAML takes for something else (``007``, ``{name}``) is a text where one is wanted.
+def _override(known: Mapping[str, Key], name: str, text: str) -> DictConfig:
+    """One ``name=text``. What YAML takes for something else (``007``, ``{name}``) is a text where one is wanted.
 
     So is ``{name}.jpg``, which is no YAML at all.
     """
-    name, _, text = override.partition("=")
-    key = known.get(name)
-    if key is not None and key.kind == list[str]:
-        return OmegaConf.create({name: text})
+    as_text = OmegaConf.create()
+    OmegaConf.update(as_text, name, text)
+    kind = known[name].kind if name in known else None
+    if kind == list[str]:
+        return as_text
     try:
-        content = read_override(override)
+        content = read_override(f"{name}={text}")
     except InputError:
-        if key is None or key.kind is not str or not text.startswith("{"):
+        if kind is not str or not text.startswith("{"):
             raise
-        content = OmegaConf.create()
-        OmegaConf.update(content, name, text)
-    if key is not None and key.kind is str:
-        value = OmegaConf.select(content, name)
-        is_number = isinstance(value, bool | int | float)
-        if is_number or (isinstance(value, DictConfig) and all(it is None for it in value.values())):
-            OmegaConf.update(content, name, text)
-    return content
+        return as_text
+    value = OmegaConf.select(content, name) if kind is str else None
+    is_braces = isinstance(value, DictConfig) and all(it is None for it in value.values())
+    return as_text if is_braces or isinstance(value, bool | int | float) else content
 
 
 def read_override(argument: str) -> DictConfig:
@@ -133,6 +129,15 @@ def read_override(argument: str) -> DictConfig:
         ) from error
 
 
+def put(config: DictConfig, key: str, value: Any) -> None:
+    """Set what a dotted name names, where there is such a place; a group is merged into the one that is there."""
+    try:
+        OmegaConf.update(config, key, value, merge=value is not None, force_add=True)
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        problem = str(error).splitlines()[0]
+        raise InputError(f"{COMMAND_LINE}: {key}={shown(value)}", problem, "Correct the key or the value") from error
+
+
 def decoded(text: Any) -> Any:
     """A value of MMF's command line, as Python and YAML have it."""
     if not isinstance(text, str):
@@ -140,15 +145,11 @@ def decoded(text: Any) -> Any:
     words = {"true": True, "false": False, "null": None, "None": None}
     if text in words:
         return words[text]
-    try:
+    with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
         return literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        pass
     if text[:1] + text[-1:] in ("[]", "{}"):
-        try:
+        with suppress(yaml.YAMLError):
             return yaml.safe_load(text)
-        except yaml.YAMLError:
-            pass
     return text
 
 
@@ -161,9 +162,8 @@ def read_yaml(path: Path) -> DictConfig:
     try:
         content = OmegaConf.load(path)
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError, OSError) as error:
-        raise InputError(
-            str(path), f"is not valid YAML ({' '.join(str(error).split())})", "Correct the file"
-        ) from error
+        problem = f"is not valid YAML ({' '.join(str(error).split())})"
+        raise InputError(str(path), problem, "Correct the file") from error
     if not isinstance(content, DictConfig):
         raise InputError(str(path), "does not hold keys and values", "Write key: value lines")
     return content

@@ -8,67 +8,36 @@ are read or a model is built. Further keys of MMF's own defaults are left to MMF
 from __future__ import annotations
 
 import copy
+import difflib
+import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.options.checking import check, check_name, shown, suggest, unknown_key
-from mmf_muvla.options.kinds import Name, Number, Options, Text, Whole, kind, names
-from mmf_muvla.options.model import LOSSES, Muvla, of_type, with_types
-from mmf_muvla.options.schema import Key, entries, general, keys_of
-from mmf_muvla.options.training import (
-    OPTIMIZERS,
-    SCHEDULERS,
-    Checkpoint,
-    Distributed,
-    Env,
-    Evaluation,
-    Part,
-    RunType,
-    Training,
-)
+from mmf_muvla.options.checking import Source, check, check_keys, check_name, shown, unknown_key
+from mmf_muvla.options.data import DATASETS
+from mmf_muvla.options.kinds import Options
+from mmf_muvla.options.model import LOSSES, Muvla
+from mmf_muvla.options.reading import Layers
+from mmf_muvla.options.schema import Key, at, entries, general, keys_of
+from mmf_muvla.options.training import OPTIMIZERS, SCHEDULERS, Part, Run
 
 MODEL = "muvla"
-_LOSSES = f"model_config.{MODEL}.losses"
-# These stay as they were given.
-_KEPT = ("includes", "dataset", "datasets")
-Source = Callable[[str], str]
-DatasetNames = Annotated[Any, kind(names, "is no name of a data set", "Give a name: datasets=vqa2")]
-
-
-@dataclass
-class Run(Options):
-    """The top of the tree. ``system`` names the system in ``tools/score_table.py``."""
-
-    system: Text | None = None
-    config: Text | None = None
-    model: Name = MODEL
-    datasets: DatasetNames = None
-    dataset: DatasetNames = None
-    run_type: RunType = "train_inference"
-    training: Training = field(default_factory=Training)
-    optimizer: Part = field(default_factory=Part)
-    scheduler: Part = field(default_factory=Part)
-    checkpoint: Checkpoint = field(default_factory=Checkpoint)
-    evaluation: Evaluation = field(default_factory=Evaluation)
-    env: Env = field(default_factory=Env)
-    distributed: Distributed = field(default_factory=Distributed)
-    model_config: dict[str, Any] = field(default_factory=dict)
-    dataset_config: dict[str, Any] = field(default_factory=dict)
-    includes: list[Name] = field(default_factory=list)
-    config_version: Number = 1.0
-    # Written into the configuration of a run by MMF.
-    learning_rate: Number | None = None
-    device_id: Whole | None = None
-    start_rank: Whole | None = None
+_OPTIONS = f"model_config.{MODEL}"
+_LOSSES = f"{_OPTIONS}.losses"
+# MMF wants them as they were given.
+_KEPT = ("dataset", "datasets")
+Learned = Callable[[Mapping[str, Any], Sequence[str] | None], tuple[list[str], list[str]]]
 
 
 @dataclass(frozen=True)
 class Registered:
-    """What is registered with MMF, by name; data sets with the schemas of their options, where they have one.
+    """What is registered with MMF, by name.
 
     Attributes:
+        datasets: with the schemas of their options, where they have one.
+        optimizers: with what makes one.
         learned: for data sets of the pre-training: given their options, and the losses where the configuration names
             them, the losses and the metrics.
     """
@@ -76,29 +45,20 @@ class Registered:
     trainers: Collection[str]
     models: Collection[str]
     datasets: Mapping[str, type[Options] | None]
-    optimizers: Collection[str]
+    optimizers: Mapping[str, Callable[..., Any]]
     schedulers: Collection[str]
     losses: Collection[str]
     metrics: Collection[str]
-    learned: Mapping[str, Callable[[Mapping[str, Any], Sequence[str] | None], tuple[list[str], list[str]]]] = field(
-        default_factory=dict
-    )
+    learned: Mapping[str, Learned] = field(default_factory=dict)
 
 
 def known_keys(content: Mapping[str, Any], datasets: Mapping[str, type[Options] | None]) -> dict[str, Key]:
-    """Every key of the tree, for the types of optimizer and scheduler that a configuration names.
-
-    Args:
-        content: the configuration, or what is known of it.
-        datasets: the data sets that exist, with their schemas.
-    """
+    """Every key of the tree, with those of these data sets, and of the optimizer and scheduler that are named."""
     known = dict(keys_of(Run))
     for prefix, schema in _schemas(content, datasets):
         if "[" not in prefix:  # losses differ from each other
-            known[prefix] = Key(prefix, is_group=True)
-            known |= {
-                f"{prefix}.{name}": replace(key, name=f"{prefix}.{name}") for name, key in keys_of(schema).items()
-            }
+            known[prefix] = Key(prefix, is_group=True, may_be_null=prefix.endswith(".params"))
+            known |= keys_of(schema, f"{prefix}.")
     return known
 
 
@@ -107,40 +67,54 @@ def _schemas(
 ) -> Iterator[tuple[str, type[Options]]]:
     """The parts of the tree below its top: their places and their schemas."""
     for part, known in (("optimizer", OPTIMIZERS), ("scheduler", SCHEDULERS)):
-        if (schema := of_type(known, content.get(part))) is not None:
+        if (schema := known.get(str(at(content, f"{part}.type")))) is not None:
             yield f"{part}.params", schema
     for name, options in datasets.items():
         if options is not None:
             yield f"dataset_config.{name}", options
-    yield f"model_config.{MODEL}", Muvla
-    losses = with_types(_at(content, f"model_config.{MODEL}.losses"))
+    yield _OPTIONS, Muvla
+    losses = at(content, _LOSSES)
     for number, loss in enumerate(losses if isinstance(losses, list) else []):
-        if (schema := of_type(LOSSES, loss)) is not None:
-            yield f"model_config.{MODEL}.losses[{number}].params", schema
+        if (schema := LOSSES.get(str(at(loss, "type")))) is not None:
+            yield f"{_LOSSES}[{number}].params", schema
 
 
-def _at(content: Any, name: str) -> Any:
-    """The value at a dotted name; ``None`` if there is none."""
-    for part in name.replace("[", ".").replace("]", "").split("."):
-        if isinstance(content, Mapping):
-            content = content.get(part)
-        elif isinstance(content, list) and part.isdecimal() and int(part) < len(content):
-            content = content[int(part)]
-        else:
-            return None
-    return content
+def check_written(layers: Layers, model: str | None, mmf_keys: Collection[str]) -> None:
+    """Refuse keys that there are not, in files and on the command line, before they are put together.
+
+    Models of others are left to MMF; so are those ``mmf_keys`` of its own defaults that are not in the tree.
+
+    Raises:
+        InputError: a key is unknown, or model or data set are not given.
+    """
+
+    def last(name: str) -> Any:
+        return next((value for _, it in reversed(layers) if (value := at(it, name)) is not None), None)
+
+    where = layers[max(len(layers) - 2, 0)][0]  # the file, where there is one
+    if model is None:
+        for place, content in layers:
+            for key in difflib.get_close_matches("model", {*map(str, content)} - keys_of(Run).keys()):
+                raise unknown_key(place, key, ["model"])
+        remedy = "Name the model, in the file or on the command line: model=…"
+        raise InputError(f"{where}: model", "is not given", remedy)
+    if model != MODEL:
+        return
+    known = {general(name): Key(general(name)) for name in mmf_keys}
+    optimizer, scheduler = last("optimizer.type"), last("scheduler.type")
+    # What the optimizer does not take may yet be replaced.
+    for name in OPTIMIZERS if optimizer in OPTIMIZERS else [optimizer]:
+        known |= known_keys({"optimizer": {"type": name}, "scheduler": {"type": scheduler}}, DATASETS)
+    for place, content in layers:
+        check_keys(content, known, place)
+    if last("datasets") is None:
+        raise InputError(f"{where}: datasets", "is not given", "Name the data set: datasets=…")
 
 
 def check_run(
-    content: Mapping[str, Any], source: Source, registered: Registered, leave_to_mmf: Callable[[str], bool]
+    content: Mapping[str, Any], source: Source, registered: Registered, mmf_keys: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Check the whole configuration of a run.
-
-    Args:
-        content: plain Python, nothing left to resolve.
-        source: says where the value of a key comes from.
-        registered: what MMF knows.
-        leave_to_mmf: whether a key that is not in the tree is known to MMF.
+    """Check the whole configuration of a run, of which nothing is left to resolve.
 
     Returns:
         The values that have to be changed, by dotted name: the text ``1e-4`` becomes a number.
@@ -150,36 +124,52 @@ def check_run(
     """
     content = copy.deepcopy(dict(content))
     _refuse_unknown_parts(content, source, registered)
-    options = _at(content, f"model_config.{MODEL}")
-    if isinstance(options, dict):
-        options["losses"] = with_types(options.get("losses"))
-    known = known_keys(content, registered.datasets)
-    top = _without(content, lambda name: general(name) not in known and leave_to_mmf(name))
-    run = check(Run, top, source)
+    options = at(content, _OPTIONS)
+    if isinstance(options, dict) and isinstance(options.get("losses"), list):
+        options["losses"] = [{"type": it} if isinstance(it, str) else it for it in options["losses"]]
+    run = check(Run, _without(content, set(mmf_keys) - known_keys(content, registered.datasets).keys()), source)
     changes = _changes(content, asdict(run))
+    _refuse_params_of_others(run.optimizer, source, registered)
     for place, schema in _schemas(content, registered.datasets):
-        part = _at(content, place)
+        part = at(content, place)
         if part is not None:
             checked: Any = check(schema, part, source, f"{place}.")
             changes |= {f"{place}.{name}": value for name, value in _changes(part, asdict(checked)).items()}
-    _check_names(run, content, source, registered)
-    follows = _what_follows(content, registered)
-    if (losses := follows.get(_LOSSES)) is not None and isinstance(options, dict):
-        options["losses"] = losses
+    for option, name, known, kind_of in _names(run, content, registered):
+        if name is not None:
+            check_name(source(option), option, name, known, kind_of)
+    follows = _what_follows(run, content, registered)
+    if _LOSSES in follows and isinstance(options, dict):
+        options["losses"] = follows[_LOSSES]
     _check_together(run, content, source)
-    changes = {name: value for name, value in changes.items() if not name.endswith(".losses") and name not in _KEPT}
-    return changes | follows
+    return {name: value for name, value in changes.items() if name not in _KEPT} | follows
 
 
-def _what_follows(content: Mapping[str, Any], registered: Registered) -> dict[str, Any]:
+def _refuse_params_of_others(optimizer: Part, source: Source, registered: Registered) -> None:
+    """Refuse what another optimizer takes: a file below may have been written for that one."""
+    make = registered.optimizers.get(str(optimizer.type))
+    if make is None:
+        return  # that will be said
+    takes = inspect.signature(make).parameters
+    wrong = [f"optimizer.params.{name}" for name in optimizer.params if name not in takes]
+    if wrong and not any(it.kind is it.VAR_KEYWORD for it in takes.values()):
+        rest = [f"optimizer.params.{name}={shown(it)}" for name, it in optimizer.params.items() if name in takes]
+        raise InputError(
+            f"{source('optimizer.type')}: optimizer.type={optimizer.type}",
+            f"does not take {', '.join(wrong)} ({source(wrong[0])})",
+            f"Take them out, or give all that it is to take: {' '.join(['optimizer.params=null', *rest])}",
+        )
+
+
+def _what_follows(run: Run, content: Mapping[str, Any], registered: Registered) -> dict[str, Any]:
     """What a configuration leaves open, since it follows from what its data set is to be learned for."""
-    options = _at(content, f"model_config.{MODEL}") or {}
+    options = at(content, _OPTIONS) or {}
     losses = options.get("losses")
     types = None if losses is None else [loss["type"] for loss in losses]
     metrics: list[str] = []
-    for name in _chosen_datasets(content):
+    for name in run.datasets:
         if name in registered.learned and options.get("task") == "pretraining":
-            types, metrics = registered.learned[name](_at(content, f"dataset_config.{name}"), types)
+            types, metrics = registered.learned[name](at(content, f"dataset_config.{name}"), types)
     found: dict[str, Any] = {}
     weights = options.get("loss_weights") or {}
     if types is not None and (losses is None or weights):
@@ -187,77 +177,58 @@ def _what_follows(content: Mapping[str, Any], registered: Registered) -> dict[st
         found[_LOSSES] = [
             {**loss, "params": {"weight": weights.get(loss["type"], 1.0), **loss.get("params", {})}} for loss in groups
         ]
-    if _at(content, "evaluation.metrics") is None:
+    if at(content, "evaluation.metrics") is None:
         found["evaluation.metrics"] = metrics
-    criteria = _at(content, "training.early_stop.criteria")
+    criteria = at(content, "training.early_stop.criteria")
     if criteria is None:
         criteria = found["training.early_stop.criteria"] = metrics[0] if metrics else "total_loss"
-    if _at(content, "training.early_stop.minimize") is None:
+    if at(content, "training.early_stop.minimize") is None:
         found["training.early_stop.minimize"] = str(criteria).rpartition("/")[2] not in registered.metrics
     return found
 
 
-def _without(content: Mapping[str, Any], drop: Callable[[str], bool], prefix: str = "") -> dict[str, Any]:
-    kept = {}
-    for key, value in content.items():
-        name = f"{prefix}{key}"
-        if not drop(name):
-            kept[key] = _without(value, drop, f"{name}.") if isinstance(value, Mapping) else value
-    return kept
+def _without(content: Mapping[str, Any], dropped: Collection[str], prefix: str = "") -> dict[str, Any]:
+    return {
+        key: _without(value, dropped, f"{prefix}{key}.") if isinstance(value, Mapping) else value
+        for key, value in content.items()
+        if f"{prefix}{key}" not in dropped
+    }
 
 
 def _changes(given: Any, checked: Mapping[str, Any]) -> dict[str, Any]:
-    """Values that the check has changed."""
-    found = {}
+    """Values that the check has changed. A whole number is as good as 1.0."""
     values = dict(entries(checked))
-    for name, value in entries(given):
-        if name in values and not isinstance(value, Mapping) and not isinstance(values[name], Mapping):
-            new = values[name]
-            # A whole number is as good as 1.0.
-            if type(new) is not type(value) and not (isinstance(new, float) and type(value) is int):
-                found[name] = new
-    return found
+    kinds = {name: (type(value), type(values[name])) for name, value in entries(given) if name in values}
+    return {
+        name: values[name]
+        for name, (before, now) in kinds.items()
+        if before is not now and dict not in (before, now) and (before, now) != (int, float)
+    }
 
 
 def _refuse_unknown_parts(content: Mapping[str, Any], source: Source, registered: Registered) -> None:
     """Refuse options of a model or a data set that does not exist."""
-    chosen = [str(content.get("model")), *_chosen_datasets(content)]
     for group, there_are in (("model_config", registered.models), ("dataset_config", registered.datasets)):
         part = content.get(group)
         for name in part if isinstance(part, Mapping) else ():
-            if name not in there_are and name not in chosen:
+            if name not in there_are:
                 raise unknown_key(source(f"{group}.{name}"), f"{group}.{name}", [f"{group}.{it}" for it in there_are])
 
 
-def _chosen_datasets(content: Mapping[str, Any]) -> list[str]:
-    try:
-        return names(content.get("datasets") or content.get("dataset"))
-    except (ValueError, TypeError):
-        return []
-
-
-def _check_names(run: Run, content: Mapping[str, Any], source: Source, registered: Registered) -> None:
-    """Refuse names of what does not exist."""
-    check_name(source("training.trainer"), "training.trainer", run.training.trainer, registered.trainers, "trainer")
-    for name in _chosen_datasets(content):
-        check_name(source("datasets"), "datasets", name, registered.datasets, "data set")
-    if not _chosen_datasets(content):
-        raise InputError(f"{source('datasets')}: datasets={shown(run.datasets)}", "names no data set", "Name one")
-    for option, part, known in (
-        ("optimizer.type", run.optimizer.type, registered.optimizers),
-        ("scheduler.type", run.scheduler.type, registered.schedulers),
-    ):
-        if part is not None:
-            check_name(source(option), option, part, known, option.partition(".")[0])
-    for number, loss in enumerate(_at(content, _LOSSES) or []):
-        place = f"{_LOSSES}[{number}].type"
-        check_name(source(place), place, loss["type"], registered.losses, "loss")
-    for loss in _at(content, f"model_config.{MODEL}.loss_weights") or ():
-        place = f"model_config.{MODEL}.loss_weights"
-        check_name(source(place), place, loss, registered.losses, "loss")
+def _names(
+    run: Run, content: Mapping[str, Any], registered: Registered
+) -> Iterator[tuple[str, str | None, Collection[str], str]]:
+    """What has to be registered: the option, its value, the names that there are, and what they are of."""
+    yield "training.trainer", run.training.trainer, registered.trainers, "trainer"
+    yield "optimizer.type", run.optimizer.type, registered.optimizers, "optimizer"
+    yield "scheduler.type", run.scheduler.type, registered.schedulers, "scheduler"
+    for number, loss in enumerate(at(content, _LOSSES) or []):
+        yield f"{_LOSSES}[{number}].type", loss["type"], registered.losses, "loss"
+    for loss in at(content, f"{_OPTIONS}.loss_weights") or ():
+        yield f"{_OPTIONS}.loss_weights", loss, registered.losses, "loss"
     for metric in run.evaluation.metrics:
         name = metric if isinstance(metric, str) else metric["type"]
-        check_name(source("evaluation.metrics"), "evaluation.metrics", name, registered.metrics, "metric")
+        yield "evaluation.metrics", name, registered.metrics, "metric"
 
 
 def _check_together(run: Run, content: Mapping[str, Any], source: Source) -> None:
@@ -267,6 +238,8 @@ def _check_together(run: Run, content: Mapping[str, Any], source: Source) -> Non
         raise InputError(f"{source(option)}: {option}={shown(value)}", problem, remedy)
 
     training = run.training
+    if not run.datasets:
+        refuse("datasets", at(content, "datasets"), "names no data set", "Name one")
     if run.optimizer.type is None:
         refuse("optimizer.type", None, "there is no optimizer", "Give one: optimizer.type=AdamW")
     if training.lr_scheduler and run.scheduler.type is None and training.trainer == MODEL:
@@ -274,24 +247,16 @@ def _check_together(run: Run, content: Mapping[str, Any], source: Source) -> Non
     if training.clip_gradients and training.max_grad_l2_norm is None:
         remedy = "Give a number, or set training.clip_gradients=false"
         refuse("training.max_grad_l2_norm", None, "there is nothing to clip gradients at", remedy)
-    if _at(content, _LOSSES) == []:
+    if at(content, _LOSSES) == []:
         refuse(_LOSSES, [], "there is nothing to learn", "Name losses, or leave the option out")
-    trunk = _at(content, f"model_config.{MODEL}.trunk") or {}
+    trunk = at(content, f"{_OPTIONS}.trunk") or {}
     hidden, heads = trunk.get("hidden_size"), trunk.get("num_attention_heads")
     if hidden and heads and int(hidden) % int(heads):
-        option = f"model_config.{MODEL}.trunk.hidden_size"
+        option = f"{_OPTIONS}.trunk.hidden_size"
         refuse(option, hidden, f"is not a multiple of num_attention_heads={heads}", "Choose a divisor as their number")
-    for name in _chosen_datasets(content):
-        masking = _at(content, f"dataset_config.{name}.masking")
+    for name in run.datasets:
+        masking = at(content, f"dataset_config.{name}.masking")
         shares = [masking.get(it) for it in ("mask_token_share", "random_token_share")] if masking else []
         if all(it is not None for it in shares) and sum(map(float, shares)) > 1 + 1e-9:
             option = f"dataset_config.{name}.masking.random_token_share"
             refuse(option, shares[1], f"with mask_token_share={shares[0]} it is more than all", "Give less of one")
-
-
-def missing_model(where: str, keys: Sequence[str]) -> InputError:
-    """The error for a configuration that names no model."""
-    near = [key for key in keys if key not in keys_of(Run) and "model" in suggest(key, ["model"])]
-    if near:
-        return unknown_key(where, near[0], ["model"])
-    return InputError(f"{where}: model", "is not given", "Name the model, in the file or on the command line: model=…")

@@ -1,5 +1,7 @@
-"""How long, how fast and where: ``training``, ``optimizer``, ``scheduler``, ``checkpoint``, ``evaluation``, ``env`` and
-``distributed``. ``projects/muvla/trainer.yaml`` explains the options of the trainer, MMF's defaults the others."""
+"""The top of the tree of options, and its groups ``training``, ``optimizer``, ``scheduler``, ``checkpoint`` and others.
+
+``projects/muvla/trainer.yaml`` explains the options of the trainer, MMF's defaults the others.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,7 @@ from mmf_muvla.options.kinds import (
     Share,
     Text,
     Whole,
+    accept,
     kind,
     names,
 )
@@ -27,37 +30,31 @@ Positive = Annotated[Number, Field(gt=0)]
 NotNegative = Annotated[Number, Field(ge=0)]
 
 
-def _device(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"cpu|xla|cuda(:\d+)?", value):
-        raise ValueError
-    return value
-
-
-def _run_type(value: Any) -> str:
-    words = re.split(r"[_+]", value) if isinstance(value, str) else []
-    if not words or not set(words) <= {"train", "val", "test", "inference", "predict"}:
-        raise ValueError
-    return value
+_RUN = "(train|val|test|inference|predict)"
 
 
 def _metrics(value: Any) -> list[Any]:
     """Names, or groups of ``type`` and ``params``."""
-    if isinstance(value, list):
-        if not all(isinstance(it, str) or (isinstance(it, dict) and isinstance(it.get("type"), str)) for it in value):
-            raise ValueError
-        return value
-    return names(value)
+    if not isinstance(value, list):
+        return names(value)
+    types = [it.get("type") if isinstance(it, dict) else it for it in value]
+    return accept(value, all(isinstance(it, str) for it in types))
 
 
-Device = Annotated[Any, kind(_device, "is no device", "Give cpu, cuda or one of several: cuda:1")]
-RunType = Annotated[Any, kind(_run_type, "is no kind of run", "Join train, val and inference with underscores")]
+def _matching(pattern: str, problem: str, remedy: str) -> Any:
+    return kind(lambda text: accept(text, re.fullmatch(pattern, text) is not None), problem, remedy)
+
+
+Device = Annotated[str, _matching(r"cpu|xla|cuda(:\d+)?", "is no device", "Give cpu, cuda or one of several: cuda:1")]
+RunType = Annotated[
+    str, _matching(f"{_RUN}([_+]{_RUN})*", "is no kind of run", "Join train, val and inference with underscores")
+]
+DatasetNames = Annotated[Any, kind(names, "is no name of a data set", "Give a name: datasets=vqa2")]
 Metrics = Annotated[Any, kind(_metrics, "is no list of metrics", "Write names: [vqa_accuracy]")]
 
 
 @dataclass
 class EarlyStop(Options):
-    """``training.early_stop``."""
-
     enabled: Flag = False
     criteria: Name | None = "total_loss"
     minimize: Flag | None = True
@@ -126,36 +123,34 @@ class Part(Options):
 
 
 @dataclass
-class Adam(Options):
-    """Options of ``torch.optim.Adam`` and ``AdamW``."""
+class TorchOptimizer(Options):
+    """Options that all optimizers of PyTorch have."""
 
     lr: NotNegative = 1e-3
-    betas: Annotated[list[Annotated[Number, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = field(
-        default_factory=lambda: [0.9, 0.999]
-    )
-    eps: NotNegative = 1e-8
     weight_decay: NotNegative = 0.0
-    amsgrad: Flag = False
     foreach: Flag | None = None
     fused: Flag | None = None
     maximize: Flag = False
-    capturable: Flag = False
     differentiable: Flag = False
 
 
 @dataclass
-class SGD(Options):
-    """Options of ``torch.optim.SGD``."""
+class Adam(TorchOptimizer):
+    """Options of ``torch.optim.Adam`` and ``AdamW``."""
 
-    lr: NotNegative = 1e-3
+    betas: Annotated[list[Annotated[Number, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = field(
+        default_factory=lambda: [0.9, 0.999]
+    )
+    eps: NotNegative = 1e-8
+    amsgrad: Flag = False
+    capturable: Flag = False
+
+
+@dataclass
+class SGD(TorchOptimizer):
     momentum: NotNegative = 0.0
     dampening: NotNegative = 0.0
-    weight_decay: NotNegative = 0.0
     nesterov: Flag = False
-    foreach: Flag | None = None
-    fused: Flag | None = None
-    maximize: Flag = False
-    differentiable: Flag = False
 
 
 @dataclass
@@ -172,8 +167,6 @@ SCHEDULERS: dict[str, type[Options]] = {"muvla_warmup_linear": WarmupLinear}
 
 @dataclass
 class Reset(Options):
-    """``checkpoint.reset``."""
-
     all: Flag = False
     optimizer: Flag = False
     counts: Flag = False
@@ -181,8 +174,6 @@ class Reset(Options):
 
 @dataclass
 class Checkpoint(Options):
-    """``checkpoint``."""
-
     resume: Flag = False
     resume_best: Flag = False
     resume_file: Name | None = None
@@ -197,8 +188,6 @@ class Checkpoint(Options):
 
 @dataclass
 class Evaluation(Options):
-    """``evaluation``."""
-
     metrics: Metrics = field(default_factory=list)
     use_cpu: Flag = False
     predict: Flag = False
@@ -207,8 +196,6 @@ class Evaluation(Options):
 
 @dataclass
 class Env(Options):
-    """``env``: folders."""
-
     cache_dir: Name = "."
     data_dir: Name = "."
     save_dir: Name = "./save"
@@ -222,11 +209,36 @@ class Env(Options):
 
 @dataclass
 class Distributed(Options):
-    """``distributed``."""
-
     init_method: Name | None = None
     rank: CountOrNone | None = 0
     world_size: Count = 1
     backend: Literal["nccl", "gloo", "mpi"] = "nccl"
     port: Annotated[Whole, Field(ge=-1, le=65535)] = -1
     no_spawn: Flag = False
+
+
+@dataclass
+class Run(Options):
+    """The top of the tree. ``system`` names the system in ``tools/score_table.py``."""
+
+    system: Text | None = None
+    config: Text | None = None
+    model: Name = "muvla"
+    datasets: DatasetNames = field(default_factory=list)
+    dataset: DatasetNames = None
+    run_type: RunType = "train_inference"
+    training: Training = field(default_factory=Training)
+    optimizer: Part = field(default_factory=Part)
+    scheduler: Part = field(default_factory=Part)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    env: Env = field(default_factory=Env)
+    distributed: Distributed = field(default_factory=Distributed)
+    model_config: dict[str, Any] = field(default_factory=dict)
+    dataset_config: dict[str, Any] = field(default_factory=dict)
+    includes: list[Name] = field(default_factory=list)
+    config_version: Number = 1.0
+    # Written into the configuration of a run by MMF.
+    learning_rate: Number | None = None
+    device_id: Whole | None = None
+    start_rank: Whole | None = None

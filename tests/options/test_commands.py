@@ -18,6 +18,7 @@ from mmf_muvla.options.kinds import Count, Name, Options
 from mmf_muvla.options.model import LOSSES
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.options.run import Registered, check_run
+from mmf_muvla.options.training import OPTIMIZERS
 from mmf_muvla.studies.command import StudyOptions, study_command
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,11 +113,11 @@ class _Mine(Options):
 
 
 def test_a_data_set_brings_its_schema_or_is_not_checked() -> None:
-    registered = Registered(["muvla"], ["muvla"], {"mine": _Mine, "free": None}, ["SGD"], [], LOSSES, [])
+    registered = Registered(["muvla"], ["muvla"], {"mine": _Mine, "free": None}, OPTIMIZERS, [], LOSSES, [])
 
     def check(name: str, options: dict[str, object]) -> None:
         content = {"datasets": name, "optimizer": {"type": "SGD"}, "dataset_config": {name: options}}
-        check_run({"model": "muvla", **content}, lambda _: "my.yaml", registered, lambda _: False)
+        check_run({"model": "muvla", **content}, lambda _: "my.yaml", registered)
 
     check("mine", {"folder": "a", "size": 4})
     check("free", {"whatever": {"it": "is"}})

@@ -76,6 +76,7 @@ def test_shipped_files_are_all_looked_at() -> None:
         ("run_type: trian", "run_type=trian: is no kind of run"),
         ("training: {clip_gradients: true, max_grad_l2_norm: null}", "there is nothing to clip gradients at"),
         ("includes: [nowhere.yaml]", "there is no nowhere.yaml"),
+        ("includes: [mine.yaml]", "mine.yaml: includes itself: .*mine.yaml -> .*mine.yaml"),
         ("a: [1", "mine.yaml: is not valid YAML"),
     ],
 )
@@ -141,6 +142,32 @@ def test_a_group_is_replaced_merged_or_refused() -> None:
 def test_what_neither_yaml_nor_mmf_can_use_is_named(option: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         configured(TOYWORLD, option)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "foreign"),
+    [
+        ("SGD", "optimizer.params.betas, optimizer.params.eps"),
+        ("RMSprop", "optimizer.params.betas, optimizer.params.fused"),
+        ("adam_w", "optimizer.params.fused"),
+    ],
+)
+def test_params_of_another_optimizer_are_refused_with_the_remedy(optimizer: str, foreign: str) -> None:
+    with pytest.raises(InputError) as caught:
+        configured(TOYWORLD, f"optimizer.type={optimizer}")
+    problem, remedy = str(caught.value).split(" (projects/muvla/trainer.yaml). ")
+    assert problem == f"command line: optimizer.type={optimizer}: does not take {foreign}"
+    options = remedy.removeprefix("Take them out, or give all that it is to take: ").split(" ")
+    params = configured(TOYWORLD, f"optimizer.type={optimizer}", *options).optimizer.params
+    assert params.lr == 1e-3 and params.weight_decay == 0.01
+    assert not any(f"optimizer.params.{name}" in foreign.split(", ") for name in params)
+
+
+def test_an_option_of_no_optimizer_is_named() -> None:
+    with pytest.raises(InputError, match="unknown key 'optimizer.params.momentun'. Did you mean .*momentum"):
+        configured(TOYWORLD, "optimizer.params.momentun=0.9")
+    with pytest.raises(InputError, match=r"does not take optimizer.params.momentum \(command line\). Take them out"):
+        configured(TOYWORLD, "optimizer.params.momentum=0.9")
 
 
 def test_the_trainer_of_mmf_does_not_write_over_a_training(tmp_path: Path) -> None:
