@@ -60,11 +60,6 @@ def draw_negative(
     Args:
         own_sentences: int [K], the sentences retrieved for the image.
         sentences_of: gives the K sentences of any image by its number.
-        num_images: number of images.
-        rng: source of randomness.
-
-    Returns:
-        A sentence index, never one of ``own_sentences``.
 
     Raises:
         InputError: so many draws gave own sentences only that (nearly) all images must have the same ones.
@@ -95,17 +90,10 @@ class ImageSentence(Objective):
         corpus, own = material.corpus, material.item.sentence_ids
         other = draw_negative(own, corpus.sentence_ids, len(corpus), material.rng("negative"))
         other_tokens, _ = material.words(corpus.sentence(other).text, material.options.max_text_tokens)
-        tokens = {"matched": material.tokens, "mismatched": other_tokens}
+        n, vocabulary, masking = material.num_regions, material.vocabulary, material.masking
         return {
-            row: image_sentence_row(
-                tokens[row],
-                material.num_regions,
-                row == "matched",
-                material.rng(row),
-                material.vocabulary,
-                material.masking,
-            )
-            for row in self.rows
+            row: image_sentence_row(tokens, n, row == "matched", material.rng(row), vocabulary, masking)
+            for row, tokens in zip(self.rows, (material.tokens, other_tokens), strict=True)
         }
 
 

@@ -1,7 +1,7 @@
 """The base of all losses: from a head's predictions to one value per sample, and to the batch's loss.
 
-Every loss is a mean over a sample's own targets, per sample: only then can the curriculum weigh each (image, sentence)
-pair by itself. A sample without targets has the value 0. MMF knows each loss as ``muvla_NAME``.
+Every loss is a mean over a sample's own targets: only then can the curriculum weigh each (image, sentence) pair by
+itself. A sample without targets has the value 0.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from mmf_muvla.objectives.curriculum import weighted_mean
-
 
 @dataclass(frozen=True)
 class HeadKit:
@@ -23,7 +21,6 @@ class HeadKit:
     Attributes:
         vocabulary: makes BERT's masked-token head, on the model's word embeddings: [M, hidden] -> [M, vocabulary].
         linear: makes a fully connected layer: [M, hidden] -> [M, n].
-        hidden_size, feature_dim, num_object_classes: sizes of a hidden state, a region feature and of the detector.
     """
 
     vocabulary: Callable[[], nn.Module]
@@ -55,7 +52,7 @@ class PretrainingOutput:
     """Everything the losses need.
 
     Attributes:
-        num_samples: B.
+        num_samples: B, also those without targets: the mean over processes or accumulated batches is that over all.
         view_weight: float [objectives x B], the curriculum's weight of each objective for each sample.
         pair_weight: float [B], ``w_ITM`` (1 during warm-up).
         match_probability: float [B], the matching head's probability for the retrieved pairs, without gradient.
@@ -73,10 +70,7 @@ class PretrainingOutput:
 
 
 class PretrainingLoss(nn.Module):
-    """One loss, with its head and its targets.
-
-    Args:
-        weight: factor of this loss in the sum of all.
+    """One loss, with its head and its targets; ``weight`` is its factor in the sum of all.
 
     Attributes:
         name: its name; MMF knows it as ``muvla_NAME``.
@@ -105,20 +99,14 @@ class PretrainingLoss(nn.Module):
 
     @staticmethod
     def chosen(batch: Mapping[str, Any]) -> Any:
-        """Where its targets are in a batch (see :func:`mmf_muvla.datasets.collate.collate_pretraining`).
-
-        Returns:
-            Bool [B, V, T] for text, bool [B, V, R] for regions; for pairs the names of the rows.
-        """
+        """Where its targets are in a batch (see :func:`mmf_muvla.datasets.collate.collate_pretraining`): bool [B, V, T]
+        for text, bool [B, V, R] for regions; for pairs the names of the rows."""
         raise NotImplementedError
 
     @staticmethod
     def targets(batch: Mapping[str, Any], sample: Tensor, row: Tensor, position: Tensor) -> dict[str, Tensor]:
-        """What is to be predicted at the chosen positions, each int [M]; ``pairs`` have ``pair_targets`` instead.
-
-        Returns:
-            ``target`` [M, …], and further fields of :class:`Predictions`.
-        """
+        """What is to be predicted at the chosen positions, each int [M]: ``target`` [M, …], and further fields of
+        :class:`Predictions`; ``pairs`` have ``pair_targets`` instead."""
         raise NotImplementedError
 
     @staticmethod
@@ -139,19 +127,14 @@ class PretrainingLoss(nn.Module):
         values, counts = per_sample_mean(self.target_losses(predictions), predictions.group, len(output.view_weight))
         with torch.no_grad():
             output.statistics[self.name] = (values.sum(), (counts > 0).sum())
-        return self.weight * weighted_mean(values, output.view_weight, output.num_samples)
+        return self.weight * (values * output.view_weight).sum() / output.num_samples
 
 
 def per_sample_mean(target_losses: Tensor, group: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
-    """Average the losses of single targets within each sample.
-
-    Args:
-        target_losses: float [M], one per target (M may be 0).
-        group: int [M], the sample that each target belongs to, in ``range(num_groups)``.
-        num_groups: G.
+    """Average the losses of single targets, float [M], within each group, int [M] in ``range(num_groups)``.
 
     Returns:
-        The means, float [G], 0 where a sample has no target; and the numbers of targets, int [G].
+        The means, float [G], 0 where a group has no target; and the numbers of targets, int [G].
     """
     counts = torch.bincount(group, minlength=num_groups)
     sums = target_losses.new_zeros(num_groups, dtype=torch.float32).index_add(0, group, target_losses.float())

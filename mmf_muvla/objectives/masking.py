@@ -10,11 +10,6 @@ from numpy.typing import NDArray
 
 from mmf_muvla.options.data import Masking as MaskingConfig
 
-__all__ = [
-    *("IGNORE", "Bools", "Floats", "Ints", "MaskingConfig", "Row", "Vocabulary"),
-    *("choose", "hide_regions", "make_row", "mask_tokens"),
-]
-
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -24,12 +19,7 @@ IGNORE = -100  # "no target here", PyTorch's usual label
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The token ids that masking needs.
-
-    Attributes:
-        cls_id, sep_id, mask_id, pad_id: BERT's special tokens.
-        ordinary_ids: int [v], every id that may stand in for a masked token (no special tokens).
-    """
+    """The ids of BERT's special tokens, and of all others, which may stand in for a masked one, int [v]."""
 
     cls_id: int
     sep_id: int
@@ -77,8 +67,7 @@ def make_row(
     """Put [CLS] and [SEP] around the text.
 
     Args:
-        shown: int [t], the tokens as shown; the other fields of a token are int [t], too.
-        labels: int [t].
+        shown, labels, token_region: of each token, int [t].
         vocabulary: gives [CLS] and [SEP].
         hidden_regions, predicts, region_targets, token_region: see :class:`Row`; ``None``: no such region or token.
         further: other fields of the row.
@@ -99,16 +88,10 @@ def make_row(
 
 
 def choose(probability: Floats, rng: np.random.Generator, at_least_one: bool = False) -> Bools:
-    """Choose each item with its own probability.
+    """Choose each item with its own probability, float [m] -> bool [m].
 
-    Args:
-        probability: float [m], in [0, 1].
-        rng: source of randomness.
-        at_least_one: where the draw leaves none, choose one with probability proportional to ``probability``
-            (none where all are 0).
-
-    Returns:
-        bool [m].
+    With ``at_least_one``, where the draw leaves none, one is chosen with probability proportional to ``probability``
+    (none where all are 0).
     """
     chosen = rng.random(len(probability)) < probability
     total = probability.sum()
@@ -121,10 +104,6 @@ def mask_tokens(
     tokens: Ints, chosen: Bools, rng: np.random.Generator, vocabulary: Vocabulary, config: MaskingConfig
 ) -> tuple[Ints, Ints]:
     """Mask chosen tokens: 80 percent [MASK], 10 percent a random word, 10 percent unchanged.
-
-    Args:
-        tokens: int [t].
-        chosen: bool [t], the tokens to predict.
 
     Returns:
         The tokens as shown, int [t], and the labels, int [t] (IGNORE where not chosen).
@@ -139,12 +118,5 @@ def mask_tokens(
 
 
 def hide_regions(targets: Bools, rng: np.random.Generator, config: MaskingConfig) -> Bools:
-    """Of the chosen regions, those whose feature is masked: 90 percent; the others are shown unchanged.
-
-    Args:
-        targets: bool [n].
-
-    Returns:
-        bool [n].
-    """
+    """Of the chosen regions, bool [n], those whose feature is masked: 90 percent; the others are shown unchanged."""
     return targets & (rng.random(len(targets)) < config.hide_region_share)

@@ -34,17 +34,11 @@ class RowOptions:
 class Material:
     """An image and one of its sentences, drawn at random: what objectives make rows from.
 
-    Args:
-        corpus: where both come from.
-        number: the image, in ``range(len(corpus))``.
-        words: the tokenizer.
-        options: what rows depend on.
-        seed: with the image's number it decides everything that is drawn.
+    ``seed`` and the image's number decide everything that is drawn.
 
     Attributes:
         item: the image's regions and tags, its sentences and their links.
-        rank: which of the K sentences it is.
-        sentence: the sentence.
+        rank, sentence: which of the K sentences it is.
         tokens: int [t], its word pieces, without [CLS] and [SEP].
         offsets: int [t, 2], first and one-past-last character of each word piece.
     """
@@ -87,15 +81,17 @@ class Objective:
         name: its name in ``dataset_config.NAME.objectives``.
         rows: names of the rows.
         weighted: whether the curriculum weighs its losses pair by pair (section 3.4).
+        losses: those that its rows can have targets for, by name, whatever the masking.
     """
 
     name: ClassVar[str]
     rows: ClassVar[tuple[str, ...]]
     weighted: ClassVar[bool] = False
+    losses: ClassVar[tuple[str, ...]] = ()
 
     def predicts(self, masking: MaskingConfig) -> tuple[str, ...]:
         """The losses that its rows can have targets for, by name."""
-        raise NotImplementedError
+        return self.losses
 
     def make(self, material: Material) -> dict[str, Row]:
         """The rows, by name."""

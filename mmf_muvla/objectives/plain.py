@@ -34,12 +34,7 @@ Part = Literal["absent", "whole", "masked"]
 
 
 class PlainObjective(Objective):
-    """Any token or region may be masked, whatever the links say.
-
-    Attributes:
-        text: whether the sentence is there, and masked.
-        regions: the same for the regions.
-    """
+    """Any token or region may be masked, whatever the links say."""
 
     text: Part
     regions: Part
@@ -55,13 +50,7 @@ class PlainObjective(Objective):
 def plain_row(
     view: PlainObjective, tokens: Ints, n: int, rng: np.random.Generator, vocabulary: Vocabulary, config: MaskingConfig
 ) -> Row:
-    """Of what is masked, 15 percent of the tokens and 15 percent of the regions, each by itself.
-
-    Args:
-        view: what is there, and what is masked.
-        tokens: int [t], the sentence's tokens.
-        n: number of regions.
-    """
+    """Of what is masked, 15 percent of the ``tokens`` and 15 percent of the ``n`` regions, each by itself."""
     if view.text == "absent":
         tokens = tokens[:0]
     chosen = choose(np.full(len(tokens), config.token_rate if view.text == "masked" else 0.0), rng)

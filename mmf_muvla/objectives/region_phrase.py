@@ -31,8 +31,6 @@ from mmf_muvla.objectives.masking import (
 from mmf_muvla.objectives.objective import Material, Objective
 from mmf_muvla.objectives.registry import register_loss, register_objective
 
-PREDICTS = ("mlm", "p_mrtc")
-
 
 @dataclass(frozen=True)
 class Links:
@@ -50,14 +48,11 @@ class Links:
 
 
 def tokens_in_phrases(offsets: Ints, phrases: Ints) -> Ints:
-    """Which phrase each token lies in, by character span (never by the word itself).
+    """Which phrase each token lies in, by character span (never by the word itself), int [t], -1 for none.
 
     Args:
         offsets: int [t, 2], first and one-past-last character of each token.
         phrases: int [p, 2], the same for each phrase.
-
-    Returns:
-        int [t], the phrase index or -1.
     """
     inside = (offsets[:, None, 0] >= phrases[None, :, 0]) & (offsets[:, None, 1] <= phrases[None, :, 1])
     inside &= (offsets[:, 1] > offsets[:, 0])[:, None]
@@ -95,17 +90,16 @@ def region_phrase_row(
         phrase_targets = tuple(
             tokens[links.phrase_of_token == links.phrase[i]] if targets[i] else nothing for i in range(n)
         )
-    return make_row(shown, labels, vocabulary, hidden_regions=hidden, predicts=PREDICTS, phrase_targets=phrase_targets)
+    return make_row(
+        shown, labels, vocabulary, hidden_regions=hidden, predicts=RegionPhrase.losses, phrase_targets=phrase_targets
+    )
 
 
 @register_objective
 class RegionPhrase(Objective):
     """Input ``[t^r, v]``: the retrieved sentence and the regions."""
 
-    name, rows, weighted = "region_phrase", ("region_phrase",), True
-
-    def predicts(self, masking: MaskingConfig) -> tuple[str, ...]:
-        return PREDICTS
+    name, rows, weighted, losses = "region_phrase", ("region_phrase",), True, ("mlm", "p_mrtc")
 
     def make(self, material: Material) -> dict[str, Row]:
         links = Links(

@@ -1,9 +1,8 @@
 """Metrics that keep a few numbers per sample instead of a whole split's scores.
 
 MMF gathers the scores and targets of all samples and then computes each metric once. Of VQA's validation split that
-would be 214,354 x 3,129 numbers, twice. What a sample contributes is known as soon as it is scored, so these metrics
-take two steps: :meth:`StreamedMetric.reduce` for each batch, and :meth:`StreamedMetric.combine` for all that it gave.
-Both in one are what MMF's own trainer calls.
+would be 214,354 x 3,129 numbers, twice. These metrics :meth:`~StreamedMetric.reduce` each batch, and
+:meth:`~StreamedMetric.combine` all that it gave.
 """
 
 from __future__ import annotations
@@ -31,13 +30,10 @@ class StreamedMetric(BaseMetric):
         self.required_params = list(self.fields)
 
     def reduce(self, fields: Mapping[str, Any]) -> Tensor:
-        """What a batch's samples contribute.
+        """What a batch's samples contribute, [M, …] on any device: those that do not count are left out.
 
         Args:
             fields: batch and model output together.
-
-        Returns:
-            [M, …] on any device, M at most the number of samples: those that do not count are left out.
         """
         raise NotImplementedError
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmf.common.registry import registry
 from mmf.common.report import Report
 from mmf.datasets.base_dataset import BaseDataset
 from mmf.modules.metrics import Metrics
@@ -23,7 +22,7 @@ from mmf_muvla.options.kinds import as_list
 from mmf_muvla.terminal import log_message
 from mmf_muvla.trainers.building import loader_of
 from mmf_muvla.trainers.history import RunningMeans, gather, of_all_processes
-from mmf_muvla.trainers.sampler import EvaluationBatches, in_order_of_items
+from mmf_muvla.trainers.sampler import evaluation_batches, in_order_of_items
 
 
 class Evaluator:
@@ -35,9 +34,6 @@ class Evaluator:
         config: the whole MMF configuration.
         device: where the model is.
         autocast_dtype: what matrices are multiplied in; None: float32.
-
-    Raises:
-        InputError: a metric of the configuration is not known.
     """
 
     def __init__(
@@ -54,12 +50,8 @@ class Evaluator:
         self.training = config.training
         self.device = device
         self.autocast_dtype = autocast_dtype
-        names = as_list(config.evaluation.get("metrics", []))
-        for name in names:
-            if isinstance(name, str) and registry.get_metric_class(name) is None:
-                raise InputError(f"evaluation.metrics={name}", "there is no such metric", "Check its name")
         # Some metrics are computed batch by batch; MMF's own want all samples at once.
-        self.metrics = Metrics(names)
+        self.metrics = Metrics(as_list(config.evaluation.get("metrics", [])))
         every: dict[str, Any] = self.metrics.metrics
         self.fields_of = {name: tuple(metric.required_params) for name, metric in every.items()}
         self.streamed = {name: metric for name, metric in every.items() if isinstance(metric, StreamedMetric)}
@@ -126,18 +118,16 @@ class Evaluator:
         """This process's share of a split."""
         dataset, world_size = self.datasets[split], get_world_size()
         size = max(1, self.training.batch_size // world_size)
-        sampler = EvaluationBatches(len(dataset), size, get_rank(), world_size)
+        sampler = evaluation_batches(len(dataset), size, get_rank(), world_size)
         loader = loader_of(dataset, batch_sampler=sampler, num_workers=self.training.num_workers)
         for batch in tqdm(loader, desc=title, leave=leave, disable=None if is_master() else True):
             yield batch.to(self.device)
 
     @torch.no_grad()
     def evaluate(self, split: str) -> dict[str, float]:
-        """Losses and metrics on a split.
+        """Every loss, ``total_loss``, and every metric of ``evaluation.metrics`` on a split, by name.
 
-        Returns:
-            Name -> value: every loss, ``total_loss``, and every metric of ``evaluation.metrics``. A value is left out
-            if no sample has what it is computed from, as on hidden test splits.
+        A value is left out if no sample has what it is computed from, as on hidden test splits.
         """
         self.model.eval()
         means = RunningMeans(self.device)

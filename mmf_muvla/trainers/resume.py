@@ -1,12 +1,11 @@
-"""Resuming a run: what must be the same as before, and what may change.
+"""Resuming a run: its data, their order and masks, the model and the objectives cannot change.
 
-A resumed run is the same run: its data, their order and masks, the model and the objectives cannot change.
 What only says how to go on from here may: the learning rate, the schedule and its length, precision, logging.
-Everything that has changed is logged.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -53,11 +52,7 @@ _ANOTHER = "or start a new run in another env.save_dir"
 
 
 def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any], source: Path) -> list[str]:
-    """Compare the configuration in a checkpoint with that of the process that goes on with it.
-
-    Args:
-        before, now: the configurations, resolved.
-        source: the checkpoint.
+    """Compare the configuration in the checkpoint ``source``, resolved, with that of the process that goes on with it.
 
     Returns:
         What has changed and may, a line for each option, for the log.
@@ -69,7 +64,7 @@ def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any], source
     changed = []
     for name in sorted({*old, *new}):
         first, second = old.get(name), new.get(name)
-        if _same(first, second) or _matches(name, _PLACES) or name in _NOT_SAID:
+        if _meant(first) == _meant(second) or _matches(name, _PLACES) or name in _NOT_SAID:
             continue
         # An option that one of the two versions of this project did not have is no change of the user's.
         if name in old and name in new and _matches(name, _FIXED) and not _matches(name, _FREE):
@@ -102,11 +97,9 @@ def _changed_batches(before: Mapping[str, Any], now: Mapping[str, Any], source: 
 
 
 def refuse_other_data(before: Mapping[str, Any], now: Mapping[str, Any], source: Path, has_best: bool) -> list[str]:
-    """Compare what :func:`content_of` gave for the splits of the run and gives now.
+    """Compare what :func:`content_of` gave for each split, in the checkpoint ``source``, with what it gives now.
 
     Args:
-        before, now: split -> content, of the checkpoint and of this process.
-        source: the checkpoint.
         has_best: whether some checkpoint is the best so far, by the validation split of before.
 
     Returns:
@@ -170,13 +163,10 @@ def _images(dataset: TaskDataset[Any]) -> str:
 
 
 class StepSizes:
-    """What the configuration says of an optimizer's steps; it counts, whatever a checkpoint brings along.
+    """What the configuration says of an optimizer's steps, taken before optimizer and scheduler load a checkpoint.
 
-    A scheduler that computes each rate from the last one, not from the number of updates, goes on by its own state.
-
-    Args:
-        optimizer: as it was made, with its scheduler, before it takes a checkpoint's state.
-        scheduler: the same; ``None`` without one.
+    It counts, whatever the checkpoint brings along. But a scheduler that computes each rate from the last one, not from
+    the number of updates, goes on by its own state.
     """
 
     def __init__(self, optimizer: Optimizer, scheduler: Any):
@@ -193,7 +183,7 @@ class StepSizes:
         """
         for section in () if self._counts else ("optimizer", "scheduler"):
             old, new = before.get(section), now.get(section)
-            if not _same(old, new):
+            if _meant(old) != _meant(new):
                 problem = f"the run has {_short(old)}, and a schedule of this kind goes on from its last rate"
                 raise InputError(f"{section}={_short(new)}", problem, f"Set it back, {_ANOTHER}")
 
@@ -228,24 +218,16 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _same(first: Any, second: Any) -> bool:
-    """Whether two values mean the same: the command line gives lists as text, and files write 6e-5 as text."""
-    if isinstance(first, list) and isinstance(second, list):
-        return len(first) == len(second) and all(map(_same, first, second))
-    if isinstance(first, Mapping) and isinstance(second, Mapping):
-        return first.keys() == second.keys() and all(_same(first[key], second[key]) for key in first)
-    if isinstance(first, str) != isinstance(second, str):
-        first, second = _read(first), _read(second)
-        return type(first) is not str and type(second) is not str and _same(first, second)
-    return bool(first == second)
-
-
-def _read(value: Any) -> Any:
+def _meant(value: Any) -> Any:
+    """A value as it is meant: the command line gives lists as text, and files write 6e-5 as text."""
+    if isinstance(value, Mapping):
+        return {key: _meant(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_meant(part) for part in value]
     for read in (float, yaml.safe_load) if isinstance(value, str) else ():
-        try:
-            return read(value)
-        except (ValueError, yaml.YAMLError):
-            continue
+        with contextlib.suppress(ValueError, yaml.YAMLError):
+            read_value = read(value)
+            return value if isinstance(read_value, str) else _meant(read_value)
     return value
 
 

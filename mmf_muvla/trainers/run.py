@@ -16,12 +16,7 @@ from omegaconf import OmegaConf, open_dict
 from mmf_muvla.errors import InputError
 from mmf_muvla.terminal import log_message
 from mmf_muvla.trainers.building import build_datasets, build_steps, run_length
-from mmf_muvla.trainers.checkpoints import (
-    first_not_finite,
-    load_matching,
-    read_checkpoint_file,
-    refuse_parts_of_a_run,
-)
+from mmf_muvla.trainers.checkpoints import first_not_finite, load_matching, read_checkpoint_file, refuse_parts_of_a_run
 from mmf_muvla.trainers.devices import choose_device, choose_precision
 from mmf_muvla.trainers.evaluation import Evaluator
 from mmf_muvla.trainers.resume import StepSizes, content_of, refuse_another_run, refuse_other_data
@@ -29,11 +24,7 @@ from mmf_muvla.trainers.run_folder import BEST, RunFolder
 
 
 class Run:
-    """A run in its folder.
-
-    Args:
-        config: the whole MMF configuration.
-    """
+    """A run of MMF's configuration, in its folder."""
 
     def __init__(self, config: Any):
         self.config = config
@@ -159,13 +150,12 @@ class Run:
     def _compare(self, path: Path, content: Mapping[str, Any]) -> None:
         """Refuse to go on with another run, and log what has changed in this one."""
         config: Any = OmegaConf.to_container(self.config, resolve=True)
-        before, changed = content.get("config"), []
+        before, data, changed = content.get("config"), content.get("data"), []
         # What a checkpoint does not have, as one of an older version, is not compared.
-        if isinstance(before, Mapping):
+        if before is not None:
             changed += refuse_another_run(before, config, path)
-        if isinstance(content.get("data"), Mapping):
-            has_best = content.get("best_metric_value") is not None
-            changed += refuse_other_data(content["data"], self._data, path, has_best)
+        if data is not None:
+            changed += refuse_other_data(data, self._data, path, content.get("best_metric_value") is not None)
         if content["num_updates"] > self.total_updates:
             raise InputError(
                 f"training.max_updates={self.training.max_updates}, training.max_epochs={self.training.max_epochs}",
@@ -176,7 +166,7 @@ class Run:
             changed.append(f"processes: {processes} -> {self.world_size} (dropout and rounding differ)")
         for line in changed:
             log_message(f"changed since {path}: {line}", "warning")
-        if not isinstance(before, Mapping):
+        if before is None:
             return
         self.step_sizes.refuse_change(before, config)
         # What the run started from stays in the configuration; it is not said again when going on.
@@ -223,19 +213,17 @@ class Run:
         """Take the weights that validation says are best, for the test."""
         if self.best_value is None or self.best_update == self.num_updates:
             return
-        path, problem = self.folder.path / BEST, None
+        path = self.folder.path / BEST
         try:
             content = read_checkpoint_file(path)
             if (update := content.get("num_updates")) != self.best_update:
-                problem = f"is of update {update}"
+                raise InputError(str(path), f"is of update {update}", "")
         except InputError as error:
-            problem = error.problem
-        if problem is not None:
             log_message(
-                f"{path}: {problem}, though update {self.best_update} is the best by validation: what is tested are "
-                f"the weights of update {self.num_updates}",
+                f"{path}: {error.problem}, though update {self.best_update} is the best by validation: what is tested "
+                f"are the weights of update {self.num_updates}",
                 "warning",
             )
-            return
-        self.model.load_state_dict(content["model"])
-        self.tested = {"update": self.best_update, "weights": BEST}
+        else:
+            self.model.load_state_dict(content["model"])
+            self.tested = {"update": self.best_update, "weights": BEST}

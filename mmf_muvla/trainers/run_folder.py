@@ -1,14 +1,12 @@
-"""The folder of a run: what is in it, whose it is, and that nobody else writes to it.
+"""The folder of a run, which a training owns from its start to its end, by a lock that ends with the process::
 
-A training owns its folder (``env.save_dir``) from its start to its end, by a lock that ends with the process::
-
-    config.yaml                  the configuration that it ran with
-    history.jsonl                every logged number
-    models/model_N.ckpt          the last checkpoints, after N updates
-    current.ckpt, best.ckpt      further names of the newest checkpoint and of the one that validation says is best
-    MODEL_final.safetensors      the weights at its end
-    results.json                 the scores of the weights that were tested, and which these are
-    evaluation/, predictions/    of later runs that evaluate or predict: their config.yaml and what they found
+config.yaml                  the configuration that it ran with
+history.jsonl                every logged number
+models/model_N.ckpt          the last checkpoints, after N updates
+current.ckpt, best.ckpt      further names of the newest checkpoint and of the one that validation says is best
+MODEL_final.safetensors      the weights at its end
+results.json                 the scores of the weights that were tested, and which these are
+evaluation/, predictions/    of later runs that evaluate or predict: their config.yaml and what they found
 """
 
 from __future__ import annotations
@@ -42,12 +40,7 @@ _FOLDERS = ("models", "tensorboard", EVALUATION, PREDICTIONS)
 
 
 class RunFolder:
-    """The folder of a run, as seen by the process that writes to it.
-
-    Args:
-        path: ``env.save_dir``.
-        model: the model's name.
-    """
+    """The folder of a run (``env.save_dir``) of a model, as seen by the process that writes to it."""
 
     def __init__(self, path: Path, model: str):
         self.path = path
@@ -55,14 +48,10 @@ class RunFolder:
         self._to_remove: list[Path] = []
         self._release: weakref.finalize[Any, Any] | None = None
 
-    # ------------------------------------------------------------------- whose it is
-
     def claim(self, go_on: bool, start_over: bool) -> None:
         """Take the folder for a training, for as long as this object lives or until :meth:`release`.
 
-        Args:
-            go_on: whether a training that is in the folder is to be resumed.
-            start_over: whether it is to be removed.
+        A training that is in the folder is to be gone on with, or to be removed.
 
         Raises:
             InputError: a training is in the folder and neither is wanted, or both; or another process has it.
@@ -93,11 +82,7 @@ class RunFolder:
             self._release()
 
     def refuse_used(self) -> None:
-        """Refuse a folder with a training in it, for a trainer that neither claims it nor can start over.
-
-        Raises:
-            InputError: it has one.
-        """
+        """Refuse a folder with a training in it, for a trainer that neither claims it nor can start over."""
         self._refuse(self._used(), "")
 
     def begin(self, config: Any) -> None:
@@ -106,8 +91,7 @@ class RunFolder:
         MMF's logs stay, and so does everything that is not ours.
         """
         if self._to_remove:
-            later = (path for pattern in _LATER for path in self.path.glob(pattern))
-            for path in (*self._to_remove, *later):
+            for path in (*self._to_remove, *(path for pattern in _LATER for path in self.path.glob(pattern))):
                 path.unlink()
             for folder in (self.path / name for name in _FOLDERS):
                 if folder.is_dir() and not any(folder.iterdir()):
@@ -132,22 +116,19 @@ class RunFolder:
         handle = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(handle)
-            raise InputError(
-                f"env.save_dir={self.path}",
-                "another run is at work in this folder",
-                "Wait until it has ended, or name another env.save_dir",
-            ) from error
         except OSError as error:
             os.close(handle)
+            if isinstance(error, BlockingIOError):
+                raise InputError(
+                    f"env.save_dir={self.path}",
+                    "another run is at work in this folder",
+                    "Wait until it has ended, or name another env.save_dir",
+                ) from error
             log_message(f"{self.path}: cannot be locked ({error}); start no other run in it", "warning")
             return
         self._release = weakref.finalize(self, os.close, handle)
         # A worker of a data loader may live on for seconds after this process is killed, and must not keep the lock.
         os.register_at_fork(after_in_child=self._release)
-
-    # ------------------------------------------------------------------ what is in it
 
     def checkpoint(self, best: bool = False) -> Path | None:
         """The checkpoint to go on from: the newest, or the best one; ``None`` if there is none.
@@ -165,15 +146,12 @@ class RunFolder:
         return numbered[-1] if numbered else None
 
     def save(self, state: Mapping[str, Any], best: bool, keep: int) -> Path:
-        """Write a checkpoint.
+        """Write a checkpoint, ``models/model_N.ckpt``; ``current.ckpt`` is the same file.
 
         Args:
             state: its content.
             best: whether it is the best one so far.
             keep: how many numbered ones are kept; negative: all.
-
-        Returns:
-            ``models/model_N.ckpt``; ``current.ckpt`` is the same file.
         """
         update = int(state["num_updates"])
         path = self.path / "models" / f"model_{update}.ckpt"
