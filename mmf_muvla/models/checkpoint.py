@@ -36,19 +36,12 @@ _TIED = {"cls.predictions.decoder.weight", "cls.predictions.decoder.bias"}
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What was taken from a checkpoint, by tensor name.
-
-    Attributes:
-        loaded: tensors taken.
-        missing: tensors of the model that the checkpoint lacks; they keep their initial values.
-        mismatched: tensors of another shape in the checkpoint; not taken.
-        unused: tensors of the checkpoint that the model lacks.
-    """
+    """The tensors that were taken from a checkpoint, and those that were not."""
 
     loaded: tuple[str, ...]
-    missing: tuple[str, ...]
-    mismatched: tuple[str, ...]
-    unused: tuple[str, ...]
+    missing: tuple[str, ...]  # in the checkpoint; they keep their initial values
+    mismatched: tuple[str, ...]  # of another shape
+    unused: tuple[str, ...]  # as the model lacks them
 
     def __str__(self) -> str:
         parts = [f"{len(self.loaded)} tensors loaded"]
@@ -74,11 +67,9 @@ def checkpoint_file(name: str, filename: str) -> str | None:
     try:
         return cached_file(resolved, filename, _raise_exceptions_for_missing_entries=False)
     except OSError as error:
-        raise InputError(
-            f"pretrained={name}",
-            f"not a folder here, and the hub could not give {filename} ({error})",
-            "Name a local folder with the checkpoint, or a package:…, or connect to the hub",
-        ) from error
+        problem = f"not a folder here, and the hub could not give {filename} ({error})"
+        remedy = "Name a local folder with the checkpoint, or a package:…, or connect to the hub"
+        raise InputError(f"pretrained={name}", problem, remedy) from error
 
 
 def read_checkpoint(name: str) -> dict[str, Tensor]:
@@ -94,9 +85,8 @@ def read_checkpoint(name: str) -> dict[str, Tensor]:
     elif path := checkpoint_file(name, "pytorch_model.bin"):
         tensors = read_torch_file(Path(path))
     else:
-        raise InputError(
-            f"pretrained={name}", "there is neither model.safetensors nor pytorch_model.bin", "Name a BERT checkpoint"
-        )
+        problem = "there is neither model.safetensors nor pytorch_model.bin"
+        raise InputError(f"pretrained={name}", problem, "Name a BERT checkpoint")
     return {
         key.removeprefix("bert.")
         .replace("LayerNorm.gamma", "LayerNorm.weight")
@@ -106,11 +96,8 @@ def read_checkpoint(name: str) -> dict[str, Tensor]:
 
 
 def load_bert(model: nn.Module, pretrained: str) -> LoadReport:
-    """Take embeddings, layers and masked-token head from a BERT checkpoint, as far as a model has them.
-
-    Args:
-        model: ``muvla``, or its encoder alone; changed in place.
-        pretrained: the checkpoint; whether it has a masked-token head is left to it (MiniLM has none).
+    """Take embeddings, layers and masked-token head from a BERT checkpoint, as far as ``muvla``, or its encoder alone,
+    has them; some checkpoints lack the head (MiniLM).
 
     Raises:
         InputError: the checkpoint cannot be read, or lacks embeddings or layers.

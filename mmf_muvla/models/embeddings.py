@@ -19,14 +19,9 @@ TEXT_SEGMENT, REGION_SEGMENT = 0, 1  # BERT's first and second sentence
 
 
 def region_location(bbox: Tensor, image_size: Tensor) -> Tensor:
-    """The location vector ``[x1/W, y1/H, x2/W, y2/H, (y2-y1)(x2-x1)/(W·H)]`` of each box.
+    """The location vector ``[x1/W, y1/H, x2/W, y2/H, (y2-y1)(x2-x1)/(W·H)]`` of each box, float [B, R, 5].
 
-    Args:
-        bbox: float [B, R, 4], pixels, as x1, y1, x2, y2.
-        image_size: float [B, 2], width and height in pixels.
-
-    Returns:
-        float [B, R, 5].
+    ``bbox`` is float [B, R, 4], as x1, y1, x2, y2; ``image_size`` float [B, 2], width and height.
     """
     scaled = bbox / image_size.repeat(1, 2).unsqueeze(1)
     x1, y1, x2, y2 = scaled.unbind(-1)
@@ -55,10 +50,7 @@ class MultimodalEmbeddings(nn.Module):
     def embed_text(self, input_ids: Tensor, tag_location: Tensor | None = None, is_tag: Tensor | None = None) -> Tensor:
         """Embed words and tags, int [rows, T] -> float [rows, T, hidden].
 
-        Args:
-            input_ids: int [rows, T].
-            tag_location: float [rows, T, 5], the location of each tag token's region; any value elsewhere.
-            is_tag: bool [rows, T], True where ``tag_location`` takes the place of the position.
+        ``tag_location``, float [rows, T, 5], takes the place of the position where ``is_tag``, bool [rows, T].
         """
         length = input_ids.shape[1]
         place = self.position.weight[:length].expand(input_ids.shape[0], -1, -1)
@@ -71,13 +63,9 @@ class MultimodalEmbeddings(nn.Module):
         return self.feature(self.feature_norm(image_feature))
 
     def embed_regions(self, projected: Tensor, location: Tensor, hidden_regions: Tensor | None = None) -> Tensor:
-        """Embed regions, float [rows, R, hidden].
+        """Embed regions, float [rows, R, hidden] from :meth:`project_features` -> the same, at locations [rows, R, 5].
 
-        Args:
-            projected: float [rows, R, hidden], from :meth:`project_features`.
-            location: float [rows, R, 5].
-            hidden_regions: bool [rows, R], True where the feature is masked: the region then enters as the zero
-                feature would (its location stays).
+        Where ``hidden_regions``, bool [rows, R], the region enters as the zero feature would (its location stays).
         """
         if hidden_regions is not None:
             zero = projected.new_zeros(self.feature.in_features)
@@ -95,8 +83,6 @@ def check_feature_dim(path: str | Path, found: int, wanted: int | None) -> None:
         InputError: they differ.
     """
     if wanted is not None and found != wanted:
-        raise InputError(
-            str(path),
-            f"has features of {found} numbers, whereas model_config.muvla.trunk.feature_dim={wanted}",
-            f"Set model_config.muvla.trunk.feature_dim={found}, or give the features that the model was made for",
-        )
+        problem = f"has features of {found} numbers, whereas model_config.muvla.trunk.feature_dim={wanted}"
+        remedy = f"Set model_config.muvla.trunk.feature_dim={found}, or give the features that the model was made for"
+        raise InputError(str(path), problem, remedy)

@@ -19,18 +19,11 @@ FIELDS = ("input_ids", "attention_mask", "image_feature_0", "bbox", "image_size"
 ROW_FIELDS = ("token_region", "hidden_regions", "sees_regions")
 # Sizes that a checkpoint decides.
 _SIZES = ("hidden_size", "intermediate_size", "num_attention_heads", "vocab_size", "max_position_embeddings")
+_FROM_SCRATCH = "set trunk.random_init=true to start from random weights"
 
 
 class Encoder(nn.Module):
-    """The encoder over ``[CLS] text [SEP] regions``.
-
-    Args:
-        config: the trunk's shape.
-        feature_dim: size of a region feature.
-        activation_checkpointing: see :class:`Trunk`.
-        two_streams: what the trunk has beside the text's layers, where text and regions have a stream each; None: one
-            stream of both.
-    """
+    """The encoder over ``[CLS] text [SEP] regions``, in one stream or, with ``two_streams``, in a stream each."""
 
     def __init__(
         self,
@@ -65,14 +58,12 @@ class Encoder(nn.Module):
                     raise InputError(
                         f"model_config.muvla.trunk.{size}={getattr(config, size)}",
                         f"the checkpoint {pretrained} has {getattr(stored, size)}",
-                        "Leave it null, or set trunk.random_init=true to start from random weights",
+                        f"Leave it null, or {_FROM_SCRATCH}",
                     )
             if layers > stored.num_hidden_layers:
-                raise InputError(
-                    "model_config.muvla.trunk.num_hidden_layers",
-                    f"{layers} layers are asked for, the checkpoint has {stored.num_hidden_layers}",
-                    "Ask for fewer layers, or set trunk.random_init=true to start from random weights",
-                )
+                problem = f"{layers} layers are asked for, the checkpoint has {stored.num_hidden_layers}"
+                remedy = f"Ask for fewer layers, or {_FROM_SCRATCH}"
+                raise InputError("model_config.muvla.trunk.num_hidden_layers", problem, remedy)
         two_streams = TwoStreamShape.from_options(options, layers)
         encoder = cls(config, options["feature_dim"], bool(options.get("activation_checkpointing")), two_streams)
         if options.get("compile") and isinstance(encoder.trunk, Trunk):
@@ -93,19 +84,17 @@ class Encoder(nn.Module):
         sees_regions: Tensor | None = None,
         wanted: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Encode ``V`` rows of text for each of ``B`` images.
+        """Encode ``V`` rows of text for each of ``B`` images, whose features are projected once for all of them.
 
         Args:
             input_ids: int [B, V, T].
             attention_mask: bool [B, V, T], True at real tokens.
-            image_feature_0: float [B, R, d], the original features; projected once for all V rows.
-            bbox: float [B, R, 4], pixels.
-            image_size: float [B, 2], width and height in pixels.
+            image_feature_0: float [B, R, d], the original features.
+            bbox, image_size: float [B, R, 4] and [B, 2], in pixels.
             region_mask: bool [B, R], True at real regions.
             token_region: int [B, V, T], the region whose box replaces a token's position, -1 for none.
             hidden_regions: bool [B, V, R], regions whose feature is masked.
-            sees_regions: bool [B, V], whether the regions belong to the row's input; None: always. Where they do not,
-                they are padding.
+            sees_regions: bool [B, V], whether the regions belong to the row's input or are padding; None: always.
             wanted: bool [B, V, T] and [B, V, R], the tokens and regions whose states are needed; None: all.
 
         Returns:

@@ -15,11 +15,7 @@ from mmf_muvla.models.trunk import TrunkConfig, initialize_weights
 class VocabularyHead(nn.Module):
     """BERT's masked-token head: dense, GELU, LayerNorm, then the word embeddings as the output matrix.
 
-    Used for MLM on text positions and for p-MRTC on region positions (each with its own transformation).
-
-    Args:
-        config: the trunk's shape.
-        word_embedding: the embedding whose weight the output layer shares.
+    For MLM on text positions and for p-MRTC on region positions, each with its own transformation.
     """
 
     def __init__(self, config: TrunkConfig, word_embedding: nn.Embedding):
@@ -36,16 +32,9 @@ class VocabularyHead(nn.Module):
 
 
 def vocabulary_logits(heads: Sequence[VocabularyHead], hidden: Sequence[Tensor]) -> list[Tensor]:
-    """Logits of several heads that share their output matrix, by one multiplication.
+    """Logits of heads on the same word embedding, float [M_i, hidden] -> [M_i, vocabulary] for each, at once.
 
     So the largest matrix of the model is read once, and its gradient is made once.
-
-    Args:
-        heads: heads on the same word embedding.
-        hidden: for each head the states it is applied to, float [M_i, hidden].
-
-    Returns:
-        For each head float [M_i, vocabulary].
     """
     transformed = [head.norm(F.gelu(head.dense(states))) for head, states in zip(heads, hidden, strict=True)]
     logits = linear(torch.cat(transformed), heads[0].decoder.weight)
@@ -63,11 +52,8 @@ def linear_head(config: TrunkConfig, outputs: int) -> nn.Linear:
 class Pooler(nn.Module):
     """One vector for a text with an image: what the matching head trains, and a task's classifier goes on with.
 
-    Args:
-        config: the trunk's shape.
-        pooling: ``cls``, the state of [CLS], as in the paper; or ``mean``: a layer (dense, GELU, LayerNorm) on the mean
-            state of the text and the mean state of the regions, which learns from far fewer samples: a short run is
-            over before [CLS] has learned to look at words and regions.
+    ``pooling`` is ``cls``, the state of [CLS], as in the paper; or ``mean``: a layer (dense, GELU, LayerNorm) on the
+    mean state of the text and that of the regions, which learns from far fewer samples.
     """
 
     def __init__(self, config: TrunkConfig, pooling: str):
@@ -87,17 +73,7 @@ class Pooler(nn.Module):
         return first, torch.zeros_like(region_mask)
 
     def forward(self, text: Tensor, text_mask: Tensor, regions: Tensor, region_mask: Tensor) -> Tensor:
-        """Pool.
-
-        Args:
-            text: states of the text, float [..., T, hidden]; [CLS] is the first.
-            text_mask: bool [..., T], True at real tokens.
-            regions: states of the regions, float [..., R, hidden].
-            region_mask: bool [..., R], True at real regions.
-
-        Returns:
-            float [..., hidden].
-        """
+        """States of text, float [..., T, hidden], and regions, [..., R, hidden], with masks -> float [..., hidden]."""
         if self.pooling == "cls":
             return text[..., 0, :]
         means = torch.cat([_masked_mean(text, text_mask), _masked_mean(regions, region_mask)], dim=-1)

@@ -38,12 +38,7 @@ class MuVLA(BaseModel):
         return resource_path("configs/models/muvla/defaults.yaml")
 
     def build(self) -> None:
-        """Make encoder and heads, and give them their first weights; called by MMF after the datasets are known.
-
-        Raises:
-            InputError: the number of classes is neither given nor known from the data, or the BERT checkpoint or the
-                corpus of ``region_init`` cannot be used.
-        """
+        """Make encoder and heads, and give them their first weights; called by MMF after the datasets are known."""
         trunk = self.options["trunk"]
         self.encoder = Encoder.from_options(trunk)
         self.heads = self._make_heads()
@@ -54,23 +49,18 @@ class MuVLA(BaseModel):
             log_message(f"regions start at the words of their tags: {explained:.0%} of the variance explained")
 
     def init_losses(self) -> None:
-        """Make the losses; called by MMF.
-
-        Raises:
-            InputError: there are none, and no data set has told them.
-        """
+        """Make the losses; called by MMF."""
         if self.config.get("losses") is None:
             raise InputError("model_config.muvla.losses", "not given, and do not follow from the data", "Name them")
         super().init_losses()
 
     def _make_heads(self) -> nn.Module:
         options = self.options
-        dropout, pooling = options["classifier_dropout"], options["classifier_pooling"]
-        if options["task"] == "classification":
-            return ClassificationHeads(self.encoder, self._size("num_labels"), dropout, pooling)
-        if options["task"] == "image_pair":
-            return ImagePairHeads(self.encoder, self._size("num_labels"), dropout, pooling)
-        if options["task"] == "grounding":
+        task, dropout = options["task"], options["classifier_dropout"]
+        if task in ("classification", "image_pair"):
+            kind = ClassificationHeads if task == "classification" else ImagePairHeads
+            return kind(self.encoder, self._size("num_labels"), dropout, options["classifier_pooling"])
+        if task == "grounding":
             return GroundingHeads(self.encoder, dropout)
         return PretrainingHeads(
             self.encoder,
@@ -82,12 +72,15 @@ class MuVLA(BaseModel):
         )
 
     def _size(self, option: str) -> int:
-        """A number of classes: from the config, else from the loaded data set (and then kept in the config)."""
+        """A number of classes: from the config, else from the loaded data set (and then kept in the config).
+
+        Raises:
+            InputError: it is neither given nor known from the data.
+        """
         size = self.options[option] or registry.get(f"muvla_{option}", no_warning=True)
         if not size:
-            raise InputError(
-                f"model_config.muvla.{option}", "not given, and no data set has told it", "Set it in the config"
-            )
+            problem = "not given, and no data set has told it"
+            raise InputError(f"model_config.muvla.{option}", problem, "Set it in the config")
         with open_dict(self.config):
             self.config[option] = int(size)
         return int(size)

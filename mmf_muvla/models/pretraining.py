@@ -23,12 +23,10 @@ class PretrainingHeads(nn.Module):
 
     Args:
         encoder: the encoder they stand on; the vocabulary heads share its word embeddings.
-        feature_dim: size of a region feature, for MRFR.
-        num_object_classes: number of detector classes, for MRC.
+        feature_dim, num_object_classes: sizes of a region feature, for MRFR, and of the detector, for MRC.
         warmup_epochs: m of the curriculum; None: no curriculum.
-        itm_pooling: what the matching head looks at, see :class:`~mmf_muvla.models.heads.Pooler`.
-        learned: the heads that a loss looks at; None: all. The others predict nothing, and a matching head that is
-            not trained weighs nothing.
+        itm_pooling: what the matching head looks at, see :class:`Pooler`.
+        learned: the heads that a loss looks at; None: all. The others predict nothing and weigh nothing.
     """
 
     def __init__(
@@ -59,11 +57,7 @@ class PretrainingHeads(nn.Module):
             self.add_module(name, loss.head(kit))
 
     def forward(self, encoder: Encoder, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Encode a batch and predict every target.
-
-        Args:
-            encoder: the encoder given at construction.
-            batch: as made by :func:`mmf_muvla.datasets.collate.collate_pretraining`.
+        """Encode a batch of :func:`mmf_muvla.datasets.collate.collate_pretraining`, and predict every target.
 
         Returns:
             ``pretraining``: a :class:`PretrainingOutput`; and where the batch has the image-sentence rows

@@ -29,18 +29,9 @@ _CONTENT_GAIN, _FOUND_GAIN = 0.5, 1.0  # of what the head passes on, relative to
 
 
 def start_regions(encoder: Encoder, options: Mapping[str, Any], pretrained: str) -> float:
-    """Start regions, and with a ``sharpness`` the attention to them.
+    """Start regions, and with a ``sharpness`` the attention to them, in place; the result is the regression's R².
 
-    Args:
-        encoder: changed in place.
-        options: ``model_config.muvla.region_init``.
-        pretrained: the BERT checkpoint whose vocabulary the encoder has.
-
-    Returns:
-        The share of the word embeddings' variance that the regression explains.
-
-    Raises:
-        InputError: the corpus has features of another size.
+    ``options`` are ``model_config.muvla.region_init``; the vocabulary is that of the BERT checkpoint ``pretrained``.
     """
     embeddings, corpus, words = encoder.embeddings, Corpus(options["corpus"]), WordPieces(pretrained)
     check_feature_dim(options["corpus"], corpus.feature_dim, embeddings.feature.in_features)
@@ -57,20 +48,11 @@ def start_regions(encoder: Encoder, options: Mapping[str, Any], pretrained: str)
 def start_regions_at_their_words(
     embeddings: MultimodalEmbeddings, corpus: Corpus, words: WordPieces, max_regions: int, ridge: float
 ) -> float:
-    """Fit the feature projection to the word embeddings of the regions' classes.
+    """Fit the feature projection, in place, to the word embeddings of the regions' classes.
 
     What a regression explains of its targets comes out too small by the share that it does not explain. That is
-    undone: on average a region lies as far out in the direction of its word as the word does.
-
-    Args:
-        embeddings: changed in place: weight and bias of its feature projection.
-        corpus: where regions and tags are taken from.
-        words: BERT's tokenizer.
-        max_regions: regions to fit on, from images spread evenly over the corpus.
-        ridge: strength of the penalty, relative to the variance of the (normalised) features.
-
-    Returns:
-        The share of the word embeddings' variance that the regression explains (R²).
+    undone: on average a region lies as far out in the direction of its word as the word does. The penalty ``ridge`` is
+    relative to the variance of the (normalised) features. The result is R², the share of variance explained.
     """
     class_words = class_word_embeddings(embeddings, corpus, words).double()
     features, classes = _some_regions(corpus, max_regions)
@@ -93,10 +75,6 @@ def set_regions_apart(embeddings: MultimodalEmbeddings, class_words: Tensor) -> 
     """Give regions a segment embedding that tells them from words, in the direction in which class words differ least.
 
     BERT's second segment means a second sentence, and small checkpoints hardly know it from the first.
-
-    Args:
-        embeddings: changed in place: the segment embedding of regions.
-        class_words: see :func:`class_word_embeddings`, [classes, hidden].
     """
     direction = torch.linalg.svd(class_words, full_matrices=True).Vh[-1]
     length = _SEGMENT_LENGTH * class_words.norm(dim=1).mean()
@@ -118,10 +96,9 @@ def start_a_head_at_likeness(
     looks at itself. The head passes on what it looks at, and on which side that is.
 
     Args:
-        attentions: changed in place.
-        head_size: numbers of a head.
+        attentions: of heads of ``head_size``; changed in place.
         embeddings: gives words and regions their place at the layer's input.
-        class_words: [classes, hidden].
+        class_words: see :func:`class_word_embeddings`.
         sharpness: mean attention score (before softmax) of a class word to itself; to another one it is about 0.
     """
     size = min(head_size - 1, len(class_words) - 1)  # n words differ in n - 1 directions

@@ -73,16 +73,12 @@ def make_small_bert(pretrained: str, texts: Iterable[str], num_hidden_layers: in
     refuse_foreign(out, foreign_in_marked)
     config_file, vocabulary_file = (checkpoint_file(pretrained, name) for name in ("config.json", "vocab.txt"))
     if config_file is None or vocabulary_file is None:
-        raise InputError(
-            f"pretrained={pretrained}", "there is no config.json or no vocab.txt", "Name a BERT checkpoint"
-        )
+        problem = "there is no config.json or no vocab.txt"
+        raise InputError(f"pretrained={pretrained}", problem, "Name a BERT checkpoint")
     config = json.loads(Path(config_file).read_text(encoding="utf-8"))
     if not 1 <= num_hidden_layers <= config["num_hidden_layers"]:
-        raise InputError(
-            f"num_hidden_layers={num_hidden_layers}",
-            f"the checkpoint has {config['num_hidden_layers']} layers",
-            "Ask for at least one and at most so many",
-        )
+        problem = f"the checkpoint has {config['num_hidden_layers']} layers"
+        raise InputError(f"num_hidden_layers={num_hidden_layers}", problem, "Ask for one at least, and at most so many")
     tokenizer = AutoTokenizer.from_pretrained(str(resolved))
     kept = set(tokenizer.all_special_tokens)
     for text in texts:

@@ -17,11 +17,8 @@ TEXT_FIELDS, IMAGE_FIELDS = FIELDS[:2], FIELDS[2:]
 def pooled_states(encoder: Encoder, pooler: Pooler, batch: Mapping[str, Any]) -> Tensor:
     """The vector that a classifier looks at, float [N, hidden].
 
-    Args:
-        encoder: the encoder.
-        pooler: makes one vector of the states.
-        batch: one text and one image a sample: ``input_ids`` int [N, T], ``attention_mask`` bool [N, T],
-            ``image_feature_0`` [N, R, d], ``bbox`` [N, R, 4], ``image_size`` [N, 2], ``region_mask`` bool [N, R].
+    The batch has one text and one image a sample: ``input_ids`` int [N, T], ``attention_mask`` bool [N, T],
+    ``image_feature_0`` [N, R, d], ``bbox`` [N, R, 4], ``image_size`` [N, 2], ``region_mask`` bool [N, R].
     """
     masks = batch["attention_mask"], batch["region_mask"]
     text, regions = _encode(encoder, batch, *pooler.looks_at(*masks))
@@ -36,14 +33,7 @@ def _encode(encoder: Encoder, batch: Mapping[str, Any], *wanted: Tensor) -> tupl
 
 
 class ClassificationHeads(nn.Module):
-    """A classifier on the [CLS] state (or on what the option ``pooling`` puts in its place).
-
-    Args:
-        encoder: the encoder it stands on.
-        num_labels: number of answers.
-        dropout: dropout inside the classifier.
-        pooling: what the classifier looks at, see :class:`~mmf_muvla.models.heads.Pooler`.
-    """
+    """A classifier of answers on the [CLS] state, or on what ``pooling`` puts in its place (see :class:`Pooler`)."""
 
     num_images = 1
 
@@ -78,12 +68,7 @@ class ImagePairHeads(ClassificationHeads):
 
 
 class GroundingHeads(nn.Module):
-    """A score for each region's state, by a two-layer network that is the same for all of them.
-
-    Args:
-        encoder: the encoder it stands on.
-        dropout: dropout inside the network.
-    """
+    """A score for each region's state, by a two-layer network that is the same for all of them."""
 
     def __init__(self, encoder: Encoder, dropout: float):
         super().__init__()
@@ -91,16 +76,13 @@ class GroundingHeads(nn.Module):
         self.scorer = ClassifierHead(hidden, hidden, num_labels=1, dropout=dropout)
 
     def forward(self, encoder: Encoder, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Score the regions and choose the best.
+        """Score the regions of a batch (see :func:`pooled_states`), and choose the best.
 
-        Args:
-            encoder: the encoder given at construction.
-            batch: see :func:`pooled_states`; and ``targets`` [B, R], the right regions, with ``labelled`` [B].
+        The batch has ``targets`` [B, R], the right regions, and ``labelled`` [B].
 
         Returns:
             ``scores`` float [B, R], minus infinity at padding; ``chosen_region`` int [B]; ``chosen_is_right`` bool [B];
-            ``statistics``, for logs: ``reachable``, how many labelled samples have a right region, and how many there
-            are.
+            ``statistics``: ``reachable``, how many labelled samples have a right region, and how many there are.
         """
         no_text = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
         _, states = _encode(encoder, batch, no_text, batch["region_mask"])

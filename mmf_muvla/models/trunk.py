@@ -39,23 +39,19 @@ class TrunkConfig:
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.num_attention_heads:
-            raise InputError(
-                "model_config.muvla.trunk",
-                f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}",
-                "Choose a number of heads that divides the hidden size",
+            problem = (
+                f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}"
             )
+            remedy = "Choose a number of heads that divides the hidden size"
+            raise InputError("model_config.muvla.trunk", problem, remedy)
 
     @property
     def head_size(self) -> int:
-        """Numbers of an attention head."""
         return self.hidden_size // self.num_attention_heads
 
     @classmethod
     def from_checkpoint(cls, name: str) -> TrunkConfig:
-        """Read the shape from a BERT checkpoint's own ``config.json``.
-
-        Args:
-            name: folder, hub name or ``package:…`` (see :mod:`mmf_muvla.pretrained`).
+        """Read the shape from the ``config.json`` of a checkpoint (see :mod:`mmf_muvla.pretrained` for its name).
 
         Raises:
             InputError: the checkpoint is not a BERT.
@@ -72,12 +68,7 @@ class TrunkConfig:
 
 
 class Attention(nn.Module):
-    """What BERT's attentions share: projections, residual connection, post-LayerNorm.
-
-    Args:
-        config: the trunk's shape.
-        projections: name -> number of hidden sizes side by side, of what comes before the output projection.
-    """
+    """What BERT's attentions share: projections (name -> outputs, in hidden sizes), residual, post-LayerNorm."""
 
     def __init__(self, config: TrunkConfig, **projections: int):
         super().__init__()
@@ -89,10 +80,6 @@ class Attention(nn.Module):
         self.output_dropout = Dropout(config.hidden_dropout_prob)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    @property
-    def dropout_now(self) -> float:
-        return self.dropout if self.training else 0.0
-
     def add_context(self, hidden: Tensor, context: Tensor, chosen: Tensor | None) -> Tensor:
         """[real positions, width], twice -> the same; or, with ``chosen``, the states at these positions alone."""
         if chosen is not None:
@@ -101,26 +88,18 @@ class Attention(nn.Module):
 
 
 class SelfAttention(Attention):
-    """Multi-head self-attention."""
-
     qkv: nn.Linear
 
     def __init__(self, config: TrunkConfig):
         super().__init__(config, qkv=3)
 
     def forward(self, hidden: Tensor, layout: Layout, chosen: Tensor | None = None) -> Tensor:
-        """See :meth:`Attention.add_context`."""
-        context = layout.attend(self.qkv(hidden), self.num_heads, self.dropout_now)
+        context = layout.attend(self.qkv(hidden), self.num_heads, self.dropout if self.training else 0.0)
         return self.add_context(hidden, context, chosen)
 
 
 class AttentionParts(NamedTuple):
-    """The parameters of an attention, as views that can be written into.
-
-    Attributes:
-        query, key, value: weight [hidden, hidden] and bias [hidden] each.
-        output: weight [hidden, hidden].
-    """
+    """Weights [hidden, hidden] of an attention, with biases [hidden], as views that can be written into."""
 
     query: tuple[Tensor, Tensor]
     key: tuple[Tensor, Tensor]
@@ -129,12 +108,7 @@ class AttentionParts(NamedTuple):
 
 
 class Layer(nn.Module):
-    """One BERT layer: attention, then the two-layer GELU network, each with residual and post-LayerNorm.
-
-    Args:
-        config: the trunk's shape.
-        attention: the kind of attention; what it is called with, beside the hidden states, the layer is called with.
-    """
+    """One BERT layer: attention, then the two-layer GELU network, each with residual and post-LayerNorm."""
 
     def __init__(self, config: TrunkConfig, attention: Callable[[TrunkConfig], nn.Module] = SelfAttention):
         super().__init__()
@@ -152,10 +126,8 @@ class Layer(nn.Module):
 class Trunk(nn.Module):
     """The stack of layers.
 
-    Args:
-        config: the trunk's shape.
-        activation_checkpointing: keep the input of each layer alone and compute the rest again for the gradients: a
-            third more work, a tenth of the memory.
+    With ``activation_checkpointing`` the input of each layer alone is kept, and the rest computed again for the
+    gradients: a third more work, a tenth of the memory.
     """
 
     def __init__(self, config: TrunkConfig, activation_checkpointing: bool = False):
@@ -171,7 +143,7 @@ class Trunk(nn.Module):
         return [AttentionParts(query, key, value, attention.output.weight)]
 
     def compile_layers(self) -> None:
-        """Compile each layer with ``torch.compile``; names of parameters and results stay as they are."""
+        """Compile each layer with ``torch.compile``."""
         self.compiled = True
         for layer in self.layers:
             layer.compile(dynamic=True)
@@ -179,17 +151,14 @@ class Trunk(nn.Module):
     def forward(
         self, embedded: Tensor, attention_mask: Tensor, wanted: Tensor | None = None, *, text_length: int = 0
     ) -> Tensor:
-        """Encode.
+        """Encode, float [rows, length, hidden] -> the same, zero at padding and where not wanted.
 
         Args:
-            embedded: float [rows, length, hidden].
+            embedded: text and behind it regions.
             attention_mask: bool [rows, length], True at real positions; padding is never attended to.
             wanted: bool [rows, length], real positions whose states are needed; None: all. What lies behind the
                 attention of the last layer is computed for them alone.
-            text_length: not looked at; two streams have to know which positions are text.
-
-        Returns:
-            float [rows, length, hidden], zero at padding and where not wanted.
+            text_length: how many positions are the text's; two streams have to know.
         """
         layout = lay_out(attention_mask, wanted, on_cpu=embedded.device.type == "cpu" and not self.compiled)
         hidden = layout.pack(embedded)

@@ -22,22 +22,14 @@ from mmf_muvla.models.trunk import Attention, AttentionParts, Layer, TrunkConfig
 
 @dataclass(frozen=True)
 class TwoStreamShape:
-    """What a two-stream trunk has beside the text's layers.
-
-    Attributes:
-        region_layers: layers of the region stream.
-        co_layers: how many of them, the last ones, are followed by co-attention.
-    """
+    """Layers of the region stream, and how many of them, the last ones, are followed by co-attention."""
 
     region_layers: int
     co_layers: int
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], text_layers: int) -> TwoStreamShape | None:
-        """Read ``streams``, ``region_layers`` and ``co_layers`` of ``model_config.muvla.trunk``.
-
-        Returns:
-            The shape; None for one stream.
+        """Read ``streams``, ``region_layers`` and ``co_layers`` of ``model_config.muvla.trunk``; None for one stream.
 
         Raises:
             InputError: options do not go together with the number of streams, or there are too many layers.
@@ -46,29 +38,21 @@ class TwoStreamShape:
         if options.get("streams", 1) == 1:
             for name, value in asked.items():
                 if value is not None:
-                    raise InputError(
-                        f"model_config.muvla.trunk.{name}={value}",
-                        "a single stream has no such layers",
-                        "Leave it null, or set trunk.streams=2",
-                    )
+                    where, remedy = f"model_config.muvla.trunk.{name}={value}", "Leave it null, or set trunk.streams=2"
+                    raise InputError(where, "a single stream has no such layers", remedy)
             return None
         for name in ("activation_checkpointing", "compile"):
             if options.get(name):
-                raise InputError(
-                    f"model_config.muvla.trunk.{name}=true", "not available with streams=2", "Set it to false"
-                )
+                where = f"model_config.muvla.trunk.{name}=true"
+                raise InputError(where, "not available with streams=2", "Set it to false")
         region_layers = asked["region_layers"] or max(1, text_layers // 2)
         co_layers = asked["co_layers"] or region_layers
-        for name, value, largest in (
-            ("region_layers", region_layers, text_layers),
-            ("co_layers", co_layers, region_layers),
-        ):
+        most = {"region_layers": (region_layers, text_layers), "co_layers": (co_layers, region_layers)}
+        for name, (value, largest) in most.items():
             if value > largest:
-                raise InputError(
-                    f"model_config.muvla.trunk.{name}={value}",
-                    "not a possible number of layers",
-                    f"Give a number from 1 to {largest}, or null",
-                )
+                where = f"model_config.muvla.trunk.{name}={value}"
+                remedy = f"Give a number from 1 to {largest}, or null"
+                raise InputError(where, "not a possible number of layers", remedy)
         return cls(region_layers, co_layers)
 
 
@@ -84,7 +68,6 @@ class CrossAttention(Attention):
     def forward(
         self, hidden: Tensor, layout: Layout, other: Tensor, other_layout: Layout, chosen: Tensor | None = None
     ) -> Tensor:
-        """See :meth:`Attention.add_context`."""
         query, key_value = layout.pad(self.query(hidden)), other_layout.pad(self.key_value(other))
         context = layout.pack(self._attend(query, key_value, other_layout.mask))
         return self.add_context(hidden, context, chosen)
@@ -96,8 +79,8 @@ class CrossAttention(Attention):
         # A row whose other stream is empty attends to padding, as a softmax over nothing is no number; what it gets
         # from there is thrown away.
         empty = ~key_mask.any(dim=1)[:, None, None, None]
-        seen = key_mask[:, None, None, :] | empty
-        context = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, dropout_p=self.dropout_now)
+        seen, dropout = key_mask[:, None, None, :] | empty, self.dropout if self.training else 0.0
+        context = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, dropout_p=dropout)
         return context.masked_fill(empty, 0.0).transpose(1, 2).flatten(2)  # from [rows, heads, length, width / heads]
 
 
@@ -121,12 +104,7 @@ class CoAttention(nn.Module):
 
 
 class TwoStreamTrunk(nn.Module):
-    """The two stacks of layers, in the place of :class:`~mmf_muvla.models.trunk.Trunk`.
-
-    Args:
-        config: the shape of the text stream, and of every layer.
-        shape: the rest.
-    """
+    """The two stacks of layers, in the place of :class:`~mmf_muvla.models.trunk.Trunk`."""
 
     def __init__(self, config: TrunkConfig, shape: TwoStreamShape):
         super().__init__()
@@ -148,17 +126,7 @@ class TwoStreamTrunk(nn.Module):
     def forward(
         self, embedded: Tensor, attention_mask: Tensor, wanted: Tensor | None = None, *, text_length: int
     ) -> Tensor:
-        """Encode.
-
-        Args:
-            embedded: float [rows, length, hidden], text and behind it regions.
-            attention_mask: bool [rows, length], True at real positions; rows may have no regions at all.
-            wanted: bool [rows, length], real positions whose states are needed; None: all.
-            text_length: how many of the positions are the text's.
-
-        Returns:
-            float [rows, length, hidden], zero at padding and where not wanted.
-        """
+        """Encode, as :meth:`Trunk.forward`; rows may have no regions at all."""
         sizes = [text_length, embedded.shape[1] - text_length]
         masks = attention_mask.split(sizes, dim=1)
         wanted_parts = (None, None) if wanted is None else wanted.split(sizes, dim=1)
@@ -171,11 +139,9 @@ class TwoStreamTrunk(nn.Module):
             text = layer(text, text_layout)
         # The last layers are followed by co-attention.
         co_layers = [*[None] * (len(self.region_layers) - len(self.co_layers)), *self.co_layers]
-        for text_layer, region_layer, co_layer in zip(
-            self.layers[text_alone:], self.region_layers, co_layers, strict=True
-        ):
+        triples = zip(self.layers[text_alone:], self.region_layers, co_layers, strict=True)
+        for text_layer, region_layer, co_layer in triples:
             text, regions = text_layer(text, text_layout), region_layer(regions, region_layout)
             if co_layer is not None:
-                last = co_layer is co_layers[-1]
-                text, regions = co_layer(text, text_layout, regions, region_layout, last)
+                text, regions = co_layer(text, text_layout, regions, region_layout, co_layer is co_layers[-1])
         return torch.cat([text_layout.pad_wanted(text), region_layout.pad_wanted(regions)], dim=1)

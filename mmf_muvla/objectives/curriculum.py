@@ -13,12 +13,9 @@ from mmf_muvla.objectives.registry import OBJECTIVES
 
 
 def pair_weights(matched_logits: Tensor, epoch: Tensor, warmup_epochs: int | None) -> Tensor:
-    """``w_ITM`` of each pair, float [B], without gradient.
+    """``w_ITM`` of each pair, float [B], without gradient, from the matching head's logits for retrieved sentences.
 
-    Args:
-        matched_logits: float [B], the matching head's output for each image with its retrieved sentence.
-        epoch: int [B], epochs finished before this one (the first epoch is 0).
-        warmup_epochs: m, the epochs in which every pair has weight 1; None: all of them, there is no curriculum.
+    ``epoch``, int [B], counts from 0. In the first m, ``warmup_epochs``, every pair has weight 1; None: in all of them.
     """
     probability = matched_logits.detach().float().sigmoid()
     one = torch.ones_like(probability)

@@ -16,15 +16,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class HeadKit:
-    """What heads are made of. All layers start as BERT's do.
+    """What heads are made of. All layers start as BERT's do."""
 
-    Attributes:
-        vocabulary: makes BERT's masked-token head, on the model's word embeddings: [M, hidden] -> [M, vocabulary].
-        linear: makes a fully connected layer: [M, hidden] -> [M, n].
-    """
-
-    vocabulary: Callable[[], nn.Module]
-    linear: Callable[[int], nn.Module]
+    vocabulary: Callable[
+        [], nn.Module
+    ]  # BERT's masked-token head, on the word embeddings: [M, hidden] -> [M, vocabulary]
+    linear: Callable[[int], nn.Module]  # a fully connected layer: [M, hidden] -> [M, n]
     hidden_size: int
     feature_dim: int
     num_object_classes: int
@@ -32,40 +29,24 @@ class HeadKit:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions for ``M`` targets of one loss (M may be 0: the tensors are then empty but keep their graph).
+    """Predictions for ``M`` targets of one loss; where M is 0, the tensors are empty but keep their graph."""
 
-    Attributes:
-        prediction: float [M, C] or [M].
-        target: [M] class or token ids; [M, d] features; [M, P] phrase word pieces; or [M] 0/1.
-        group: int [M], number of the objective x B + number of the sample, in the order of ``OBJECTIVES``.
-        confidence: float [M], of classes: the detector's confidence in them.
-    """
-
-    prediction: Tensor
-    target: Tensor
-    group: Tensor
-    confidence: Tensor | None = None
+    prediction: Tensor  # float [M, C] or [M]
+    target: Tensor  # [M] class or token ids; [M, d] features; [M, P] phrase word pieces; or [M] 0/1
+    group: Tensor  # int [M], number of the objective x B + number of the sample, in the order of OBJECTIVES
+    confidence: Tensor | None = None  # float [M], the detector's, of classes
 
 
 @dataclass
 class PretrainingOutput:
-    """Everything the losses need.
+    """Everything the losses need."""
 
-    Attributes:
-        num_samples: B, also those without targets: the mean over processes or accumulated batches is that over all.
-        view_weight: float [objectives x B], the curriculum's weight of each objective for each sample.
-        pair_weight: float [B], ``w_ITM`` (1 during warm-up).
-        match_probability: float [B], the matching head's probability for the retrieved pairs, without gradient.
-        predictions: by the name of the head; those of heads that nothing in the batch can be a target of are absent.
-        statistics: for logs, added by each loss as it is computed: name -> (sum of per-sample values, unweighted;
-            number of samples with targets).
-    """
-
-    num_samples: int
-    view_weight: Tensor
-    pair_weight: Tensor
-    match_probability: Tensor | None = None
-    predictions: dict[str, Predictions] = field(default_factory=dict)
+    num_samples: int  # B, also those without targets: means over accumulated batches or processes are those over all
+    view_weight: Tensor  # float [objectives x B], the curriculum's weight of each objective for each sample
+    pair_weight: Tensor  # float [B], w_ITM (1 during warm-up)
+    match_probability: Tensor | None = None  # float [B], the matching head's, of retrieved pairs, without gradient
+    predictions: dict[str, Predictions] = field(default_factory=dict)  # by the name of the head
+    # For logs, added by each loss: name -> unweighted sum over samples, number of samples with targets.
     statistics: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
@@ -75,8 +56,7 @@ class PretrainingLoss(nn.Module):
     Attributes:
         name: its name; MMF knows it as ``muvla_NAME``.
         at: what its head looks at: states of ``text`` or of ``regions``, or of whole ``pairs``, pooled.
-        metric: the metric that tells how well it is learned, by MMF's name; the best checkpoint is the one where it is
-            largest. None: the loss alone tells.
+        metric: MMF's name of the metric by which the best checkpoint is chosen; None: the loss alone tells.
     """
 
     name: ClassVar[str]

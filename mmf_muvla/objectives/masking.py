@@ -30,27 +30,16 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of input for the encoder, with its targets. ``T`` tokens, ``n`` regions.
+    """One row of input for the encoder, with its targets. ``T`` tokens, ``n`` regions."""
 
-    Attributes:
-        input_ids: int [T], with [CLS] first and [SEP] last, masks applied.
-        mlm_labels: int [T], the original token where it is a target, else IGNORE.
-        token_region: int [T], the region whose box replaces the token's position (tags), else -1.
-        hidden_regions: bool [n], regions shown with the feature masked.
-        region_targets: bool [n], regions whose class and feature are to be predicted.
-        predicts: names of the losses that the row can have targets for, whatever the draw.
-        phrase_targets: for each region, the word pieces to be predicted (R-P); empty for none.
-        sees_regions: whether the regions are in the input.
-    """
-
-    input_ids: Ints
-    mlm_labels: Ints
-    token_region: Ints
-    hidden_regions: Bools
-    region_targets: Bools
-    predicts: tuple[str, ...]
-    phrase_targets: tuple[Ints, ...] = ()
-    sees_regions: bool = True
+    input_ids: Ints  # [T], with [CLS] first and [SEP] last, masks applied
+    mlm_labels: Ints  # [T], the original token where it is a target, else IGNORE
+    token_region: Ints  # [T], the region whose box replaces the token's position (tags), else -1
+    hidden_regions: Bools  # [n], regions shown with the feature masked
+    region_targets: Bools  # [n], regions whose class and feature are to be predicted
+    predicts: tuple[str, ...]  # names of the losses that the row can have targets for, whatever the draw
+    phrase_targets: tuple[Ints, ...] = ()  # for each region, the word pieces to be predicted (R-P); empty for none
+    sees_regions: bool = True  # whether the regions are in the input
 
 
 def make_row(
@@ -64,13 +53,9 @@ def make_row(
     token_region: Ints | None = None,
     **further: Any,
 ) -> Row:
-    """Put [CLS] and [SEP] around the text.
+    """A :class:`Row` with [CLS] and [SEP] around the text; ``shown``, ``labels`` and ``token_region`` are int [t].
 
-    Args:
-        shown, labels, token_region: of each token, int [t].
-        vocabulary: gives [CLS] and [SEP].
-        hidden_regions, predicts, region_targets, token_region: see :class:`Row`; ``None``: no such region or token.
-        further: other fields of the row.
+    Without ``region_targets`` or ``token_region`` there are no such regions or tokens.
     """
 
     def with_ends(values: NDArray[np.generic], first: int, last: int) -> Ints:

@@ -39,10 +39,8 @@ def region_tag_row(
 ) -> Row:
     """Mask tags and regions at random.
 
-    Args:
-        tag_tokens: the word pieces of each region's tag.
-        max_tokens: room for tag tokens, [CLS] and [SEP] not counted; tags that do not fit are left out, whole.
-        box_positions: a tag's place is the box of its region; False: its place in the text, as for any word.
+    Tags, given as the word pieces of each region's, that do not fit into ``max_tokens`` are left out, whole. A tag's
+    place is the box of its region, or without ``box_positions`` its place in the text, as for any word.
     """
     n = len(tag_tokens)
     lengths = np.array([len(tokens) for tokens in tag_tokens])
@@ -149,13 +147,8 @@ class MaskedRegionClassificationKL(MaskedRegionClassification):
 def detector_divergence(logits: Tensor, labels: Tensor, confidence: Tensor) -> Tensor:
     """The divergence KL(detector || prediction) of each target.
 
-    Of the detector's distribution only the class and its confidence are stored. So it is taken as ``confidence`` on the
-    class, and the rest spread evenly over the other classes.
-
-    Args:
-        logits: float [M, C], at least two classes.
-        labels: int [M], the detector's classes.
-        confidence: float [M], its confidence in them, in [0, 1].
+    Of the detector's distribution only the class, int [M], and its ``confidence``, float [M] in [0, 1], are stored: it is
+    taken as ``confidence`` on the class, and the rest spread evenly over the others. ``logits`` are float [M, C].
     """
     log_probability = F.log_softmax(logits.float(), dim=-1)
     of_class = log_probability.gather(1, labels.unsqueeze(1)).squeeze(1)

@@ -15,12 +15,7 @@ from torch import Tensor
 
 
 class StreamedMetric(BaseMetric):
-    """A metric in two steps.
-
-    Attributes:
-        key: the name in MMF's registry.
-        fields: the tensors of batch and model output that :meth:`reduce` reads.
-    """
+    """A metric, by its name in MMF's registry, in two steps, of which the first reads ``fields``."""
 
     key: ClassVar[str]
     fields: ClassVar[tuple[str, ...]]
@@ -30,10 +25,9 @@ class StreamedMetric(BaseMetric):
         self.required_params = list(self.fields)
 
     def reduce(self, fields: Mapping[str, Any]) -> Tensor:
-        """What a batch's samples contribute, [M, …] on any device: those that do not count are left out.
+        """What a batch's samples contribute, [M, …] on any device, from batch and model output together.
 
-        Args:
-            fields: batch and model output together.
+        Samples that do not count are left out.
         """
         raise NotImplementedError
 

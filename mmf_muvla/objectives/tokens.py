@@ -12,16 +12,12 @@ from mmf_muvla.pretrained import resolve_pretrained
 
 
 class WordPieces:
-    """A BERT tokenizer that keeps character offsets, and to which a text is nothing but text.
+    """The tokenizer of a BERT checkpoint, to which a text is nothing but text.
 
-    ``[MASK]`` or ``[SEP]`` in a caption is a word in brackets: what it becomes never has the id of a special token, but
-    for that of unknown words.
-
-    Args:
-        pretrained: BERT checkpoint whose vocabulary is used (folder, hub name or ``package:…``).
+    ``[MASK]`` or ``[SEP]`` in a caption is a word in brackets, which never gets the id of a special token.
 
     Raises:
-        InputError: the checkpoint's tokenizer gives no offsets.
+        InputError: the checkpoint's tokenizer does not give the characters that a token covers.
     """
 
     def __init__(self, pretrained: str):
@@ -29,11 +25,9 @@ class WordPieces:
 
         tokenizer = AutoTokenizer.from_pretrained(resolve_pretrained(pretrained))
         if not tokenizer.is_fast:
-            raise InputError(
-                f"tokenizer={pretrained}",
-                "this tokenizer does not tell which characters a token covers",
-                "Name a BERT checkpoint with a tokenizer.json or a vocab.txt",
-            )
+            problem = "this tokenizer does not tell which characters a token covers"
+            remedy = "Name a BERT checkpoint with a tokenizer.json or a vocab.txt"
+            raise InputError(f"tokenizer={pretrained}", problem, remedy)
         self._backend = tokenizer.backend_tokenizer
         self._backend.no_padding()
         self._backend.no_truncation()

@@ -36,11 +36,8 @@ def build_datasets(config: Any, trains: bool) -> dict[str, Any]:
         raise InputError(f"datasets={','.join(names)}", "this trainer takes one data set", "Name one data set")
     (name,) = names
     if name not in config.dataset_config:
-        raise InputError(
-            f"datasets={name}",
-            "there is no dataset_config of that name",
-            "Check the name, and that env.user_dir names the package that registers it",
-        )
+        remedy = "Check the name, and that env.user_dir names the package that registers it"
+        raise InputError(f"datasets={name}", "there is no dataset_config of that name", remedy)
     datasets = {split: build_dataset(name, config.dataset_config[name], split) for split in ("train", "val", "test")}
     if trains and datasets["train"] is None:
         raise InputError(f"datasets={name}", "it has no training split", "Give its training files")
@@ -73,11 +70,8 @@ def run_length(training: Any, dataset: Any, accumulation: int) -> tuple[float, i
     limits = (training.max_updates, None if epochs is None else math.ceil(epochs * updates_per_epoch))
     total = min((int(limit) for limit in limits if limit is not None), default=0)
     if total < 1:
-        raise InputError(
-            f"training.max_updates={training.max_updates}, training.max_epochs={epochs}",
-            "the run has no length",
-            "Set one of the two to a positive number",
-        )
+        where = f"training.max_updates={training.max_updates}, training.max_epochs={epochs}"
+        raise InputError(where, "the run has no length", "Set one of the two to a positive number")
     return updates_per_epoch, total
 
 

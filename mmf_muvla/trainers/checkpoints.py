@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,6 @@ from mmf_muvla.models.checkpoint import LoadReport
 from mmf_muvla.reading.weight_files import CHECKSUM_KEY, checksum, read_safetensors, read_torch_file
 
 _UPDATE_KEY = "update"  # in the metadata of a safetensors file: the update that its weights are of
-# Whoever goes on with a run needs these.
-_RUN_PARTS = {"optimizer": "the optimizer's state", "num_updates": "the number of updates done"}
 
 
 def save_atomically(content: Mapping[str, Any], path: Path) -> None:
@@ -91,24 +89,8 @@ def read_checkpoint_file(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def refuse_parts_of_a_run(content: Mapping[str, Any], path: Path, needed: Iterable[str]) -> None:
-    """Refuse a checkpoint, in the file ``path``, that lacks ``optimizer`` or ``num_updates`` and is to be gone on from.
-
-    Raises:
-        InputError: a part that is needed is missing.
-    """
-    missing = [_RUN_PARTS[name] for name in needed if content.get(name) is None]
-    if missing:
-        raise InputError(
-            str(path),
-            f"is no checkpoint to go on from: it lacks {' and '.join(missing)}",
-            "To start a new run from its weights: checkpoint.resume_pretrained=True and "
-            f"checkpoint.resume_file={path}, in another env.save_dir",
-        )
-
-
 def load_matching(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> LoadReport:
-    """Load, into a model, every tensor of a state dict whose name and shape it has; ``source`` is for the error.
+    """Load every tensor whose name and shape a model has; ``source`` is for the error.
 
     Raises:
         InputError: nothing of the encoder is in the checkpoint (the fine-tuning would silently start from nothing).

@@ -26,15 +26,8 @@ from mmf_muvla.trainers.sampler import evaluation_batches, in_order_of_items
 
 
 class Evaluator:
-    """Evaluates a model as it is at that moment.
-
-    Args:
-        model: the model.
-        datasets: split -> data set, or ``None``.
-        config: the whole MMF configuration.
-        device: where the model is.
-        autocast_dtype: what matrices are multiplied in; None: float32.
-    """
+    """Evaluates a model as it is at that moment, on the splits of its data set; matrices are multiplied in
+    ``autocast_dtype``, or in float32."""
 
     def __init__(
         self,
@@ -100,19 +93,14 @@ class Evaluator:
         for name, fields in self.fields_of.items():
             missing = [field for field in fields if field not in (*report, "dataset_name", "dataset_type")]
             if missing:
-                raise InputError(
-                    f"evaluation.metrics={name}",
-                    f"it is computed from {', '.join(fields)}, and {self.dataset_name} with this model gives no "
-                    f"{', '.join(missing)}",
-                    "Leave it out (evaluation.metrics=[]), or add what it measures to the data set's objectives",
-                )
+                given = f"{self.dataset_name} with this model gives no {', '.join(missing)}"
+                problem = f"it is computed from {', '.join(fields)}, and {given}"
+                remedy = "Leave it out (evaluation.metrics=[]), or add what it measures to the data set's objectives"
+                raise InputError(f"evaluation.metrics={name}", problem, remedy)
         names = sorted(means.names | set(self.fields_of))
         if self.datasets["val"] is not None and self.criterion() not in names:
-            raise InputError(
-                f"training.early_stop.criteria={self.training.early_stop.criteria}",
-                "the validation gives no such value",
-                f"It gives {', '.join(names)}",
-            )
+            where = f"training.early_stop.criteria={self.training.early_stop.criteria}"
+            raise InputError(where, "the validation gives no such value", f"It gives {', '.join(names)}")
 
     def _batches(self, split: str, title: str, leave: bool) -> Iterator[Any]:
         """This process's share of a split."""

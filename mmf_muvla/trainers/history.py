@@ -36,12 +36,9 @@ def of_all_processes(value: Any) -> list[Any]:
 class RunningMeans:
     """Means over the batches since the last :meth:`collect`, over all processes.
 
-    Losses of the pre-training are averaged over the samples that have targets, unweighted, so that their curves
-    show how well each objective is learned; ``total_loss`` is what was minimised. ``w_itm`` and its deciles are of the
-    probability that weighs the pairs, also while the curriculum's warm-up does not use it yet.
-
-    Args:
-        device: where sums are kept (nothing is moved to the CPU before they are collected).
+    Losses of the pre-training are averaged over the samples that have targets, unweighted; ``total_loss`` is what was
+    minimised. ``w_itm`` and its deciles are of the probability that weighs the pairs, also while it does not yet.
+    Sums stay on the device until they are collected.
     """
 
     def __init__(self, device: torch.device):
@@ -122,9 +119,6 @@ class History:
     """Appends what was measured to ``history.jsonl`` in the run's folder, and to TensorBoard on request.
 
     ``enabled`` is False on all processes but the first.
-
-    Raises:
-        InputError: TensorBoard is wanted and not installed.
     """
 
     def __init__(self, save_dir: Path, enabled: bool, tensorboard: bool):
@@ -137,9 +131,8 @@ class History:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
-                raise InputError(
-                    "training.tensorboard=true", f"TensorBoard cannot be imported ({error})", "pip install tensorboard"
-                ) from error
+                problem = f"TensorBoard cannot be imported ({error})"
+                raise InputError("training.tensorboard=true", problem, "pip install tensorboard") from error
             self._tensorboard = SummaryWriter(str(save_dir / "tensorboard"))
 
     def _cut_unfinished_line(self) -> None:

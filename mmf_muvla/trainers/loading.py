@@ -34,9 +34,8 @@ def load_run(folder: str | Path, weights: str = "muvla_final.safetensors") -> Mu
     try:
         absent = model.load_state_dict(state, strict=False).missing_keys
     except RuntimeError as error:
-        raise InputError(
-            str(folder / weights), f"is not of the model in {folder}/config.yaml ({error})", "Use the run's own weights"
-        ) from error
+        problem = f"is not of the model in {folder}/config.yaml ({error})"
+        raise InputError(str(folder / weights), problem, "Use the run's own weights") from error
     untied = [name for name in absent if not name.endswith("decoder.weight")]
     if untied:
         raise InputError(str(folder / weights), f"it lacks {untied[0]}", "Use the weights that this run wrote")

@@ -16,13 +16,7 @@ _WINDOW = 20  # updates over which the speed is taken: enough to be steady, few 
 class UpdateBar:
     """A bar that advances with every update; use it in a ``with`` statement.
 
-    The speed is from the clock alone: no device is waited for.
-
-    Args:
-        total: updates of the whole run.
-        done: updates before this start.
-        samples_per_update: of all processes together.
-        shown: False on all processes but the first.
+    ``done`` of the ``total`` updates were before this start. The speed is the clock's: no device is waited for.
     """
 
     def __init__(self, total: int, done: int, samples_per_update: int, shown: bool):

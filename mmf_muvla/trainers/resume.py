@@ -52,10 +52,7 @@ _ANOTHER = "or start a new run in another env.save_dir"
 
 
 def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any], source: Path) -> list[str]:
-    """Compare the configuration in the checkpoint ``source``, resolved, with that of the process that goes on with it.
-
-    Returns:
-        What has changed and may, a line for each option, for the log.
+    """What has changed and may, since the checkpoint ``source``: a line of the log for each option.
 
     Raises:
         InputError: something has changed that may not; both values are named.
@@ -73,37 +70,29 @@ def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any], source
             remedy = f"Set it back ({name}={_short(first)}), {_ANOTHER}"
             raise InputError(f"{name}={_short(second)}", f"the run in {source} has {_short(first)}", remedy)
         changed.append(f"{name}: {_short(first)} -> {_short(second)}")
-    if before.get("training", {}).get("batch_size") is not None:
-        changed += _changed_batches(before["training"], now["training"], source)
+    if before.get("training", {}).get("batch_size") is None:
+        return changed
+    # A batch may be accumulated from more or fewer parts; what an update sees stays the same.
+    (size, parts), (new_size, new_parts) = (
+        (int(it["training"]["batch_size"]), int(it["training"].get("update_frequency", 1))) for it in (before, now)
+    )
+    if (size, parts) != (new_size, new_parts):
+        problem = None
+        if size * parts != new_size * new_parts:
+            problem = f": an update would see {new_size * new_parts} samples, not {size * parts}"
+        elif now["training"].get("group_by_length"):
+            problem = ", and groups batches by length"
+        if problem:
+            said = f"training.batch_size={new_size}, training.update_frequency={new_parts}"
+            raise InputError(said, f"the run in {source} has {size} and {parts}{problem}", f"Set it back, {_ANOTHER}")
+        changed.append(f"training.batch_size, training.update_frequency: {size}, {parts} -> {new_size}, {new_parts}")
     return changed
 
 
-def _changed_batches(before: Mapping[str, Any], now: Mapping[str, Any], source: Path) -> Iterator[str]:
-    """A batch may be accumulated from more or fewer parts; what an update sees stays the same."""
-    (size, parts), (new_size, new_parts) = (
-        (int(training["batch_size"]), int(training.get("update_frequency", 1))) for training in (before, now)
-    )
-    if (size, parts) == (new_size, new_parts):
-        return
-    problem = None
-    if size * parts != new_size * new_parts:
-        problem = f": an update would see {new_size * new_parts} samples, not {size * parts}"
-    elif now.get("group_by_length"):
-        problem = ", and groups batches by length"
-    if problem:
-        said = f"training.batch_size={new_size}, training.update_frequency={new_parts}"
-        raise InputError(said, f"the run in {source} has {size} and {parts}{problem}", f"Set it back, {_ANOTHER}")
-    yield f"training.batch_size, training.update_frequency: {size}, {parts} -> {new_size}, {new_parts}"
-
-
 def refuse_other_data(before: Mapping[str, Any], now: Mapping[str, Any], source: Path, has_best: bool) -> list[str]:
-    """Compare what :func:`content_of` gave for each split, in the checkpoint ``source``, with what it gives now.
+    """The same of the data, as :func:`content_of` gave them for each split, and gives them now.
 
-    Args:
-        has_best: whether some checkpoint is the best so far, by the validation split of before.
-
-    Returns:
-        What has changed and may, for the log.
+    With ``has_best`` some checkpoint is the best so far, by the validation split of before.
 
     Raises:
         InputError: the data have changed that the run learns from, or is judged by.
@@ -112,22 +101,18 @@ def refuse_other_data(before: Mapping[str, Any], now: Mapping[str, Any], source:
     for split in ("train", "val", "test"):
         old, new = before.get(split) or {}, now.get(split) or {}
         differing = [part for part in sorted({*old, *new}) if old.get(part) != new.get(part)]
-        if not differing:
-            continue
         what = f"the {split} split has other {' and other '.join(differing)} than"
         values = "; ".join(f"{part}: {old.get(part)} -> {new.get(part)}" for part in differing)
-        if split == "train" or (split == "val" and has_best):
+        if differing and (split == "train" or (split == "val" and has_best)):
             problem = f"{what} the run in {source} ({values})"
             raise InputError("dataset_config", problem, f"Give the same data, {_ANOTHER}")
-        changed.append(f"{what} before ({values})")
+        if differing:
+            changed.append(f"{what} before ({values})")
     return changed
 
 
 def content_of(dataset: Any) -> dict[str, Any]:
-    """What a split holds, wherever it lies: what identifies its texts, targets and images.
-
-    Large files are known by their size and samples, not by their time of change: copies are the same data.
-    """
+    """What identifies the texts, targets and images of a split, wherever they lie: copies are the same data."""
     if dataset is None:
         return {}
     content: dict[str, Any] = {"number of samples": len(dataset)}
@@ -152,7 +137,7 @@ def _file(path: Path) -> str:
 
 
 def _images(dataset: TaskDataset[Any]) -> str:
-    """A digest of some images: reading all would take longer than training on a few."""
+    """A digest of some images: reading all would take long."""
     digest = hashlib.blake2b(digest_size=16)
     for number in np.unique(np.linspace(0, len(dataset) - 1, _IMAGES_LOOKED_AT).astype(int)).tolist():
         for key in dataset.records[number].images:
@@ -176,11 +161,7 @@ class StepSizes:
         self._counts = scheduler is None or isinstance(scheduler, LambdaLR)
 
     def refuse_change(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        """Compare configurations, if the present one would not be used.
-
-        Raises:
-            InputError: optimizer or scheduler have changed.
-        """
+        """Refuse another optimizer or scheduler in the configuration, if it would not be used."""
         for section in () if self._counts else ("optimizer", "scheduler"):
             old, new = before.get(section), now.get(section)
             if _meant(old) != _meant(new):

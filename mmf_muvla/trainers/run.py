@@ -16,7 +16,7 @@ from omegaconf import OmegaConf, open_dict
 from mmf_muvla.errors import InputError
 from mmf_muvla.terminal import log_message
 from mmf_muvla.trainers.building import build_datasets, build_steps, run_length
-from mmf_muvla.trainers.checkpoints import first_not_finite, load_matching, read_checkpoint_file, refuse_parts_of_a_run
+from mmf_muvla.trainers.checkpoints import first_not_finite, load_matching, read_checkpoint_file
 from mmf_muvla.trainers.devices import choose_device, choose_precision
 from mmf_muvla.trainers.evaluation import Evaluator
 from mmf_muvla.trainers.resume import StepSizes, content_of, refuse_another_run, refuse_other_data
@@ -45,11 +45,8 @@ class Run:
             go_on, start = bool(self.config.checkpoint.resume), self.config.checkpoint.resume_file
             start_over = bool(self.training.get("start_over", False))
             if start_over and start and Path(start).resolve().is_relative_to(self.folder.path.resolve()):
-                raise InputError(
-                    f"checkpoint.resume_file={start}",
-                    "would be removed with the training in its folder, by training.start_over=True",
-                    "Name another env.save_dir",
-                )
+                problem = "would be removed with the training in its folder, by training.start_over=True"
+                raise InputError(f"checkpoint.resume_file={start}", problem, "Name another env.save_dir")
             self.folder.claim(go_on, start_over)
         self._owns_folder = True
         synchronize()
@@ -123,13 +120,17 @@ class Run:
 
     def _restore(self, path: Path) -> None:
         """Load the weights of a checkpoint of the same model; for a training, go on with its run."""
-        content = read_checkpoint_file(path)
-        needed = []
+        content, reset = read_checkpoint_file(path), self.config.checkpoint.reset
+        afresh = f"checkpoint.resume_pretrained=True and checkpoint.resume_file={path}, in another env.save_dir"
+        needed = {}
         if self._owns_folder:
-            reset = self.config.checkpoint.reset
-            parts = (("optimizer", reset.optimizer), ("num_updates", reset.counts))
-            needed = [name for name, is_reset in parts if not (is_reset or reset.all)]
-            refuse_parts_of_a_run(content, path, needed)
+            if not (reset.optimizer or reset.all):
+                needed["optimizer"] = "the optimizer's state"
+            if not (reset.counts or reset.all):
+                needed["num_updates"] = "the number of updates done"
+            if missing := [part for name, part in needed.items() if content.get(name) is None]:
+                problem = f"is no checkpoint to go on from: it lacks {' and '.join(missing)}"
+                raise InputError(str(path), problem, f"To start a new run from its weights: {afresh}")
             if "num_updates" in needed:
                 self._compare(path, content)
         try:
@@ -137,12 +138,8 @@ class Run:
             if "optimizer" in needed:
                 self.optimizer.load_state_dict(self.step_sizes.put_into(content["optimizer"]))
         except (RuntimeError, ValueError, KeyError) as error:
-            raise InputError(
-                str(path),
-                f"it was written by a run with another model or optimizer ({error})",
-                "To start a new run from the weights that fit: checkpoint.resume_pretrained=True and "
-                f"checkpoint.resume_file={path}, in another env.save_dir",
-            ) from error
+            problem = f"it was written by a run with another model or optimizer ({error})"
+            raise InputError(str(path), problem, f"To start a new run from the weights that fit: {afresh}") from error
         self.tested = {"update": content.get("num_updates"), "weights": str(path)}
         if self._owns_folder:
             self._go_on(path, content, counts="num_updates" in needed)
@@ -197,11 +194,11 @@ class Run:
 
     def _forget_best_by_another_measure(self, content: Mapping[str, Any]) -> None:
         """Values of another criterion say nothing about which checkpoint is the best by the present one."""
-        before, now = content.get("config", {}).get("training", {}).get("early_stop", {}), self.training.early_stop
+        before = content.get("config", {}).get("training", {}).get("early_stop", {})
         if not before or self.best_value is None:
             return
         same_name = self.evaluator.criterion(before.get("criteria")) == self.evaluator.criterion()
-        if not same_name or bool(before.get("minimize")) != bool(now.minimize):
+        if not same_name or bool(before.get("minimize")) != bool(self.training.early_stop.minimize):
             log_message(
                 "training.early_stop now says that another value makes a checkpoint the best one; that of update "
                 f"{self.best_update} no longer is",

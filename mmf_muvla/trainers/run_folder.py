@@ -51,15 +51,12 @@ class RunFolder:
     def claim(self, go_on: bool, start_over: bool) -> None:
         """Take the folder for a training, for as long as this object lives or until :meth:`release`.
 
-        A training that is in the folder is to be gone on with, or to be removed.
-
         Raises:
             InputError: a training is in the folder and neither is wanted, or both; or another process has it.
         """
         if go_on and start_over:
-            raise InputError(
-                "training.start_over=True, checkpoint.resume=True", "contradict each other", "Leave one of the two out"
-            )
+            where = "training.start_over=True, checkpoint.resume=True"
+            raise InputError(where, "contradict each other", "Leave one of the two out")
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock()
         try:
@@ -86,10 +83,7 @@ class RunFolder:
         self._refuse(self._used(), "")
 
     def begin(self, config: Any) -> None:
-        """Make the folder this training's; what is to be removed goes only now, when nothing can go wrong any more.
-
-        MMF's logs stay, and so does everything that is not ours.
-        """
+        """Make the folder this training's. What is to be removed goes only now, when nothing can go wrong any more."""
         if self._to_remove:
             for path in (*self._to_remove, *(path for pattern in _LATER for path in self.path.glob(pattern))):
                 path.unlink()
@@ -106,11 +100,9 @@ class RunFolder:
     def _refuse(self, used: list[Path], further_remedy: str) -> None:
         if used:
             names = [path.relative_to(self.path).as_posix() for path in used]
-            raise InputError(
-                f"env.save_dir={self.path}",
-                f"a training is in it already ({', '.join(names[:3])}{', …' if names[3:] else ''})",
-                f"Go on with it by checkpoint.resume=True, name another env.save_dir{further_remedy}",
-            )
+            problem = f"a training is in it already ({', '.join(names[:3])}{', …' if names[3:] else ''})"
+            remedy = f"Go on with it by checkpoint.resume=True, name another env.save_dir{further_remedy}"
+            raise InputError(f"env.save_dir={self.path}", problem, remedy)
 
     def _lock(self) -> None:
         handle = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
@@ -119,11 +111,8 @@ class RunFolder:
         except OSError as error:
             os.close(handle)
             if isinstance(error, BlockingIOError):
-                raise InputError(
-                    f"env.save_dir={self.path}",
-                    "another run is at work in this folder",
-                    "Wait until it has ended, or name another env.save_dir",
-                ) from error
+                problem, remedy = "another run is at work in this folder", "Wait until it has ended, or name another"
+                raise InputError(f"env.save_dir={self.path}", problem, f"{remedy} env.save_dir") from error
             log_message(f"{self.path}: cannot be locked ({error}); start no other run in it", "warning")
             return
         self._release = weakref.finalize(self, os.close, handle)
@@ -131,11 +120,7 @@ class RunFolder:
         os.register_at_fork(after_in_child=self._release)
 
     def checkpoint(self, best: bool = False) -> Path | None:
-        """The checkpoint to go on from: the newest, or the best one; ``None`` if there is none.
-
-        Raises:
-            InputError: the best one is wanted, and there are only others.
-        """
+        """The checkpoint to go on from: the newest, or the best one; ``None`` if there is none at all."""
         wanted = self.path / (BEST if best else CURRENT)
         if wanted.is_file():
             return wanted
@@ -146,12 +131,9 @@ class RunFolder:
         return numbered[-1] if numbered else None
 
     def save(self, state: Mapping[str, Any], best: bool, keep: int) -> Path:
-        """Write a checkpoint, ``models/model_N.ckpt``; ``current.ckpt`` is the same file.
+        """Write a checkpoint, ``models/model_N.ckpt``; ``current.ckpt``, and ``best.ckpt`` if it is, are the same file.
 
-        Args:
-            state: its content.
-            best: whether it is the best one so far.
-            keep: how many numbered ones are kept; negative: all.
+        Of the numbered ones ``keep`` are kept; negative: all.
         """
         update = int(state["num_updates"])
         path = self.path / "models" / f"model_{update}.ckpt"
@@ -167,11 +149,7 @@ class RunFolder:
         return path
 
     def write_config(self, config: Any, folder: str = "") -> None:
-        """Write ``config.yaml``: the training's, or that of what goes into a folder of its own.
-
-        Raises:
-            InputError: that folder contains one that is not of a run.
-        """
+        """Write ``config.yaml``: the training's, or that of what goes into a folder of its own."""
         path = self.path / folder / CONFIG
         if folder and path.is_file():
             _refuse_another_config(path)

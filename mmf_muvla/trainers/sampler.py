@@ -30,15 +30,11 @@ class TrainingBatches(Sampler[list[tuple[int, ...]]]):
     process takes its own slice of every batch, so that the union does not depend on their number.
 
     Args:
-        num_items: size of the data set.
         batch_size: samples per batch, all processes together.
-        seed: seed of the permutations.
-        rank, world_size: this process among all.
         start_batch: batches already seen in this run, over all epochs.
         lengths: int [num_items]; items of similar length then come in the same batch.
         turns: if more than 1, kinds of step that take turns; the items become ``(epoch, item, turn)``.
-        batches_per_update: batches whose gradients are added up: they have the same turn, and an epoch has whole
-            updates only, so that accumulating small batches sees what large batches see.
+        batches_per_update: batches that are accumulated; they have the same turn, and epochs whole updates only.
 
     Raises:
         InputError: the batch is larger than the data set, or not divisible among the processes.

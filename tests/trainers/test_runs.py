@@ -362,6 +362,14 @@ def test_weights_alone_are_no_run_to_go_on_with(
         pretrain(corpus, tmp_path / "save", f"checkpoint.resume_file={path}")
 
 
+def test_what_is_reset_may_be_missing(whole: Path, corpus: Path, tmp_path: Path) -> None:
+    saved = load(whole / "current.ckpt")
+    torch.save({name: saved[name] for name in ("model", "num_updates")}, tmp_path / "part.ckpt")
+    options = [f"checkpoint.resume_file={tmp_path / 'part.ckpt'}", "training.max_updates=9"]
+    pretrain(corpus, tmp_path / "save", *options, "checkpoint.reset.optimizer=true")
+    assert load(tmp_path / "save" / "current.ckpt")["num_updates"] == 9
+
+
 @pytest.mark.parametrize("name", ["current.ckpt", "muvla_final.safetensors"])
 def test_a_damaged_checkpoint_is_named(whole: Path, corpus: Path, tmp_path: Path, name: str) -> None:
     save_dir = copy_of(whole, tmp_path)

@@ -16,10 +16,8 @@ def keep_mask(shape: Sequence[int], dropout: float) -> tuple[Tensor, float]:
     """Draw what is kept, by the generator that ``torch.manual_seed`` sets, on the CPU.
 
     Every number has 16 random bits of its own, four of them from one draw of the generator. So the probability of
-    False is ``dropout`` rounded to a multiple of 2^-16, and the second value makes up for exactly that one.
-
-    Returns:
-        The mask, bool ``shape``, and the factor for what is kept.
+    False is ``dropout`` rounded to a multiple of 2^-16, and the second value, the factor for what is kept, makes up for
+    exactly that one.
     """
     dropped = round(dropout * _LOTS)
     count = math.prod(shape)

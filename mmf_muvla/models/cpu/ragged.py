@@ -44,16 +44,9 @@ class RaggedLayout(Layout):
 
 
 def ragged_attention(qkv: Tensor, lengths: list[int], num_heads: int, dropout: float) -> Tensor:
-    """Attention of each row within itself.
+    """Attention of each row within itself, float32 [sum of lengths, 3 x width] -> [sum of lengths, width].
 
-    Args:
-        qkv: float32 [sum of lengths, 3 x width], queries, keys and values of all positions, rows one after the other.
-        lengths: of each row; rows may be empty.
-        num_heads: number of heads; it divides the width.
-        dropout: probability of dropping an attention weight.
-
-    Returns:
-        float32 [sum of lengths, width].
+    ``qkv`` has queries, keys and values of all positions, rows one after the other; rows may be empty.
     """
     return _RaggedAttention.apply(qkv, [length for length in lengths if length], num_heads, dropout)
 
