@@ -143,7 +143,6 @@ class Trunk(nn.Module):
         return [AttentionParts(query, key, value, attention.output.weight)]
 
     def compile_layers(self) -> None:
-        """Compile each layer with ``torch.compile``."""
         self.compiled = True
         for layer in self.layers:
             layer.compile(dynamic=True)

@@ -147,8 +147,8 @@ class MaskedRegionClassificationKL(MaskedRegionClassification):
 def detector_divergence(logits: Tensor, labels: Tensor, confidence: Tensor) -> Tensor:
     """The divergence KL(detector || prediction) of each target.
 
-    Of the detector's distribution only the class, int [M], and its ``confidence``, float [M] in [0, 1], are stored: it is
-    taken as ``confidence`` on the class, and the rest spread evenly over the others. ``logits`` are float [M, C].
+    Of the detector's distribution only ``confidence``, float [M], on its class, int [M], is stored; the rest is taken
+    as spread evenly over the others. ``logits`` are float [M, C].
     """
     log_probability = F.log_softmax(logits.float(), dim=-1)
     of_class = log_probability.gather(1, labels.unsqueeze(1)).squeeze(1)

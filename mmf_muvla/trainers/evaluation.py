@@ -75,8 +75,7 @@ class Evaluator:
         """Look at one small batch, so that a validation does not fail after hours. Nothing random is drawn.
 
         Raises:
-            InputError: a metric is computed from what neither data set nor model give, or the validation gives no value
-                of the name of ``training.early_stop.criteria``.
+            InputError: a metric, or ``training.early_stop.criteria``, is of what neither data set nor model give.
         """
         split = next((split for split in ("val", "test") if self.datasets[split] is not None), None)
         if split is None:

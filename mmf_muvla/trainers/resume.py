@@ -90,9 +90,7 @@ def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any], source
 
 
 def refuse_other_data(before: Mapping[str, Any], now: Mapping[str, Any], source: Path, has_best: bool) -> list[str]:
-    """The same of the data, as :func:`content_of` gave them for each split, and gives them now.
-
-    With ``has_best`` some checkpoint is the best so far, by the validation split of before.
+    """The same of the data, by :func:`content_of` for each split; with ``has_best`` validation has chosen a checkpoint.
 
     Raises:
         InputError: the data have changed that the run learns from, or is judged by.
