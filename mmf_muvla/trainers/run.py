@@ -115,12 +115,14 @@ class Run:
             problem = f"there is no checkpoint in {self.folder.path} yet; starting from the beginning"
             log_message(f"checkpoint.resume: {problem}", "warning")
         elif not self._owns_folder:
-            problem = "no checkpoint is given: what is evaluated are the weights that a training starts from"
-            log_message(problem, "warning")
+            weights = "the weights that a training starts from"
+            log_message(f"no checkpoint is given: what is evaluated are {weights}", "warning")
 
     def _restore(self, path: Path) -> None:
         """Load the weights of a checkpoint of the same model; for a training, go on with its run."""
         content, reset = read_checkpoint_file(path), self.config.checkpoint.reset
+        if not isinstance(content.get("config"), Mapping):
+            content["config"] = {}  # MMF's own trainer writes it as text
         afresh = f"checkpoint.resume_pretrained=True and checkpoint.resume_file={path}, in another env.save_dir"
         needed = {}
         if self._owns_folder:
@@ -147,23 +149,21 @@ class Run:
     def _compare(self, path: Path, content: Mapping[str, Any]) -> None:
         """Refuse to go on with another run, and log what has changed in this one."""
         config: Any = OmegaConf.to_container(self.config, resolve=True)
-        before, data, changed = content.get("config"), content.get("data"), []
+        before, data, changed = content["config"], content.get("data"), []
         # What a checkpoint does not have, as one of an older version, is not compared.
-        if before is not None:
+        if before:
             changed += refuse_another_run(before, config, path)
-        if data is not None:
+        if data:
             changed += refuse_other_data(data, self._data, path, content.get("best_metric_value") is not None)
         if content["num_updates"] > self.total_updates:
-            raise InputError(
-                f"training.max_updates={self.training.max_updates}, training.max_epochs={self.training.max_epochs}",
-                f"are {self.total_updates} updates, and {path} has {content['num_updates']} behind it",
-                "Give a longer run, or start a new one in another env.save_dir",
-            )
+            where = f"training.max_updates={self.training.max_updates}, training.max_epochs={self.training.max_epochs}"
+            problem = f"are {self.total_updates} updates, and {path} has {content['num_updates']} behind it"
+            raise InputError(where, problem, "Give a longer run, or start a new one in another env.save_dir")
         if (processes := content.get("world_size", self.world_size)) != self.world_size:
             changed.append(f"processes: {processes} -> {self.world_size} (dropout and rounding differ)")
         for line in changed:
             log_message(f"changed since {path}: {line}", "warning")
-        if before is None:
+        if not before:
             return
         self.step_sizes.refuse_change(before, config)
         # What the run started from stays in the configuration; it is not said again when going on.
@@ -194,7 +194,7 @@ class Run:
 
     def _forget_best_by_another_measure(self, content: Mapping[str, Any]) -> None:
         """Values of another criterion say nothing about which checkpoint is the best by the present one."""
-        before = content.get("config", {}).get("training", {}).get("early_stop", {})
+        before = content["config"].get("training", {}).get("early_stop", {})
         if not before or self.best_value is None:
             return
         same_name = self.evaluator.criterion(before.get("criteria")) == self.evaluator.criterion()
