@@ -1,34 +1,47 @@
-"""BERT checkpoints: their files, their tensors under the model's own names, and what a model took of them."""
+"""BERT checkpoints: their files, their tensors, and what a model takes of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.pretrained import resolve_pretrained
 from mmf_muvla.reading.weight_files import read_safetensors, read_torch_file
 
+# A module of ours -> BERT's, in each layer and elsewhere.
+_IN_A_LAYER = {
+    "attention.output": "attention.output.dense",
+    "attention.norm": "attention.output.LayerNorm",
+    "expand": "intermediate.dense",
+    "contract": "output.dense",
+    "norm": "output.LayerNorm",
+}
+_ELSEWHERE = {
+    "embeddings.word": "embeddings.word_embeddings",
+    "embeddings.position": "embeddings.position_embeddings",
+    "embeddings.segment": "embeddings.token_type_embeddings",
+    "embeddings.norm": "embeddings.LayerNorm",
+    "mlm.dense": "cls.predictions.transform.dense",
+    "mlm.norm": "cls.predictions.transform.LayerNorm",
+    "mlm.decoder": "cls.predictions",  # its bias; its weight is the word embeddings'
+}
+# Second names, in some checkpoints, of the word embeddings and of the masked-token head's bias.
+_TIED = {"cls.predictions.decoder.weight", "cls.predictions.decoder.bias"}
+
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What was taken from a checkpoint, by tensor name.
-
-    Attributes:
-        loaded: tensors taken.
-        missing: tensors of the model that the checkpoint lacks; they keep their initial values.
-        mismatched: tensors of another shape in the checkpoint; not taken.
-        unused: tensors of the checkpoint that the model lacks.
-    """
+    """The tensors that were taken from a checkpoint, and those that were not."""
 
     loaded: tuple[str, ...]
-    missing: tuple[str, ...]
-    mismatched: tuple[str, ...]
-    unused: tuple[str, ...]
+    missing: tuple[str, ...]  # in the checkpoint; they keep their initial values
+    mismatched: tuple[str, ...]  # of another shape
+    unused: tuple[str, ...]  # as the model lacks them
 
     def __str__(self) -> str:
         parts = [f"{len(self.loaded)} tensors loaded"]
@@ -38,13 +51,9 @@ class LoadReport:
             ("not in the model", self.unused),
         ):
             if names:
-                parts.append(f"{len(names)} {title}: {', '.join(_modules(names))}")
+                modules = sorted({name.rpartition(".")[0] for name in names})
+                parts.append(f"{len(names)} {title}: {', '.join(modules)}")
         return "; ".join(parts)
-
-
-def _modules(names: tuple[str, ...]) -> list[str]:
-    """Tensor names without their last part, each once: shorter to read."""
-    return sorted({name.rpartition(".")[0] for name in names})
 
 
 def checkpoint_file(name: str, filename: str) -> str | None:
@@ -58,11 +67,9 @@ def checkpoint_file(name: str, filename: str) -> str | None:
     try:
         return cached_file(resolved, filename, _raise_exceptions_for_missing_entries=False)
     except OSError as error:
-        raise InputError(
-            f"pretrained={name}",
-            f"not a folder here, and the hub could not give {filename} ({error})",
-            "Name a local folder with the checkpoint, or a package:…, or connect to the hub",
-        ) from error
+        problem = f"not a folder here, and the hub could not give {filename} ({error})"
+        remedy = "Name a local folder with the checkpoint, or a package:…, or connect to the hub"
+        raise InputError(f"pretrained={name}", problem, remedy) from error
 
 
 def read_checkpoint(name: str) -> dict[str, Tensor]:
@@ -78,9 +85,8 @@ def read_checkpoint(name: str) -> dict[str, Tensor]:
     elif path := checkpoint_file(name, "pytorch_model.bin"):
         tensors = read_torch_file(Path(path))
     else:
-        raise InputError(
-            f"pretrained={name}", "there is neither model.safetensors nor pytorch_model.bin", "Name a BERT checkpoint"
-        )
+        problem = "there is neither model.safetensors nor pytorch_model.bin"
+        raise InputError(f"pretrained={name}", problem, "Name a BERT checkpoint")
     return {
         key.removeprefix("bert.")
         .replace("LayerNorm.gamma", "LayerNorm.weight")
@@ -89,81 +95,42 @@ def read_checkpoint(name: str) -> dict[str, Tensor]:
     }
 
 
-def trunk_state(tensors: Mapping[str, Tensor], num_hidden_layers: int) -> dict[str, Tensor]:
-    """Rename BERT's encoder tensors to this trunk's.
-
-    Args:
-        tensors: as from :func:`read_checkpoint`.
-        num_hidden_layers: how many layers to take, from the bottom.
-
-    Returns:
-        A state dict for :class:`Trunk`.
+def load_bert(model: nn.Module, pretrained: str) -> LoadReport:
+    """Take embeddings, layers and masked-token head from a BERT checkpoint, as far as ``muvla``, or its encoder alone,
+    has them; some checkpoints lack the head (MiniLM).
 
     Raises:
-        InputError: the checkpoint has fewer layers than asked for.
+        InputError: the checkpoint cannot be read, or lacks embeddings or layers.
     """
-    names = {
-        "attention.output.weight": "attention.output.dense.weight",
-        "attention.output.bias": "attention.output.dense.bias",
-        "attention.norm.weight": "attention.output.LayerNorm.weight",
-        "attention.norm.bias": "attention.output.LayerNorm.bias",
-        "expand.weight": "intermediate.dense.weight",
-        "expand.bias": "intermediate.dense.bias",
-        "contract.weight": "output.dense.weight",
-        "contract.bias": "output.dense.bias",
-        "norm.weight": "output.LayerNorm.weight",
-        "norm.bias": "output.LayerNorm.bias",
+    tensors = read_checkpoint(pretrained)
+    # The matrix of a vocabulary head is that of the word embeddings.
+    wanted = {name: _names_in_bert(name) for name in model.state_dict() if not name.endswith("decoder.weight")}
+    used = {theirs for names in wanted.values() for theirs in names}
+    for lacking in sorted(used - set(tensors)):
+        if lacking.startswith(("embeddings.", "encoder.")):
+            raise InputError(f"pretrained={pretrained}", f"it lacks {lacking}", "Name a whole BERT checkpoint")
+    state = {
+        ours: torch.cat([tensors[name] for name in theirs])
+        for ours, theirs in wanted.items()
+        if theirs and set(theirs) <= set(tensors)
     }
-    state = {}
-    for number in range(num_hidden_layers):
-        prefix = f"encoder.layer.{number}."
-        if prefix + names["norm.weight"] not in tensors:
-            raise InputError(
-                "model_config.muvla.trunk.num_hidden_layers",
-                f"{num_hidden_layers} layers are asked for, the checkpoint has {number}",
-                "Ask for fewer layers, or set trunk.random_init=true to start from random weights",
-            )
-        for kind in ("weight", "bias"):
-            parts = [tensors[f"{prefix}attention.self.{part}.{kind}"] for part in ("query", "key", "value")]
-            state[f"layers.{number}.attention.qkv.{kind}"] = torch.cat(parts)
-        for ours, theirs in names.items():
-            state[f"layers.{number}.{ours}"] = tensors[prefix + theirs]
-    return state
+    model.load_state_dict(state, strict=False)
+    if "cls.predictions.bias" in used:
+        used |= _TIED
+    return LoadReport(
+        loaded=tuple(state),
+        missing=tuple(name for name in wanted if name not in state),
+        mismatched=(),
+        unused=tuple(name for name in tensors if name not in used),
+    )
 
 
-# Second names, in some checkpoints, of the word embeddings and of the masked-token head's bias.
-MASKED_TOKEN_HEAD_TIES = frozenset(("cls.predictions.decoder.weight", "cls.predictions.decoder.bias"))
-
-
-def masked_token_head_state(tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, Tensor]]:
-    """BERT's masked-token head, under the names of :class:`~mmf_muvla.models.heads.VocabularyHead`.
-
-    Its output matrix is not among them: it is the word embedding's.
-
-    Args:
-        tensors: as from :func:`read_checkpoint`.
-
-    Returns:
-        Our name -> (BERT's name, tensor); empty where the checkpoint has no such head, or a part of one.
-    """
-    names = {
-        "dense.weight": "cls.predictions.transform.dense.weight",
-        "dense.bias": "cls.predictions.transform.dense.bias",
-        "norm.weight": "cls.predictions.transform.LayerNorm.weight",
-        "norm.bias": "cls.predictions.transform.LayerNorm.bias",
-        "decoder.bias": "cls.predictions.bias",
-    }
-    if any(name not in tensors for name in names.values()):
-        return {}
-    return {ours: (theirs, tensors[theirs]) for ours, theirs in names.items()}
-
-
-def embedding_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """BERT's embedding tensors under the names of ``MultimodalEmbeddings``; there is nothing of regions among them."""
-    return {
-        "word.weight": tensors["embeddings.word_embeddings.weight"],
-        "position.weight": tensors["embeddings.position_embeddings.weight"],
-        "segment.weight": tensors["embeddings.token_type_embeddings.weight"],
-        "norm.weight": tensors["embeddings.LayerNorm.weight"],
-        "norm.bias": tensors["embeddings.LayerNorm.bias"],
-    }
+def _names_in_bert(name: str) -> list[str]:
+    """What a tensor of the model is in BERT's checkpoint: one tensor, several one after the other, or none."""
+    module, _, kind = name.removeprefix("encoder.").removeprefix("heads.").rpartition(".")
+    if layer := re.fullmatch(r"trunk\.layers\.(\d+)\.(.+)", module):
+        number, part = layer.groups()
+        qkv = [f"attention.self.{it}" for it in ("query", "key", "value")]
+        theirs = qkv if part == "attention.qkv" else [_IN_A_LAYER[part]]
+        return [f"encoder.layer.{number}.{it}.{kind}" for it in theirs]
+    return [f"{_ELSEWHERE[module]}.{kind}"] if module in _ELSEWHERE else []

@@ -1,10 +1,7 @@
 """How words, object tags and image regions enter the trunk (paper section 3).
 
-* a word: word + position + segment embedding, as in BERT;
-* an object tag: the same, but the **box** of the tag's region takes the place of the position;
-* a region: projected feature + location + segment (the modality) embedding.
-
-All of them pass one LayerNorm, BERT's own, once. BERT's first segment means text, the second means region.
+A word is word + position + segment embedding, as in BERT; an object tag has the **box** of its region in place of the
+position; a region is projected feature + location + segment (the modality). All pass BERT's own LayerNorm, once.
 """
 
 from __future__ import annotations
@@ -18,19 +15,13 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.models.cpu import Dropout
 from mmf_muvla.models.trunk import TrunkConfig, initialize_weights
 
-TEXT_SEGMENT, REGION_SEGMENT = 0, 1
-LOCATION_SIZE = 5
+TEXT_SEGMENT, REGION_SEGMENT = 0, 1  # BERT's first and second sentence
 
 
 def region_location(bbox: Tensor, image_size: Tensor) -> Tensor:
-    """The location vector ``[x1/W, y1/H, x2/W, y2/H, (y2-y1)(x2-x1)/(W·H)]`` of each box.
+    """The location vector ``[x1/W, y1/H, x2/W, y2/H, (y2-y1)(x2-x1)/(W·H)]`` of each box, float [B, R, 5].
 
-    Args:
-        bbox: float [B, R, 4], pixels, as x1, y1, x2, y2.
-        image_size: float [B, 2], width and height in pixels.
-
-    Returns:
-        float [B, R, 5].
+    ``bbox`` is float [B, R, 4], as x1, y1, x2, y2; ``image_size`` float [B, 2], width and height.
     """
     scaled = bbox / image_size.repeat(1, 2).unsqueeze(1)
     x1, y1, x2, y2 = scaled.unbind(-1)
@@ -38,12 +29,7 @@ def region_location(bbox: Tensor, image_size: Tensor) -> Tensor:
 
 
 class MultimodalEmbeddings(nn.Module):
-    """Embeds text and regions.
-
-    Args:
-        config: the trunk's shape.
-        feature_dim: size of a region feature.
-    """
+    """Embeds text and regions, whose features are of size ``feature_dim``."""
 
     def __init__(self, config: TrunkConfig, feature_dim: int):
         super().__init__()
@@ -54,7 +40,7 @@ class MultimodalEmbeddings(nn.Module):
         # initialisation (and one learning rate) fit all of them.
         self.feature_norm = nn.LayerNorm(feature_dim)
         self.feature = nn.Linear(feature_dim, config.hidden_size)
-        self.location = nn.Linear(LOCATION_SIZE, config.hidden_size)
+        self.location = nn.Linear(5, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
         self.apply(initialize_weights)
@@ -62,15 +48,9 @@ class MultimodalEmbeddings(nn.Module):
         nn.init.normal_(self.feature.weight, std=0.05 / feature_dim**0.5)
 
     def embed_text(self, input_ids: Tensor, tag_location: Tensor | None = None, is_tag: Tensor | None = None) -> Tensor:
-        """Embed words and tags.
+        """Embed words and tags, int [rows, T] -> float [rows, T, hidden].
 
-        Args:
-            input_ids: int [rows, T].
-            tag_location: float [rows, T, 5], the location of each tag token's region; any value elsewhere.
-            is_tag: bool [rows, T], True where ``tag_location`` takes the place of the position.
-
-        Returns:
-            float [rows, T, hidden].
+        ``tag_location``, float [rows, T, 5], takes the place of the position where ``is_tag``, bool [rows, T].
         """
         length = input_ids.shape[1]
         place = self.position.weight[:length].expand(input_ids.shape[0], -1, -1)
@@ -83,16 +63,9 @@ class MultimodalEmbeddings(nn.Module):
         return self.feature(self.feature_norm(image_feature))
 
     def embed_regions(self, projected: Tensor, location: Tensor, hidden_regions: Tensor | None = None) -> Tensor:
-        """Embed regions from their projected features.
+        """Embed regions, float [rows, R, hidden] from :meth:`project_features` -> the same, at locations [rows, R, 5].
 
-        Args:
-            projected: float [rows, R, hidden], from :meth:`project_features`.
-            location: float [rows, R, 5].
-            hidden_regions: bool [rows, R], True where the feature is masked: the region then enters as the zero
-                feature would (its location stays).
-
-        Returns:
-            float [rows, R, hidden].
+        Where ``hidden_regions``, bool [rows, R], the region enters as the zero feature would (its location stays).
         """
         if hidden_regions is not None:
             zero = projected.new_zeros(self.feature.in_features)
@@ -104,19 +77,12 @@ class MultimodalEmbeddings(nn.Module):
 
 
 def check_feature_dim(path: str | Path, found: int, wanted: int | None) -> None:
-    """Compare the size of a source's features with that of the model.
-
-    Args:
-        path: the region store, corpus or other source.
-        found: numbers per region feature that it has.
-        wanted: numbers that the model takes; None where that is not known.
+    """Compare the size of a source's features with that of the model; None where that is not known.
 
     Raises:
         InputError: they differ.
     """
     if wanted is not None and found != wanted:
-        raise InputError(
-            str(path),
-            f"has features of {found} numbers, whereas model_config.muvla.trunk.feature_dim={wanted}",
-            f"Set model_config.muvla.trunk.feature_dim={found}, or give the features that the model was made for",
-        )
+        problem = f"has features of {found} numbers, whereas model_config.muvla.trunk.feature_dim={wanted}"
+        remedy = f"Set model_config.muvla.trunk.feature_dim={found}, or give the features that the model was made for"
+        raise InputError(str(path), problem, remedy)

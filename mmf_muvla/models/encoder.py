@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.models.checkpoint import LoadReport, embedding_state, read_checkpoint, trunk_state
 from mmf_muvla.models.embeddings import MultimodalEmbeddings, region_location
 from mmf_muvla.models.trunk import Trunk, TrunkConfig, initialize_weights
 from mmf_muvla.models.two_stream import TwoStreamShape, TwoStreamTrunk
@@ -17,22 +17,13 @@ from mmf_muvla.models.two_stream import TwoStreamShape, TwoStreamTrunk
 # What it is given of a batch; and what only pre-training has beside.
 FIELDS = ("input_ids", "attention_mask", "image_feature_0", "bbox", "image_size", "region_mask")
 ROW_FIELDS = ("token_region", "hidden_regions", "sees_regions")
-_NOT_OF_THE_SHAPE = (
-    *("pretrained", "random_init", "feature_dim", "activation_checkpointing", "compile"),
-    *("streams", "region_layers", "co_layers"),
-)
+# Sizes that a checkpoint decides.
+_SIZES = ("hidden_size", "intermediate_size", "num_attention_heads", "vocab_size", "max_position_embeddings")
+_FROM_SCRATCH = "set trunk.random_init=true to start from random weights"
 
 
 class Encoder(nn.Module):
-    """The encoder over ``[CLS] text [SEP] regions``.
-
-    Args:
-        config: the trunk's shape.
-        feature_dim: size of a region feature.
-        activation_checkpointing: see :class:`Trunk`.
-        two_streams: what the trunk has beside the text's layers, where text and regions have a stream each; None: one
-            stream of both.
-    """
+    """The encoder over ``[CLS] text [SEP] regions``, in one stream or, with ``two_streams``, in a stream each."""
 
     def __init__(
         self,
@@ -47,52 +38,37 @@ class Encoder(nn.Module):
         self.trunk: Trunk | TwoStreamTrunk = (
             TwoStreamTrunk(config, two_streams) if two_streams else Trunk(config, activation_checkpointing)
         )
-        self.load_report: LoadReport | None = None
         self.trunk.apply(initialize_weights)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Encoder:
-        """Build from ``model_config.muvla.trunk`` (see ``configs/models/muvla/defaults.yaml``)."""
-        pretrained, random_init = options["pretrained"], options["random_init"]
-        shape = {name: value for name, value in options.items() if name not in _NOT_OF_THE_SHAPE}
-        config = TrunkConfig.from_checkpoint(pretrained, **shape)
-        two_streams = TwoStreamShape.from_options(options, config.num_hidden_layers)
+        """Build from ``model_config.muvla.trunk`` (see ``configs/models/muvla/defaults.yaml``), with random weights.
+
+        Raises:
+            InputError: the checkpoint is not a BERT or has other sizes, or options do not go together.
+        """
+        pretrained = options["pretrained"]
         stored = TrunkConfig.from_checkpoint(pretrained)
-        for size in ("hidden_size", "intermediate_size", "num_attention_heads"):
-            if not random_init and getattr(config, size) != getattr(stored, size):
-                raise InputError(
-                    f"model_config.muvla.trunk.{size}={getattr(config, size)}",
-                    f"the checkpoint {pretrained} has {getattr(stored, size)}",
-                    "Leave it null, or set trunk.random_init=true to start from random weights",
-                )
-        encoder = cls(config, options["feature_dim"], bool(options.get("activation_checkpointing", False)), two_streams)
-        if not random_init:
-            encoder.load_bert(pretrained)
+        shape = {it.name: options[it.name] for it in fields(TrunkConfig) if options.get(it.name) is not None}
+        config = replace(stored, **shape)
+        layers = config.num_hidden_layers
+        if not options["random_init"]:
+            for size in _SIZES:
+                if getattr(config, size) != getattr(stored, size):
+                    raise InputError(
+                        f"model_config.muvla.trunk.{size}={getattr(config, size)}",
+                        f"the checkpoint {pretrained} has {getattr(stored, size)}",
+                        f"Leave it null, or {_FROM_SCRATCH}",
+                    )
+            if layers > stored.num_hidden_layers:
+                problem = f"{layers} layers are asked for, the checkpoint has {stored.num_hidden_layers}"
+                remedy = f"Ask for fewer layers, or {_FROM_SCRATCH}"
+                raise InputError("model_config.muvla.trunk.num_hidden_layers", problem, remedy)
+        two_streams = TwoStreamShape.from_options(options, layers)
+        encoder = cls(config, options["feature_dim"], bool(options.get("activation_checkpointing")), two_streams)
         if options.get("compile") and isinstance(encoder.trunk, Trunk):
             encoder.trunk.compile_layers()
         return encoder
-
-    def load_bert(self, pretrained: str) -> LoadReport:
-        """Take BERT's word, position and segment embeddings and its layers; what is for regions keeps its values.
-
-        Returns:
-            What was taken and what was not, also kept as ``load_report``.
-        """
-        tensors = read_checkpoint(pretrained)
-        layers = self.config.num_hidden_layers
-        embeddings, trunk = embedding_state(tensors), trunk_state(tensors, layers)
-        self.embeddings.load_state_dict(embeddings, strict=False)
-        self.trunk.load_state_dict(trunk, strict=False)  # a region stream is not in it; the report tells what is not
-        loaded = {f"embeddings.{name}" for name in embeddings} | {f"trunk.{name}" for name in trunk}
-        taken = tuple(f"encoder.layer.{number}." for number in range(layers))
-        used = {id(tensor) for tensor in embeddings.values()}
-        self.load_report = LoadReport(
-            loaded=tuple(sorted(loaded)),
-            missing=tuple(name for name in self.state_dict() if name not in loaded),
-            mismatched=(),
-            unused=tuple(name for name in tensors if id(tensors[name]) not in used and not name.startswith(taken)),
-        )
-        return self.load_report
 
     def forward(
         self,
@@ -108,19 +84,17 @@ class Encoder(nn.Module):
         sees_regions: Tensor | None = None,
         wanted: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Encode ``V`` rows of text for each of ``B`` images.
+        """Encode ``V`` rows of text for each of ``B`` images, whose features are projected once for all of them.
 
         Args:
             input_ids: int [B, V, T].
             attention_mask: bool [B, V, T], True at real tokens.
-            image_feature_0: float [B, R, d], the original features; projected once for all V rows.
-            bbox: float [B, R, 4], pixels.
-            image_size: float [B, 2], width and height in pixels.
+            image_feature_0: float [B, R, d], the original features.
+            bbox, image_size: float [B, R, 4] and [B, 2], in pixels.
             region_mask: bool [B, R], True at real regions.
             token_region: int [B, V, T], the region whose box replaces a token's position, -1 for none.
             hidden_regions: bool [B, V, R], regions whose feature is masked.
-            sees_regions: bool [B, V], whether the regions belong to the row's input; None: always. Where they do not,
-                they are padding.
+            sees_regions: bool [B, V], whether the regions belong to the row's input or are padding; None: always.
             wanted: bool [B, V, T] and [B, V, R], the tokens and regions whose states are needed; None: all.
 
         Returns:
@@ -128,7 +102,6 @@ class Encoder(nn.Module):
             padding and where not wanted.
         """
         batch, views, length = input_ids.shape
-        regions = image_feature_0.shape[1]
         location = region_location(bbox.float(), image_size.float()).to(self.embeddings.location.weight.dtype)
         projected = self.embeddings.project_features(image_feature_0.to(self.embeddings.feature.weight.dtype))
 
@@ -142,16 +115,13 @@ class Encoder(nn.Module):
             index = token_region.clamp(min=0).flatten(1).unsqueeze(-1).expand(-1, -1, location.shape[-1])
             tag_location = location.gather(1, index).view(batch * views, length, -1)
         text = self.embeddings.embed_text(input_ids.flatten(0, 1), tag_location, is_tag)
-        image = self.embeddings.embed_regions(
-            per_row(projected),
-            per_row(location),
-            None if hidden_regions is None else hidden_regions.flatten(0, 1),
-        )
+        hidden_rows = None if hidden_regions is None else hidden_regions.flatten(0, 1)
+        image = self.embeddings.embed_regions(per_row(projected), per_row(location), hidden_rows)
         visible = per_row(region_mask)
         if sees_regions is not None:
             visible = visible & sees_regions.flatten().unsqueeze(1)
         mask = torch.cat([attention_mask.flatten(0, 1), visible], dim=1)
         wanted_rows = None if wanted is None else torch.cat(wanted, dim=2).flatten(0, 1) & mask
         hidden = self.trunk(torch.cat([text, image], dim=1), mask, wanted_rows, text_length=length)
-        hidden = hidden.view(batch, views, length + regions, -1)
+        hidden = hidden.unflatten(0, (batch, views))
         return hidden[:, :, :length], hidden[:, :, length:]

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmf_muvla.errors import InputError
 from mmf_muvla.models.cpu import Linear, linear
 from mmf_muvla.models.trunk import TrunkConfig, initialize_weights
 
@@ -16,18 +15,13 @@ from mmf_muvla.models.trunk import TrunkConfig, initialize_weights
 class VocabularyHead(nn.Module):
     """BERT's masked-token head: dense, GELU, LayerNorm, then the word embeddings as the output matrix.
 
-    Used for MLM on text positions and for p-MRTC on region positions (each with its own transformation).
-
-    Args:
-        config: the trunk's shape.
-        word_embedding: the embedding whose weight the output layer shares.
+    For MLM on text positions and for p-MRTC on region positions, each with its own transformation.
     """
 
     def __init__(self, config: TrunkConfig, word_embedding: nn.Embedding):
         super().__init__()
-        self.dense = Linear(config.hidden_size, config.hidden_size)
+        self.dense = linear_head(config, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        initialize_weights(self.dense)
         self.decoder = Linear(config.hidden_size, config.vocab_size)
         self.decoder.weight = word_embedding.weight
         nn.init.zeros_(self.decoder.bias)
@@ -36,61 +30,34 @@ class VocabularyHead(nn.Module):
         """float [M, hidden] -> float [M, vocabulary]."""
         return vocabulary_logits([self], [hidden])[0]
 
-    def transform(self, hidden: Tensor) -> Tensor:
-        """What the output matrix is applied to: float [M, hidden] -> float [M, hidden]."""
-        return self.norm(F.gelu(self.dense(hidden)))
-
 
 def vocabulary_logits(heads: Sequence[VocabularyHead], hidden: Sequence[Tensor]) -> list[Tensor]:
-    """Logits of several heads that share their output matrix, by one multiplication.
+    """Logits of heads on the same word embedding, float [M_i, hidden] -> [M_i, vocabulary] for each, at once.
 
     So the largest matrix of the model is read once, and its gradient is made once.
-
-    Args:
-        heads: heads on the same word embedding.
-        hidden: for each head the states it is applied to, float [M_i, hidden].
-
-    Returns:
-        For each head float [M_i, vocabulary].
     """
-    transformed = [head.transform(states) for head, states in zip(heads, hidden, strict=True)]
+    transformed = [head.norm(F.gelu(head.dense(states))) for head, states in zip(heads, hidden, strict=True)]
     logits = linear(torch.cat(transformed), heads[0].decoder.weight)
     parts = logits.split([len(states) for states in hidden])
     return [part + head.decoder.bias for part, head in zip(parts, heads, strict=True)]
 
 
 def linear_head(config: TrunkConfig, outputs: int) -> nn.Linear:
-    """A fully connected head (MRC: classes; MRFR: feature numbers; ITM: a logit), initialised as BERT's are."""
+    """A fully connected layer, [M, hidden] -> [M, outputs], initialised as BERT's are."""
     head = Linear(config.hidden_size, outputs)
     initialize_weights(head)
     return head
 
 
-POOLINGS = ("cls", "mean")
-
-
 class Pooler(nn.Module):
-    """One vector for a text with an image: what the matching head and the tasks' classifiers look at.
+    """One vector for a text with an image: what the matching head trains, and a task's classifier goes on with.
 
-    The matching head trains it, and a task goes on with it.
-
-    Args:
-        config: the trunk's shape.
-        pooling: ``cls``, the state of [CLS], as in the paper; or ``mean``: a layer (dense, GELU, LayerNorm) on the mean
-            state of the text and the mean state of the regions, which learns from far fewer samples: a short run is
-            over before [CLS] has learned to look at words and regions.
-        option: the option that ``pooling`` comes from, for the error.
-
-    Raises:
-        InputError: ``pooling`` is unknown.
+    ``pooling`` is ``cls``, the state of [CLS], as in the paper; or ``mean``: a layer (dense, GELU, LayerNorm) on the
+    mean state of the text and that of the regions, which learns from far fewer samples.
     """
 
-    def __init__(self, config: TrunkConfig, pooling: str, option: str):
+    def __init__(self, config: TrunkConfig, pooling: str):
         super().__init__()
-        if pooling not in POOLINGS:
-            raise InputError(
-                f"model_config.muvla.{option}", f"unknown value {pooling!r}", f"Choose {' or '.join(POOLINGS)}"
-            )
         self.pooling = pooling
         if pooling == "mean":
             self.dense = nn.Linear(2 * config.hidden_size, config.hidden_size)
@@ -106,38 +73,21 @@ class Pooler(nn.Module):
         return first, torch.zeros_like(region_mask)
 
     def forward(self, text: Tensor, text_mask: Tensor, regions: Tensor, region_mask: Tensor) -> Tensor:
-        """Pool.
-
-        Args:
-            text: states of the text, float [..., T, hidden]; [CLS] is the first.
-            text_mask: bool [..., T], True at real tokens.
-            regions: states of the regions, float [..., R, hidden].
-            region_mask: bool [..., R], True at real regions.
-
-        Returns:
-            float [..., hidden].
-        """
+        """States of text, float [..., T, hidden], and regions, [..., R, hidden], with masks -> float [..., hidden]."""
         if self.pooling == "cls":
             return text[..., 0, :]
-        means = torch.cat([masked_mean(text, text_mask), masked_mean(regions, region_mask)], dim=-1)
+        means = torch.cat([_masked_mean(text, text_mask), _masked_mean(regions, region_mask)], dim=-1)
         return self.norm(F.gelu(self.dense(means)))
 
 
-def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the positions where ``mask`` is True: [..., L, hidden], [..., L] -> [..., hidden]."""
+def _masked_mean(states: Tensor, mask: Tensor) -> Tensor:
+    """[..., L, hidden], bool [..., L] -> [..., hidden]."""
     weights = mask.unsqueeze(-1).to(states.dtype)
     return (states * weights).sum(dim=-2) / weights.sum(dim=-2).clamp(min=1)
 
 
 class ClassifierHead(nn.Module):
-    """Answer classifier on a pooled vector: dense, GELU, LayerNorm, dropout, linear.
-
-    Args:
-        input_size: size of the pooled vector ([CLS], or several of them concatenated).
-        hidden_size: size of the layer in between.
-        num_labels: number of answers or classes.
-        dropout: probability of dropping a number of the layer in between.
-    """
+    """Dense, GELU, LayerNorm, dropout, linear: float [..., input_size] -> float [..., num_labels]."""
 
     def __init__(self, input_size: int, hidden_size: int, num_labels: int, dropout: float):
         super().__init__()
@@ -151,5 +101,4 @@ class ClassifierHead(nn.Module):
         self.apply(initialize_weights)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """float [B, input_size] -> float [B, num_labels]."""
         return self.layers(pooled)

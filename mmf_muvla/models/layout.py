@@ -9,13 +9,9 @@ from torch.nn import functional as F
 class Layout:
     """Which positions of a padded batch are real, and the way between padded and packed tensors.
 
-    Between two attentions a layer works on each position by itself. So hidden states travel packed, real positions
-    only, row after row: texts and region counts differ so much within a batch that a third or more of its positions is
-    padding. For the attention the rows are padded again.
-
-    Args:
-        mask: bool [rows, length], True at real positions.
-        wanted: bool [rows, length], the positions whose final states somebody asks for; None: all of them.
+    A third or more of a batch is padding. So between two attentions, hidden states travel packed, real positions only,
+    row after row. ``mask`` is bool [rows, length], True at real positions, and so is ``wanted``, at those whose final
+    states somebody asks for; None: all of them.
     """
 
     def __init__(self, mask: Tensor, wanted: Tensor | None):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from mmf.common.registry import registry
@@ -12,6 +11,7 @@ from omegaconf import OmegaConf, open_dict
 from torch import nn
 
 from mmf_muvla.errors import InputError
+from mmf_muvla.models.checkpoint import load_bert
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.pretraining import PretrainingHeads
 from mmf_muvla.models.region_init import start_regions
@@ -19,8 +19,6 @@ from mmf_muvla.models.tasks import ClassificationHeads, GroundingHeads, ImagePai
 from mmf_muvla.objectives.registry import heads_of
 from mmf_muvla.paths import resource_path
 from mmf_muvla.terminal import log_message
-
-TASKS = ("pretraining", "classification", "image_pair", "grounding")
 
 
 @registry.register_model("muvla")
@@ -40,62 +38,49 @@ class MuVLA(BaseModel):
         return resource_path("configs/models/muvla/defaults.yaml")
 
     def build(self) -> None:
-        """Make encoder and heads; called by MMF after the datasets are known.
-
-        Raises:
-            InputError: ``task`` is unknown, or the number of classes is neither given nor known from the data.
-        """
-        task, pretrained = self.options["task"], self.options["trunk"]["pretrained"]
-        if task not in TASKS:
-            raise InputError("model_config.muvla.task", f"unknown task {task!r}", f"The tasks are {', '.join(TASKS)}")
-        self.encoder = Encoder.from_options(self.options["trunk"])
-        self.heads: nn.Module = self._make_heads(task)
-        if self.encoder.load_report is not None:
-            report = self.encoder.load_report
-            if isinstance(self.heads, PretrainingHeads):
-                report = self.heads.load_bert(pretrained, report)
-            else:
-                report = replace(report, missing=(*report.missing, *(f"heads.{n}" for n in self.heads.state_dict())))
-            log_message(f"{pretrained}: {report}")
+        """Make encoder and heads, and give them their first weights; called by MMF after the datasets are known."""
+        trunk = self.options["trunk"]
+        self.encoder = Encoder.from_options(trunk)
+        self.heads = self._make_heads()
+        if not trunk["random_init"]:
+            log_message(f"{trunk['pretrained']}: {load_bert(self, trunk['pretrained'])}")
+        if self.options["task"] == "pretraining" and (start := self.options["region_init"]) is not None:
+            explained = start_regions(self.encoder, start, trunk["pretrained"])
+            log_message(f"regions start at the words of their tags: {explained:.0%} of the variance explained")
 
     def init_losses(self) -> None:
-        """Make the losses; called by MMF.
-
-        Raises:
-            InputError: there are none, and no data set has told them.
-        """
+        """Make the losses; called by MMF."""
         if self.config.get("losses") is None:
             raise InputError("model_config.muvla.losses", "not given, and do not follow from the data", "Name them")
         super().init_losses()
 
-    def _make_heads(self, task: str) -> nn.Module:
-        dropout, pooling = self.options["classifier_dropout"], self.options["classifier_pooling"]
-        if task == "classification":
-            return ClassificationHeads(self.encoder, self._size("num_labels"), dropout, pooling)
-        if task == "image_pair":
-            return ImagePairHeads(self.encoder, self._size("num_labels"), dropout, pooling)
+    def _make_heads(self) -> nn.Module:
+        options = self.options
+        task, dropout = options["task"], options["classifier_dropout"]
+        if task in ("classification", "image_pair"):
+            kind = ClassificationHeads if task == "classification" else ImagePairHeads
+            return kind(self.encoder, self._size("num_labels"), dropout, options["classifier_pooling"])
         if task == "grounding":
             return GroundingHeads(self.encoder, dropout)
-        if (start := self.options["region_init"]) is not None:
-            explained = start_regions(self.encoder, start, self.options["trunk"]["pretrained"])
-            log_message(f"regions start at the words of their tags: {explained:.0%} of the variance explained")
-        losses = self.options["losses"]
         return PretrainingHeads(
             self.encoder,
-            feature_dim=self.options["trunk"]["feature_dim"],
+            feature_dim=options["trunk"]["feature_dim"],
             num_object_classes=self._size("num_object_classes"),
-            warmup_epochs=(self.options["curriculum"] or {}).get("warmup_epochs"),
-            itm_pooling=self.options["itm_pooling"],
-            learned=None if losses is None else heads_of(losses),
+            warmup_epochs=(options["curriculum"] or {}).get("warmup_epochs"),
+            itm_pooling=options["itm_pooling"],
+            learned=None if options["losses"] is None else heads_of(options["losses"]),
         )
 
     def _size(self, option: str) -> int:
-        """A number of classes: from the config, else from the loaded data set (and then kept in the config)."""
+        """A number of classes: from the config, else from the loaded data set (and then kept in the config).
+
+        Raises:
+            InputError: it is neither given nor known from the data.
+        """
         size = self.options[option] or registry.get(f"muvla_{option}", no_warning=True)
         if not size:
-            raise InputError(
-                f"model_config.muvla.{option}", "not given, and no data set has told it", "Set it in the config"
-            )
+            problem = "not given, and no data set has told it"
+            raise InputError(f"model_config.muvla.{option}", problem, "Set it in the config")
         with open_dict(self.config):
             self.config[option] = int(size)
         return int(size)

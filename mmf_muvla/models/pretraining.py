@@ -9,15 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmf_muvla.models.checkpoint import MASKED_TOKEN_HEAD_TIES, LoadReport, masked_token_head_state, read_checkpoint
 from mmf_muvla.models.encoder import FIELDS, ROW_FIELDS, Encoder
 from mmf_muvla.models.heads import Pooler, VocabularyHead, linear_head, vocabulary_logits
-from mmf_muvla.objectives import HEADS, LOSSES, HeadKit, Predictions, PretrainingLoss, PretrainingOutput
+from mmf_muvla.objectives import HEADS, LOSSES, HeadKit, Predictions, PretrainingOutput
 from mmf_muvla.objectives.curriculum import pair_weights, view_weights
 from mmf_muvla.objectives.registry import view_of_row
 
 MATCHING_ROWS = ("matched", "mismatched")
-WANTED = {"text": "attention_mask", "regions": "hidden_regions"}  # fields of their shapes
 
 
 class PretrainingHeads(nn.Module):
@@ -25,12 +23,10 @@ class PretrainingHeads(nn.Module):
 
     Args:
         encoder: the encoder they stand on; the vocabulary heads share its word embeddings.
-        feature_dim: size of a region feature, for MRFR.
-        num_object_classes: number of detector classes, for MRC.
+        feature_dim, num_object_classes: sizes of a region feature, for MRFR, and of the detector, for MRC.
         warmup_epochs: m of the curriculum; None: no curriculum.
-        itm_pooling: what the matching head looks at, see :class:`~mmf_muvla.models.heads.Pooler`.
-        learned: the heads that a loss looks at; None: all. The others predict nothing, and a matching head that is
-            not trained weighs nothing.
+        itm_pooling: what the matching head looks at, see :class:`Pooler`.
+        learned: the heads that a loss looks at; None: all. The others predict nothing and weigh nothing.
     """
 
     def __init__(
@@ -43,54 +39,25 @@ class PretrainingHeads(nn.Module):
         learned: Collection[str] | None = None,
     ):
         super().__init__()
-        self.mlm: VocabularyHead
         self.itm: nn.Linear
         config = encoder.config
         self.learned = learned
         self.warmup_epochs = warmup_epochs
         kit = HeadKit(
-            vocabulary=lambda: VocabularyHead(config, encoder.embeddings.word),
-            linear=lambda outputs: linear_head(config, outputs),
+            vocabulary=partial(VocabularyHead, config, encoder.embeddings.word),
+            linear=partial(linear_head, config),
             hidden_size=config.hidden_size,
             feature_dim=feature_dim,
             num_object_classes=num_object_classes,
         )
-        self.losses: dict[str, type[PretrainingLoss]] = {}
-        for name in (*HEADS, *sorted({*(learned or ())} - {*HEADS})):
-            self.losses[name] = LOSSES[name]
+        self.losses = {name: LOSSES[name] for name in (*HEADS, *sorted({*(learned or ())} - {*HEADS}))}
+        for name, loss in self.losses.items():
             if name == "itm":
-                self.pooler = Pooler(config, itm_pooling, "itm_pooling")
-            self.add_module(name, LOSSES[name].head(kit))
-
-    def load_bert(self, pretrained: str, report: LoadReport) -> LoadReport:
-        """Start the MLM head where BERT's own masked-token head is, if the checkpoint has it (MiniLM has none).
-
-        Args:
-            pretrained: the BERT checkpoint that the encoder was loaded from.
-            report: what the encoder took from it.
-
-        Returns:
-            What encoder and heads together took, and what of the model and of the checkpoint is left.
-        """
-        state = masked_token_head_state(read_checkpoint(pretrained))
-        self.mlm.load_state_dict({ours: value for ours, (_, value) in state.items()}, strict=False)
-        # The decoder's matrix is the word embedding, which the encoder has taken or kept.
-        own = [name for name in self.state_dict() if not name.endswith("decoder.weight")]
-        loaded = [f"mlm.{name}" for name in state]
-        used = {theirs for theirs, _ in state.values()} | MASKED_TOKEN_HEAD_TIES
-        return LoadReport(
-            loaded=(*report.loaded, *(f"heads.{name}" for name in loaded)),
-            missing=(*report.missing, *(f"heads.{name}" for name in own if name not in loaded)),
-            mismatched=report.mismatched,
-            unused=tuple(name for name in report.unused if not state or name not in used),
-        )
+                self.pooler = Pooler(config, itm_pooling)
+            self.add_module(name, loss.head(kit))
 
     def forward(self, encoder: Encoder, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Encode a batch and predict every target.
-
-        Args:
-            encoder: the encoder given at construction.
-            batch: as made by :func:`mmf_muvla.datasets.collate.collate_pretraining`.
+        """Encode a batch of :func:`mmf_muvla.datasets.collate.collate_pretraining`, and predict every target.
 
         Returns:
             ``pretraining``: a :class:`PretrainingOutput`; and where the batch has the image-sentence rows
@@ -101,21 +68,23 @@ class PretrainingHeads(nn.Module):
         text, regions = encoder(**fields, wanted=self._wanted(batch, chosen))
         ones = torch.ones(len(text), device=text.device)
         output = PretrainingOutput(len(text), view_weights(ones), ones)
-        self._predict(output, batch, {"text": text, "regions": regions}, chosen)
-        pooled = partial(self._pooled, batch, text, regions)
-        for name in chosen:
-            if self.losses[name].at == "pairs" and name != "itm":
-                output.predictions[name] = self._predict_pairs(name, batch, pooled(chosen[name]))
         result: dict[str, Any] = {"pretraining": output}
-        if "matched" in batch["rows"]:
-            itm = self._predict_pairs("itm", batch, pooled(MATCHING_ROWS))
-            result["scores"], result["targets"] = itm.prediction.detach(), itm.target
-            if "itm" in chosen:
-                output.predictions["itm"] = itm
-                self._weigh(output, itm.prediction.view(-1, 2)[:, 0], batch["epoch"])
+        self._predict(output, batch, {"text": text, "regions": regions}, chosen)
+        pairs = {name: rows for name, rows in chosen.items() if self.losses[name].at == "pairs"}
+        if "matched" in batch["rows"]:  # for metrics, even where it is not learned
+            pairs["itm"] = MATCHING_ROWS
+        for name, rows in pairs.items():
+            predictions = self._predict_pairs(name, batch, self._pooled(batch, text, regions, rows))
+            if name in chosen:
+                output.predictions[name] = predictions
+            if name == "itm":
+                result["scores"], result["targets"] = predictions.prediction.detach(), predictions.target
+        if "itm" in chosen:
+            self._weigh(output, result["scores"].view(-1, 2)[:, 0], batch["epoch"])
         elif batch["weight_row"] and self._learns("itm"):
             with torch.no_grad():
-                self._weigh(output, self.itm(pooled([batch["weight_row"]]).squeeze(1)).squeeze(-1), batch["epoch"])
+                pooled = self._pooled(batch, text, regions, [batch["weight_row"]])
+                self._weigh(output, self.itm(pooled.squeeze(1)).squeeze(-1), batch["epoch"])
         return result
 
     def _learns(self, name: str) -> bool:
@@ -131,7 +100,9 @@ class PretrainingHeads(nn.Module):
 
     def _wanted(self, batch: Mapping[str, Any], chosen: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """The positions that a head looks at: bool [B, V, T] and [B, V, R]."""
-        wanted = {name: torch.zeros_like(batch[field]) for name, field in WANTED.items()}
+        wanted = {
+            at: torch.zeros_like(batch[it]) for at, it in (("text", "attention_mask"), ("regions", "hidden_regions"))
+        }
         pooled = {*MATCHING_ROWS, batch["weight_row"]}
         for name, where in chosen.items():
             if self.losses[name].at == "pairs":

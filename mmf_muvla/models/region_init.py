@@ -1,13 +1,11 @@
 """An optional start for small corpora: regions begin where the words of their tags are, and are looked at from there.
 
 The paper projects region features with a random matrix and leaves it to hundreds of thousands of updates to bring
-regions and words together; only then does matching begin to be learned. A short run has not so much time. This
-solves a ridge regression instead, from the features of a corpus's regions to the word embeddings of their detected
-tags, and takes it as the projection's first value. It uses what the pre-training uses anyway, tags and nothing else.
+regions and words together; only then does matching begin to be learned. A short run takes a ridge regression instead,
+from the features of a corpus's regions to the word embeddings of their detected tags.
 
-Words and regions that mean the same then lie at the same place, but nothing in a BERT's lowest layer makes them look at
-each other. So one head of it can be started as one in which like attends to like on the other side, and which passes on
-what it found there and whether it found anything.
+Nothing in a BERT's lowest layer makes words and regions that lie at the same place look at each other. So one head can
+start as one in which like attends to like on the other side, and which passes on what it found there.
 """
 
 from __future__ import annotations
@@ -31,24 +29,13 @@ _CONTENT_GAIN, _FOUND_GAIN = 0.5, 1.0  # of what the head passes on, relative to
 
 
 def start_regions(encoder: Encoder, options: Mapping[str, Any], pretrained: str) -> float:
-    """Start regions, and with a ``sharpness`` the attention to them, as ``model_config.muvla.region_init`` says.
+    """Start regions, and with a ``sharpness`` the attention to them, in place; the result is the regression's R².
 
-    Args:
-        encoder: changed in place.
-        options: ``region_init``.
-        pretrained: the BERT checkpoint whose vocabulary the encoder has.
-
-    Returns:
-        The share of the word embeddings' variance that the regression explains.
-
-    Raises:
-        InputError: the corpus has features of another size.
+    ``options`` are ``model_config.muvla.region_init``; the vocabulary is that of the BERT checkpoint ``pretrained``.
     """
     embeddings, corpus, words = encoder.embeddings, Corpus(options["corpus"]), WordPieces(pretrained)
     check_feature_dim(options["corpus"], corpus.feature_dim, embeddings.feature.in_features)
-    explained = start_regions_at_their_words(
-        embeddings, corpus, words, max_regions=options["max_regions"], ridge=options["ridge"]
-    )
+    explained = start_regions_at_their_words(embeddings, corpus, words, options["max_regions"], options["ridge"])
     if options.get("sharpness"):
         class_words = class_word_embeddings(embeddings, corpus, words)
         set_regions_apart(embeddings, class_words)
@@ -61,20 +48,11 @@ def start_regions(encoder: Encoder, options: Mapping[str, Any], pretrained: str)
 def start_regions_at_their_words(
     embeddings: MultimodalEmbeddings, corpus: Corpus, words: WordPieces, max_regions: int, ridge: float
 ) -> float:
-    """Fit the feature projection to the word embeddings of the regions' classes.
+    """Fit the feature projection, in place, to the word embeddings of the regions' classes.
 
     What a regression explains of its targets comes out too small by the share that it does not explain. That is
-    undone: on average a region lies as far out in the direction of its word as the word does.
-
-    Args:
-        embeddings: changed in place: weight and bias of its feature projection.
-        corpus: where regions and tags are taken from.
-        words: BERT's tokenizer.
-        max_regions: regions to fit on, from images spread evenly over the corpus.
-        ridge: strength of the penalty, relative to the variance of the (normalised) features.
-
-    Returns:
-        The share of the word embeddings' variance that the regression explains (R²).
+    undone: on average a region lies as far out in the direction of its word as the word does. The penalty ``ridge`` is
+    relative to the variance of the (normalised) features. The result is R², the share of variance explained.
     """
     class_words = class_word_embeddings(embeddings, corpus, words).double()
     features, classes = _some_regions(corpus, max_regions)
@@ -97,10 +75,6 @@ def set_regions_apart(embeddings: MultimodalEmbeddings, class_words: Tensor) -> 
     """Give regions a segment embedding that tells them from words, in the direction in which class words differ least.
 
     BERT's second segment means a second sentence, and small checkpoints hardly know it from the first.
-
-    Args:
-        embeddings: changed in place: the segment embedding of regions.
-        class_words: see :func:`class_word_embeddings`, [classes, hidden].
     """
     direction = torch.linalg.svd(class_words, full_matrices=True).Vh[-1]
     length = _SEGMENT_LENGTH * class_words.norm(dim=1).mean()
@@ -122,10 +96,9 @@ def start_a_head_at_likeness(
     looks at itself. The head passes on what it looks at, and on which side that is.
 
     Args:
-        attentions: the attentions to start; changed in place.
-        head_size: numbers of a head.
+        attentions: of heads of ``head_size``; changed in place.
         embeddings: gives words and regions their place at the layer's input.
-        class_words: mean word embedding of each class, [classes, hidden].
+        class_words: see :func:`class_word_embeddings`.
         sharpness: mean attention score (before softmax) of a class word to itself; to another one it is about 0.
     """
     size = min(head_size - 1, len(class_words) - 1)  # n words differ in n - 1 directions
@@ -166,19 +139,9 @@ def class_word_embeddings(embeddings: MultimodalEmbeddings, corpus: Corpus, word
 
 def _some_regions(corpus: Corpus, max_regions: int) -> tuple[Tensor, Tensor]:
     """Features [m, d] and classes [m] of at most so many regions."""
-    features: list[np.ndarray] = []
-    classes: list[np.ndarray] = []
-    count = 0
     average = max(1, corpus.regions.num_regions // max(1, len(corpus)))
     step = max(1, len(corpus) * average // max_regions)
-    for image in range(0, len(corpus), step):
-        regions = corpus[image].regions
-        features.append(regions.image_feature_0)
-        classes.append(regions.class_id)
-        count += len(regions)
-        if count >= max_regions:
-            break
-    return (
-        torch.from_numpy(np.concatenate(features)[:max_regions].astype(np.float32)),
-        torch.from_numpy(np.concatenate(classes)[:max_regions].astype(np.int64)),
-    )
+    some = [corpus[image].regions for image in range(0, len(corpus), step)]
+    features = np.concatenate([it.image_feature_0 for it in some])[:max_regions]
+    classes = np.concatenate([it.class_id for it in some])[:max_regions]
+    return torch.from_numpy(features.astype(np.float32)), torch.from_numpy(classes.astype(np.int64))

@@ -37,11 +37,7 @@ class SmallBertOptions(Options):
 
 
 def small_bert_command(arguments: Sequence[str]) -> None:
-    """``[key=value …]``, see :class:`SmallBertOptions`: make a small BERT, and say what is in it.
-
-    Raises:
-        InputError: an option cannot be used; see :func:`make_small_bert`.
-    """
+    """``[key=value …]``, see :class:`SmallBertOptions`: make a small BERT, and say what is in it."""
     options = read_options(SmallBertOptions, arguments)
     files = [Path(name) for name in as_list(options.words)]
     for file in files:
@@ -55,8 +51,8 @@ def small_bert_command(arguments: Sequence[str]) -> None:
 def make_small_bert(pretrained: str, texts: Iterable[str], num_hidden_layers: int, out: str | Path) -> dict[str, int]:
     """Write a BERT checkpoint with fewer layers and fewer word pieces.
 
-    Every text given is cut into the same word pieces as by the large checkpoint. Other texts are cut into smaller ones:
-    single characters are kept, so that no word becomes [UNK] that was none.
+    The texts are cut into the same word pieces as by the large checkpoint, others into smaller ones: single characters
+    are kept, so that no word becomes [UNK] that was none.
 
     Args:
         pretrained: BERT checkpoint (folder, hub name or ``package:…``) with a WordPiece ``vocab.txt``.
@@ -68,8 +64,7 @@ def make_small_bert(pretrained: str, texts: Iterable[str], num_hidden_layers: in
         ``vocab_size`` and ``num_hidden_layers`` of the checkpoint written.
 
     Raises:
-        InputError: the checkpoint has no ``vocab.txt``, has fewer layers; or ``out`` is something else
-            already, or what is read.
+        InputError: the checkpoint has no ``vocab.txt`` or fewer layers, or ``out`` is something else or what is read.
     """
     from transformers import AutoTokenizer
 
@@ -78,47 +73,32 @@ def make_small_bert(pretrained: str, texts: Iterable[str], num_hidden_layers: in
     refuse_foreign(out, foreign_in_marked)
     config_file, vocabulary_file = (checkpoint_file(pretrained, name) for name in ("config.json", "vocab.txt"))
     if config_file is None or vocabulary_file is None:
-        raise InputError(
-            f"pretrained={pretrained}", "there is no config.json or no vocab.txt", "Name a BERT checkpoint"
-        )
+        problem = "there is no config.json or no vocab.txt"
+        raise InputError(f"pretrained={pretrained}", problem, "Name a BERT checkpoint")
     config = json.loads(Path(config_file).read_text(encoding="utf-8"))
     if not 1 <= num_hidden_layers <= config["num_hidden_layers"]:
-        raise InputError(
-            f"num_hidden_layers={num_hidden_layers}",
-            f"the checkpoint has {config['num_hidden_layers']} layers",
-            "Ask for at least one and at most so many",
-        )
+        problem = f"the checkpoint has {config['num_hidden_layers']} layers"
+        raise InputError(f"num_hidden_layers={num_hidden_layers}", problem, "Ask for one at least, and at most so many")
     tokenizer = AutoTokenizer.from_pretrained(str(resolved))
-    kept = _pieces(tokenizer, texts)
+    kept = set(tokenizer.all_special_tokens)
+    for text in texts:
+        kept.update(tokenizer.tokenize(text, split_special_tokens=True))  # "[MASK]" in a text is a word in brackets
     pieces = Path(vocabulary_file).read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    numbers = torch.tensor([number for number, piece in enumerate(pieces) if piece in kept or _is_character(piece)])
-
+    kept |= {piece for piece in pieces if len(piece.removeprefix("##")) == 1 and piece.isascii()}
+    numbers = torch.tensor([number for number, piece in enumerate(pieces) if piece in kept])
     upper_layers = tuple(f"encoder.layer.{n}." for n in range(num_hidden_layers, config["num_hidden_layers"]))
     tensors = {
         name: tensor[numbers] if name in _PER_WORD_PIECE else tensor
         for name, tensor in read_checkpoint(pretrained).items()
         if not name.startswith(upper_layers)
     }
-    config |= {"vocab_size": len(numbers), "num_hidden_layers": num_hidden_layers}
+    made = {"vocab_size": len(numbers), "num_hidden_layers": num_hidden_layers}
     lowercase = bool(getattr(tokenizer, "do_lower_case", True))
     with publish_folder(out, foreign_in_marked) as folder:
         (folder / "vocab.txt").write_text("".join(pieces[n] + "\n" for n in numbers.tolist()), encoding="utf-8")
-        write_json(folder / "config.json", config)
+        write_json(folder / "config.json", config | made)
         write_json(folder / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "do_lower_case": lowercase})
         AutoTokenizer.from_pretrained(folder).save_pretrained(folder)  # tokenizer.json, which is quicker to load
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")
         mark_folder(folder)
-    return {"vocab_size": len(numbers), "num_hidden_layers": num_hidden_layers}
-
-
-def _pieces(tokenizer: object, texts: Iterable[str]) -> set[str]:
-    """The word pieces that occur in the texts, and the special ones."""
-    kept: set[str] = set(tokenizer.all_special_tokens)  # type: ignore[attr-defined]
-    for text in texts:
-        # "[MASK]" in a text is a word in brackets.
-        kept.update(tokenizer.tokenize(text, split_special_tokens=True))  # type: ignore[attr-defined]
-    return kept
-
-
-def _is_character(piece: str) -> bool:
-    return len(piece.removeprefix("##")) == 1 and piece.isascii()
+    return made

@@ -1,15 +1,13 @@
-"""The single-stream transformer: a post-LN BERT encoder on scaled-dot-product attention.
+"""The single-stream transformer: BERT's layers, post-LN, over embedded words and regions alike.
 
-The trunk takes embedded tokens (words and regions alike, see :mod:`mmf_muvla.models.embeddings`) and returns
-one hidden state per position. It has BERT's architecture and reads any BERT checkpoint; on text alone it gives
-what ``transformers.BertModel`` gives.
+On text alone it gives what ``transformers.BertModel`` gives.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,27 +39,22 @@ class TrunkConfig:
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.num_attention_heads:
-            raise InputError(
-                "model_config.muvla.trunk",
-                f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}",
-                "Choose a number of heads that divides the hidden size",
+            problem = (
+                f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}"
             )
+            remedy = "Choose a number of heads that divides the hidden size"
+            raise InputError("model_config.muvla.trunk", problem, remedy)
 
     @property
     def head_size(self) -> int:
-        """Numbers of an attention head."""
         return self.hidden_size // self.num_attention_heads
 
     @classmethod
-    def from_checkpoint(cls, name: str, **overrides: Any) -> TrunkConfig:
-        """Read the shape from a BERT checkpoint's own ``config.json``.
-
-        Args:
-            name: folder, hub name or ``package:…`` (see :mod:`mmf_muvla.pretrained`).
-            overrides: fields to replace; ``None`` means "as in the checkpoint".
+    def from_checkpoint(cls, name: str) -> TrunkConfig:
+        """Read the shape from the ``config.json`` of a checkpoint (see :mod:`mmf_muvla.pretrained` for its name).
 
         Raises:
-            InputError: the checkpoint is not a BERT, or an override is not a field of this class.
+            InputError: the checkpoint is not a BERT.
         """
         path = checkpoint_file(name, "config.json")
         if path is None:
@@ -71,45 +64,42 @@ class TrunkConfig:
             raise InputError(str(path), f"model_type is '{stored['model_type']}', not 'bert'", "Name a BERT checkpoint")
         if stored.get("hidden_act", "gelu") != "gelu":
             raise InputError(str(path), f"hidden_act is '{stored['hidden_act']}'", "The trunk knows BERT's 'gelu' only")
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(overrides) - known)
-        if unknown:
-            raise InputError(
-                "model_config.muvla.trunk",
-                f"unknown option {unknown[0]!r}",
-                f"The options are {', '.join(sorted(known))}",
-            )
-        config = cls(**{key: value for key, value in stored.items() if key in known})
-        return replace(config, **{key: value for key, value in overrides.items() if value is not None})
+        return cls(**{field.name: stored[field.name] for field in fields(cls) if field.name in stored})
 
 
-class SelfAttention(nn.Module):
-    """Multi-head self-attention with BERT's residual connection and post-LayerNorm."""
+class Attention(nn.Module):
+    """What BERT's attentions share: projections (name -> outputs, in hidden sizes), residual, post-LayerNorm."""
 
-    def __init__(self, config: TrunkConfig):
+    def __init__(self, config: TrunkConfig, **projections: int):
         super().__init__()
         self.num_heads = config.num_attention_heads
         self.dropout = config.attention_probs_dropout_prob
-        self.qkv = Linear(config.hidden_size, 3 * config.hidden_size)
+        for name, count in projections.items():
+            self.add_module(name, Linear(config.hidden_size, count * config.hidden_size))
         self.output = Linear(config.hidden_size, config.hidden_size)
         self.output_dropout = Dropout(config.hidden_dropout_prob)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, hidden: Tensor, layout: Layout, chosen: Tensor | None = None) -> Tensor:
-        """[real positions, width] -> the same; or, with ``chosen``, the states at these positions alone."""
-        context = layout.attend(self.qkv(hidden), self.num_heads, self.dropout if self.training else 0.0)
+    def add_context(self, hidden: Tensor, context: Tensor, chosen: Tensor | None) -> Tensor:
+        """[real positions, width], twice -> the same; or, with ``chosen``, the states at these positions alone."""
         if chosen is not None:
             context, hidden = context.index_select(0, chosen), hidden.index_select(0, chosen)
         return self.norm(hidden + self.output_dropout(self.output(context)))
 
 
-class AttentionParts(NamedTuple):
-    """The parameters of an attention, as views that can be written into.
+class SelfAttention(Attention):
+    qkv: nn.Linear
 
-    Attributes:
-        query, key, value: weight [hidden, hidden] and bias [hidden] each.
-        output: weight [hidden, hidden].
-    """
+    def __init__(self, config: TrunkConfig):
+        super().__init__(config, qkv=3)
+
+    def forward(self, hidden: Tensor, layout: Layout, chosen: Tensor | None = None) -> Tensor:
+        context = layout.attend(self.qkv(hidden), self.num_heads, self.dropout if self.training else 0.0)
+        return self.add_context(hidden, context, chosen)
+
+
+class AttentionParts(NamedTuple):
+    """Weights [hidden, hidden] of an attention, with biases [hidden], as views that can be written into."""
 
     query: tuple[Tensor, Tensor]
     key: tuple[Tensor, Tensor]
@@ -118,12 +108,7 @@ class AttentionParts(NamedTuple):
 
 
 class Layer(nn.Module):
-    """One BERT layer: attention, then the two-layer GELU network, each with residual and post-LayerNorm.
-
-    Args:
-        config: the trunk's shape.
-        attention: the kind of attention; what it is called with, beside the hidden states, the layer is called with.
-    """
+    """One BERT layer: attention, then the two-layer GELU network, each with residual and post-LayerNorm."""
 
     def __init__(self, config: TrunkConfig, attention: Callable[[TrunkConfig], nn.Module] = SelfAttention):
         super().__init__()
@@ -141,10 +126,8 @@ class Layer(nn.Module):
 class Trunk(nn.Module):
     """The stack of layers.
 
-    Args:
-        config: the trunk's shape.
-        activation_checkpointing: keep the input of each layer alone and compute the rest again for the gradients: a
-            third more work, a tenth of the memory.
+    With ``activation_checkpointing`` the input of each layer alone is kept, and the rest computed again for the
+    gradients: a third more work, a tenth of the memory.
     """
 
     def __init__(self, config: TrunkConfig, activation_checkpointing: bool = False):
@@ -155,13 +138,11 @@ class Trunk(nn.Module):
 
     def first_attentions(self) -> list[AttentionParts]:
         """Where words first look at regions, and regions at words."""
-        layer: Any = self.layers[0]
-        qkv = layer.attention.qkv
-        query, key, value = zip(qkv.weight.chunk(3), qkv.bias.chunk(3), strict=True)
-        return [AttentionParts(query, key, value, layer.attention.output.weight)]
+        attention: Any = self.layers[0].attention
+        query, key, value = zip(attention.qkv.weight.chunk(3), attention.qkv.bias.chunk(3), strict=True)
+        return [AttentionParts(query, key, value, attention.output.weight)]
 
     def compile_layers(self) -> None:
-        """Compile each layer with ``torch.compile``; names of parameters and results stay as they are."""
         self.compiled = True
         for layer in self.layers:
             layer.compile(dynamic=True)
@@ -169,17 +150,14 @@ class Trunk(nn.Module):
     def forward(
         self, embedded: Tensor, attention_mask: Tensor, wanted: Tensor | None = None, *, text_length: int = 0
     ) -> Tensor:
-        """Encode.
+        """Encode, float [rows, length, hidden] -> the same, zero at padding and where not wanted.
 
         Args:
-            embedded: float [rows, length, hidden].
+            embedded: text and behind it regions.
             attention_mask: bool [rows, length], True at real positions; padding is never attended to.
             wanted: bool [rows, length], real positions whose states are needed; None: all. What lies behind the
                 attention of the last layer is computed for them alone.
-            text_length: not looked at; two streams have to know which positions are text.
-
-        Returns:
-            float [rows, length, hidden], zero at padding and where not wanted.
+            text_length: how many positions are the text's; two streams have to know.
         """
         layout = lay_out(attention_mask, wanted, on_cpu=embedded.device.type == "cpu" and not self.compiled)
         hidden = layout.pack(embedded)
@@ -194,7 +172,7 @@ class Trunk(nn.Module):
 
 
 def lay_out(mask: Tensor, wanted: Tensor | None, on_cpu: bool) -> Layout:
-    """The layout of a batch; see :class:`Layout`, and for CPUs :class:`RaggedLayout`, which pads nothing."""
+    """The layout of a batch; on CPUs nothing is padded."""
     return RaggedLayout(mask, wanted) if on_cpu else Layout(mask, wanted)
 
 

@@ -1,8 +1,7 @@
-"""The ITM-weighted curriculum (paper section 3.4): the one place where losses are weighted and averaged.
+"""The ITM-weighted curriculum (paper section 3.4).
 
-``L = L_RT + L_RP + L_IS`` in the first ``m`` epochs, from then on ``L = L_RT + w_ITM · (L_RP + L_IS)``, where
-``w_ITM`` is, for every (image, sentence) pair by itself and without gradient, the matching head's probability that
-the pair matches. The objectives of other systems have weight 1.
+``L = L_RT + L_RP + L_IS`` in the first ``m`` epochs, from then on ``L = L_RT + w_ITM · (L_RP + L_IS)``, where ``w_ITM``
+is, for every (image, sentence) pair by itself, the matching head's probability that the pair matches.
 """
 
 from __future__ import annotations
@@ -14,15 +13,9 @@ from mmf_muvla.objectives.registry import OBJECTIVES
 
 
 def pair_weights(matched_logits: Tensor, epoch: Tensor, warmup_epochs: int | None) -> Tensor:
-    """``w_ITM`` of each pair.
+    """``w_ITM`` of each pair, float [B], without gradient, from the matching head's logits for retrieved sentences.
 
-    Args:
-        matched_logits: float [B], the matching head's output for each image with its retrieved sentence.
-        epoch: int [B], epochs finished before this one (the first epoch is 0).
-        warmup_epochs: m, the epochs in which every pair has weight 1; None: all of them, there is no curriculum.
-
-    Returns:
-        float [B], without gradient.
+    ``epoch``, int [B], counts from 0. In the first m, ``warmup_epochs``, every pair has weight 1; None: in all of them.
     """
     probability = matched_logits.detach().float().sigmoid()
     one = torch.ones_like(probability)
@@ -32,26 +25,7 @@ def pair_weights(matched_logits: Tensor, epoch: Tensor, warmup_epochs: int | Non
 def view_weights(pair_weight: Tensor) -> Tensor:
     """The weight of each objective for each sample: ``w_ITM`` for R-P and I-S, 1 for R-T and all others.
 
-    Args:
-        pair_weight: float [B].
-
-    Returns:
-        float [objectives x B], one objective after the other in the order of ``OBJECTIVES``.
+    float [B] -> float [objectives x B], one objective after the other in the order of ``OBJECTIVES``.
     """
     one = torch.ones_like(pair_weight)
     return torch.cat([pair_weight if objective.weighted else one for objective in OBJECTIVES.values()])
-
-
-def weighted_mean(values: Tensor, weights: Tensor, num_samples: int) -> Tensor:
-    """The batch's loss: weighted sum over samples and objectives, divided by the number of samples.
-
-    Args:
-        values: float [G], one per objective and sample.
-        weights: float [G].
-        num_samples: B, the samples in the batch (those without targets included, so that the mean over
-            several processes or accumulated batches is the mean over their union).
-
-    Returns:
-        A scalar.
-    """
-    return (values * weights).sum() / num_samples

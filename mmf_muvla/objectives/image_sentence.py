@@ -1,7 +1,7 @@
 """I-S, image-sentence alignment (paper section 3.3): ``L_IS = L_MLM + L_ITM``.
 
-Each image comes with its retrieved sentence and with a random one; ITM tells them apart. Both are masked alike, as a
-mask on one side only would give the answer away; only the matched one has MLM targets.
+Each image comes with its retrieved sentence and with a random one. Both are masked alike, as a mask on one side only
+would give the answer away.
 """
 
 from __future__ import annotations
@@ -32,12 +32,9 @@ def _token_rate(masking: MaskingConfig) -> float:
 def image_sentence_row(
     tokens: Ints, n: int, matched: bool, rng: np.random.Generator, vocabulary: Vocabulary, config: MaskingConfig
 ) -> Row:
-    """A sentence with 15 percent (or ``itm_token_rate``) of its tokens masked; only a matched one has MLM targets.
+    """A sentence, int [t], with ``n`` regions: 15 percent (or ``itm_token_rate``) of its tokens are masked.
 
-    Args:
-        tokens: int [t], the sentence's tokens.
-        n: number of regions.
-        matched: whether the sentence was retrieved for the image.
+    Only one that was retrieved for the image has MLM targets.
     """
     rate = _token_rate(config)
     chosen = choose(np.full(len(tokens), rate), rng)
@@ -54,17 +51,11 @@ def draw_negative(
     """A sentence that was retrieved for another image and not for this one.
 
     An image is drawn uniformly and one of its K sentences, again until the sentence is not one of the image's own. So a
-    sentence is as often a negative as it is a positive, and the text alone says nothing about the match; drawn from all
-    sentences alike, popular ones would be known as positives.
+    sentence is as often a negative as it is a positive; drawn from all alike, popular ones would be known as positives.
 
     Args:
         own_sentences: int [K], the sentences retrieved for the image.
         sentences_of: gives the K sentences of any image by its number.
-        num_images: number of images.
-        rng: source of randomness.
-
-    Returns:
-        A sentence index, never one of ``own_sentences``.
 
     Raises:
         InputError: so many draws gave own sentences only that (nearly) all images must have the same ones.
@@ -75,11 +66,8 @@ def draw_negative(
         drawn = int(candidates[rng.integers(len(candidates))])
         if drawn not in own:
             return drawn
-    raise InputError(
-        "the corpus",
-        f"{_NEGATIVE_DRAWS} draws among the sentences of {num_images} images gave no negative for an image",
-        "Build it with more sentences: nearly all images have the same ones",
-    )
+    problem = f"{_NEGATIVE_DRAWS} draws among the sentences of {num_images} images gave no negative for an image"
+    raise InputError("the corpus", problem, "Build it with more sentences: nearly all images have the same ones")
 
 
 @register_objective
@@ -95,17 +83,10 @@ class ImageSentence(Objective):
         corpus, own = material.corpus, material.item.sentence_ids
         other = draw_negative(own, corpus.sentence_ids, len(corpus), material.rng("negative"))
         other_tokens, _ = material.words(corpus.sentence(other).text, material.options.max_text_tokens)
-        tokens = {"matched": material.tokens, "mismatched": other_tokens}
+        n, vocabulary, masking = material.num_regions, material.vocabulary, material.masking
         return {
-            row: image_sentence_row(
-                tokens[row],
-                material.num_regions,
-                row == "matched",
-                material.rng(row),
-                material.vocabulary,
-                material.masking,
-            )
-            for row in self.rows
+            row: image_sentence_row(tokens, n, row == "matched", material.rng(row), vocabulary, masking)
+            for row, tokens in zip(self.rows, (material.tokens, other_tokens), strict=True)
         }
 
 
@@ -135,10 +116,7 @@ class ImageTextMatching(PretrainingLoss):
 
 @registry.register_metric("muvla_itm_accuracy")
 class ImageTextMatchingAccuracy(SampleMean):
-    """Share of pairs, retrieved and random, that the matching head tells right.
-
-    From ``scores`` (logits, float [M]) and ``targets`` (0 or 1, float [M]).
-    """
+    """Share of pairs that the matching head tells right, by ``scores`` (logits) and ``targets`` (0 or 1), float [M]."""
 
     key = "muvla_itm_accuracy"
     fields = ("scores", "targets")

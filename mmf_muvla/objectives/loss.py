@@ -1,7 +1,7 @@
 """The base of all losses: from a head's predictions to one value per sample, and to the batch's loss.
 
-Every loss is a mean over a sample's own targets, per sample: only then can the curriculum weigh each (image, sentence)
-pair by itself. A sample without targets has the value 0. MMF knows each loss as ``muvla_NAME``.
+Every loss is a mean over a sample's own targets: only then can the curriculum weigh each (image, sentence) pair by
+itself. A sample without targets has the value 0.
 """
 
 from __future__ import annotations
@@ -13,21 +13,15 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from mmf_muvla.objectives.curriculum import weighted_mean
-
 
 @dataclass(frozen=True)
 class HeadKit:
-    """What heads are made of. All layers start as BERT's do.
+    """What heads are made of. All layers start as BERT's do."""
 
-    Attributes:
-        vocabulary: makes BERT's masked-token head, on the model's word embeddings: [M, hidden] -> [M, vocabulary].
-        linear: makes a fully connected layer: [M, hidden] -> [M, n].
-        hidden_size, feature_dim, num_object_classes: sizes of a hidden state, a region feature and of the detector.
-    """
-
-    vocabulary: Callable[[], nn.Module]
-    linear: Callable[[int], nn.Module]
+    vocabulary: Callable[
+        [], nn.Module
+    ]  # BERT's masked-token head, on the word embeddings: [M, hidden] -> [M, vocabulary]
+    linear: Callable[[int], nn.Module]  # a fully connected layer: [M, hidden] -> [M, n]
     hidden_size: int
     feature_dim: int
     num_object_classes: int
@@ -35,54 +29,34 @@ class HeadKit:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions for ``M`` targets of one loss (M may be 0: the tensors are then empty but keep their graph).
+    """Predictions for ``M`` targets of one loss; where M is 0, the tensors are empty but keep their graph."""
 
-    Attributes:
-        prediction: float [M, C] or [M].
-        target: [M] class or token ids; [M, d] features; [M, P] phrase word pieces; or [M] 0/1.
-        group: int [M], number of the objective x B + number of the sample, in the order of ``OBJECTIVES``.
-        confidence: float [M], of classes: the detector's confidence in them.
-    """
-
-    prediction: Tensor
-    target: Tensor
-    group: Tensor
-    confidence: Tensor | None = None
+    prediction: Tensor  # float [M, C] or [M]
+    target: Tensor  # [M] class or token ids; [M, d] features; [M, P] phrase word pieces; or [M] 0/1
+    group: Tensor  # int [M], number of the objective x B + number of the sample, in the order of OBJECTIVES
+    confidence: Tensor | None = None  # float [M], the detector's, of classes
 
 
 @dataclass
 class PretrainingOutput:
-    """Everything the losses need.
+    """Everything the losses need."""
 
-    Attributes:
-        num_samples: B.
-        view_weight: float [objectives x B], the curriculum's weight of each objective for each sample.
-        pair_weight: float [B], ``w_ITM`` (1 during warm-up).
-        match_probability: float [B], the matching head's probability for the retrieved pairs, without gradient.
-        predictions: by the name of the head; those of heads that nothing in the batch can be a target of are absent.
-        statistics: for logs, added by each loss as it is computed: name -> (sum of per-sample values, unweighted;
-            number of samples with targets).
-    """
-
-    num_samples: int
-    view_weight: Tensor
-    pair_weight: Tensor
-    match_probability: Tensor | None = None
-    predictions: dict[str, Predictions] = field(default_factory=dict)
+    num_samples: int  # B, also those without targets: means over accumulated batches or processes are those over all
+    view_weight: Tensor  # float [objectives x B], the curriculum's weight of each objective for each sample
+    pair_weight: Tensor  # float [B], w_ITM (1 during warm-up)
+    match_probability: Tensor | None = None  # float [B], the matching head's, of retrieved pairs, without gradient
+    predictions: dict[str, Predictions] = field(default_factory=dict)  # by the name of the head
+    # For logs, added by each loss: name -> unweighted sum over samples, number of samples with targets.
     statistics: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
 class PretrainingLoss(nn.Module):
-    """One loss, with its head and its targets.
-
-    Args:
-        weight: factor of this loss in the sum of all.
+    """One loss, with its head and its targets; ``weight`` is its factor in the sum of all.
 
     Attributes:
         name: its name; MMF knows it as ``muvla_NAME``.
         at: what its head looks at: states of ``text`` or of ``regions``, or of whole ``pairs``, pooled.
-        metric: the metric that tells how well it is learned, by MMF's name; the best checkpoint is the one where it is
-            largest. None: the loss alone tells.
+        metric: MMF's name of the metric by which the best checkpoint is chosen; None: the loss alone tells.
     """
 
     name: ClassVar[str]
@@ -105,20 +79,14 @@ class PretrainingLoss(nn.Module):
 
     @staticmethod
     def chosen(batch: Mapping[str, Any]) -> Any:
-        """Where its targets are in a batch (see :func:`mmf_muvla.datasets.collate.collate_pretraining`).
-
-        Returns:
-            Bool [B, V, T] for text, bool [B, V, R] for regions; for pairs the names of the rows.
-        """
+        """Where its targets are in a batch (see :func:`mmf_muvla.datasets.collate.collate_pretraining`): bool [B, V, T]
+        for text, bool [B, V, R] for regions; for pairs the names of the rows."""
         raise NotImplementedError
 
     @staticmethod
     def targets(batch: Mapping[str, Any], sample: Tensor, row: Tensor, position: Tensor) -> dict[str, Tensor]:
-        """What is to be predicted at the chosen positions, each int [M]; ``pairs`` have ``pair_targets`` instead.
-
-        Returns:
-            ``target`` [M, …], and further fields of :class:`Predictions`.
-        """
+        """What is to be predicted at the chosen positions, each int [M]: ``target`` [M, …], and further fields of
+        :class:`Predictions`; ``pairs`` have ``pair_targets`` instead."""
         raise NotImplementedError
 
     @staticmethod
@@ -139,19 +107,14 @@ class PretrainingLoss(nn.Module):
         values, counts = per_sample_mean(self.target_losses(predictions), predictions.group, len(output.view_weight))
         with torch.no_grad():
             output.statistics[self.name] = (values.sum(), (counts > 0).sum())
-        return self.weight * weighted_mean(values, output.view_weight, output.num_samples)
+        return self.weight * (values * output.view_weight).sum() / output.num_samples
 
 
 def per_sample_mean(target_losses: Tensor, group: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
-    """Average the losses of single targets within each sample.
-
-    Args:
-        target_losses: float [M], one per target (M may be 0).
-        group: int [M], the sample that each target belongs to, in ``range(num_groups)``.
-        num_groups: G.
+    """Average the losses of single targets, float [M], within each group, int [M] in ``range(num_groups)``.
 
     Returns:
-        The means, float [G], 0 where a sample has no target; and the numbers of targets, int [G].
+        The means, float [G], 0 where a group has no target; and the numbers of targets, int [G].
     """
     counts = torch.bincount(group, minlength=num_groups)
     sums = target_losses.new_zeros(num_groups, dtype=torch.float32).index_add(0, group, target_losses.float())

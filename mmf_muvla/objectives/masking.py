@@ -10,11 +10,6 @@ from numpy.typing import NDArray
 
 from mmf_muvla.options.data import Masking as MaskingConfig
 
-__all__ = [
-    *("IGNORE", "Bools", "Floats", "Ints", "MaskingConfig", "Row", "Vocabulary"),
-    *("choose", "hide_regions", "make_row", "mask_tokens"),
-]
-
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -24,12 +19,7 @@ IGNORE = -100  # "no target here", PyTorch's usual label
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The token ids that masking needs.
-
-    Attributes:
-        cls_id, sep_id, mask_id, pad_id: BERT's special tokens.
-        ordinary_ids: int [v], every id that may stand in for a masked token (no special tokens).
-    """
+    """The ids of BERT's special tokens, and of all others, which may stand in for a masked one, int [v]."""
 
     cls_id: int
     sep_id: int
@@ -40,27 +30,16 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of input for the encoder, with its targets. ``T`` tokens, ``n`` regions.
+    """One row of input for the encoder, with its targets. ``T`` tokens, ``n`` regions."""
 
-    Attributes:
-        input_ids: int [T], with [CLS] first and [SEP] last, masks applied.
-        mlm_labels: int [T], the original token where it is a target, else IGNORE.
-        token_region: int [T], the region whose box replaces the token's position (tags), else -1.
-        hidden_regions: bool [n], regions shown with the feature masked.
-        region_targets: bool [n], regions whose class and feature are to be predicted.
-        predicts: names of the losses that the row can have targets for, whatever the draw.
-        phrase_targets: for each region, the word pieces to be predicted (R-P); empty for none.
-        sees_regions: whether the regions are in the input.
-    """
-
-    input_ids: Ints
-    mlm_labels: Ints
-    token_region: Ints
-    hidden_regions: Bools
-    region_targets: Bools
-    predicts: tuple[str, ...]
-    phrase_targets: tuple[Ints, ...] = ()
-    sees_regions: bool = True
+    input_ids: Ints  # [T], with [CLS] first and [SEP] last, masks applied
+    mlm_labels: Ints  # [T], the original token where it is a target, else IGNORE
+    token_region: Ints  # [T], the region whose box replaces the token's position (tags), else -1
+    hidden_regions: Bools  # [n], regions shown with the feature masked
+    region_targets: Bools  # [n], regions whose class and feature are to be predicted
+    predicts: tuple[str, ...]  # names of the losses that the row can have targets for, whatever the draw
+    phrase_targets: tuple[Ints, ...] = ()  # for each region, the word pieces to be predicted (R-P); empty for none
+    sees_regions: bool = True  # whether the regions are in the input
 
 
 def make_row(
@@ -74,14 +53,9 @@ def make_row(
     token_region: Ints | None = None,
     **further: Any,
 ) -> Row:
-    """Put [CLS] and [SEP] around the text.
+    """A :class:`Row` with [CLS] and [SEP] around the text; ``shown``, ``labels`` and ``token_region`` are int [t].
 
-    Args:
-        shown: int [t], the tokens as shown; the other fields of a token are int [t], too.
-        labels: int [t].
-        vocabulary: gives [CLS] and [SEP].
-        hidden_regions, predicts, region_targets, token_region: see :class:`Row`; ``None``: no such region or token.
-        further: other fields of the row.
+    Without ``region_targets`` or ``token_region`` there are no such regions or tokens.
     """
 
     def with_ends(values: NDArray[np.generic], first: int, last: int) -> Ints:
@@ -99,16 +73,10 @@ def make_row(
 
 
 def choose(probability: Floats, rng: np.random.Generator, at_least_one: bool = False) -> Bools:
-    """Choose each item with its own probability.
+    """Choose each item with its own probability, float [m] -> bool [m].
 
-    Args:
-        probability: float [m], in [0, 1].
-        rng: source of randomness.
-        at_least_one: where the draw leaves none, choose one with probability proportional to ``probability``
-            (none where all are 0).
-
-    Returns:
-        bool [m].
+    With ``at_least_one``, where the draw leaves none, one is chosen with probability proportional to ``probability``
+    (none where all are 0).
     """
     chosen = rng.random(len(probability)) < probability
     total = probability.sum()
@@ -121,10 +89,6 @@ def mask_tokens(
     tokens: Ints, chosen: Bools, rng: np.random.Generator, vocabulary: Vocabulary, config: MaskingConfig
 ) -> tuple[Ints, Ints]:
     """Mask chosen tokens: 80 percent [MASK], 10 percent a random word, 10 percent unchanged.
-
-    Args:
-        tokens: int [t].
-        chosen: bool [t], the tokens to predict.
 
     Returns:
         The tokens as shown, int [t], and the labels, int [t] (IGNORE where not chosen).
@@ -139,12 +103,5 @@ def mask_tokens(
 
 
 def hide_regions(targets: Bools, rng: np.random.Generator, config: MaskingConfig) -> Bools:
-    """Of the chosen regions, those whose feature is masked: 90 percent; the others are shown unchanged.
-
-    Args:
-        targets: bool [n].
-
-    Returns:
-        bool [n].
-    """
+    """Of the chosen regions, bool [n], those whose feature is masked: 90 percent; the others are shown unchanged."""
     return targets & (rng.random(len(targets)) < config.hide_region_share)

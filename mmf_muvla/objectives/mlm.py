@@ -1,8 +1,4 @@
-"""MLM, masked language modelling: a part of L_RT, L_RP and L_IS, and of other systems' objectives.
-
-What is masked, and how often, is each objective's own matter; which of the chosen tokens become [MASK], see
-:func:`mmf_muvla.objectives.masking.mask_tokens`.
-"""
+"""MLM, masked language modelling: a part of L_RT, L_RP and L_IS, and of other systems' objectives."""
 
 from __future__ import annotations
 

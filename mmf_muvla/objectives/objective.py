@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 
@@ -13,8 +12,8 @@ from mmf_muvla.objectives.masking import Ints, MaskingConfig, Row, Vocabulary
 from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.pairing.store import Corpus, CorpusItem, Sentence
 
-# A stream of random numbers for each use, so that one objective's masks do not depend on which others there are. The
-# numbers decide what is drawn: they stay as they are. Other uses have a number made from their name.
+# A stream of random numbers for each use, so that one objective's masks do not depend on which others there are. These
+# numbers stay as they are; other uses have one made from their name.
 STREAMS = {
     **{"sentence": 0, "region_tag": 1, "region_phrase": 2, "matched": 3, "mismatched": 4, "negative": 5},
     **{"text_only": 6, "region_only": 7, "masked_pair": 8, "masked_text": 9, "masked_regions": 10},
@@ -32,42 +31,22 @@ class RowOptions:
 
 
 class Material:
-    """An image and one of its sentences, drawn at random: what objectives make rows from.
+    """An image and one of its K sentences, drawn at random: what objectives make rows from.
 
-    Args:
-        corpus: where both come from.
-        number: the image, in ``range(len(corpus))``.
-        words: the tokenizer.
-        options: what rows depend on.
-        seed: with the image's number it decides everything that is drawn.
-
-    Attributes:
-        item: the image's regions and tags, its sentences and their links.
-        rank: which of the K sentences it is.
-        sentence: the sentence.
-        tokens: int [t], its word pieces, without [CLS] and [SEP].
-        offsets: int [t, 2], first and one-past-last character of each word piece.
+    ``seed`` and the image's number decide everything that is drawn. ``tokens``, int [t], are the sentence's word pieces
+    without [CLS] and [SEP]; ``offsets``, int [t, 2], the first and one-past-last character of each.
     """
 
     def __init__(self, corpus: Corpus, number: int, words: WordPieces, options: RowOptions, seed: tuple[int, ...]):
         self.corpus, self.words, self.options = corpus, words, options
+        self.vocabulary: Vocabulary = words.vocabulary
+        self.masking: MaskingConfig = options.masking
         self._entropy = (*seed, number)
         self.item: CorpusItem = corpus[number]
+        self.num_regions = len(self.item.regions.bbox)
         self.rank = int(self.rng("sentence").integers(len(self.item.sentence_ids)))
         self.sentence: Sentence = corpus.sentence(int(self.item.sentence_ids[self.rank]))
         self.tokens, self.offsets = words(self.sentence.text, options.max_text_tokens)
-
-    @property
-    def num_regions(self) -> int:
-        return len(self.item.regions.bbox)
-
-    @property
-    def masking(self) -> MaskingConfig:
-        return self.options.masking
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        return self.words.vocabulary
 
     @cached_property
     def tags(self) -> list[Ints]:
@@ -81,21 +60,16 @@ class Material:
 
 
 class Objective:
-    """One thing to learn from an image and a sentence, by one row of input or several.
+    """One thing to learn from an image and a sentence, by one row of input or several."""
 
-    Attributes:
-        name: its name in ``dataset_config.NAME.objectives``.
-        rows: names of the rows.
-        weighted: whether the curriculum weighs its losses pair by pair (section 3.4).
-    """
-
-    name: ClassVar[str]
-    rows: ClassVar[tuple[str, ...]]
-    weighted: ClassVar[bool] = False
+    name: str  # in dataset_config.NAME.objectives
+    rows: tuple[str, ...]  # their names
+    weighted: bool = False  # whether the curriculum weighs its losses pair by pair (section 3.4)
+    losses: tuple[str, ...] = ()  # those that its rows can have targets for, by name, whatever the masking
 
     def predicts(self, masking: MaskingConfig) -> tuple[str, ...]:
         """The losses that its rows can have targets for, by name."""
-        raise NotImplementedError
+        return self.losses
 
     def make(self, material: Material) -> dict[str, Row]:
         """The rows, by name."""

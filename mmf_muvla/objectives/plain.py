@@ -1,15 +1,4 @@
-"""Objectives of the systems that the paper compares with, and of its study of joint input: plain random masking.
-
-==============  ==========================  =====================================================
-objective       input                       targets
-==============  ==========================  =====================================================
-text_only       sentence                    MLM
-region_only     regions                     MRC and MRFR
-masked_pair     sentence + regions          MLM, MRC and MRFR at once
-masked_text     sentence + regions          MLM
-masked_regions  sentence + regions          MRC and MRFR
-==============  ==========================  =====================================================
-"""
+"""Objectives of the systems that the paper compares with, and of its study of joint input: plain random masking."""
 
 from __future__ import annotations
 
@@ -28,21 +17,16 @@ from mmf_muvla.objectives.masking import (
     mask_tokens,
 )
 from mmf_muvla.objectives.objective import Material, Objective
-from mmf_muvla.objectives.registry import register_objective
+from mmf_muvla.objectives.registry import OBJECTIVES
 
 Part = Literal["absent", "whole", "masked"]
 
 
 class PlainObjective(Objective):
-    """Any token or region may be masked, whatever the links say.
+    """Any token or region may be masked, whatever the links say; the targets are MLM's, or MRC's and MRFR's, or all."""
 
-    Attributes:
-        text: whether the sentence is there, and masked.
-        regions: the same for the regions.
-    """
-
-    text: Part
-    regions: Part
+    def __init__(self, name: str, text: Part, regions: Part):
+        self.name, self.rows, self.text, self.regions = name, (name,), text, regions
 
     def predicts(self, masking: MaskingConfig) -> tuple[str, ...]:
         return ("mlm",) * (self.text == "masked") + ("mrc", "mrfr") * (self.regions == "masked")
@@ -55,13 +39,7 @@ class PlainObjective(Objective):
 def plain_row(
     view: PlainObjective, tokens: Ints, n: int, rng: np.random.Generator, vocabulary: Vocabulary, config: MaskingConfig
 ) -> Row:
-    """Of what is masked, 15 percent of the tokens and 15 percent of the regions, each by itself.
-
-    Args:
-        view: what is there, and what is masked.
-        tokens: int [t], the sentence's tokens.
-        n: number of regions.
-    """
+    """Of what is masked, 15 percent of the ``tokens`` and 15 percent of the ``n`` regions, each by itself."""
     if view.text == "absent":
         tokens = tokens[:0]
     chosen = choose(np.full(len(tokens), config.token_rate if view.text == "masked" else 0.0), rng)
@@ -78,26 +56,11 @@ def plain_row(
     )
 
 
-@register_objective
-class TextOnly(PlainObjective):
-    name, rows, text, regions = "text_only", ("text_only",), "masked", "absent"
-
-
-@register_objective
-class RegionOnly(PlainObjective):
-    name, rows, text, regions = "region_only", ("region_only",), "absent", "masked"
-
-
-@register_objective
-class MaskedPair(PlainObjective):
-    name, rows, text, regions = "masked_pair", ("masked_pair",), "masked", "masked"
-
-
-@register_objective
-class MaskedText(PlainObjective):
-    name, rows, text, regions = "masked_text", ("masked_text",), "masked", "whole"
-
-
-@register_objective
-class MaskedRegions(PlainObjective):
-    name, rows, text, regions = "masked_regions", ("masked_regions",), "whole", "masked"
+_PLAIN: tuple[tuple[str, Part, Part], ...] = (
+    ("text_only", "masked", "absent"),
+    ("region_only", "absent", "masked"),
+    ("masked_pair", "masked", "masked"),
+    ("masked_text", "masked", "whole"),
+    ("masked_regions", "whole", "masked"),
+)
+OBJECTIVES.update({name: PlainObjective(name, text, regions) for name, text, regions in _PLAIN})

@@ -31,33 +31,20 @@ from mmf_muvla.objectives.masking import (
 from mmf_muvla.objectives.objective import Material, Objective
 from mmf_muvla.objectives.registry import register_loss, register_objective
 
-PREDICTS = ("mlm", "p_mrtc")
-
 
 @dataclass(frozen=True)
 class Links:
-    """Links between the regions and the noun phrases of one sentence.
+    """Links between the regions and the noun phrases of one sentence."""
 
-    Attributes:
-        phrase_of_token: int [t], the phrase that each token of the sentence lies in (no [CLS], [SEP]), -1 for none.
-        phrase: int [n], the phrase linked to each region, -1 for none.
-        similarity: float [n], the link's similarity in [0, 1], 0 for none.
-    """
-
-    phrase_of_token: Ints
-    phrase: Ints
-    similarity: Floats
+    phrase_of_token: Ints  # [t], the phrase that each token of the sentence lies in (no [CLS], [SEP]), -1 for none
+    phrase: Ints  # [n], the phrase linked to each region, -1 for none
+    similarity: Floats  # [n], the link's similarity in [0, 1], 0 for none
 
 
 def tokens_in_phrases(offsets: Ints, phrases: Ints) -> Ints:
-    """Which phrase each token lies in, by character span (never by the word itself).
+    """Which phrase each token lies in, by character span (never by the word itself), int [t], -1 for none.
 
-    Args:
-        offsets: int [t, 2], first and one-past-last character of each token.
-        phrases: int [p, 2], the same for each phrase.
-
-    Returns:
-        int [t], the phrase index or -1.
+    Spans, int [t, 2] and [p, 2], are from the first to the one-past-last character.
     """
     inside = (offsets[:, None, 0] >= phrases[None, :, 0]) & (offsets[:, None, 1] <= phrases[None, :, 1])
     inside &= (offsets[:, 1] > offsets[:, 0])[:, None]
@@ -69,9 +56,7 @@ def region_phrase_row(
 ) -> Row:
     """Mask linked phrases or linked regions, never both, with probability proportional to similarity.
 
-    Args:
-        tokens: int [t], the sentence's tokens.
-        links: the sentence's links; links to phrases of which no token is left (cut sentences) are passed over.
+    Links of the sentence, int [t], to phrases of which no token is left (cut sentences) are passed over.
     """
     n = len(links.phrase)
     has_tokens = np.zeros(max(links.phrase_of_token.max(initial=-1), links.phrase.max(initial=-1)) + 2, bool)
@@ -95,17 +80,16 @@ def region_phrase_row(
         phrase_targets = tuple(
             tokens[links.phrase_of_token == links.phrase[i]] if targets[i] else nothing for i in range(n)
         )
-    return make_row(shown, labels, vocabulary, hidden_regions=hidden, predicts=PREDICTS, phrase_targets=phrase_targets)
+    return make_row(
+        shown, labels, vocabulary, hidden_regions=hidden, predicts=RegionPhrase.losses, phrase_targets=phrase_targets
+    )
 
 
 @register_objective
 class RegionPhrase(Objective):
     """Input ``[t^r, v]``: the retrieved sentence and the regions."""
 
-    name, rows, weighted = "region_phrase", ("region_phrase",), True
-
-    def predicts(self, masking: MaskingConfig) -> tuple[str, ...]:
-        return PREDICTS
+    name, rows, weighted, losses = "region_phrase", ("region_phrase",), True, ("mlm", "p_mrtc")
 
     def make(self, material: Material) -> dict[str, Row]:
         links = Links(

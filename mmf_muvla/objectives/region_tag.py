@@ -1,7 +1,7 @@
 """R-T, region-tag alignment (paper section 3.1): ``L_RT = L_MLM(o_m | o_\\m, v) + L_MRC + L_MRFR``.
 
-Tags and regions are masked at random, 15 percent of each. MLM is in :mod:`mmf_muvla.objectives.mlm`; the losses at
-masked regions are here: MRC, MRFR, and MRC-KL, which some of the systems in the comparison have in place of MRC.
+Tags and regions are masked at random, 15 percent of each. Some of the systems in the comparison have MRC-KL in place of
+MRC.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ from mmf_muvla.objectives.masking import (
 from mmf_muvla.objectives.objective import Material, Objective
 from mmf_muvla.objectives.registry import register_loss, register_objective
 
-PREDICTS = ("mlm", "mrc", "mrfr")
-
 
 def region_tag_row(
     tag_tokens: list[Ints],
@@ -41,10 +39,8 @@ def region_tag_row(
 ) -> Row:
     """Mask tags and regions at random.
 
-    Args:
-        tag_tokens: the word pieces of each region's tag.
-        max_tokens: room for tag tokens, [CLS] and [SEP] not counted; tags that do not fit are left out, whole.
-        box_positions: a tag's place is the box of its region; False: its place in the text, as for any word.
+    Tags, given as the word pieces of each region's, that do not fit into ``max_tokens`` are left out, whole. A tag's
+    place is the box of its region, or without ``box_positions`` its place in the text, as for any word.
     """
     n = len(tag_tokens)
     lengths = np.array([len(tokens) for tokens in tag_tokens])
@@ -64,7 +60,7 @@ def region_tag_row(
         token_region=region if box_positions else None,
         hidden_regions=hide_regions(targets, rng, config),
         region_targets=targets,
-        predicts=PREDICTS,
+        predicts=RegionTag.losses,
     )
 
 
@@ -72,22 +68,12 @@ def region_tag_row(
 class RegionTag(Objective):
     """Input ``[o, v]``: the tags and the regions."""
 
-    name, rows = "region_tag", ("region_tag",)
-
-    def predicts(self, masking: MaskingConfig) -> tuple[str, ...]:
-        return PREDICTS
+    name, rows, losses = "region_tag", ("region_tag",), ("mlm", "mrc", "mrfr")
 
     def make(self, material: Material) -> dict[str, Row]:
-        options = material.options
-        row = region_tag_row(
-            material.tags,
-            material.rng(self.name),
-            material.vocabulary,
-            options.masking,
-            options.max_tag_tokens,
-            options.tag_positions == "box",
-        )
-        return {self.name: row}
+        options, rng = material.options, material.rng(self.name)
+        more = (options.max_tag_tokens, options.tag_positions == "box")
+        return {self.name: region_tag_row(material.tags, rng, material.vocabulary, options.masking, *more)}
 
 
 class MaskedRegionLoss(PretrainingLoss):
@@ -161,16 +147,8 @@ class MaskedRegionClassificationKL(MaskedRegionClassification):
 def detector_divergence(logits: Tensor, labels: Tensor, confidence: Tensor) -> Tensor:
     """The divergence KL(detector || prediction) of each target.
 
-    The detector's distribution is not stored, only the class and its confidence. So the distribution is taken as
-    ``confidence`` on the class, and the rest spread evenly over the other classes.
-
-    Args:
-        logits: float [M, C], at least two classes.
-        labels: int [M], the detector's classes.
-        confidence: float [M], its confidence in them, in [0, 1].
-
-    Returns:
-        float [M].
+    Of the detector's distribution only ``confidence``, float [M], on its class, int [M], is stored; the rest is taken
+    as spread evenly over the others. ``logits`` are float [M, C].
     """
     log_probability = F.log_softmax(logits.float(), dim=-1)
     of_class = log_probability.gather(1, labels.unsqueeze(1)).squeeze(1)

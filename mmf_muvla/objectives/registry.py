@@ -1,18 +1,8 @@
 """What there is to learn: objectives, which make rows of input, and losses, which predict their targets.
 
-A configuration names objectives (``dataset_config.NAME.objectives``). What they have targets for decides which losses
-are learned, so that heads, metrics and the choice of the best checkpoint follow. To add one, register it in a package
-of your own that MMF imports (``env.user_dir``), and name it in the configuration::
-
-    @register_objective
-    class Colours(Objective):
-        name, rows = "colours", ("colours",)
-        ...
-
-    @register_loss
-    class ColourLoss(PretrainingLoss):
-        name = "colour"
-        ...
+A configuration names objectives. What they have targets for decides which losses are learned, so that heads, metrics
+and the choice of the best checkpoint follow. To add one of your own, decorate a subclass of ``Objective`` by
+``@register_objective``, or one of ``PretrainingLoss`` by ``@register_loss``, in a package that MMF imports.
 """
 
 from __future__ import annotations
@@ -40,31 +30,26 @@ _Loss = TypeVar("_Loss", bound="type[PretrainingLoss]")
 
 
 def register_objective(objective: _Objective) -> _Objective:
-    """Make an objective known under its name; for use as a decorator."""
+    """Make an objective known under its name: a decorator."""
     OBJECTIVES[objective.name] = objective()
     return objective
 
 
 def register_loss(loss: _Loss) -> _Loss:
-    """Make a loss known under its name, and to MMF as ``muvla_NAME``; for use as a decorator."""
+    """Make a loss known under its name, and to MMF as ``muvla_NAME``: a decorator."""
     LOSSES[loss.name] = loss
     return registry.register_loss(f"{MMF_PREFIX}{loss.name}")(loss)
 
 
 def check_objectives(names: Sequence[str], where: str) -> tuple[str, ...]:
-    """The objectives of a configuration, once it is known that they exist.
-
-    Args:
-        names: ``dataset_config.NAME.objectives``.
-        where: the option, for the error.
+    """The objectives that the option ``where`` names.
 
     Raises:
         InputError: there are none, or one is unknown.
     """
     if not names or not set(names) <= set(OBJECTIVES):
-        raise InputError(
-            where, f"{list(names)} is not a choice of objectives", f"Choose at least one of {', '.join(OBJECTIVES)}"
-        )
+        problem = f"{list(names)} is not a choice of objectives"
+        raise InputError(where, problem, f"Choose at least one of {', '.join(OBJECTIVES)}")
     return tuple(names)
 
 
@@ -76,15 +61,9 @@ def targets_of(objectives: Iterable[str], masking: MaskingConfig) -> set[str]:
 def learned(
     objectives: Sequence[str], masking: MaskingConfig, losses: Sequence[str] | None = None
 ) -> tuple[list[str], list[str]]:
-    """What a system learns, and what tells how well.
+    """What a system learns, and what tells how well: MMF's names of its losses and of its metrics.
 
-    Args:
-        objectives: those of its data set.
-        masking: how much is masked.
-        losses: MMF's names of its losses, where they are not all that the objectives have targets for.
-
-    Returns:
-        MMF's names of its losses, and of its metrics.
+    ``losses`` are MMF's names, where they are not all that the objectives have targets for.
     """
     targets = targets_of(objectives, masking)
     if losses is None:
@@ -99,11 +78,7 @@ def view_of_row(row: str) -> int:
 
 
 def heads_of(losses: Iterable[str | Mapping[str, Any]]) -> set[str]:
-    """The heads that losses read.
-
-    Args:
-        losses: as in a model's configuration. A loss that is not registered here may read any head.
-    """
+    """The heads that losses of a configuration read; one that is not registered here may read any."""
     names = {(loss if isinstance(loss, str) else loss["type"]).removeprefix(MMF_PREFIX) for loss in losses}
     if not names <= set(LOSSES):
         return {*HEADS}

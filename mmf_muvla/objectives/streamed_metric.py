@@ -1,9 +1,8 @@
 """Metrics that keep a few numbers per sample instead of a whole split's scores.
 
 MMF gathers the scores and targets of all samples and then computes each metric once. Of VQA's validation split that
-would be 214,354 x 3,129 numbers, twice. What a sample contributes is known as soon as it is scored, so these metrics
-take two steps: :meth:`StreamedMetric.reduce` for each batch, and :meth:`StreamedMetric.combine` for all that it gave.
-Both in one are what MMF's own trainer calls.
+would be 214,354 x 3,129 numbers, twice. These metrics :meth:`~StreamedMetric.reduce` each batch, and
+:meth:`~StreamedMetric.combine` all that it gave.
 """
 
 from __future__ import annotations
@@ -16,12 +15,7 @@ from torch import Tensor
 
 
 class StreamedMetric(BaseMetric):
-    """A metric in two steps.
-
-    Attributes:
-        key: the name in MMF's registry.
-        fields: the tensors of batch and model output that :meth:`reduce` reads.
-    """
+    """A metric, by its name in MMF's registry, in two steps, of which the first reads ``fields``."""
 
     key: ClassVar[str]
     fields: ClassVar[tuple[str, ...]]
@@ -31,13 +25,9 @@ class StreamedMetric(BaseMetric):
         self.required_params = list(self.fields)
 
     def reduce(self, fields: Mapping[str, Any]) -> Tensor:
-        """What a batch's samples contribute.
+        """What a batch's samples contribute, [M, …] on any device, from batch and model output together.
 
-        Args:
-            fields: batch and model output together.
-
-        Returns:
-            [M, …] on any device, M at most the number of samples: those that do not count are left out.
+        Samples that do not count are left out.
         """
         raise NotImplementedError
 

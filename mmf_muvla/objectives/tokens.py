@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -13,32 +12,22 @@ from mmf_muvla.pretrained import resolve_pretrained
 
 
 class WordPieces:
-    """A BERT tokenizer that keeps character offsets, and to which a text is nothing but text.
+    """The tokenizer of a BERT checkpoint, to which a text is nothing but text.
 
-    ``[MASK]`` or ``[SEP]`` in a caption is a word in brackets: what it becomes never has the id of a special token, but
-    for that of unknown words.
-
-    Args:
-        pretrained: BERT checkpoint whose vocabulary is used (folder, hub name or ``package:…``).
+    ``[MASK]`` or ``[SEP]`` in a caption is a word in brackets, which never gets the id of a special token.
 
     Raises:
-        InputError: the checkpoint's tokenizer gives no offsets.
+        InputError: the checkpoint's tokenizer does not give the characters that a token covers.
     """
 
     def __init__(self, pretrained: str):
-        self.pretrained = pretrained
-        self._load()
-
-    def _load(self) -> None:
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(resolve_pretrained(self.pretrained))
+        tokenizer = AutoTokenizer.from_pretrained(resolve_pretrained(pretrained))
         if not tokenizer.is_fast:
-            raise InputError(
-                f"tokenizer={self.pretrained}",
-                "this tokenizer does not tell which characters a token covers",
-                "Name a BERT checkpoint with a tokenizer.json or a vocab.txt",
-            )
+            problem = "this tokenizer does not tell which characters a token covers"
+            remedy = "Name a BERT checkpoint with a tokenizer.json or a vocab.txt"
+            raise InputError(f"tokenizer={pretrained}", problem, remedy)
         self._backend = tokenizer.backend_tokenizer
         self._backend.no_padding()
         self._backend.no_truncation()
@@ -46,7 +35,6 @@ class WordPieces:
         self._unknown = tokenizer.unk_token_id
         # A tokenizer that does not take brackets apart can still find these in its vocabulary.
         self._reserved = special - {self._unknown}
-        self._take_special_tokens_apart()
         self.vocabulary = Vocabulary(
             cls_id=tokenizer.cls_token_id,
             sep_id=tokenizer.sep_token_id,
@@ -55,24 +43,13 @@ class WordPieces:
             ordinary_ids=np.array(sorted(set(tokenizer.get_vocab().values()) - special)),
         )
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        # The tokenizer itself does not keep this.
-        self._take_special_tokens_apart()
-
-    def _take_special_tokens_apart(self) -> None:
-        self._backend.encode_special_tokens = True
-
     def __call__(self, text: str, max_tokens: int) -> tuple[Ints, Ints]:
-        """Tokenize one text, without [CLS] and [SEP].
-
-        Args:
-            text: the text.
-            max_tokens: longer texts are cut after so many tokens.
+        """Tokenize one text, without [CLS] and [SEP], and cut it after so many tokens.
 
         Returns:
             Token ids, int [t], and character spans, int [t, 2].
         """
+        self._backend.encode_special_tokens = True  # as text; a copy in another process does not keep it
         encoding = self._backend.encode(text, add_special_tokens=False)
         pieces = encoding.ids[:max_tokens]
         if not self._reserved.isdisjoint(pieces):

@@ -36,31 +36,25 @@ def build_datasets(config: Any, trains: bool) -> dict[str, Any]:
         raise InputError(f"datasets={','.join(names)}", "this trainer takes one data set", "Name one data set")
     (name,) = names
     if name not in config.dataset_config:
-        raise InputError(
-            f"datasets={name}",
-            "there is no dataset_config of that name",
-            "Check the name, and that env.user_dir names the package that registers it",
-        )
+        remedy = "Check the name, and that env.user_dir names the package that registers it"
+        raise InputError(f"datasets={name}", "there is no dataset_config of that name", remedy)
     datasets = {split: build_dataset(name, config.dataset_config[name], split) for split in ("train", "val", "test")}
     if trains and datasets["train"] is None:
         raise InputError(f"datasets={name}", "it has no training split", "Give its training files")
     for split, dataset in datasets.items():
         if dataset is not None:
             log_message(f"{name} {split}: {len(dataset):,} samples")
-    _warn_of_few_held_out(datasets["val"], f"dataset_config.{name}.held_out_fraction")
-    return datasets
-
-
-def _warn_of_few_held_out(dataset: Any, option: str) -> None:
-    if isinstance(dataset, PretrainingDataset) and len(dataset) < _FEW_HELD_OUT:
-        images = "1 image" if len(dataset) == 1 else f"{len(dataset)} images"
-        enough = min(0.5, _FEW_HELD_OUT / len(dataset.corpus))
-        left = round(enough * len(dataset.corpus))
+    val = datasets["val"]
+    if isinstance(val, PretrainingDataset) and len(val) < _FEW_HELD_OUT:
+        images = "1 image" if len(val) == 1 else f"{len(val)} images"
+        enough = min(0.5, _FEW_HELD_OUT / len(val.corpus))
         log_message(
-            f"{option}={dataset.config.held_out_fraction} leaves {images} for validation and test, which says little "
-            f"about which checkpoint is the best one; {enough:.2g} would leave about {left}",
+            f"dataset_config.{name}.held_out_fraction={val.config.held_out_fraction} leaves {images} for validation "
+            "and test, which says little about which checkpoint is the best one; "
+            f"{enough:.2g} would leave about {round(enough * len(val.corpus))}",
             "warning",
         )
+    return datasets
 
 
 def run_length(training: Any, dataset: Any, accumulation: int) -> tuple[float, int]:
@@ -71,20 +65,14 @@ def run_length(training: Any, dataset: Any, accumulation: int) -> tuple[float, i
     """
     if dataset is None:
         return 1, 1
-    batches = batches_per_epoch(len(dataset), int(training.batch_size), accumulation)
-    updates_per_epoch = batches / accumulation
-    limits = []
-    if training.max_updates is not None:
-        limits.append(int(training.max_updates))
-    if training.max_epochs is not None:
-        limits.append(math.ceil(training.max_epochs * updates_per_epoch))
-    if not limits or min(limits) < 1:
-        raise InputError(
-            f"training.max_updates={training.max_updates}, training.max_epochs={training.max_epochs}",
-            "the run has no length",
-            "Set one of the two to a positive number",
-        )
-    return updates_per_epoch, min(limits)
+    updates_per_epoch = batches_per_epoch(len(dataset), int(training.batch_size), accumulation) / accumulation
+    epochs = training.max_epochs
+    limits = (training.max_updates, None if epochs is None else math.ceil(epochs * updates_per_epoch))
+    total = min((int(limit) for limit in limits if limit is not None), default=0)
+    if total < 1:
+        where = f"training.max_updates={training.max_updates}, training.max_epochs={epochs}"
+        raise InputError(where, "the run has no length", "Set one of the two to a positive number")
+    return updates_per_epoch, total
 
 
 def build_steps(config: Any, model: torch.nn.Module, total_updates: int) -> tuple[Optimizer, Any]:
@@ -116,12 +104,10 @@ def training_loader(dataset: Any, training: Any, accumulation: int, done: int) -
     Raises:
         InputError: the batch size does not fit, or there is nothing to group by.
     """
-    lengths = None
-    if training.get("group_by_length"):
-        if not hasattr(dataset, "region_counts"):
-            problem = f"{dataset.dataset_name} does not tell the lengths of its items"
-            raise InputError("training.group_by_length=true", problem, "Set it to false")
-        lengths = dataset.region_counts()
+    groups = bool(training.get("group_by_length"))
+    if groups and not hasattr(dataset, "region_counts"):
+        problem = f"{dataset.dataset_name} does not tell the lengths of its items"
+        raise InputError("training.group_by_length=true", problem, "Set it to false")
     sampler = TrainingBatches(
         num_items=len(dataset),
         batch_size=training.batch_size,
@@ -129,12 +115,13 @@ def training_loader(dataset: Any, training: Any, accumulation: int, done: int) -
         rank=get_rank(),
         world_size=get_world_size(),
         start_batch=done * accumulation,
-        lengths=lengths,
+        lengths=dataset.region_counts() if groups else None,
         turns=getattr(dataset, "turns", 1),
         batches_per_update=accumulation,
     )
-    pin_memory, workers = bool(training.pin_memory), training.num_workers
-    return loader_of(dataset, batch_sampler=sampler, num_workers=workers, pin_memory=pin_memory)
+    return loader_of(
+        dataset, batch_sampler=sampler, num_workers=training.num_workers, pin_memory=bool(training.pin_memory)
+    )
 
 
 def loader_of(dataset: Any, **options: Any) -> DataLoader[Any]:

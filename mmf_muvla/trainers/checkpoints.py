@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,6 @@ from mmf_muvla.models.checkpoint import LoadReport
 from mmf_muvla.reading.weight_files import CHECKSUM_KEY, checksum, read_safetensors, read_torch_file
 
 _UPDATE_KEY = "update"  # in the metadata of a safetensors file: the update that its weights are of
-# Whoever goes on with a run needs these.
-_RUN_PARTS = {"optimizer": "the optimizer's state", "num_updates": "the number of updates done"}
 
 
 def save_atomically(content: Mapping[str, Any], path: Path) -> None:
@@ -57,15 +54,13 @@ def save_weights(model: nn.Module, path: Path, update: int) -> None:
     from safetensors.torch import save_file
 
     # A tied matrix is in the file once, under the first of its names.
-    kept: dict[tuple[int, torch.Size], str] = {}
-    metadata: dict[str, str] = {}
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in sorted(model.state_dict().items()):
-        first = kept.setdefault((tensor.data_ptr(), tensor.shape), name) if tensor.numel() else name
-        if first == name:
-            tensors[name] = tensor.contiguous()
-        else:
-            metadata[name] = first
+    first: dict[tuple[int, torch.Size], str] = {}
+    state = dict(sorted(model.state_dict().items()))
+    kept = {
+        name: first.setdefault((it.data_ptr(), it.shape), name) if it.numel() else name for name, it in state.items()
+    }
+    tensors = {name: state[name].contiguous() for name in kept if kept[name] == name}
+    metadata = {name: kept[name] for name in kept if kept[name] != name}
     metadata |= {CHECKSUM_KEY: checksum(tensors), _UPDATE_KEY: str(update)}
     with publish_file(path) as temporary:
         save_file(tensors, temporary, metadata)
@@ -94,29 +89,8 @@ def read_checkpoint_file(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def refuse_parts_of_a_run(content: Mapping[str, Any], path: Path, needed: Iterable[str]) -> None:
-    """Check that a checkpoint can be gone on from.
-
-    Args:
-        content: what :func:`read_checkpoint_file` gave.
-        path: the file.
-        needed: what is wanted of it: ``optimizer``, ``num_updates``.
-
-    Raises:
-        InputError: a part that is needed is missing.
-    """
-    missing = [_RUN_PARTS[name] for name in needed if content.get(name) is None]
-    if missing:
-        raise InputError(
-            str(path),
-            f"is no checkpoint to go on from: it lacks {' and '.join(missing)}",
-            "To start a new run from its weights: checkpoint.resume_pretrained=True and "
-            f"checkpoint.resume_file={path}, in another env.save_dir",
-        )
-
-
 def load_matching(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> LoadReport:
-    """Load, into a model, every tensor of a state dict whose name and shape it has; ``source`` is for the error.
+    """Load every tensor whose name and shape a model has; ``source`` is for the error.
 
     Raises:
         InputError: nothing of the encoder is in the checkpoint (the fine-tuning would silently start from nothing).
@@ -136,24 +110,10 @@ def load_matching(model: nn.Module, tensors: Mapping[str, Tensor], source: str) 
     return report
 
 
-def tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Every tensor inside dictionaries, lists and tuples, with its place."""
+def first_not_finite(value: Any, name: str = "") -> str | None:
+    """Where the first tensor is, inside dictionaries, lists and tuples, that holds NaN or infinity."""
     if isinstance(value, Tensor):
-        yield name, value
-    elif isinstance(value, Mapping):
-        for key, part in value.items():
-            yield from tensors_in(part, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, list | tuple):
-        for number, part in enumerate(value):
-            yield from tensors_in(part, f"{name}.{number}" if name else str(number))
-
-
-def first_not_finite(value: Any) -> str | None:
-    """Where the first tensor is that holds NaN or infinity; each device is asked once, however many tensors it has."""
-    floating = [(name, tensor) for name, tensor in tensors_in(value) if tensor.is_floating_point()]
-    by_device: defaultdict[torch.device, list[Tensor]] = defaultdict(list)
-    for _, tensor in floating:
-        by_device[tensor.device].append(torch.isfinite(tensor).all())
-    if all(bool(torch.stack(flags).all()) for flags in by_device.values()):
-        return None
-    return next(name for name, tensor in floating if not bool(torch.isfinite(tensor).all()))
+        return None if bool(torch.isfinite(value).all()) else name
+    parts = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    places = (first_not_finite(part, f"{name}.{key}" if name else str(key)) for key, part in parts)
+    return next((place for place in places if place is not None), None)

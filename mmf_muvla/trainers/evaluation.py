@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmf.common.registry import registry
 from mmf.common.report import Report
 from mmf.datasets.base_dataset import BaseDataset
 from mmf.modules.metrics import Metrics
@@ -23,22 +22,12 @@ from mmf_muvla.options.kinds import as_list
 from mmf_muvla.terminal import log_message
 from mmf_muvla.trainers.building import loader_of
 from mmf_muvla.trainers.history import RunningMeans, gather, of_all_processes
-from mmf_muvla.trainers.sampler import EvaluationBatches, in_order_of_items
+from mmf_muvla.trainers.sampler import evaluation_batches, in_order_of_items
 
 
 class Evaluator:
-    """Evaluates a model as it is at that moment.
-
-    Args:
-        model: the model.
-        datasets: split -> data set, or ``None``.
-        config: the whole MMF configuration.
-        device: where the model is.
-        autocast_dtype: what matrices are multiplied in; None: float32.
-
-    Raises:
-        InputError: a metric of the configuration is not known.
-    """
+    """Evaluates a model as it is at that moment, on the splits of its data set; matrices are multiplied in
+    ``autocast_dtype``, or in float32."""
 
     def __init__(
         self,
@@ -54,12 +43,8 @@ class Evaluator:
         self.training = config.training
         self.device = device
         self.autocast_dtype = autocast_dtype
-        names = as_list(config.evaluation.get("metrics", []))
-        for name in names:
-            if isinstance(name, str) and registry.get_metric_class(name) is None:
-                raise InputError(f"evaluation.metrics={name}", "there is no such metric", "Check its name")
         # Some metrics are computed batch by batch; MMF's own want all samples at once.
-        self.metrics = Metrics(names)
+        self.metrics = Metrics(as_list(config.evaluation.get("metrics", [])))
         every: dict[str, Any] = self.metrics.metrics
         self.fields_of = {name: tuple(metric.required_params) for name, metric in every.items()}
         self.streamed = {name: metric for name, metric in every.items() if isinstance(metric, StreamedMetric)}
@@ -90,8 +75,7 @@ class Evaluator:
         """Look at one small batch, so that a validation does not fail after hours. Nothing random is drawn.
 
         Raises:
-            InputError: a metric is computed from what neither data set nor model give, or the validation gives no value
-                of the name of ``training.early_stop.criteria``.
+            InputError: a metric, or ``training.early_stop.criteria``, is of what neither data set nor model give.
         """
         split = next((split for split in ("val", "test") if self.datasets[split] is not None), None)
         if split is None:
@@ -108,36 +92,29 @@ class Evaluator:
         for name, fields in self.fields_of.items():
             missing = [field for field in fields if field not in (*report, "dataset_name", "dataset_type")]
             if missing:
-                raise InputError(
-                    f"evaluation.metrics={name}",
-                    f"it is computed from {', '.join(fields)}, and {self.dataset_name} with this model gives no "
-                    f"{', '.join(missing)}",
-                    "Leave it out (evaluation.metrics=[]), or add what it measures to the data set's objectives",
-                )
+                given = f"{self.dataset_name} with this model gives no {', '.join(missing)}"
+                problem = f"it is computed from {', '.join(fields)}, and {given}"
+                remedy = "Leave it out (evaluation.metrics=[]), or add what it measures to the data set's objectives"
+                raise InputError(f"evaluation.metrics={name}", problem, remedy)
         names = sorted(means.names | set(self.fields_of))
         if self.datasets["val"] is not None and self.criterion() not in names:
-            raise InputError(
-                f"training.early_stop.criteria={self.training.early_stop.criteria}",
-                "the validation gives no such value",
-                f"It gives {', '.join(names)}",
-            )
+            where = f"training.early_stop.criteria={self.training.early_stop.criteria}"
+            raise InputError(where, "the validation gives no such value", f"It gives {', '.join(names)}")
 
     def _batches(self, split: str, title: str, leave: bool) -> Iterator[Any]:
         """This process's share of a split."""
         dataset, world_size = self.datasets[split], get_world_size()
         size = max(1, self.training.batch_size // world_size)
-        sampler = EvaluationBatches(len(dataset), size, get_rank(), world_size)
+        sampler = evaluation_batches(len(dataset), size, get_rank(), world_size)
         loader = loader_of(dataset, batch_sampler=sampler, num_workers=self.training.num_workers)
         for batch in tqdm(loader, desc=title, leave=leave, disable=None if is_master() else True):
             yield batch.to(self.device)
 
     @torch.no_grad()
     def evaluate(self, split: str) -> dict[str, float]:
-        """Losses and metrics on a split.
+        """Every loss, ``total_loss``, and every metric of ``evaluation.metrics`` on a split, by name.
 
-        Returns:
-            Name -> value: every loss, ``total_loss``, and every metric of ``evaluation.metrics``. A value is left out
-            if no sample has what it is computed from, as on hidden test splits.
+        A value is left out if no sample has what it is computed from, as on hidden test splits.
         """
         self.model.eval()
         means = RunningMeans(self.device)

@@ -18,8 +18,6 @@ from mmf_muvla.objectives.loss import PretrainingOutput
 from mmf_muvla.terminal import log_message
 from mmf_muvla.trainers.run_folder import HISTORY
 
-DECILES = torch.arange(1, 10) / 10
-
 
 def gather(values: Tensor) -> Tensor:
     """The values of all processes, one after the other: [m_i, …] -> [sum of m_i, …]; they must be on the CPU."""
@@ -38,12 +36,9 @@ def of_all_processes(value: Any) -> list[Any]:
 class RunningMeans:
     """Means over the batches since the last :meth:`collect`, over all processes.
 
-    Losses of the pre-training are averaged over the samples that have targets, unweighted, so that their curves
-    show how well each objective is learned; ``total_loss`` is what was minimised. ``w_itm`` and its deciles are of the
-    probability that weighs the pairs, also while the curriculum's warm-up does not use it yet.
-
-    Args:
-        device: where sums are kept (nothing is moved to the CPU before they are collected).
+    Losses of the pre-training are averaged over the samples that have targets, unweighted; ``total_loss`` is what was
+    minimised. ``w_itm`` and its deciles are of the probability that weighs the pairs, also while it does not yet.
+    Sums stay on the device until they are collected.
     """
 
     def __init__(self, device: torch.device):
@@ -51,8 +46,7 @@ class RunningMeans:
         self._reset()
 
     def _reset(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, Tensor] = {}
+        self._sums: dict[str, tuple[Tensor, Tensor]] = {}  # name -> sum, count
         self._match_probability: list[Tensor] = []
         # Of a task, whose samples may lack a label: what none of them has is left out.
         self._left_out_without_samples: set[str] = set()
@@ -61,24 +55,16 @@ class RunningMeans:
 
     def _add(self, name: str, total: Tensor, count: Tensor | float) -> None:
         zero = torch.zeros((), device=self.device, dtype=torch.float64)
-        self._sums[name] = self._sums.get(name, zero) + total.detach()
-        self._counts[name] = self._counts.get(name, zero) + count
+        total_before, count_before = self._sums.get(name, (zero, zero))
+        self._sums[name] = (total_before + total.detach(), count_before + count)
 
     def add_batch(self, losses: Mapping[str, Tensor], loss: Tensor, output: Mapping[str, Any], batch: Any) -> None:
-        """Take in one batch.
-
-        Args:
-            losses: the weighted losses, by MMF's names.
-            loss: their sum.
-            output: the model's output.
-            batch: the batch, for its size.
-        """
+        """Take in one batch: its weighted losses by MMF's names, their sum, and the model's output for it."""
         size = batch["image_feature_0"].shape[0] if "image_feature_0" in batch else batch.get_batch_size()
         self._samples += size
         pretraining: PretrainingOutput | None = output.get("pretraining")
         if pretraining is not None:
-            self._add("total_loss", loss * size, size)
-            for name, (total, count) in pretraining.statistics.items():
+            for name, (total, count) in {"total_loss": (loss * size, size), **pretraining.statistics}.items():
                 self._add(name, total, count)
             if pretraining.match_probability is not None:
                 self._match_probability.append(pretraining.match_probability)
@@ -98,7 +84,7 @@ class RunningMeans:
 
     def is_finite(self) -> bool:
         """Whether no loss of this process has been NaN or infinite since the last :meth:`collect`."""
-        return "total_loss" not in self._sums or bool(torch.isfinite(self._sums["total_loss"]))
+        return "total_loss" not in self._sums or bool(torch.isfinite(self._sums["total_loss"][0]))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -110,7 +96,7 @@ class RunningMeans:
     def collect(self) -> dict[str, Any]:
         """The means since the last call; starts anew."""
         names = sorted(self._sums)
-        table = torch.stack([torch.stack([self._sums[name], self._counts[name]]) for name in names])
+        table = torch.stack([torch.stack(self._sums[name]) for name in names])
         samples = torch.tensor([float(self._samples)], device=self.device)
         if distributed.is_initialized():
             distributed.all_reduce(table)
@@ -123,22 +109,16 @@ class RunningMeans:
         if self._match_probability:
             probability = gather(torch.cat(self._match_probability).float().cpu())
             values["w_itm"] = probability.mean().item()
-            values["w_itm_deciles"] = [round(v, 4) for v in probability.quantile(DECILES).tolist()]
+            values["w_itm_deciles"] = [round(v, 4) for v in probability.quantile(torch.arange(1, 10) / 10).tolist()]
         values["samples_per_s"] = samples.item() / max(time.perf_counter() - self._since, 1e-9)
         self._reset()
         return values
 
 
 class History:
-    """Appends what was measured to ``history.jsonl`` in the run's folder.
+    """Appends what was measured to ``history.jsonl`` in the run's folder, and to TensorBoard on request.
 
-    Args:
-        save_dir: the run's folder.
-        enabled: False on all processes but the first.
-        tensorboard: also write TensorBoard events.
-
-    Raises:
-        InputError: TensorBoard is wanted and not installed.
+    ``enabled`` is False on all processes but the first.
     """
 
     def __init__(self, save_dir: Path, enabled: bool, tensorboard: bool):
@@ -151,9 +131,8 @@ class History:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
-                raise InputError(
-                    "training.tensorboard=true", f"TensorBoard cannot be imported ({error})", "pip install tensorboard"
-                ) from error
+                problem = f"TensorBoard cannot be imported ({error})"
+                raise InputError("training.tensorboard=true", problem, "pip install tensorboard") from error
             self._tensorboard = SummaryWriter(str(save_dir / "tensorboard"))
 
     def _cut_unfinished_line(self) -> None:
@@ -171,11 +150,9 @@ class History:
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"split": split, "update": update, "epoch": epoch, **values}) + "\n")
         for name, value in values.items() if self._tensorboard is not None else ():
-            if isinstance(value, float | int):
-                self._tensorboard.add_scalar(f"{split}/{name}", value, update)
-            else:
-                for number, part in enumerate(value, start=1):
-                    self._tensorboard.add_scalar(f"{split}/{name}/{number}", part, update)
+            several = {f"/{n}": part for n, part in enumerate(value, 1)} if isinstance(value, list) else {"": value}
+            for number, part in several.items():
+                self._tensorboard.add_scalar(f"{split}/{name}{number}", part, update)
 
 
 def shown(values: Mapping[str, Any]) -> str:

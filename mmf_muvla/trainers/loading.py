@@ -13,14 +13,11 @@ from mmf_muvla.trainers.checkpoints import read_checkpoint_file
 
 
 def load_run(folder: str | Path, weights: str = "muvla_final.safetensors") -> MuVLA:
-    """Load a trained model for use outside MMF's trainer.
+    """Load a trained model, in evaluation mode, on the CPU. ``model.heads(model.encoder, batch)`` predicts.
 
     Args:
         folder: ``env.save_dir`` of the run; it holds ``config.yaml`` and the weights.
         weights: which weights: the final ones, or e.g. ``best.ckpt``.
-
-    Returns:
-        The model, in evaluation mode, on the CPU. ``model.heads(model.encoder, batch)`` predicts.
 
     Raises:
         InputError: the folder has no configuration of such a model or no such weights, or one of the two is damaged.
@@ -28,7 +25,8 @@ def load_run(folder: str | Path, weights: str = "muvla_final.safetensors") -> Mu
     folder = Path(folder)
     defaults = OmegaConf.load(MuVLA.config_path()).model_config.muvla  # for options younger than the run
     options = OmegaConf.merge(defaults, _model_options(folder / "config.yaml"))
-    options.region_init = None  # only a start, and its corpus may be gone
+    # What is only a start: its corpus and its weights may be gone.
+    options.region_init, options.trunk.random_init = None, True
     model = MuVLA(options)
     model.build()
     # A tied matrix stands once in a safetensors file, so some names may be absent; sharing fills them in.
@@ -36,9 +34,8 @@ def load_run(folder: str | Path, weights: str = "muvla_final.safetensors") -> Mu
     try:
         absent = model.load_state_dict(state, strict=False).missing_keys
     except RuntimeError as error:
-        raise InputError(
-            str(folder / weights), f"is not of the model in {folder}/config.yaml ({error})", "Use the run's own weights"
-        ) from error
+        problem = f"is not of the model in {folder}/config.yaml ({error})"
+        raise InputError(str(folder / weights), problem, "Use the run's own weights") from error
     untied = [name for name in absent if not name.endswith("decoder.weight")]
     if untied:
         raise InputError(str(folder / weights), f"it lacks {untied[0]}", "Use the weights that this run wrote")
@@ -46,7 +43,6 @@ def load_run(folder: str | Path, weights: str = "muvla_final.safetensors") -> Mu
 
 
 def _model_options(path: Path) -> DictConfig:
-    """``model_config.muvla`` of a run."""
     if not path.is_file():
         raise InputError(str(path), "no such file", "Give the save_dir of a run of this project")
     config = read_run_config(path)

@@ -1,12 +1,11 @@
-"""Resuming a run: what must be the same as before, and what may change.
+"""Resuming a run: its data, their order and masks, the model and the objectives cannot change.
 
-A resumed run is the same run: its data, their order and masks, the model and the objectives cannot change.
 What only says how to go on from here may: the learning rate, the schedule and its length, precision, logging.
-Everything that has changed is logged.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -53,14 +52,7 @@ _ANOTHER = "or start a new run in another env.save_dir"
 
 
 def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any], source: Path) -> list[str]:
-    """Compare the configuration in a checkpoint with that of the process that goes on with it.
-
-    Args:
-        before, now: the configurations, resolved.
-        source: the checkpoint.
-
-    Returns:
-        What has changed and may, a line for each option, for the log.
+    """What has changed and may, since the checkpoint ``source``: a line of the log for each option.
 
     Raises:
         InputError: something has changed that may not; both values are named.
@@ -69,7 +61,7 @@ def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any], source
     changed = []
     for name in sorted({*old, *new}):
         first, second = old.get(name), new.get(name)
-        if _same(first, second) or _matches(name, _PLACES) or name in _NOT_SAID:
+        if _meant(first) == _meant(second) or _matches(name, _PLACES) or name in _NOT_SAID:
             continue
         # An option that one of the two versions of this project did not have is no change of the user's.
         if name in old and name in new and _matches(name, _FIXED) and not _matches(name, _FREE):
@@ -78,39 +70,27 @@ def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any], source
             remedy = f"Set it back ({name}={_short(first)}), {_ANOTHER}"
             raise InputError(f"{name}={_short(second)}", f"the run in {source} has {_short(first)}", remedy)
         changed.append(f"{name}: {_short(first)} -> {_short(second)}")
-    if before.get("training", {}).get("batch_size") is not None:
-        changed += _changed_batches(before["training"], now["training"], source)
+    if before.get("training", {}).get("batch_size") is None:
+        return changed
+    # A batch may be accumulated from more or fewer parts; what an update sees stays the same.
+    (size, parts), (new_size, new_parts) = (
+        (int(it["training"]["batch_size"]), int(it["training"].get("update_frequency", 1))) for it in (before, now)
+    )
+    if (size, parts) != (new_size, new_parts):
+        problem = None
+        if size * parts != new_size * new_parts:
+            problem = f": an update would see {new_size * new_parts} samples, not {size * parts}"
+        elif now["training"].get("group_by_length"):
+            problem = ", and groups batches by length"
+        if problem:
+            said = f"training.batch_size={new_size}, training.update_frequency={new_parts}"
+            raise InputError(said, f"the run in {source} has {size} and {parts}{problem}", f"Set it back, {_ANOTHER}")
+        changed.append(f"training.batch_size, training.update_frequency: {size}, {parts} -> {new_size}, {new_parts}")
     return changed
 
 
-def _changed_batches(before: Mapping[str, Any], now: Mapping[str, Any], source: Path) -> Iterator[str]:
-    """A batch may be accumulated from more or fewer parts; what an update sees stays the same."""
-    (size, parts), (new_size, new_parts) = (
-        (int(training["batch_size"]), int(training.get("update_frequency", 1))) for training in (before, now)
-    )
-    if (size, parts) == (new_size, new_parts):
-        return
-    problem = None
-    if size * parts != new_size * new_parts:
-        problem = f": an update would see {new_size * new_parts} samples, not {size * parts}"
-    elif now.get("group_by_length"):
-        problem = ", and groups batches by length"
-    if problem:
-        said = f"training.batch_size={new_size}, training.update_frequency={new_parts}"
-        raise InputError(said, f"the run in {source} has {size} and {parts}{problem}", f"Set it back, {_ANOTHER}")
-    yield f"training.batch_size, training.update_frequency: {size}, {parts} -> {new_size}, {new_parts}"
-
-
 def refuse_other_data(before: Mapping[str, Any], now: Mapping[str, Any], source: Path, has_best: bool) -> list[str]:
-    """Compare what :func:`content_of` gave for the splits of the run and gives now.
-
-    Args:
-        before, now: split -> content, of the checkpoint and of this process.
-        source: the checkpoint.
-        has_best: whether some checkpoint is the best so far, by the validation split of before.
-
-    Returns:
-        What has changed and may, for the log.
+    """The same of the data, by :func:`content_of` for each split; with ``has_best`` validation has chosen a checkpoint.
 
     Raises:
         InputError: the data have changed that the run learns from, or is judged by.
@@ -119,22 +99,18 @@ def refuse_other_data(before: Mapping[str, Any], now: Mapping[str, Any], source:
     for split in ("train", "val", "test"):
         old, new = before.get(split) or {}, now.get(split) or {}
         differing = [part for part in sorted({*old, *new}) if old.get(part) != new.get(part)]
-        if not differing:
-            continue
         what = f"the {split} split has other {' and other '.join(differing)} than"
         values = "; ".join(f"{part}: {old.get(part)} -> {new.get(part)}" for part in differing)
-        if split == "train" or (split == "val" and has_best):
+        if differing and (split == "train" or (split == "val" and has_best)):
             problem = f"{what} the run in {source} ({values})"
             raise InputError("dataset_config", problem, f"Give the same data, {_ANOTHER}")
-        changed.append(f"{what} before ({values})")
+        if differing:
+            changed.append(f"{what} before ({values})")
     return changed
 
 
 def content_of(dataset: Any) -> dict[str, Any]:
-    """What a split holds, wherever it lies: what identifies its texts, targets and images.
-
-    Large files are known by their size and samples, not by their time of change: copies are the same data.
-    """
+    """What identifies the texts, targets and images of a split, wherever they lie: copies are the same data."""
     if dataset is None:
         return {}
     content: dict[str, Any] = {"number of samples": len(dataset)}
@@ -159,7 +135,7 @@ def _file(path: Path) -> str:
 
 
 def _images(dataset: TaskDataset[Any]) -> str:
-    """A digest of some images: reading all would take longer than training on a few."""
+    """A digest of some images: reading all would take long."""
     digest = hashlib.blake2b(digest_size=16)
     for number in np.unique(np.linspace(0, len(dataset) - 1, _IMAGES_LOOKED_AT).astype(int)).tolist():
         for key in dataset.records[number].images:
@@ -170,13 +146,10 @@ def _images(dataset: TaskDataset[Any]) -> str:
 
 
 class StepSizes:
-    """What the configuration says of an optimizer's steps; it counts, whatever a checkpoint brings along.
+    """What the configuration says of an optimizer's steps, taken before optimizer and scheduler load a checkpoint.
 
-    A scheduler that computes each rate from the last one, not from the number of updates, goes on by its own state.
-
-    Args:
-        optimizer: as it was made, with its scheduler, before it takes a checkpoint's state.
-        scheduler: the same; ``None`` without one.
+    It counts, whatever the checkpoint brings along. But a scheduler that computes each rate from the last one, not from
+    the number of updates, goes on by its own state.
     """
 
     def __init__(self, optimizer: Optimizer, scheduler: Any):
@@ -186,14 +159,10 @@ class StepSizes:
         self._counts = scheduler is None or isinstance(scheduler, LambdaLR)
 
     def refuse_change(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        """Compare configurations, if the present one would not be used.
-
-        Raises:
-            InputError: optimizer or scheduler have changed.
-        """
+        """Refuse another optimizer or scheduler in the configuration, if it would not be used."""
         for section in () if self._counts else ("optimizer", "scheduler"):
             old, new = before.get(section), now.get(section)
-            if not _same(old, new):
+            if _meant(old) != _meant(new):
                 problem = f"the run has {_short(old)}, and a schedule of this kind goes on from its last rate"
                 raise InputError(f"{section}={_short(new)}", problem, f"Set it back, {_ANOTHER}")
 
@@ -228,24 +197,16 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _same(first: Any, second: Any) -> bool:
-    """Whether two values mean the same: the command line gives lists as text, and files write 6e-5 as text."""
-    if isinstance(first, list) and isinstance(second, list):
-        return len(first) == len(second) and all(map(_same, first, second))
-    if isinstance(first, Mapping) and isinstance(second, Mapping):
-        return first.keys() == second.keys() and all(_same(first[key], second[key]) for key in first)
-    if isinstance(first, str) != isinstance(second, str):
-        first, second = _read(first), _read(second)
-        return type(first) is not str and type(second) is not str and _same(first, second)
-    return bool(first == second)
-
-
-def _read(value: Any) -> Any:
+def _meant(value: Any) -> Any:
+    """A value as it is meant: the command line gives lists as text, and files write 6e-5 as text."""
+    if isinstance(value, Mapping):
+        return {key: _meant(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_meant(part) for part in value]
     for read in (float, yaml.safe_load) if isinstance(value, str) else ():
-        try:
-            return read(value)
-        except (ValueError, yaml.YAMLError):
-            continue
+        with contextlib.suppress(ValueError, yaml.YAMLError):
+            read_value = read(value)
+            return value if isinstance(read_value, str) else _meant(read_value)
     return value
 
 

@@ -16,12 +16,7 @@ from omegaconf import OmegaConf, open_dict
 from mmf_muvla.errors import InputError
 from mmf_muvla.terminal import log_message
 from mmf_muvla.trainers.building import build_datasets, build_steps, run_length
-from mmf_muvla.trainers.checkpoints import (
-    first_not_finite,
-    load_matching,
-    read_checkpoint_file,
-    refuse_parts_of_a_run,
-)
+from mmf_muvla.trainers.checkpoints import first_not_finite, load_matching, read_checkpoint_file
 from mmf_muvla.trainers.devices import choose_device, choose_precision
 from mmf_muvla.trainers.evaluation import Evaluator
 from mmf_muvla.trainers.resume import StepSizes, content_of, refuse_another_run, refuse_other_data
@@ -29,11 +24,7 @@ from mmf_muvla.trainers.run_folder import BEST, RunFolder
 
 
 class Run:
-    """A run in its folder.
-
-    Args:
-        config: the whole MMF configuration.
-    """
+    """A run of MMF's configuration, in its folder."""
 
     def __init__(self, config: Any):
         self.config = config
@@ -54,11 +45,8 @@ class Run:
             go_on, start = bool(self.config.checkpoint.resume), self.config.checkpoint.resume_file
             start_over = bool(self.training.get("start_over", False))
             if start_over and start and Path(start).resolve().is_relative_to(self.folder.path.resolve()):
-                raise InputError(
-                    f"checkpoint.resume_file={start}",
-                    "would be removed with the training in its folder, by training.start_over=True",
-                    "Name another env.save_dir",
-                )
+                problem = "would be removed with the training in its folder, by training.start_over=True"
+                raise InputError(f"checkpoint.resume_file={start}", problem, "Name another env.save_dir")
             self.folder.claim(go_on, start_over)
         self._owns_folder = True
         synchronize()
@@ -127,18 +115,24 @@ class Run:
             problem = f"there is no checkpoint in {self.folder.path} yet; starting from the beginning"
             log_message(f"checkpoint.resume: {problem}", "warning")
         elif not self._owns_folder:
-            problem = "no checkpoint is given: what is evaluated are the weights that a training starts from"
-            log_message(problem, "warning")
+            weights = "the weights that a training starts from"
+            log_message(f"no checkpoint is given: what is evaluated are {weights}", "warning")
 
     def _restore(self, path: Path) -> None:
         """Load the weights of a checkpoint of the same model; for a training, go on with its run."""
-        content = read_checkpoint_file(path)
-        needed = []
+        content, reset = read_checkpoint_file(path), self.config.checkpoint.reset
+        if not isinstance(content.get("config"), Mapping):
+            content["config"] = {}  # MMF's own trainer writes it as text
+        afresh = f"checkpoint.resume_pretrained=True and checkpoint.resume_file={path}, in another env.save_dir"
+        needed = {}
         if self._owns_folder:
-            reset = self.config.checkpoint.reset
-            parts = (("optimizer", reset.optimizer), ("num_updates", reset.counts))
-            needed = [name for name, is_reset in parts if not (is_reset or reset.all)]
-            refuse_parts_of_a_run(content, path, needed)
+            if not (reset.optimizer or reset.all):
+                needed["optimizer"] = "the optimizer's state"
+            if not (reset.counts or reset.all):
+                needed["num_updates"] = "the number of updates done"
+            if missing := [part for name, part in needed.items() if content.get(name) is None]:
+                problem = f"is no checkpoint to go on from: it lacks {' and '.join(missing)}"
+                raise InputError(str(path), problem, f"To start a new run from its weights: {afresh}")
             if "num_updates" in needed:
                 self._compare(path, content)
         try:
@@ -146,12 +140,8 @@ class Run:
             if "optimizer" in needed:
                 self.optimizer.load_state_dict(self.step_sizes.put_into(content["optimizer"]))
         except (RuntimeError, ValueError, KeyError) as error:
-            raise InputError(
-                str(path),
-                f"it was written by a run with another model or optimizer ({error})",
-                "To start a new run from the weights that fit: checkpoint.resume_pretrained=True and "
-                f"checkpoint.resume_file={path}, in another env.save_dir",
-            ) from error
+            problem = f"it was written by a run with another model or optimizer ({error})"
+            raise InputError(str(path), problem, f"To start a new run from the weights that fit: {afresh}") from error
         self.tested = {"update": content.get("num_updates"), "weights": str(path)}
         if self._owns_folder:
             self._go_on(path, content, counts="num_updates" in needed)
@@ -159,24 +149,21 @@ class Run:
     def _compare(self, path: Path, content: Mapping[str, Any]) -> None:
         """Refuse to go on with another run, and log what has changed in this one."""
         config: Any = OmegaConf.to_container(self.config, resolve=True)
-        before, changed = content.get("config"), []
+        before, data, changed = content["config"], content.get("data"), []
         # What a checkpoint does not have, as one of an older version, is not compared.
-        if isinstance(before, Mapping):
+        if before:
             changed += refuse_another_run(before, config, path)
-        if isinstance(content.get("data"), Mapping):
-            has_best = content.get("best_metric_value") is not None
-            changed += refuse_other_data(content["data"], self._data, path, has_best)
+        if data:
+            changed += refuse_other_data(data, self._data, path, content.get("best_metric_value") is not None)
         if content["num_updates"] > self.total_updates:
-            raise InputError(
-                f"training.max_updates={self.training.max_updates}, training.max_epochs={self.training.max_epochs}",
-                f"are {self.total_updates} updates, and {path} has {content['num_updates']} behind it",
-                "Give a longer run, or start a new one in another env.save_dir",
-            )
+            where = f"training.max_updates={self.training.max_updates}, training.max_epochs={self.training.max_epochs}"
+            problem = f"are {self.total_updates} updates, and {path} has {content['num_updates']} behind it"
+            raise InputError(where, problem, "Give a longer run, or start a new one in another env.save_dir")
         if (processes := content.get("world_size", self.world_size)) != self.world_size:
             changed.append(f"processes: {processes} -> {self.world_size} (dropout and rounding differ)")
         for line in changed:
             log_message(f"changed since {path}: {line}", "warning")
-        if not isinstance(before, Mapping):
+        if not before:
             return
         self.step_sizes.refuse_change(before, config)
         # What the run started from stays in the configuration; it is not said again when going on.
@@ -207,11 +194,11 @@ class Run:
 
     def _forget_best_by_another_measure(self, content: Mapping[str, Any]) -> None:
         """Values of another criterion say nothing about which checkpoint is the best by the present one."""
-        before, now = content.get("config", {}).get("training", {}).get("early_stop", {}), self.training.early_stop
+        before = content["config"].get("training", {}).get("early_stop", {})
         if not before or self.best_value is None:
             return
         same_name = self.evaluator.criterion(before.get("criteria")) == self.evaluator.criterion()
-        if not same_name or bool(before.get("minimize")) != bool(now.minimize):
+        if not same_name or bool(before.get("minimize")) != bool(self.training.early_stop.minimize):
             log_message(
                 "training.early_stop now says that another value makes a checkpoint the best one; that of update "
                 f"{self.best_update} no longer is",
@@ -223,19 +210,17 @@ class Run:
         """Take the weights that validation says are best, for the test."""
         if self.best_value is None or self.best_update == self.num_updates:
             return
-        path, problem = self.folder.path / BEST, None
+        path = self.folder.path / BEST
         try:
             content = read_checkpoint_file(path)
             if (update := content.get("num_updates")) != self.best_update:
-                problem = f"is of update {update}"
+                raise InputError(str(path), f"is of update {update}", "")
         except InputError as error:
-            problem = error.problem
-        if problem is not None:
             log_message(
-                f"{path}: {problem}, though update {self.best_update} is the best by validation: what is tested are "
-                f"the weights of update {self.num_updates}",
+                f"{path}: {error.problem}, though update {self.best_update} is the best by validation: what is tested "
+                f"are the weights of update {self.num_updates}",
                 "warning",
             )
-            return
-        self.model.load_state_dict(content["model"])
-        self.tested = {"update": self.best_update, "weights": BEST}
+        else:
+            self.model.load_state_dict(content["model"])
+            self.tested = {"update": self.best_update, "weights": BEST}

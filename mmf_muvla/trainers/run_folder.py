@@ -1,14 +1,12 @@
-"""The folder of a run: what is in it, whose it is, and that nobody else writes to it.
+"""The folder of a run, which a training owns from its start to its end, by a lock that ends with the process::
 
-A training owns its folder (``env.save_dir``) from its start to its end, by a lock that ends with the process::
-
-    config.yaml                  the configuration that it ran with
-    history.jsonl                every logged number
-    models/model_N.ckpt          the last checkpoints, after N updates
-    current.ckpt, best.ckpt      further names of the newest checkpoint and of the one that validation says is best
-    MODEL_final.safetensors      the weights at its end
-    results.json                 the scores of the weights that were tested, and which these are
-    evaluation/, predictions/    of later runs that evaluate or predict: their config.yaml and what they found
+config.yaml                  the configuration that it ran with
+history.jsonl                every logged number
+models/model_N.ckpt          the last checkpoints, after N updates
+current.ckpt, best.ckpt      further names of the newest checkpoint and of the one that validation says is best
+MODEL_final.safetensors      the weights at its end
+results.json                 the scores of the weights that were tested, and which these are
+evaluation/, predictions/    of later runs that evaluate or predict: their config.yaml and what they found
 """
 
 from __future__ import annotations
@@ -42,12 +40,7 @@ _FOLDERS = ("models", "tensorboard", EVALUATION, PREDICTIONS)
 
 
 class RunFolder:
-    """The folder of a run, as seen by the process that writes to it.
-
-    Args:
-        path: ``env.save_dir``.
-        model: the model's name.
-    """
+    """The folder of a run (``env.save_dir``) of a model, as seen by the process that writes to it."""
 
     def __init__(self, path: Path, model: str):
         self.path = path
@@ -55,22 +48,15 @@ class RunFolder:
         self._to_remove: list[Path] = []
         self._release: weakref.finalize[Any, Any] | None = None
 
-    # ------------------------------------------------------------------- whose it is
-
     def claim(self, go_on: bool, start_over: bool) -> None:
         """Take the folder for a training, for as long as this object lives or until :meth:`release`.
-
-        Args:
-            go_on: whether a training that is in the folder is to be resumed.
-            start_over: whether it is to be removed.
 
         Raises:
             InputError: a training is in the folder and neither is wanted, or both; or another process has it.
         """
         if go_on and start_over:
-            raise InputError(
-                "training.start_over=True, checkpoint.resume=True", "contradict each other", "Leave one of the two out"
-            )
+            where = "training.start_over=True, checkpoint.resume=True"
+            raise InputError(where, "contradict each other", "Leave one of the two out")
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock()
         try:
@@ -93,21 +79,13 @@ class RunFolder:
             self._release()
 
     def refuse_used(self) -> None:
-        """Refuse a folder with a training in it, for a trainer that neither claims it nor can start over.
-
-        Raises:
-            InputError: it has one.
-        """
+        """Refuse a folder with a training in it, for a trainer that neither claims it nor can start over."""
         self._refuse(self._used(), "")
 
     def begin(self, config: Any) -> None:
-        """Make the folder this training's; what is to be removed goes only now, when nothing can go wrong any more.
-
-        MMF's logs stay, and so does everything that is not ours.
-        """
+        """Make the folder this training's. What is to be removed goes only now, when nothing can go wrong any more."""
         if self._to_remove:
-            later = (path for pattern in _LATER for path in self.path.glob(pattern))
-            for path in (*self._to_remove, *later):
+            for path in (*self._to_remove, *(path for pattern in _LATER for path in self.path.glob(pattern))):
                 path.unlink()
             for folder in (self.path / name for name in _FOLDERS):
                 if folder.is_dir() and not any(folder.iterdir()):
@@ -122,39 +100,27 @@ class RunFolder:
     def _refuse(self, used: list[Path], further_remedy: str) -> None:
         if used:
             names = [path.relative_to(self.path).as_posix() for path in used]
-            raise InputError(
-                f"env.save_dir={self.path}",
-                f"a training is in it already ({', '.join(names[:3])}{', …' if names[3:] else ''})",
-                f"Go on with it by checkpoint.resume=True, name another env.save_dir{further_remedy}",
-            )
+            problem = f"a training is in it already ({', '.join(names[:3])}{', …' if names[3:] else ''})"
+            remedy = f"Go on with it by checkpoint.resume=True, name another env.save_dir{further_remedy}"
+            raise InputError(f"env.save_dir={self.path}", problem, remedy)
 
     def _lock(self) -> None:
         handle = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(handle)
-            raise InputError(
-                f"env.save_dir={self.path}",
-                "another run is at work in this folder",
-                "Wait until it has ended, or name another env.save_dir",
-            ) from error
         except OSError as error:
             os.close(handle)
+            if isinstance(error, BlockingIOError):
+                problem, remedy = "another run is at work in this folder", "Wait until it has ended, or name another"
+                raise InputError(f"env.save_dir={self.path}", problem, f"{remedy} env.save_dir") from error
             log_message(f"{self.path}: cannot be locked ({error}); start no other run in it", "warning")
             return
         self._release = weakref.finalize(self, os.close, handle)
         # A worker of a data loader may live on for seconds after this process is killed, and must not keep the lock.
         os.register_at_fork(after_in_child=self._release)
 
-    # ------------------------------------------------------------------ what is in it
-
     def checkpoint(self, best: bool = False) -> Path | None:
-        """The checkpoint to go on from: the newest, or the best one; ``None`` if there is none.
-
-        Raises:
-            InputError: the best one is wanted, and there are only others.
-        """
+        """The checkpoint to go on from: the newest, or the best one; ``None`` if there is none at all."""
         wanted = self.path / (BEST if best else CURRENT)
         if wanted.is_file():
             return wanted
@@ -165,15 +131,9 @@ class RunFolder:
         return numbered[-1] if numbered else None
 
     def save(self, state: Mapping[str, Any], best: bool, keep: int) -> Path:
-        """Write a checkpoint.
+        """Write a checkpoint, ``models/model_N.ckpt``; ``current.ckpt``, and ``best.ckpt`` if it is, are the same file.
 
-        Args:
-            state: its content.
-            best: whether it is the best one so far.
-            keep: how many numbered ones are kept; negative: all.
-
-        Returns:
-            ``models/model_N.ckpt``; ``current.ckpt`` is the same file.
+        Of the numbered ones ``keep`` are kept; negative: all.
         """
         update = int(state["num_updates"])
         path = self.path / "models" / f"model_{update}.ckpt"
@@ -189,11 +149,7 @@ class RunFolder:
         return path
 
     def write_config(self, config: Any, folder: str = "") -> None:
-        """Write ``config.yaml``: the training's, or that of what goes into a folder of its own.
-
-        Raises:
-            InputError: that folder contains one that is not of a run.
-        """
+        """Write ``config.yaml``: the training's, or that of what goes into a folder of its own."""
         path = self.path / folder / CONFIG
         if folder and path.is_file():
             _refuse_another_config(path)

@@ -30,15 +30,11 @@ class TrainingBatches(Sampler[list[tuple[int, ...]]]):
     process takes its own slice of every batch, so that the union does not depend on their number.
 
     Args:
-        num_items: size of the data set.
         batch_size: samples per batch, all processes together.
-        seed: seed of the permutations.
-        rank, world_size: this process among all.
         start_batch: batches already seen in this run, over all epochs.
         lengths: int [num_items]; items of similar length then come in the same batch.
         turns: if more than 1, kinds of step that take turns; the items become ``(epoch, item, turn)``.
-        batches_per_update: batches whose gradients are added up: they have the same turn, and an epoch has whole
-            updates only, so that accumulating small batches sees what large batches see.
+        batches_per_update: batches that are accumulated; they have the same turn, and epochs whole updates only.
 
     Raises:
         InputError: the batch is larger than the data set, or not divisible among the processes.
@@ -91,34 +87,16 @@ class TrainingBatches(Sampler[list[tuple[int, ...]]]):
         return order.reshape(-1, self.batch_size)
 
 
-class EvaluationBatches(Sampler[list[tuple[int, int]]]):
+def evaluation_batches(num_items: int, batch_size: int, rank: int, world_size: int) -> list[list[tuple[int, int]]]:
     """Every item once, in order, as lists of ``(0, item)``; each process takes every ``world_size``-th item.
 
     Epoch 0 throughout: evaluations of the same model see the same sentences and masks.
-
-    Args:
-        num_items: size of the data set.
-        batch_size: samples per batch of this process.
-        rank, world_size: this process among all.
     """
-
-    def __init__(self, num_items: int, batch_size: int, rank: int = 0, world_size: int = 1):
-        self.items = list(range(rank, num_items, world_size))
-        self.batch_size = batch_size
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for start in range(0, len(self.items), self.batch_size):
-            yield [(0, item) for item in self.items[start : start + self.batch_size]]
-
-    def __len__(self) -> int:
-        return -(-len(self.items) // self.batch_size)
+    items = range(rank, num_items, world_size)
+    return [[(0, item) for item in items[start : start + batch_size]] for start in range(0, len(items), batch_size)]
 
 
 def in_order_of_items(parts: Sequence[Sequence[Any]]) -> list[Any]:
-    """Put together what each process, in the order of ranks, made of its items from :class:`EvaluationBatches`.
-
-    Returns:
-        One thing for each item of the data set, in its order.
-    """
+    """What each process, in the order of ranks, made of its items from :func:`evaluation_batches`, in their order."""
     nothing = object()
     return [thing for thing in chain.from_iterable(zip_longest(*parts, fillvalue=nothing)) if thing is not nothing]

@@ -13,12 +13,9 @@ from mmf_muvla.errors import InputError
 
 @registry.register_scheduler("muvla_warmup_linear")
 class WarmupLinear(LambdaLR):
-    """Multiplies the learning rate by ``step / warm-up`` during warm-up, then by what is left of the rest.
+    """Multiplies the learning rates by ``step / warm-up`` during warm-up, then by what is left of the rest.
 
-    Args:
-        optimizer: the optimizer whose learning rates are scheduled.
-        warmup_fraction: share of the updates that is warm-up, 0.1 in the paper.
-        total_updates: length of the run; the trainer `muvla` gives it, with any other it is ``training.max_updates``.
+    The trainer `muvla` gives the length of the run, ``total_updates``; with any other it is ``training.max_updates``.
 
     Raises:
         InputError: ``warmup_fraction`` is outside [0, 1], or the length is not known.

@@ -1,10 +1,7 @@
 """The trainer ``muvla`` (``training.trainer: muvla``), for pre-training and fine-tuning alike.
 
-It stands in for MMF's own trainer and reads the same configuration; ``projects/muvla/trainer.yaml`` lists every
-option. What it adds: bf16 and fp16, gradient accumulation, distributed training on GPUs and CPUs, checkpoints
-that are written whole, and an exact resume: data order, masks, dropout, optimizer and schedule go on as if the run
-had never stopped. Nothing random is left to chance: dropout is seeded by (seed, update, rank), everything
-else by (seed, epoch, sample).
+It reads the configuration of MMF's own trainer; ``projects/muvla/trainer.yaml`` lists every option. A resumed run goes
+on as if it had never stopped: dropout is seeded by (seed, update, rank), everything else by (seed, epoch, sample).
 """
 
 from __future__ import annotations
@@ -38,11 +35,7 @@ class MuVLATrainer(Run):
     """Trains, validates, tests and predicts, as MMF's command line says."""
 
     def load(self) -> None:
-        """Build data sets, model, optimizer and schedule, and load the checkpoint.
-
-        Raises:
-            InputError: an option or an input cannot be used, or the folder is another run's.
-        """
+        """Build data sets, model, optimizer and schedule, and load the checkpoint."""
         # mmf_predict says so by evaluation.predict, whatever run_type is.
         if "train" in self.run_type and not self.config.evaluation.predict:
             self._claim_folder()
@@ -133,15 +126,16 @@ class MuVLATrainer(Run):
     def _update(self, batches: Iterator[Any], means: RunningMeans) -> None:
         """One optimizer step over ``update_frequency`` batches."""
         registry.register("current_epoch", self._current_epoch())
-        # Dropout is seeded by (seed, update, rank).
         seed = np.random.SeedSequence((int(self.training.seed), self.num_updates, self.rank))
         torch.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1)))
         self.optimizer.zero_grad(set_to_none=True)
         for number in range(self.accumulation):
             batch = next(batches).to(self.device)
             # Gradients of distributed processes are averaged once, with the last batch.
-            with self._gradients_averaged(number == self.accumulation - 1):
-                _, loss = self.evaluator.measure(self.parallel_model, batch, means)
+            model, is_last = self.parallel_model, number == self.accumulation - 1
+            waits = None if is_last or not isinstance(model, DistributedDataParallel) else model.no_sync()
+            with waits or contextlib.nullcontext():
+                _, loss = self.evaluator.measure(model, batch, means)
                 self.scaler.scale(loss / self.accumulation).backward()
         self.scaler.unscale_(self.optimizer)
         if self.training.clip_gradients:
@@ -151,11 +145,6 @@ class MuVLATrainer(Run):
         if self.scheduler is not None:
             self.scheduler.step()
         self.num_updates += 1
-
-    def _gradients_averaged(self, averaged: bool) -> contextlib.AbstractContextManager[None]:
-        if averaged or not isinstance(self.parallel_model, DistributedDataParallel):
-            return contextlib.nullcontext()
-        return self.parallel_model.no_sync()
 
     def _after_update(self, means: RunningMeans, bar: UpdateBar) -> None:
         """Log, save and validate if it is time to."""
@@ -195,11 +184,7 @@ class MuVLATrainer(Run):
         log_message(f"{split} at update {self.num_updates}/{self.total_updates}, epoch {epoch}: {shown(values)}")
 
     def _refuse_what_is_not_finite(self, means: RunningMeans) -> None:
-        """Nothing is saved of a run that has come to NaN or infinity. All processes agree on it.
-
-        Raises:
-            MuvlaError: weights, the optimizer's state or a loss are not finite.
-        """
+        """Nothing is saved of a run that has come to NaN or infinity. All processes agree on it."""
         place = first_not_finite({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()["state"]})
         if place is None and not means.is_finite():
             place = "the loss"
@@ -224,17 +209,12 @@ class MuVLATrainer(Run):
         if values is None:
             return
         self._record("val", values)
-        criterion = self.evaluator.criterion()
+        criterion, best = self.evaluator.criterion(), self.best_value
         value = values.get(criterion, math.nan)
         if not math.isfinite(value):
             why = "no sample of the val split has what it is computed from, or it is not finite"
             problem = f"the validation has no value of {criterion} ({why}): this checkpoint is not the best"
             log_message(problem, "warning")
-        elif self._is_better(value):
+        elif best is None or (value < best if self.training.early_stop.minimize else value > best):
             self.best_value, self.best_update = value, self.num_updates
             self._save(best=True)
-
-    def _is_better(self, value: float) -> bool:
-        if self.best_value is None:
-            return True
-        return value < self.best_value if self.training.early_stop.minimize else value > self.best_value

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from transformers import BertConfig, BertForMaskedLM, BertModel
 
+from mmf_muvla.models.checkpoint import load_bert
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.pretraining import PretrainingHeads
 from mmf_muvla.models.trunk import TrunkConfig
@@ -39,11 +41,12 @@ def old_names(folder: Path, model: BertForMaskedLM) -> None:
     torch.save(state, folder / "pytorch_model.bin")
 
 
-def load(folder: Path) -> tuple[Encoder, PretrainingHeads]:
+def model(folder: Path) -> tuple[Encoder, PretrainingHeads, nn.ModuleDict]:
+    """Encoder, heads, and both together, as in ``muvla``."""
     torch.manual_seed(1)
     encoder = Encoder(TrunkConfig.from_checkpoint(str(folder)), feature_dim=8).eval()
-    encoder.load_bert(str(folder))
-    return encoder, PretrainingHeads(encoder, feature_dim=8, num_object_classes=3, warmup_epochs=1).eval()
+    heads = PretrainingHeads(encoder, feature_dim=8, num_object_classes=3, warmup_epochs=1).eval()
+    return encoder, heads, nn.ModuleDict({"encoder": encoder, "heads": heads})
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -51,9 +54,8 @@ def test_logits_equal_those_of_transformers(tmp_path: Path, old: bool) -> None:
     bert = saved(tmp_path, BertForMaskedLM)
     if old:
         old_names(tmp_path, bert)
-    encoder, heads = load(tmp_path)
-    assert encoder.load_report is not None
-    report = heads.load_bert(str(tmp_path), encoder.load_report)
+    encoder, heads, both = model(tmp_path)
+    report = load_bert(both, str(tmp_path))
     input_ids = torch.randint(0, 50, (3, 9), generator=torch.Generator().manual_seed(1))
     mask = torch.arange(9) < torch.tensor([9, 4, 6]).unsqueeze(1)
     with torch.no_grad():
@@ -71,10 +73,10 @@ def test_logits_equal_those_of_transformers(tmp_path: Path, old: bool) -> None:
 
 def test_a_checkpoint_without_the_head_leaves_it_as_it_was(tmp_path: Path) -> None:
     saved(tmp_path, BertModel)
-    encoder, heads = load(tmp_path)
+    encoder, heads, both = model(tmp_path)
     before = {name: value.clone() for name, value in heads.state_dict().items()}
-    assert encoder.load_report is not None
-    report = heads.load_bert(str(tmp_path), encoder.load_report)
+    report = load_bert(both, str(tmp_path))
+    before |= {name: encoder.embeddings.word.weight for name in before if name.endswith("decoder.weight")}
     assert all(torch.equal(value, before[name]) for name, value in heads.state_dict().items())
     assert {"heads.mlm.dense.weight", "heads.mlm.decoder.bias"} <= set(report.missing)
     assert not any(name.startswith("heads") for name in report.loaded)

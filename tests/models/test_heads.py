@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mmf_muvla.errors import InputError
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.heads import Pooler
 from mmf_muvla.models.pretraining import PretrainingHeads
@@ -26,14 +25,14 @@ def states() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def test_cls_pooling_is_the_first_token() -> None:
     text, text_mask, regions, region_mask = states()
-    pooler = Pooler(CONFIG, "cls", "itm_pooling")
+    pooler = Pooler(CONFIG, "cls")
     assert torch.equal(pooler(text, text_mask, regions, region_mask), text[:, 0])
     assert not list(pooler.parameters())
 
 
 def test_mean_pooling_is_a_layer_on_the_means_of_real_positions() -> None:
     torch.manual_seed(0)
-    pooler = Pooler(CONFIG, "mean", "itm_pooling")
+    pooler = Pooler(CONFIG, "mean")
     text, text_mask, regions, region_mask = states()
     means = torch.stack(
         [
@@ -43,11 +42,6 @@ def test_mean_pooling_is_a_layer_on_the_means_of_real_positions() -> None:
     )
     expected = F.layer_norm(F.gelu(means @ pooler.dense.weight.T + pooler.dense.bias), (4,))
     torch.testing.assert_close(pooler(text, text_mask, regions, region_mask), expected)
-
-
-def test_other_poolings_are_refused() -> None:
-    with pytest.raises(InputError, match="itm_pooling: unknown value 'max'"):
-        Pooler(CONFIG, "max", "itm_pooling")
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmf_muvla.models.checkpoint import load_bert
 from mmf_muvla.models.embeddings import MultimodalEmbeddings
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.region_init import (
@@ -77,6 +78,7 @@ def test_with_a_sharpness_a_word_looks_at_its_like_on_the_other_side(corpus: Cor
     torch.manual_seed(0)
     options = {"pretrained": MINILM, "random_init": False, "feature_dim": DIM, "num_hidden_layers": 2}
     encoder = Encoder.from_options({**options, "streams": streams})
+    load_bert(encoder, MINILM)
     embeddings, trunk = encoder.embeddings, encoder.trunk
     class_words = class_word_embeddings(embeddings, corpus, WordPieces(MINILM))
     head_size = encoder.config.hidden_size // encoder.config.num_attention_heads

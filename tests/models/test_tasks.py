@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mmf_muvla.errors import InputError
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.tasks import IMAGE_FIELDS, ClassificationHeads, GroundingHeads, ImagePairHeads
 from mmf_muvla.models.trunk import TrunkConfig
@@ -137,12 +136,6 @@ def test_gradients_reach_encoder_and_head(folder: Path, encoder: Encoder) -> Non
         parameters = [*heads.parameters(), *encoder.parameters()]
         assert all(p.grad is not None and p.grad.isfinite().all() for p in parameters)
         assert encoder.embeddings.feature.weight.grad.abs().max() > 0
-
-
-@pytest.mark.parametrize("task", ["vqa2", "nlvr2"])
-def test_an_unknown_pooling_is_refused(encoder: Encoder, task: str) -> None:
-    with pytest.raises(InputError, match="classifier_pooling: unknown value 'max'"):
-        heads_of(task, encoder, "max")
 
 
 def test_mean_pooling_looks_at_the_mean_states_of_words_and_of_regions(folder: Path, encoder: Encoder) -> None:

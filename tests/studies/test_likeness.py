@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mmf_muvla.errors import InputError
+from mmf_muvla.models.checkpoint import load_bert
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.region_init import (
     class_word_embeddings,
@@ -35,7 +36,9 @@ def words() -> WordPieces:
 
 def _encoder(streams: int = 1) -> Encoder:
     options = {"pretrained": MINILM, "random_init": False, "feature_dim": DIM, "num_hidden_layers": 2}
-    return Encoder.from_options({**options, "streams": streams}).eval()
+    encoder = Encoder.from_options({**options, "streams": streams}).eval()
+    load_bert(encoder, MINILM)
+    return encoder
 
 
 def test_pairs_name_the_classes_that_their_sentences_speak_of(corpus: Corpus, words: WordPieces) -> None:

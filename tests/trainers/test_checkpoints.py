@@ -21,7 +21,6 @@ from mmf_muvla.trainers.checkpoints import (
     link_atomically,
     load_matching,
     read_checkpoint_file,
-    refuse_parts_of_a_run,
     save_atomically,
 )
 
@@ -132,18 +131,6 @@ def test_a_file_system_without_hard_links_gets_a_copy(
         link_atomically(tmp_path / "model_1.ckpt", tmp_path / "current.ckpt")
         assert read_checkpoint_file(tmp_path / "current.ckpt")["model"]["a"].tolist() == [value, value]
     assert {path.name for path in tmp_path.iterdir()} == {"model_1.ckpt", "current.ckpt"}
-
-
-def test_a_checkpoint_to_go_on_from_has_counts_and_optimizer() -> None:
-    whole = {"model": {}, "optimizer": {}, "num_updates": 0}
-    refuse_parts_of_a_run(whole, Path("x.ckpt"), ("optimizer", "num_updates"))
-    for missing, name in (("optimizer", "the optimizer's state"), ("num_updates", "the number of updates done")):
-        rest = {key: value for key, value in whole.items() if key != missing}
-        with pytest.raises(InputError, match=f"it lacks {name}.*checkpoint.resume_pretrained=True"):
-            refuse_parts_of_a_run(rest, Path("x.ckpt"), ("optimizer", "num_updates"))
-        refuse_parts_of_a_run(
-            rest, Path("x.ckpt"), [other for other in ("optimizer", "num_updates") if other != missing]
-        )
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -362,6 +362,18 @@ def test_weights_alone_are_no_run_to_go_on_with(
         pretrain(corpus, tmp_path / "save", f"checkpoint.resume_file={path}")
 
 
+def test_what_is_reset_may_be_missing_and_a_configuration_that_is_text_is_not_compared(
+    whole: Path, corpus: Path, tmp_path: Path
+) -> None:
+    """MMF's own trainer writes it as text."""
+    saved = load(whole / "current.ckpt")
+    part = {name: saved[name] for name in ("model", "num_updates", "best_update", "best_metric_value")}
+    torch.save({**part, "config": "training: {seed: 1}"}, tmp_path / "part.ckpt")
+    options = [f"checkpoint.resume_file={tmp_path / 'part.ckpt'}", "training.max_updates=9"]
+    pretrain(corpus, tmp_path / "save", *options, "checkpoint.reset.optimizer=true")
+    assert load(tmp_path / "save" / "current.ckpt")["num_updates"] == 9
+
+
 @pytest.mark.parametrize("name", ["current.ckpt", "muvla_final.safetensors"])
 def test_a_damaged_checkpoint_is_named(whole: Path, corpus: Path, tmp_path: Path, name: str) -> None:
     save_dir = copy_of(whole, tmp_path)

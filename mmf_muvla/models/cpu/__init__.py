@@ -2,6 +2,6 @@
 
 from mmf_muvla.models.cpu.dropout import Dropout
 from mmf_muvla.models.cpu.linear import Linear, feed_forward, linear
-from mmf_muvla.models.cpu.ragged_layout import RaggedLayout
+from mmf_muvla.models.cpu.ragged import RaggedLayout
 
 __all__ = ["Dropout", "Linear", "RaggedLayout", "feed_forward", "linear"]

@@ -1,4 +1,4 @@
-"""Dropout with cheap random numbers on CPUs, where PyTorch's own takes as long as a LayerNorm, three times over."""
+"""Dropout with cheap random numbers on CPUs, where PyTorch's own takes three times as long as a LayerNorm."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 _LOTS = 2**16
 
@@ -16,15 +15,9 @@ _LOTS = 2**16
 def keep_mask(shape: Sequence[int], dropout: float) -> tuple[Tensor, float]:
     """Draw what is kept, by the generator that ``torch.manual_seed`` sets, on the CPU.
 
-    Every number has 16 random bits of its own, four of them from one draw of the generator. So the probability is
-    ``dropout`` rounded to a multiple of 2^-16, and the second value makes up for exactly that one.
-
-    Args:
-        shape: of the mask.
-        dropout: probability of False.
-
-    Returns:
-        The mask, bool ``shape``, and the factor for what is kept.
+    Every number has 16 random bits of its own, four of them from one draw of the generator. So the probability of
+    False is ``dropout`` rounded to a multiple of 2^-16, and the second value, the factor for what is kept, makes up for
+    exactly that one.
     """
     dropped = round(dropout * _LOTS)
     count = math.prod(shape)
@@ -35,10 +28,9 @@ def keep_mask(shape: Sequence[int], dropout: float) -> tuple[Tensor, float]:
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, dropout: float) -> Tensor:
-        kept, factor = keep_mask(x.shape, dropout)
+        kept, ctx.factor = keep_mask(x.shape, dropout)
         ctx.save_for_backward(kept)
-        ctx.factor = factor
-        return (x * kept).mul_(factor)
+        return (x * kept).mul_(ctx.factor)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
@@ -50,8 +42,7 @@ class Dropout(nn.Dropout):
     """``torch.nn.Dropout``; on CPUs with the random numbers of :func:`keep_mask`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if not self.training or not 0 < self.p < 1:
-            return F.dropout(input, self.p, self.training)
-        if input.device.type != "cpu" or torch.compiler.is_compiling():
-            return F.dropout(input, self.p, self.training)
-        return _Dropout.apply(input, self.p)
+        on_cpu = input.device.type == "cpu" and not torch.compiler.is_compiling()
+        if on_cpu and self.training and 0 < self.p < 1:
+            return _Dropout.apply(input, self.p)
+        return super().forward(input)

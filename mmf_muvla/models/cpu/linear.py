@@ -1,12 +1,7 @@
 """Linear layers by oneDNN where that is faster: float32 on CPUs.
 
-PyTorch multiplies float32 matrices on CPUs with MKL. Its other library, oneDNN, which it uses for float32 in compiled
-models only, does the same work about a tenth faster on processors with AVX-512. The parameters are those of
-``torch.nn.Linear``; everywhere else (CUDA, bf16, autocast, while compiling) it is ``torch.nn.Linear``.
-
-oneDNN generates code for every new shape and keeps it. As no two batches have equally many positions, a process would
-grow by megabytes with each of them; so only matrices of a multiple of ROWS_TOGETHER rows go there, and the trunk fills
-its positions up to one.
+PyTorch multiplies float32 matrices on CPUs with MKL. Its other library, oneDNN, does the same work about a tenth faster
+on processors with AVX-512. Everywhere else (CUDA, bf16, autocast, while compiling) it is ``torch.nn.Linear``.
 """
 
 from __future__ import annotations
@@ -17,13 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
-def _has_onednn() -> bool:
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-
-
-_ONEDNN = _has_onednn()
-
+# oneDNN generates code for every new shape and keeps it. As no two batches have equally many positions, a process would
+# grow by megabytes with each of them; so only matrices of a multiple of so many rows go there, and the trunk fills its
+# positions up to one.
 ROWS_TOGETHER = 32
 
 
@@ -65,13 +58,8 @@ class _OneDnnFeedForward(torch.autograd.Function):
         gradient = gradients[0].contiguous()
         of_weight2 = _multiply(gradient.t(), F.gelu(inner).t())
         of_inner = torch.ops.aten.gelu_backward(_multiply(gradient, weight2.t()), inner)
-        return (
-            _multiply(of_inner, weight.t()) if ctx.needs_input_grad[0] else None,
-            _multiply(of_inner.t(), x.t()),
-            of_inner.sum(dim=0),
-            of_weight2,
-            gradient.sum(dim=0),
-        )
+        of_x = _multiply(of_inner, weight.t()) if ctx.needs_input_grad[0] else None
+        return of_x, _multiply(of_inner.t(), x.t()), of_inner.sum(dim=0), of_weight2, gradient.sum(dim=0)
 
 
 def _use_onednn(x: Tensor, weight: Tensor) -> bool:
@@ -95,19 +83,8 @@ def feed_forward(x: Tensor, expand: nn.Linear, contract: nn.Linear) -> Tensor:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``torch.nn.functional.linear`` on a matrix.
-
-    Args:
-        x: float [m, k]; m may be 0.
-        weight: float [n, k].
-        bias: float [n].
-
-    Returns:
-        float [m, n].
-    """
-    if _use_onednn(x, weight):
-        return _OneDnnLinear.apply(x, weight, bias)
-    return F.linear(x, weight, bias)
+    """``torch.nn.functional.linear``."""
+    return (_OneDnnLinear.apply if _use_onednn(x, weight) else F.linear)(x, weight, bias)
 
 
 class Linear(nn.Linear):

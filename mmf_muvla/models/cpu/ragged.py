@@ -1,4 +1,4 @@
-"""Multi-head attention over rows of different lengths that lie one after the other, for float32 on CPUs.
+"""Attention over rows of different lengths that lie one after the other, for float32 on CPUs.
 
 PyTorch's attention wants rows of one length; with dropout on a CPU it also keeps several copies of queries, keys and
 probabilities for the gradients. This one takes each row as it lies in the packed tensor, copies nothing, and computes
@@ -11,8 +11,44 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from mmf_muvla.models.cpu.dropout import keep_mask
+from mmf_muvla.models.cpu.linear import ROWS_TOGETHER
+from mmf_muvla.models.layout import Layout
+
+
+class RaggedLayout(Layout):
+    """Nothing is padded but the end of the batch, to a multiple of ROWS_TOGETHER positions.
+
+    The filling is a last row of copies, which nobody looks at and so no gradient comes from.
+    """
+
+    def __init__(self, mask: Tensor, wanted: Tensor | None):
+        super().__init__(mask, wanted)
+        filling = -len(self.index) % ROWS_TOGETHER
+        self.lengths: list[int] = [*mask.sum(dim=1).tolist(), filling]
+        self.packed_index = F.pad(self.index, (0, filling))
+
+    def attend(self, qkv: Tensor, num_heads: int, dropout: float) -> Tensor:
+        # Under autocast, too, it works in float32: PyTorch's own attention in bf16 takes a third of a step on CPUs.
+        with torch.autocast("cpu", enabled=False):
+            qkv = qkv.to(torch.promote_types(qkv.dtype, torch.float32))
+            return ragged_attention(qkv, self.lengths, num_heads, dropout)
+
+    def pack(self, padded: Tensor) -> Tensor:
+        return padded.flatten(0, 1).index_select(0, self.packed_index)
+
+    def pad(self, packed: Tensor) -> Tensor:
+        return super().pad(packed[: len(self.index)])
+
+
+def ragged_attention(qkv: Tensor, lengths: list[int], num_heads: int, dropout: float) -> Tensor:
+    """Attention of each row within itself, float32 [sum of lengths, 3 x width] -> [sum of lengths, width].
+
+    ``qkv`` has queries, keys and values of all positions, rows one after the other; rows may be empty.
+    """
+    return _RaggedAttention.apply(qkv, [length for length in lengths if length], num_heads, dropout)
 
 
 class _RaggedAttention(torch.autograd.Function):
@@ -65,18 +101,3 @@ def _heads(packed: Tensor, parts: int, num_heads: int) -> tuple[Tensor, ...]:
 def _probabilities(query: Tensor, key: Tensor) -> Tensor:
     scores = torch.bmm(query, key.transpose(1, 2)).mul_(query.shape[-1] ** -0.5)
     return torch.softmax(scores, dim=-1, out=scores)
-
-
-def ragged_attention(qkv: Tensor, lengths: list[int], num_heads: int, dropout: float) -> Tensor:
-    """Attention of each row within itself.
-
-    Args:
-        qkv: float32 [sum of lengths, 3 x width], queries, keys and values of all positions, rows one after the other.
-        lengths: of each row; rows may be empty.
-        num_heads: number of heads; it divides the width.
-        dropout: probability of dropping an attention weight.
-
-    Returns:
-        float32 [sum of lengths, width].
-    """
-    return _RaggedAttention.apply(qkv, [length for length in lengths if length], num_heads, dropout)
