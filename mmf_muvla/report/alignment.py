@@ -35,18 +35,11 @@ _FILES = ("alignment.json", "alignment.svg")
 
 @dataclass(frozen=True)
 class Separation:
-    """How a checkpoint weighs the pairs.
-
-    Attributes:
-        update: the checkpoint's number of updates.
-        auc: the probability that a well-aligned pair weighs more than a badly aligned one.
-        well, badly: mean ``w_ITM`` of either kind of pairs.
-        num_well, num_badly: how many pairs there are of each.
-    """
+    """How a checkpoint weighs the pairs."""
 
     update: int
-    auc: float
-    well: float
+    auc: float  # the probability that a well-aligned pair weighs more than a badly aligned one
+    well: float  # mean w_ITM
     badly: float
     num_well: int
     num_badly: int
@@ -54,15 +47,7 @@ class Separation:
 
 @dataclass
 class AlignmentOptions(Options):
-    """The options of the command.
-
-    Attributes:
-        run: ``env.save_dir`` of a pre-training with ``checkpoint.max_to_keep=-1``.
-        world: the toy world that its corpus was built from.
-        out: where the result goes; ``None``: ``alignment`` in the run.
-        num_images: images to look at, evenly spread over the corpus, each with its K retrieved sentences.
-        badly: a pair is badly aligned if at most this share of the kinds that are spoken of is seen.
-    """
+    """The options of the command, which says what they mean."""
 
     run: Name
     world: Name = "data/toyworld"
@@ -82,10 +67,17 @@ def alignment_command(arguments: Sequence[str]) -> None:
     out = output_folder("out", options.out or run / "alignment", [run, world], may_be_inside=True)
     check_outputs(out, _FILES)
     measured = watch_alignment(run, world, options.num_images, options.badly)
-    texts = (as_json([asdict(separation) for separation in measured]), _plot(measured))
-    for name, text in zip(_FILES, texts, strict=True):
+    updates, aucs, well, badly = zip(*((it.update, it.auc, it.well, it.badly) for it in measured), strict=True)
+    means = {"well aligned": (updates, well), "badly": (updates, badly)}
+    plot = small_multiples({"AUC of w_ITM": {"AUC": (updates, aucs)}, "mean w_ITM": means})
+    for name, text in zip(_FILES, (as_json([asdict(it) for it in measured]), plot), strict=True):
         write_output(out / name, text)
-    terminal_console().print(_table(measured))
+    table = Table(title=f"w_ITM of {measured[0].num_well:,} well and {measured[0].num_badly:,} badly aligned pairs")
+    for column in ("update", "AUC", "well aligned", "badly"):
+        table.add_column(column, justify="right")
+    for it in measured:
+        table.add_row(f"{it.update:,}", f"{it.auc:.3f}", f"{it.well:.3f}", f"{it.badly:.3f}")
+    terminal_console().print(table)
     print(printable(f"{out}/alignment.svg"))
 
 
@@ -152,18 +144,3 @@ def _kinds_seen(path: Path) -> dict[str, set[str]]:
         except (KeyError, TypeError) as error:
             raise InputError(f"{path}, line {number}", f"no scene ({error!r})", "Make the world again") from error
     return seen
-
-
-def _plot(measured: Sequence[Separation]) -> str:
-    updates, aucs, well, badly = zip(*((row.update, row.auc, row.well, row.badly) for row in measured), strict=True)
-    means = {"well aligned": (updates, well), "badly": (updates, badly)}
-    return small_multiples({"AUC of w_ITM": {"AUC": (updates, aucs)}, "mean w_ITM": means})
-
-
-def _table(measured: Sequence[Separation]) -> Table:
-    table = Table(title=f"w_ITM of {measured[0].num_well:,} well and {measured[0].num_badly:,} badly aligned pairs")
-    for column in ("update", "AUC", "well aligned", "badly"):
-        table.add_column(column, justify="right")
-    for row in measured:
-        table.add_row(f"{row.update:,}", f"{row.auc:.3f}", f"{row.well:.3f}", f"{row.badly:.3f}")
-    return table

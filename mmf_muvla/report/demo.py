@@ -31,13 +31,7 @@ STARTS = {"base": "from BERT (Base)", "muvla": "from μ-VLA"}
 
 
 def write_report(out: Path, seconds: Mapping[str, float], seed: int) -> None:
-    """Write ``summary.json`` and ``report.html`` into a demo's folder, and print the summary.
-
-    Args:
-        out: the folder that the demo's steps wrote to.
-        seconds: step -> seconds.
-        seed: the demo's seed.
-    """
+    """Write :data:`FILES` into the folder that a demo's steps wrote to, and print the summary; seconds are by step."""
     from mmf_muvla.trainers.loading import load_run
 
     pretraining, corpus = read_history(out / "pretrain"), Corpus(out / "corpus")

@@ -13,15 +13,10 @@ from mmf_muvla.reading.json_lines import read_json_lines
 
 @dataclass(frozen=True)
 class RunHistory:
-    """The lines of a run's ``history.jsonl``.
+    """The lines of a run's ``history.jsonl``."""
 
-    Attributes:
-        train: one line per log interval, means over it.
-        val: one line per validation.
-    """
-
-    train: list[dict[str, Any]]
-    val: list[dict[str, Any]]
+    train: list[dict[str, Any]]  # one per log interval, means over it
+    val: list[dict[str, Any]]  # one per validation
 
     def curve(self, name: str, split: str = "train") -> tuple[list[int], list[float]]:
         """Updates and values of one quantity; empty where it was not measured."""

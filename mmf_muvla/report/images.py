@@ -27,9 +27,7 @@ _COLOURS = ("green", "cyan", "magenta", "yellow", "blue", "red", "bright_green",
 def page_data(images: Sequence[dict[str, Any]], similarities: Sequence[float] | None) -> dict[str, Any]:
     """What ``viewer.js.j2`` reads: images from :func:`page_image`, and where the colours of links start.
 
-    Args:
-        images: the images.
-        similarities: the deciles of the similarities of links; none lies below the first.
+    ``similarities`` are the deciles of the similarities of links; none lies below the first.
     """
     return {"images": images, "weakest": min(similarities[0], 0.9) if similarities else 0.5}
 
@@ -37,18 +35,10 @@ def page_data(images: Sequence[dict[str, Any]], similarities: Sequence[float] | 
 def page_image(
     corpus: Corpus, number: int, captions: Sequence[str] | None = None, pictures: Pictures | None = None
 ) -> dict[str, Any]:
-    """Everything that a page shows of an image, as JSON.
+    """Everything that a page shows of an image, as JSON, with its true captions, if they are known.
 
-    Args:
-        corpus: the corpus.
-        number: which image.
-        captions: its true captions, if they are known.
-        pictures: where to find its picture.
-
-    Returns:
-        ``id``, ``width``, ``height``, ``picture``; ``boxes`` (x1, y1, x2, y2 in pixels), ``tags`` and ``confidence`` of
-        the regions; ``sentences``; ``captions``; ``strength``, the mean similarity over all pairs of region and
-        sentence (0 if they are not linked); ``linked``, the share of regions linked in any sentence.
+    ``boxes`` are x1, y1, x2, y2 in pixels, ``strength`` is the mean similarity over all pairs of region and sentence (0
+    if they are not linked), ``linked`` the share of regions linked in any sentence.
     """
     item = corpus[number]
     regions = item.regions
@@ -124,9 +114,9 @@ def _sentence_lines(corpus: Corpus, item: CorpusItem, colours: dict[str, str]) -
     for rank, number in enumerate(item.sentence_ids):
         line = Text(f"{item.scores[rank]:.3f} ", style="dim")
         for text, phrase in sentence_parts(corpus.sentence(number)):
-            linked = np.flatnonzero(item.link_phrase[rank] == phrase) if phrase >= 0 else ()
+            linked = np.flatnonzero(item.link_phrase[rank] == phrase)
             style = "not dim" if phrase < 0 else "underline not dim"
-            if len(linked):
+            if phrase >= 0 and len(linked):
                 best = linked[item.link_similarity[rank, linked].argmax()]
                 tag, similarity = item.tags[best], item.link_similarity[rank, best]
                 line.append(printable(text), style=f"bold {style} {colours[tag]}")

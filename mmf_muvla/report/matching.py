@@ -21,17 +21,11 @@ from mmf_muvla.pairing.store import RegionStore
 
 @dataclass(frozen=True)
 class Matching:
-    """The result of :func:`evaluate_matching`.
+    """How well a model tells true pairs from as many random ones."""
 
-    Attributes:
-        accuracy: share of pairs, half of them true and half random, on the right side of probability 0.5.
-        ranking: share of true pairs that score higher than their random counterpart.
-        pairs: number of true pairs.
-    """
-
-    accuracy: float
-    ranking: float
-    pairs: int
+    accuracy: float  # share of all pairs on the right side of probability 0.5
+    ranking: float  # share of true pairs that score higher than their random counterpart
+    pairs: int  # number of true pairs
 
 
 def random_captions(pairs: Sequence[tuple[str, str]], seed: int) -> list[str]:
@@ -65,15 +59,7 @@ def match_logits(
 def evaluate_matching(
     model: MuVLA, regions: RegionStore, pairs: Sequence[tuple[str, str]], tokenizer: str, seed: int = 0
 ) -> Matching:
-    """Score true (image id, caption) pairs against random ones.
-
-    Args:
-        model: a pre-trained model.
-        regions: the regions of the pairs' images.
-        pairs: the true pairs.
-        tokenizer: BERT checkpoint whose vocabulary the model was trained with.
-        seed: of the random captions.
-    """
+    """Score true (image id, caption) pairs against random ones; ``tokenizer`` is the model's BERT checkpoint."""
     words = WordPieces(tokenizer)
     true = match_logits(model, words, regions, pairs)
     other = [(image, caption) for (image, _), caption in zip(pairs, random_captions(pairs, seed), strict=True)]

@@ -38,8 +38,6 @@ class Run:
     """A run with its test scores.
 
     Attributes:
-        folder: where it is.
-        system, task, seed: what it is.
         score: the task's metric on the test split, in per cent.
         details: the task's further metrics, as far as they were measured, in per cent.
         updates: how many updates it was trained; of a later evaluation, the update of the weights that were tested,
@@ -58,11 +56,6 @@ class Run:
     best_update: int | None
     evaluation: bool = False
 
-    @property
-    def identity(self) -> tuple[str, str, int]:
-        """By what runs are compared."""
-        return self.system, self.task, self.seed
-
 
 @dataclass(frozen=True)
 class LeftOut:
@@ -73,10 +66,7 @@ class LeftOut:
 
 
 def collect_runs(folder: Path) -> tuple[list[Run], list[LeftOut]]:
-    """Find the runs in a folder, at any depth.
-
-    Returns:
-        Runs with test scores, and folders of runs without, each in order of their paths.
+    """Runs with test scores in a folder, at any depth, and folders of runs without, each in order of their paths.
 
     Raises:
         InputError: there is no run, a file of one is damaged, or two are of the same system, task and seed.
@@ -90,7 +80,7 @@ def collect_runs(folder: Path) -> tuple[list[Run], list[LeftOut]]:
     left_out = [it for it in found if isinstance(it, LeftOut)]
     runs: dict[tuple[str, str, int], Run] = {}
     for run in sorted((it for it in found if isinstance(it, Run)), key=lambda it: it.evaluation):
-        other = runs.setdefault(run.identity, run)
+        other = runs.setdefault((run.system, run.task, run.seed), run)
         if run.evaluation and not other.evaluation:
             left_out.append(LeftOut(run.folder, "it tests again a run that has test scores"))
         elif other is not run:
@@ -126,8 +116,7 @@ def read_run(folder: Path) -> Run | LeftOut:
     evaluation = "train" not in str(OmegaConf.select(config, "run_type", default="train"))
     updates = results.get("updates_trained", results.get("update"))
     # What was evaluated says what it is; the configuration of the evaluation only repeats the task.
-    of_run = _evaluated(config, folder) if evaluation else None
-    about, place = of_run or (config, folder)
+    about, place = _evaluated(config, folder) if evaluation else (config, folder)
     return Run(
         folder=folder,
         system=_system(about, place),
@@ -151,8 +140,15 @@ def scores_of(runs: Sequence[Run], patterns: Sequence[str] = ()) -> dict[str, di
     Raises:
         InputError: no system has a name of a pattern.
     """
+    systems = sorted({run.system for run in runs}, key=lambda name: (name != BASE, name))
+    chosen = [] if patterns else systems
+    for pattern in patterns:
+        if not (matching := fnmatch.filter(systems, pattern)):
+            where, remedy = f"systems={','.join(patterns)}", f"There are {', '.join(systems) or 'none'}"
+            raise InputError(where, f"no system is called {pattern}", remedy)
+        chosen += matching
     found = {}
-    for system in _chosen(sorted({run.system for run in runs}, key=lambda name: (name != BASE, name)), patterns):
+    for system in dict.fromkeys(chosen):
         of_system = [run for run in runs if run.system == system]
         scores = {task.name: {run.seed: run.score for run in of_system if run.task == task.name} for task in TASKS}
         found[system] = {column: Estimate.of(by_seed) for column, by_seed in with_meta_ave(scores).items()}
@@ -167,17 +163,6 @@ def _run_folders(folder: Path) -> Iterable[Path]:
             yield Path(place)
 
 
-def _chosen(systems: Sequence[str], patterns: Sequence[str]) -> list[str]:
-    chosen: list[str] = []
-    for pattern in patterns or ["*"]:
-        matching = fnmatch.filter(systems, pattern)
-        if not matching and patterns:
-            where, remedy = f"systems={','.join(patterns)}", f"There are {', '.join(systems) or 'none'}"
-            raise InputError(where, f"no system is called {pattern}", remedy)
-        chosen += matching
-    return list(dict.fromkeys(chosen))
-
-
 # --- what stands in a run's files
 
 
@@ -187,17 +172,16 @@ def _task_name(config: Any) -> str:
 
 
 def _system(config: Any, folder: Path) -> str:
-    checkpoint = OmegaConf.select(config, "checkpoint.resume_file")
-    named = OmegaConf.select(config, "system")
-    if named is None and checkpoint:
-        start = _run_of(str(checkpoint))
-        if (start / _CONFIG).is_file():
-            named = OmegaConf.select(read_run_config(start / _CONFIG), "system")
-        named = named or start.name
-        if not named:
-            problem = f"checkpoint.resume_file={checkpoint} does not say which system it is: it is in no folder"
-            raise InputError(str(folder / _CONFIG), problem, "Name the system in this file (system: NAME)")
-    return BASE if named is None else str(named)
+    checkpoint, named = (OmegaConf.select(config, key) for key in ("checkpoint.resume_file", "system"))
+    if named is not None or not checkpoint:
+        return BASE if named is None else str(named)
+    start = _run_of(str(checkpoint))
+    if (start / _CONFIG).is_file():
+        named = OmegaConf.select(read_run_config(start / _CONFIG), "system")
+    if not (named or start.name):
+        problem = f"checkpoint.resume_file={checkpoint} does not say which system it is: it is in no folder"
+        raise InputError(str(folder / _CONFIG), problem, "Name the system in this file (system: NAME)")
+    return str(named or start.name)
 
 
 def _run_of(checkpoint: str) -> Path:
@@ -206,17 +190,14 @@ def _run_of(checkpoint: str) -> Path:
     return place.parent if place.name == "models" else place
 
 
-def _evaluated(config: Any, folder: Path) -> tuple[Any, Path] | None:
-    """Configuration and folder of the run of the same task that an evaluation is of, where it is there."""
+def _evaluated(config: Any, folder: Path) -> tuple[Any, Path]:
+    """Configuration and folder of the run of the same task that an evaluation is of; its own, where it is not there."""
     checkpoint = OmegaConf.select(config, "checkpoint.resume_file")
+    place = _run_of(str(checkpoint)) if checkpoint else folder
     if OmegaConf.select(config, "checkpoint.resume"):  # the checkpoint of the folder itself
         place = folder.parent
-    else:
-        place = _run_of(str(checkpoint)) if checkpoint else folder
-    if place == folder or not (place / _CONFIG).is_file():
-        return None
-    of_run = read_run_config(place / _CONFIG)
-    return (of_run, place) if _task_name(of_run) == _task_name(config) else None
+    of_run = read_run_config(place / _CONFIG) if (place / _CONFIG).is_file() else None
+    return (of_run, place) if of_run and _task_name(of_run) == _task_name(config) else (config, folder)
 
 
 def _best_update(config: Any, folder: Path) -> int | None:
@@ -239,8 +220,6 @@ def _whole(value: Any, path: Path, key: str) -> int:
 
 def _per_cent(values: Mapping[str, Any], metric: str, path: Path) -> float:
     value = values[metric]
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    # Written so that NaN is refused too.
-    if not is_number or not 0 <= value <= 1:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= 1:  # NaN is not, either
         raise InputError(str(path), f"{metric} is {value!r}, not between 0 and 1", "Test the run again, or remove it")
     return 100 * float(value)

@@ -39,11 +39,9 @@ _NO_RESULT_OF_TOOLS = ("out", "overwrite", "num_workers")
 
 
 def digest_of_run(content: Mapping[str, Any], version: str) -> str:
-    """The digest of a pre-training or a fine-tuning.
+    """The digest of a run from its configuration, in which the output of another job stands by that job's digest.
 
-    Args:
-        content: its configuration, in which the output of every other job stands by that job's digest.
-        version: one of :data:`VERSIONS`: ``pretrain``, or the task.
+    ``version`` is one of :data:`VERSIONS`: ``pretrain``, or the task.
     """
     kept = _without(content)
     # Other models and data sets are not made.
@@ -63,29 +61,26 @@ def _without(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def digest_of_step(command: str, arguments: Sequence[str]) -> str:
-    """The digest of a step.
+    """The digest of a script of ``tools/`` from all its options, those that are not given as well.
 
-    Args:
-        command: a script of ``tools/``.
-        arguments: its own, in which the output of every other job stands by that job's digest.
+    In its arguments the output of every other job stands by that job's digest. Of a script that is not known here only
+    the options given count.
 
     Raises:
         InputError: an argument cannot be used.
     """
-    options = {key: value for key, value in _options(command, arguments).items() if key not in _NO_RESULT_OF_TOOLS}
-    return digest_of_json([command, VERSIONS.get(command, 1), options])
-
-
-def _options(command: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """All options of a command, those that are not given as well; those given, of a command that is not known here."""
     from mmf_muvla.options.reading import read_options
     from mmf_muvla.pairing.config import BuildConfig, ImportConfig, load_config
     from mmf_muvla.toyworld.command import MakeOptions
 
-    if command == "build_corpus.py":
-        return asdict(load_config(BuildConfig, arguments))
-    if command == "import_regions.py":
-        return asdict(load_config(ImportConfig, arguments))
+    options: dict[str, Any]
     if command == "make_toyworld.py":
-        return asdict(read_options(MakeOptions, arguments))
-    return {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
+        options = asdict(read_options(MakeOptions, arguments))
+    elif command == "build_corpus.py":
+        options = asdict(load_config(BuildConfig, arguments))
+    elif command == "import_regions.py":
+        options = asdict(load_config(ImportConfig, arguments))
+    else:
+        options = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
+    kept = {key: value for key, value in options.items() if key not in _NO_RESULT_OF_TOOLS}
+    return digest_of_json([command, VERSIONS.get(command, 1), kept])

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmf_muvla.artifacts.outputs import write_output
-from mmf_muvla.report.escaping import markdown_code, markdown_text
 from mmf_muvla.report.plots import themed
 from mmf_muvla.report.scores import META, TITLES, Estimate
-from mmf_muvla.report.tables import MISSING, Table, csv_file, html_page, markdown_page, score_text
+from mmf_muvla.report.tables import (
+    MISSING,
+    Table,
+    csv_file,
+    html_page,
+    markdown_code,
+    markdown_page,
+    markdown_text,
+    score_text,
+)
 from mmf_muvla.studies.plot import plot
 from mmf_muvla.studies.records import Record
 from mmf_muvla.studies.study import Study
@@ -20,20 +28,12 @@ _KINDS = {"pretrain": "pre-trainings", "search": "searches of a learning rate", 
 
 
 def write_results(folder: Path, study: Study, lines: Sequence[Line], records: Sequence[Record], command: str) -> None:
-    """Write :data:`FILES` into the study's folder; ``reading.md`` there becomes part of the page.
-
-    Args:
-        folder: where to write.
-        study: the study.
-        lines: its numbers.
-        records: of all its runs, for their times.
-        command: what made them.
-    """
+    """Write :data:`FILES` into a folder; ``reading.md`` there becomes part of the page. Records tell the time taken."""
     svg = plot(study, lines, folder / "plot.png")
     reading = folder / "reading.md"
     page = html_page(
         study.title,
-        tables(study, lines),
+        _tables(study, lines, study.systems[study.reference].label),
         lead=f"{_time(records)}.",
         claims=study.claims,
         svg=themed(svg),
@@ -49,26 +49,24 @@ def as_markdown(study: Study, lines: Sequence[Line], records: Sequence[Record], 
     """The tables, with the command and the time that they took."""
     claims = "\n".join(f"The paper: {markdown_text(claim)}" for claim in study.claims)
     paragraphs = [*([claims] if claims else []), markdown_code(command), f"{_time(records)}."]
-    return markdown_page(markdown_text(study.title), paragraphs, tables(study, lines, markdown_text))
+    reference = markdown_text(study.systems[study.reference].label)
+    return markdown_page(study.title, paragraphs, _tables(study, lines, reference))
 
 
-def tables(study: Study, lines: Sequence[Line], text: Callable[[str], str] = str) -> list[Table]:
-    """Scores, differences to the reference and learning rates; ``text`` makes Markdown, say, of a text."""
+def _tables(study: Study, lines: Sequence[Line], reference: str) -> list[Table]:
+    """Scores, differences to the reference, which is named as it is to appear, and learning rates."""
     columns = (*study.tasks, META)
     header = ["system", *(TITLES[column] for column in columns)]
-    scores = [
-        [text(line.label), *(score_text(line.scores[column], "error", 1) for column in columns)] for line in lines
-    ]
+    scores = [[line.label, *(score_text(line.scores[column], "error", 1) for column in columns)] for line in lines]
     differences = [
-        [text(line.label), *(_difference_text(line.differences[column]) for column in columns)]
+        [line.label, *(_difference_text(line.differences[column]) for column in columns)]
         for line in lines
         if line.differences
     ]
     rates = [
-        [text(line.label), *(f"{line.rates[task]:g}" if task in line.rates else MISSING for task in study.tasks)]
+        [line.label, *(f"{line.rates[task]:g}" if task in line.rates else MISSING for task in study.tasks)]
         for line in lines
     ]
-    reference = text(study.systems[study.reference].label)
     about_differences = f"Difference to {reference} in points, seed by seed: mean [95 % confidence interval]."
     about_rates = (
         "Learning rates of the fine-tunings: of several, the best on validation data, with a seed outside the tables."
