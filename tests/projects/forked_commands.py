@@ -24,7 +24,10 @@ from mmf.utils.env import setup_imports
 
 from mmf_muvla.studies import runner
 
-ALSO_WANTED = ("matplotlib.pyplot", "mmf_cli.run", "scipy.stats", "sentence_transformers", "spacy")
+ALSO_WANTED = (
+    *("matplotlib.pyplot", "mmf_cli.run", "scipy.stats", "sentence_transformers", "spacy"),
+    *("mmf_muvla.pairing.build", "mmf_muvla.studies.command", "mmf_muvla.toyworld.command"),
+)
 
 
 class Fork:
