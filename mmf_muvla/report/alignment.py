@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from rich.table import Table
 
 from mmf_muvla.artifacts.files import as_json
 from mmf_muvla.artifacts.outputs import check_outputs, output_folder, write_output
@@ -25,6 +24,7 @@ from mmf_muvla.pairing.store import Corpus
 from mmf_muvla.reading.json_lines import read_json_lines
 from mmf_muvla.report.matching import match_logits
 from mmf_muvla.report.plots import small_multiples
+from mmf_muvla.report.tables import Table, print_table
 from mmf_muvla.run_config import read_run_config
 from mmf_muvla.terminal import printable, terminal_console
 from mmf_muvla.toyworld.mentions import kinds_said
@@ -57,11 +57,7 @@ class AlignmentOptions(Options):
 
 
 def alignment_command(arguments: Sequence[str]) -> None:
-    """``run=FOLDER world=FOLDER [out=FOLDER] [num_images=500] [badly=0.5]``: measure every checkpoint of a run.
-
-    Raises:
-        InputError: the run, its corpus or the world cannot be read, or they do not belong together.
-    """
+    """``run=FOLDER world=FOLDER [out=FOLDER] [num_images=500] [badly=0.5]``: measure every checkpoint of a run."""
     options = read_options(AlignmentOptions, arguments)
     run, world = Path(options.run), Path(options.world)
     out = output_folder("out", options.out or run / "alignment", [run, world], may_be_inside=True)
@@ -72,21 +68,14 @@ def alignment_command(arguments: Sequence[str]) -> None:
     plot = small_multiples({"AUC of w_ITM": {"AUC": (updates, aucs)}, "mean w_ITM": means})
     for name, text in zip(_FILES, (as_json([asdict(it) for it in measured]), plot), strict=True):
         write_output(out / name, text)
-    table = Table(title=f"w_ITM of {measured[0].num_well:,} well and {measured[0].num_badly:,} badly aligned pairs")
-    for column in ("update", "AUC", "well aligned", "badly"):
-        table.add_column(column, justify="right")
-    for it in measured:
-        table.add_row(f"{it.update:,}", f"{it.auc:.3f}", f"{it.well:.3f}", f"{it.badly:.3f}")
-    terminal_console().print(table)
+    title = f"w_ITM of {measured[0].num_well:,} well and {measured[0].num_badly:,} badly aligned pairs"
+    rows = [(f"{it.update:,}", *(f"{share:.3f}" for share in (it.auc, it.well, it.badly))) for it in measured]
+    print_table(Table(("update", "AUC", "well aligned", "badly"), rows, title, names=()), terminal_console())
     print(printable(f"{out}/alignment.svg"))
 
 
 def watch_alignment(run: Path, world: Path, num_images: int, badly: float) -> list[Separation]:
-    """Measure every checkpoint that a run on the toy world has kept, in the order of training.
-
-    Raises:
-        InputError: see :func:`alignment_command`.
-    """
+    """Measure every checkpoint that a run on the toy world has kept, in the order of training."""
     checkpoints = {int(path.stem.partition("_")[2]): path for path in run.glob("models/model_*.ckpt")}
     if not checkpoints:
         remedy = "Give the save_dir of a run with checkpoint.max_to_keep=-1"
@@ -135,8 +124,6 @@ def area_under_roc(scores: ArrayLike, aligned: Sequence[bool]) -> float:
 
 
 def _kinds_seen(path: Path) -> dict[str, set[str]]:
-    if not path.is_file():
-        raise InputError(str(path), "no such file", "Give the folder that tools/make_toyworld.py made")
     seen = {}
     for number, scene in read_json_lines(path):
         try:

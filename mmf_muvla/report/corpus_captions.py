@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,6 @@ def read_captions(path: str | Path) -> Iterator[tuple[str, str]]:
 def known_captions(corpus: Corpus, path: str | Path, seed: int = 0, wanted: int = SAMPLED_IMAGES) -> KnownCaptions:
     """Read the true captions of at most ``wanted`` images of a corpus, chosen at random.
 
-    The file is read twice, so that the captions of other images take no memory.
-
     Raises:
         InputError: the file cannot be used, or has no caption of an image of the corpus.
     """
@@ -71,6 +69,7 @@ def known_captions(corpus: Corpus, path: str | Path, seed: int = 0, wanted: int 
         )
     chosen = captioned[sample_images(len(captioned), wanted, seed)]
     by_image: dict[int, list[str]] = {number: [] for number in chosen.tolist()}
+    # Once more, so that the captions of other images take no memory.
     for (_, caption), number in zip(read_captions(path), numbers, strict=True):
         if (own := by_image.get(number.as_py())) is not None:
             own.append(caption)
@@ -81,11 +80,12 @@ def measure_captions(corpus: Corpus, captions: KnownCaptions, seed: int) -> dict
     """How many captions there are, and how many of them are among the sentences used and in the pool; ``recall_at`` 1
     to K (the share of images with an own caption among the first sentences, by equal text); ``pool`` (see
     :func:`_measure_ranks`); and ``nouns`` (see :func:`noun_agreement`)."""
-    by_image, num_images = captions.by_image, len(captions.by_image)
+    by_image = captions.by_image
     texts = pa.array(sorted({caption for own in by_image.values() for caption in own}), pa.string())
     tables = (corpus.path / SENTENCES_FILE, corpus.path / "build" / "sentences" / SENTENCES_FILE)
     used, pool = (_found_texts(table, texts, by_image.values()) for table in tables)
     retrieved = {image: [corpus.sentence(number).text for number in corpus.sentence_ids(image)] for image in by_image}
+    true_nouns, retrieved_nouns = _head_nouns_of_images(by_image.values(), retrieved.values())
     first = [
         min((retrieved[image].index(caption) for caption in own if caption in retrieved[image]), default=corpus.k)
         for image, own in by_image.items()
@@ -94,15 +94,15 @@ def measure_captions(corpus: Corpus, captions: KnownCaptions, seed: int) -> dict
         "images": captions.images,
         "captions": captions.captions,
         "captions_of_unknown_images": captions.unknown,
-        "sampled_images": num_images,
+        "sampled_images": len(by_image),
         "distinct_captions": len(texts),
         "captions_in_used": used[0],
         "captions_in_pool": pool[0],
         "images_with_caption_in_used": used[1],
         "images_with_caption_in_pool": pool[1],
-        "recall_at": {str(k): share(sum(rank < k for rank in first), num_images) for k in range(1, corpus.k + 1)},
+        "recall_at": {str(k): share(sum(rank < k for rank in first), len(by_image)) for k in range(1, corpus.k + 1)},
         "pool": _measure_ranks(corpus, by_image),
-        "nouns": _measure_nouns(by_image, retrieved, seed),
+        "nouns": noun_agreement(true_nouns, retrieved_nouns, seed),
     }
 
 
@@ -137,15 +137,11 @@ def _measure_ranks(corpus: Corpus, captions: Mapping[int, Sequence[str]]) -> dic
     }
 
 
-def _measure_nouns(
-    captions: Mapping[int, Sequence[str]], retrieved: Mapping[int, Sequence[str]], seed: int
-) -> dict[str, Any]:
-    texts = sorted({text for texts in (*captions.values(), *retrieved.values()) for text in texts})
+def _head_nouns_of_images(*sides: Collection[Sequence[str]]) -> list[list[list[str]]]:
+    """The head nouns of all texts of each image, for several kinds of texts of the same images."""
+    texts = sorted({text for side in sides for of_image in side for text in of_image})
     nouns = dict(zip(texts, _head_nouns(texts), strict=True))
-    true, found = (
-        [[noun for text in side[image] for noun in nouns[text]] for image in captions] for side in (captions, retrieved)
-    )
-    return noun_agreement(true, found, seed)
+    return [[[noun for text in of_image for noun in nouns[text]] for of_image in side] for side in sides]
 
 
 def _head_nouns(texts: Sequence[str]) -> Iterator[list[str]]:
@@ -167,11 +163,7 @@ def noun_agreement(true: Sequence[Sequence[str]], retrieved: Sequence[Sequence[s
     either side take no part.
 
     A few observations of many nouns look dependent by chance. How much of the value is due to that shows when images
-    swap their retrieved sentences at random; the difference is what the retrieval is worth.
-
-    Returns:
-        ``images`` that take part, ``nmi``, ``shuffled`` (the mean), ``difference``, and the distinct nouns of both
-        sides, ``true_nouns`` and ``retrieved_nouns``.
+    swap their retrieved sentences at random (``shuffled``); the ``difference`` is what the retrieval is worth.
     """
     both = [(x, y) for x, y in zip(true, retrieved, strict=True) if x and y]
     if not both:

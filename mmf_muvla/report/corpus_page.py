@@ -45,11 +45,7 @@ class InspectOptions(Options):
 
 def inspect_command(arguments: Sequence[str]) -> None:
     """``corpus=FOLDER [out=FOLDER] [captions=FILE] [images=FOLDER or pattern] [num_images=300] [seed=0]``: measure a
-    corpus, print the result, and write ``quality.json`` and ``corpus.html``.
-
-    Raises:
-        InputError: an option cannot be used, there is no whole corpus, or the captions are damaged.
-    """
+    corpus, print the result, and write ``quality.json`` and ``corpus.html``."""
     options = read_options(InspectOptions, arguments)
     pictures = Pictures(options.images) if options.images else None
     folder = Path(options.corpus)

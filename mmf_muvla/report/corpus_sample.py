@@ -72,11 +72,9 @@ def measure_mentions(
 ) -> dict[str, Any]:
     """The share of an image's distinct tags (class names) that sentences mention; the mean over images.
 
-    Returns:
-        ``images``, and for ``retrieved``, ``random`` (as many of the corpus's sentences, all equally likely) and
-        ``true`` sentences (``None`` without captions): ``any``, the share of tags that at least one of the image's
-        sentences mentions, ``single``, the share that one of them mentions on average, ``sentences`` per image. If
-        images have different numbers of captions and retrieved sentences, only ``single`` compares.
+    Retrieved sentences are compared with as many at random, and with true captions: ``any`` is the share of tags that
+    at least one of the image's sentences mentions, ``single`` the share that one of them mentions on average, which
+    alone compares different numbers of ``sentences``.
     """
     rng = np.random.default_rng([seed, 1])
     sums: dict[str, Any] = dict.fromkeys(("retrieved", "random", *(["true"] if captions else [])), 0)

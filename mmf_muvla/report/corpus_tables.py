@@ -33,11 +33,9 @@ class Distribution:
         self._sum += float(values.sum(dtype=np.float64))
 
     def summary(self, max_bins: int = 50) -> dict[str, Any]:
-        """``count``, ``mean`` (exact), ``deciles`` [11] from the smallest number over 10, 20, … percent to the largest,
-        and ``histogram``: ``start`` of the first bin, ``width`` of all, and at most ``max_bins`` ``counts``.
-
-        A decile is the smallest number that this share of all does not exceed. Of nothing, all but ``count`` is null.
-        """
+        """``count``, exact ``mean``, ``deciles`` [11], the smallest numbers that 0, 10, … 100 percent of all do not
+        exceed, and a ``histogram`` of at most ``max_bins`` bins, all of one ``width``; of nothing, all but ``count`` is
+        null."""
         if not self._counts:
             return {"count": 0, "mean": None, "deciles": None, "histogram": None}
         steps = np.array(sorted(self._counts))
@@ -64,9 +62,8 @@ class Distribution:
 def measure_tables(corpus: Corpus) -> dict[str, Any]:
     """What the corpus's tables say: ``links``, ``scores`` (by rank), ``sentences`` and ``regions_per_image``.
 
-    ``links.of_pairs`` is the share of (region, retrieved sentence) pairs that are linked, ``links.of_regions`` of
-    regions linked in at least one of the K sentences, ``links.of_phrases`` of noun phrases that a region is linked to,
-    counted for every image that their sentence was retrieved for.
+    Links are shares of (region, retrieved sentence) pairs that are linked, of regions linked in at least one of the K
+    sentences, and of noun phrases that a region is linked to, counted for every image of their sentence.
     """
     words, phrases_per_sentence, phrases_of = _measure_sentences(corpus)
     uses = np.zeros(corpus.num_sentences, np.int64)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
+
+from mmf_muvla.report.tables import Table, print_table
 
 _KINDS = {"retrieved": "retrieved sentences", "random": "random sentences of the corpus", "true": "true captions"}
 _DECILES = (("10 %", 1), ("median", 5), ("90 %", 9))
@@ -129,26 +130,17 @@ def _spread(summary: Mapping[str, Any]) -> str:
 
 def print_quality(quality: Mapping[str, Any], console: Console) -> None:
     """Print the measures as tables, on a console on which text from data is text."""
-    table = Table("what", "result", title=f"Quality of {quality['corpus']}", title_justify="left")
+    rows: list[Any] = []
     for title, measured_on, lines in sections(quality):
-        table.add_section()
-        table.add_row(Text(title, "bold"), Text(measured_on, "dim"))
-        for name, value in lines:
-            table.add_row(f"  {name}", value)
-    console.print(table)
+        rows += [(Text(title, "bold"), Text(measured_on, "dim")), *((f"  {name}", value) for name, value in lines), ()]
+    print_table(Table(("what", "result"), rows[:-1], f"Quality of {quality['corpus']}", names=(0, 1)), console)
     never_linked = "Never linked: without a word vector, or never called so"
     for title, key in (("Most frequent tags", "most_frequent"), (never_linked, "never_linked")):
-        if rows := quality["tags"][key][:15]:
-            table = Table("tag", title=title, title_justify="left")
-            for name in ("regions", "linked pairs", "linked regions"):
-                table.add_column(name, justify="right")
-            for row in rows:
-                cells = (row["tag"], f"{row['regions']:,}", percent(row["of_pairs"]), percent(row["of_regions"]))
-                table.add_row(*cells, style="" if row["of_pairs"] else "bold red")
-            console.print(table)
-    table = Table(title="Most used sentences", title_justify="left")
-    table.add_column("uses", justify="right")
-    table.add_column("sentence")
-    for row in quality["sentences"]["most_used"][:10]:
-        table.add_row(f"{row['uses']:,}", row["sentence"])
-    console.print(table)
+        rows = []
+        for row in quality["tags"][key][:15]:
+            cells = (row["tag"], f"{row['regions']:,}", percent(row["of_pairs"]), percent(row["of_regions"]))
+            rows.append([Text(cell, "" if row["of_pairs"] else "bold red") for cell in cells])
+        if rows:
+            print_table(Table(("tag", "regions", "linked pairs", "linked regions"), rows, title), console)
+    rows = [(f"{row['uses']:,}", row["sentence"]) for row in quality["sentences"]["most_used"][:10]]
+    print_table(Table(("uses", "sentence"), rows, "Most used sentences", names=(1,)), console)

@@ -20,11 +20,8 @@ _log = logging.getLogger(__name__)
 
 
 class Pictures:
-    """Finds the pictures of images.
-
-    Args:
-        place: a folder with ``IMAGE_ID.jpg`` (.jpeg, .png, .webp), or a file name or an address with ``{image_id}`` in
-            it (``{image_id:012}``: padded with zeros to twelve digits).
+    """Finds the pictures of images: in a folder with ``IMAGE_ID.jpg`` (.jpeg, .png, .webp), or by a file name or an
+    address with ``{image_id}`` in it (``{image_id:012}``: padded with zeros to twelve digits).
 
     Raises:
         InputError: there is no such folder, or the address has no ``{image_id}``.

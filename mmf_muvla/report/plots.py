@@ -26,16 +26,12 @@ def figure_with(columns: int, width: float, height: float) -> tuple[Any, Sequenc
             "font.family": "sans-serif", "font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "muvla",
             "text.color": INK, "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
             "axes.edgecolor": GRID, "axes.spines.top": False, "axes.spines.right": False,
+            "axes.titlesize": 10, "axes.titlelocation": "left", "axes.titlecolor": INK,
             "text.parse_math": False, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6,
         }
     )  # fmt: skip
     figure, axes = pyplot.subplots(1, columns, figsize=(width, height), squeeze=False)
     return figure, axes[0]
-
-
-def title_of(axis: Any, title: str) -> None:
-    """Put a title over a plot."""
-    axis.set_title(title, fontsize=10, loc="left", color=INK)
 
 
 def as_svg(figure: Any) -> str:
@@ -63,7 +59,7 @@ def small_multiples(panels: Mapping[str, Mapping[str, Curve]]) -> str:
     for axis, (title, curves) in zip(axes, panels.items(), strict=True):
         for (label, (x, y)), colour in zip(curves.items(), COLOURS, strict=False):
             axis.plot(x, y, color=colour, linewidth=1.5, label=label, marker="o" if len(x) < 12 else None, markersize=3)
-        title_of(axis, title)
+        axis.set_title(title)
         axis.set_xlabel("update")
         if len(curves) > 1:
             axis.legend(frameon=False, fontsize=8)
@@ -79,5 +75,5 @@ def decile_fan(updates: Sequence[float], deciles: Sequence[Sequence[float]], mea
     axis.plot(updates, mean, color=COLOURS[0], linewidth=1.8)
     axis.set_ylim(0, 1)
     axis.set_xlabel("update")
-    title_of(axis, title)
+    axis.set_title(title)
     return as_svg(figure)

@@ -1,12 +1,4 @@
-"""Collects the test scores of fine-tuned runs.
-
-A run is a folder with ``config.yaml`` and ``results.json`` (``env.save_dir`` of a fine-tuning). Runs are compared by
-
-* *task*: ``datasets`` of its configuration, one of :data:`TASKS`;
-* *seed*: ``training.seed``;
-* *system*: the configuration's top-level key ``system``, where it has one; else ``base`` where the run started from
-  BERT alone (no ``checkpoint.resume_file``); else that key of the pre-training whose checkpoint it started from, where
-  its ``config.yaml`` is there and has one; else the name of the folder that holds the checkpoint.
+"""Collects the test scores of fine-tuned runs, which ``tools/score_table.py`` tells apart by system, task and seed.
 
 What evaluated a run later (``evaluation/`` in a folder, with a ``config.yaml`` of its own) is of that run's system and
 seed. It counts where the run has no test score itself.
@@ -16,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,32 +21,23 @@ from mmf_muvla.report.history import read_history
 from mmf_muvla.report.scores import TASK_NAMED, TASKS, Estimate, with_meta_ave
 from mmf_muvla.run_config import read_run_config
 
-BASE = "base"
+_BASE = "base"
 _CONFIG, _RESULTS, _HISTORY = "config.yaml", "results.json", "history.jsonl"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run with its test scores.
-
-    Attributes:
-        score: the task's metric on the test split, in per cent.
-        details: the task's further metrics, as far as they were measured, in per cent.
-        updates: how many updates it was trained; of a later evaluation, the update of the weights that were tested,
-            ``None`` where their file does not say it.
-        best_update: the update of the best checkpoint, which was tested; ``None`` where no validation is on record.
-        evaluation: whether it is a later evaluation, not the training itself.
-    """
+    """A run with its test scores."""
 
     folder: Path
     system: str
     task: str
     seed: int
-    score: float
-    details: dict[str, float]
-    updates: int | None
-    best_update: int | None
-    evaluation: bool = False
+    score: float  # the task's metric, in per cent
+    details: dict[str, float]  # the task's further metrics, as far as they were measured, in per cent
+    updates: int | None  # that it, or the weights evaluated, were trained; None where their file does not say it
+    best_update: int | None  # of the checkpoint that was tested; None where no validation is on record
+    evaluation: bool = False  # of another run, not the training itself
 
 
 @dataclass(frozen=True)
@@ -73,7 +56,9 @@ def collect_runs(folder: Path) -> tuple[list[Run], list[LeftOut]]:
     """
     if not folder.is_dir():
         raise InputError(str(folder), "no such folder", "Name the folder of the runs: runs=FOLDER")
-    found = [read_run(path) for path in _run_folders(folder)]
+    # A run that is still going on has a history and no results.
+    is_run = (Path(at) for at, _, files in os.walk(folder) if _CONFIG in files and {_RESULTS, _HISTORY} & {*files})
+    found = [read_run(path) for path in sorted(is_run)]
     if not found:
         problem = f"has no run in it (a folder with {_CONFIG} and {_RESULTS})"
         raise InputError(str(folder), problem, "Name the folder of the runs")
@@ -93,11 +78,7 @@ def collect_runs(folder: Path) -> tuple[list[Run], list[LeftOut]]:
 
 
 def read_run(folder: Path) -> Run | LeftOut:
-    """Read what a run says about itself.
-
-    Raises:
-        InputError: one of its files is damaged.
-    """
+    """Read what a run says about itself."""
     config = read_run_config(folder / _CONFIG)
     name = _task_name(config)
     if name not in TASK_NAMED:
@@ -133,14 +114,9 @@ def read_run(folder: Path) -> Run | LeftOut:
 def scores_of(runs: Sequence[Run], patterns: Sequence[str] = ()) -> dict[str, dict[str, Estimate | None]]:
     """The scores over seeds, for each system, and task or Meta-Ave; ``None`` where there is no run.
 
-    Args:
-        runs: the runs, no two of the same system, task and seed.
-        patterns: the systems to show, in this order, as names or with ``*``; by default all, ``base`` first.
-
-    Raises:
-        InputError: no system has a name of a pattern.
+    Shows the systems whose names fit the patterns, in their order; without any, all, ``base`` first.
     """
-    systems = sorted({run.system for run in runs}, key=lambda name: (name != BASE, name))
+    systems = sorted({run.system for run in runs}, key=lambda name: (name != _BASE, name))
     chosen = [] if patterns else systems
     for pattern in patterns:
         if not (matching := fnmatch.filter(systems, pattern)):
@@ -155,17 +131,6 @@ def scores_of(runs: Sequence[Run], patterns: Sequence[str] = ()) -> dict[str, di
     return found
 
 
-def _run_folders(folder: Path) -> Iterable[Path]:
-    for place, folders, files in os.walk(folder):
-        folders.sort()
-        # A run that is still going on has a history and no results.
-        if _CONFIG in files and (_RESULTS in files or _HISTORY in files):
-            yield Path(place)
-
-
-# --- what stands in a run's files
-
-
 def _task_name(config: Any) -> str:
     datasets = OmegaConf.select(config, "datasets")
     return ",".join(map(str, datasets)) if OmegaConf.is_list(datasets) else str(datasets)
@@ -174,7 +139,7 @@ def _task_name(config: Any) -> str:
 def _system(config: Any, folder: Path) -> str:
     checkpoint, named = (OmegaConf.select(config, key) for key in ("checkpoint.resume_file", "system"))
     if named is not None or not checkpoint:
-        return BASE if named is None else str(named)
+        return _BASE if named is None else str(named)
     start = _run_of(str(checkpoint))
     if (start / _CONFIG).is_file():
         named = OmegaConf.select(read_run_config(start / _CONFIG), "system")
@@ -203,13 +168,9 @@ def _evaluated(config: Any, folder: Path) -> tuple[Any, Path]:
 def _best_update(config: Any, folder: Path) -> int | None:
     """The update at which the monitored value was best on the validation split, the first of equals."""
     criterion = str(OmegaConf.select(config, "training.early_stop.criteria") or "").rpartition("/")[2]
-    if not (folder / _HISTORY).is_file():
-        return None
-    updates, values = read_history(folder).curve(criterion, "val")
-    if not values:
-        return None
-    best = min(values) if OmegaConf.select(config, "training.early_stop.minimize") else max(values)
-    return updates[values.index(best)]
+    curve = read_history(folder).curve(criterion, "val") if (folder / _HISTORY).is_file() else ([], [])
+    best = min if OmegaConf.select(config, "training.early_stop.minimize") else max
+    return best(zip(*curve, strict=True), key=lambda it: it[1], default=(None,))[0]
 
 
 def _whole(value: Any, path: Path, key: str) -> int:

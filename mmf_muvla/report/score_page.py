@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import rich.table
 
 from mmf_muvla.artifacts.outputs import check_outputs, output_folder, write_output
 from mmf_muvla.options.kinds import Name, Names, Options
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.report.runs import Run, collect_runs, scores_of
 from mmf_muvla.report.scores import META, TASKS, TITLES, Estimate
-from mmf_muvla.report.tables import MISSING, Table, csv_file, html_page, markdown_page, markdown_text, score_text
+from mmf_muvla.report.tables import (
+    MISSING,
+    Table,
+    csv_file,
+    html_page,
+    markdown_page,
+    markdown_text,
+    print_table,
+    score_text,
+)
 from mmf_muvla.terminal import printable, terminal_console
 
 Scores = Mapping[str, Mapping[str, Estimate | None]]
@@ -37,11 +44,7 @@ class ScoreOptions(Options):
 
 
 def score_command(arguments: Sequence[str]) -> None:
-    """``runs=FOLDER [out=FOLDER] [systems=NAME,NAME…]``: print the table, and write it in Markdown, CSV and HTML.
-
-    Raises:
-        InputError: an option or a run cannot be used, or somebody else's file would be replaced.
-    """
+    """``runs=FOLDER [out=FOLDER] [systems=NAME,NAME…]``: print the table, and write it in Markdown, CSV and HTML."""
     options = read_options(ScoreOptions, arguments)
     folder = Path(options.runs)
     out = output_folder("out", options.out) if options.out else folder
@@ -49,20 +52,15 @@ def score_command(arguments: Sequence[str]) -> None:
     runs, left_out = collect_runs(folder)
     scores = scores_of(runs, options.systems)
     tables = [score_table(scores), *_run_tables(scores, runs, folder)]
-    reasons = [(_place(run.folder, folder), run.reason) for run in left_out]
+    reasons = [(run.folder.relative_to(folder).as_posix(), run.reason) for run in left_out]
     about_reasons = f"{len(reasons)} run{'' if len(reasons) == 1 else 's'} without test scores"
-    markdown = markdown_page("Test scores", [_LEGEND], tables)
+    markdown = markdown_page("Test scores", tables, lead=_LEGEND)
     if reasons:
         listed = (f"- {markdown_text(place)}: {markdown_text(reason)}\n" for place, reason in reasons)
         markdown += f"\n## {about_reasons}\n\n{''.join(listed)}"
     # Where nobody says how wide it is, in a file for one, nothing need be broken.
     console = terminal_console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
-    printed = rich.table.Table(title="test scores in per cent: mean ± standard deviation (seeds)", title_justify="left")
-    for name in tables[0].header:
-        printed.add_column(name, justify="left" if name == "system" else "right")
-    for row in tables[0].rows:
-        printed.add_row(*row)
-    console.print(printed)
+    print_table(replace(tables[0], title="test scores in per cent: mean ± standard deviation (seeds)"), console)
     if reasons:
         tables.append(Table(["folder", "reason"], reasons, about_reasons))
         console.print("\n  ".join((f"{about_reasons}:", *map(": ".join, reasons))), soft_wrap=True)
@@ -114,13 +112,9 @@ def _run_tables(scores: Scores, runs: Sequence[Run], folder: Path) -> Iterator[T
                 f"{run.score:.2f}",
                 *(f"{run.details[metric]:.2f}" if metric in run.details else MISSING for metric in measured),
                 *(MISSING if update is None else str(update) for update in (run.best_update, run.updates)),
-                _place(run.folder, folder),
+                run.folder.relative_to(folder).as_posix(),
             ]
             for run in of_task
         ]
         if rows:
             yield Table(header, rows, f"{task.title}, every run", names=(0, len(header) - 1))
-
-
-def _place(folder: Path, root: Path) -> str:
-    return folder.relative_to(root).as_posix()

@@ -9,6 +9,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import rich.table
+from rich.console import Console
+
 from mmf_muvla.report.pages import render
 from mmf_muvla.report.scores import Estimate
 from mmf_muvla.terminal import printable
@@ -20,19 +23,24 @@ _FORMULA = ("=", "+", "-", "@")  # what spreadsheets take for the beginning of o
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a title, if that is not empty, and a note, which is Markdown.
-
-    Attributes:
-        names: columns whose cells are names; the others are numbers.
-        best: places (row, column) of cells whose first number stands out on a page.
-    """
+    """A table, with what stands above it."""
 
     header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[Any]]
     title: str = ""
-    note: str = ""
-    names: Collection[int] = (0,)
-    best: Collection[tuple[int, int]] = ()
+    note: str = ""  # in Markdown
+    names: Collection[int] = (0,)  # columns whose cells are names; the others are numbers
+    best: Collection[tuple[int, int]] = ()  # (row, column) of cells whose first number stands out on a page
+
+
+def print_table(table: Table, console: Console) -> None:
+    """Print a table on a console on which text from data is text, with a line in the place of an empty row."""
+    printed = rich.table.Table(title=table.title, title_justify="left")
+    for number, name in enumerate(table.header):
+        printed.add_column(name, justify="left" if number in table.names else "right")
+    for row in table.rows:
+        printed.add_row(*row) if row else printed.add_section()
+    console.print(printed)
 
 
 def score_text(score: Estimate | None, spread: Literal["deviation", "error"], digits: int) -> str:
@@ -57,9 +65,12 @@ def markdown_code(text: str) -> str:
     return f"{fence} {text} {fence}" if longest else f"{fence}{text}{fence}"
 
 
-def markdown_page(title: str, paragraphs: Iterable[str], tables: Iterable[Table]) -> str:
-    """A page of tables, below paragraphs that are Markdown."""
-    blocks = [f"# {markdown_text(title)}", *paragraphs]
+def markdown_page(
+    title: str, tables: Iterable[Table], *, lead: str = "", claims: Iterable[str] = (), command: str = ""
+) -> str:
+    """A page of tables, below what the paper claims, the command that made them, and a paragraph of Markdown."""
+    about = "\n".join(f"The paper: {markdown_text(claim)}" for claim in claims)
+    blocks = [f"# {markdown_text(title)}", *filter(None, [about, command and markdown_code(command), lead])]
     for table in tables:
         blocks += [
             *([f"## {markdown_text(table.title)}"] if table.title else []),

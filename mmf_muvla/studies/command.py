@@ -45,13 +45,7 @@ class StudyOptions(Options):
 def study_command(arguments: Sequence[str], tools: Path) -> None:
     """``config=STUDY.yaml [seeds=[0,1,2]] [num_workers=2] …``: run a study, and write its tables, plot and page.
 
-    Args:
-        arguments: the command line; keys that are none of the command's own override the study's file.
-        tools: folder of the command-line scripts.
-
-    Raises:
-        InputError: an option cannot be used.
-        MuvlaError: some jobs failed.
+    Keys that are none of the command's own override the study's file. ``tools`` has the command-line scripts.
     """
     options, overrides, run_arguments = _split(arguments)
     study = read_study(options.config, overrides)

@@ -1,14 +1,7 @@
 """Whether the generated world, and the way it is used, can tell systems apart.
 
-A comparison on a world of one's own making says something only where this holds:
-
-1. who sees only the text, or only the image, is hardly better than the commonest answer;
-2. the images of a fine-tuning set do not teach what things look like, those of pre-training do;
-3. pre-training goes on until its losses fall no more;
-4. rate and length of every fine-tuning are chosen on validation data, for each system and task;
-5. a system that is pre-trained on true pairs beats one that is not pre-trained, on every task, beyond doubt.
-
-The first two are measured on the world, the others on what a study has left.
+A comparison on a world of one's own making says something only where five conditions hold: two of the world itself,
+and three of what a study has left.
 """
 
 from __future__ import annotations
@@ -36,7 +29,6 @@ from mmf_muvla.toyworld.probe import LabelledRegions, probe
 from mmf_muvla.toyworld.tasks import Tasks, make_tasks
 from mmf_muvla.toyworld.world import detections_in, pretraining_scenes, stream_of
 
-_FILES = ("world.md", "world.json")
 _MOST_BLIND, _LEAST_PROBE, _MOST_LAST, _LEAST_ERRORS = 0.03, 0.15, 0.1, 3.0
 _LOSSES = ("mlm", "mrc", "mrfr", "p_mrtc", "itm")
 
@@ -63,22 +55,21 @@ class Condition:
 
 
 def conditions_command(arguments: Sequence[str]) -> None:
-    """``results=FOLDER [work=FOLDER] [out=FOLDER]``: measure the conditions, write ``world.md`` and ``world.json``.
-
-    Raises:
-        InputError: an option cannot be used, or the study has not run.
-    """
+    """``results=FOLDER [work=FOLDER] [out=FOLDER]``: measure the conditions, write ``world.md`` and ``world.json``."""
     options = read_options(ConditionsOptions, arguments)
     results = Path(options.results)
     if not (results / RECORDS).is_file():
         remedy = "Run projects/muvla/studies/conditions.yaml first"
         raise InputError(f"results={options.results}", f"has no {RECORDS}", remedy)
     out = output_folder("out", options.out) if options.out else results
-    check_outputs(out, _FILES)
+    check_outputs(out, ("world.md", "world.json"))
     records = Records(results / RECORDS).all()
     config = ToyWorldConfig()
     tasks = make_tasks(config, stream_of(config))
-    seen = {name: _by_image(detections_in(config, name, scenes)) for name, scenes in tasks.scenes.items()}
+    seen = {
+        name: {it.scene.image_id: it for it in detections_in(config, name, scenes)}
+        for name, scenes in tasks.scenes.items()
+    }
     conditions = [
         blindness(blind_scores(tasks, seen["regions_tasks"])),
         teaching(tasks, seen, detections_in(config, "regions", pretraining_scenes(config))),
@@ -86,9 +77,8 @@ def conditions_command(arguments: Sequence[str]) -> None:
         searching(records),
         telling_apart(records, options.lower, options.upper),
     ]
-    text = as_markdown(conditions)
-    write_output(out / _FILES[0], text)
-    write_output(out / _FILES[1], as_json([asdict(it) for it in conditions]))
+    write_output(out / "world.md", text := as_markdown(conditions))
+    write_output(out / "world.json", as_json([asdict(it) for it in conditions]))
     terminal_console().print(text, soft_wrap=True)
 
 
@@ -98,11 +88,7 @@ def as_markdown(conditions: Sequence[Condition]) -> str:
     for number, it in enumerate(conditions, 1):
         rows = [(*row, "yes" if holds else "**no**") for row, holds in zip(it.rows, it.holds, strict=True)]
         tables.append(Table([*it.header, "holds"], rows, f"{number}. {it.title}"))
-    return markdown_page("Can this world tell systems apart?", [], tables)
-
-
-def _by_image(detections: Sequence[Detection]) -> dict[str, Detection]:
-    return {it.scene.image_id: it for it in detections}
+    return markdown_page("Can this world tell systems apart?", tables)
 
 
 def blindness(scores: Sequence[BlindScore]) -> Condition:
@@ -149,11 +135,7 @@ def teaching(tasks: Tasks, seen: Mapping[str, Mapping[str, Detection]], pretrain
 
 
 def flatness(records: Sequence[Record], work: Path, system: str) -> Condition:
-    """How much of a loss's whole fall (from the log's first line) the last quarter of pre-training still brings.
-
-    Raises:
-        InputError: ``work`` does not hold a pre-training of the system.
-    """
+    """How much of a loss's whole fall (from the log's first line) the last quarter of pre-training still brings."""
     rows, holds = [], []
     pretrainings = [it for it in records if (it.kind, it.system) == ("pretrain", system)]
     for record in sorted(pretrainings, key=lambda it: it.seed):

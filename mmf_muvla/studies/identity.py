@@ -1,8 +1,5 @@
-"""By what a job is known: what it computes, whatever its files and folders are called.
-
-That is the configuration that it runs with, without what cannot change a result, and the version of the code that
-computes it.
-"""
+"""What a job is known by: the configuration that it runs with, without what cannot change a result, and the version of
+the code that computes it."""
 
 from __future__ import annotations
 
@@ -39,10 +36,8 @@ _NO_RESULT_OF_TOOLS = ("out", "overwrite", "num_workers")
 
 
 def digest_of_run(content: Mapping[str, Any], version: str) -> str:
-    """The digest of a run from its configuration, in which the output of another job stands by that job's digest.
-
-    ``version`` is one of :data:`VERSIONS`: ``pretrain``, or the task.
-    """
+    """The digest of a run of a version, ``pretrain`` or a task, from its configuration, in which the output of another
+    job stands by that job's digest."""
     kept = _without(content)
     # Other models and data sets are not made.
     for group, key in (("model_config", "model"), ("dataset_config", "datasets")):
@@ -61,14 +56,7 @@ def _without(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def digest_of_step(command: str, arguments: Sequence[str]) -> str:
-    """The digest of a script of ``tools/`` from all its options, those that are not given as well.
-
-    In its arguments the output of every other job stands by that job's digest. Of a script that is not known here only
-    the options given count.
-
-    Raises:
-        InputError: an argument cannot be used.
-    """
+    """The digest of a script of ``tools/`` from all its options, those that are not given as well; likewise."""
     from mmf_muvla.options.reading import read_options
     from mmf_muvla.pairing.config import BuildConfig, ImportConfig, load_config
     from mmf_muvla.toyworld.command import MakeOptions

@@ -46,31 +46,22 @@ class Job:
         return self.folder.with_name(f"{self.folder.name}.log")
 
 
+@dataclass(eq=False)
 class Jobs:
-    """Makes the jobs of a study.
+    """Makes the jobs of a study."""
 
-    Args:
-        study: the study.
-        work: folder under which every job has its own.
-        tools: folder of the command-line scripts.
-        run_arguments: arguments of every ``mmf_run``, last (and so the ones that count).
-    """
+    study: Study
+    work: Path  # under which every job has its own folder
+    tools: Path  # folder of the command-line scripts
+    run_arguments: tuple[str, ...] = ()  # of every mmf_run, last (and so the ones that count)
 
-    def __init__(self, study: Study, work: Path, tools: Path, run_arguments: tuple[str, ...] = ()):
-        self.study = study
-        self.work = work
-        self.tools = tools
-        self.run_arguments = run_arguments
+    def __post_init__(self) -> None:
         self._configuration = cache(configuration)
         self._folder_of = cache(folder_of)
         self._digest = cache(self._digest_of)
 
     def step(self, name: str, parents: tuple[str, ...] = ()) -> Job:
-        """The job of a step.
-
-        Raises:
-            InputError: there is no such step, or it needs itself.
-        """
+        """The job of a step, which is an error where there is none, or it needs itself."""
         where, step = f"study {self.study.name}", self.study.steps.get(name)
         if step is None:
             raise InputError(where, f"there is no step '{name}'", "Add it to steps, or correct the name")
@@ -85,8 +76,7 @@ class Jobs:
             return None
         arguments = (*self.study.pretrain, *plan.arguments)
         if any(_DATASET in argument for argument in arguments):
-            dataset = self._configuration(plan.pretrain).get("datasets")
-            if dataset is None:
+            if (dataset := self._configuration(plan.pretrain).get("datasets")) is None:
                 remedy = "Write datasets: NAME in it, or in what it includes"
                 raise InputError(plan.pretrain, "names no data set", remedy)
             arguments = tuple(argument.replace(_DATASET, dataset) for argument in arguments)

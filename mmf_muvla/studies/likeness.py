@@ -35,15 +35,13 @@ from mmf_muvla.studies.records import RECORDS, Records, pretraining_folder
 from mmf_muvla.terminal import terminal_console
 from mmf_muvla.trainers.loading import load_run
 
-_FILES = ("likeness.json", "likeness.md")
-
 
 @dataclass
 class LikenessOptions(Options):
     """The options of the command, which says what they mean."""
 
     results: Paths
-    corpus: Name | None = None
+    corpus: Name
     work: Name = "outputs/studies"
     out: Name | None = None
     num_images: Count = 250
@@ -64,33 +62,23 @@ class Pair:
 class Likeness:
     """How alike a model holds words and regions of one meaning.
 
-    Attributes:
-        nearest: share of regions whose projected feature is nearest, in direction, to the word of their own class.
-        finds: of the words that name a class of some of the image's regions and not of all, the share whose likeness
-            head looks most, among regions, at one of that class; ``None`` where the head is behind other layers.
-        by_chance: what ``finds`` would be if the words looked anywhere.
+    Of the words that name a class of some of the image's regions and not of all, ``finds`` is the share whose likeness
+    head looks most, among regions, at one of that class.
     """
 
-    nearest: float
-    finds: float | None
-    by_chance: float
+    nearest: float  # share of regions whose projected feature is nearest, in direction, to the word of their class
+    finds: float | None  # None where the head is behind other layers
+    by_chance: float  # what finds would be if the words looked anywhere
 
 
 def likeness_command(arguments: Sequence[str]) -> None:
-    """``results=[FOLDER,…] corpus=FOLDER [work=FOLDER] [out=FOLDER] [num_images=250]``: measure, and write a table.
-
-    Raises:
-        InputError: an option cannot be used, or a pre-training is not there.
-    """
+    """``results=[FOLDER,…] corpus=FOLDER [work=FOLDER] [out=FOLDER] [num_images=250]``: measure, and write a table."""
     options = read_options(LikenessOptions, arguments)
     folders = [Path(it) for it in as_list(options.results)]
     if not all((folder / RECORDS).is_file() for folder in folders):
         raise InputError(f"results={options.results}", f"has no {RECORDS}", "Name folders of studies' results")
-    inputs = [Path(options.corpus)] if options.corpus else []
-    out = output_folder("out", options.out, inputs) if options.out else folders[0]
-    check_outputs(out, _FILES)
-    if options.corpus is None:
-        raise InputError("corpus", "is not given", "Name a corpus of images and their own sentences: corpus=FOLDER")
+    out = output_folder("out", options.out, [Path(options.corpus)]) if options.out else folders[0]
+    check_outputs(out, ("likeness.json", "likeness.md"))
     records = [record for folder in folders for record in Records(folder / RECORDS).all() if record.kind == "pretrain"]
     corpus = Corpus(options.corpus)
     words = cache(WordPieces)
@@ -101,9 +89,9 @@ def likeness_command(arguments: Sequence[str]) -> None:
         encoder, name = model.encoder, str(model.config.trunk.pretrained)
         class_words = class_word_embeddings(encoder.embeddings, corpus, words(name))
         measured.setdefault(record.system, []).append(measure_likeness(encoder, class_words, pairs(name)))
-    text = as_markdown(measured)
-    write_output(out / _FILES[0], as_json({system: [asdict(it) for it in found] for system, found in measured.items()}))
-    write_output(out / _FILES[1], text)
+    numbers = {system: [asdict(it) for it in found] for system, found in measured.items()}
+    write_output(out / "likeness.json", as_json(numbers))
+    write_output(out / "likeness.md", text := as_markdown(measured))
     terminal_console().print(text, soft_wrap=True)
 
 
@@ -131,11 +119,7 @@ def true_pairs(corpus: Corpus, words: WordPieces, num_images: int) -> list[Pair]
 
 @torch.no_grad()
 def measure_likeness(encoder: Encoder, class_words: Tensor, pairs: Sequence[Pair]) -> Likeness:
-    """Measure a model's encoder, in evaluation mode, with its word embeddings of all classes, float [classes, hidden].
-
-    Raises:
-        InputError: no word of the sentences names a region.
-    """
+    """Measure an encoder, in evaluation mode, with its word embeddings of all classes, float [classes, hidden]."""
     embeddings, trunk = encoder.embeddings, encoder.trunk
     first = trunk.first_attentions()[0]
     centre = class_words.mean(dim=0)
@@ -178,4 +162,4 @@ def as_markdown(measured: dict[str, list[Likeness]]) -> str:
         for name, of_system in measured.items()
     ]
     header = ("pre-training", "seeds", "nearest word", "finds its region", "by chance")
-    return markdown_page("Are words and regions of one meaning still alike?", [], [Table(header, rows)])
+    return markdown_page("Are words and regions of one meaning still alike?", [Table(header, rows)])

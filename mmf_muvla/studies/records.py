@@ -1,7 +1,4 @@
-"""What has been measured: one line of JSON for every finished run, kept beside the tables that are made of it.
-
-A run that is on record is not run again, wherever its folder is: the file can travel from machine to machine.
-"""
+"""What has been measured: a line of JSON for every finished run, which is not run again, wherever its folder is."""
 
 from __future__ import annotations
 
@@ -46,11 +43,7 @@ class Record:
 
 
 def record_of(job: Job, seconds: float) -> Record:
-    """Read what a finished run has left.
-
-    Raises:
-        MuvlaError: it has left no result.
-    """
+    """Read what a finished run has left; a :class:`MuvlaError` where that is no result."""
     results = read_json(job.folder / "results.json") or {}
     is_pretraining = job.kind == "pretrain"
     values = _last_losses(job.folder) if is_pretraining else results.get("val" if job.kind == "search" else "test")
@@ -62,11 +55,7 @@ def record_of(job: Job, seconds: float) -> Record:
 
 
 def pretraining_folder(record: Record, work: Path) -> Path:
-    """Where a pre-training has run.
-
-    Raises:
-        InputError: its folder is not there.
-    """
+    """Where a pre-training has run; an :class:`InputError` where its folder is not there."""
     folder = folder_of(work / "pretrain", record.digest)
     if folder is None or not (folder / "history.jsonl").is_file():
         problem = f"does not hold the pre-training of {record.system}, seed {record.seed}"
@@ -76,14 +65,10 @@ def pretraining_folder(record: Record, work: Path) -> Path:
 
 def _last_losses(folder: Path) -> dict[str, float] | None:
     """Means over the last tenth of a training's log lines: single ones are noisy."""
-    if not (folder / "history.jsonl").is_file():
-        return None
-    lines = read_history(folder).train
+    lines = read_history(folder).train if (folder / "history.jsonl").is_file() else []
     last = lines[-max(1, len(lines) // 10) :]
-    if not last:
-        return None
-    names = [name for name, value in last[-1].items() if isinstance(value, float) and name not in _NO_LOSSES]
-    return {name: statistics.fmean(line[name] for line in last if name in line) for name in names}
+    names = [name for line in last[-1:] for name, value in line.items() if isinstance(value, float)]
+    return {name: statistics.fmean(line[name] for line in last if name in line) for name in names} or None
 
 
 class Records:
@@ -103,7 +88,7 @@ class Records:
         return self._found.get(job.digest) or self._elsewhere.get(job.digest)
 
     def all(self) -> list[Record]:
-        """Every record."""
+        """Those of its own file."""
         return list(self._found.values())
 
     def of(self, jobs: Iterable[Job]) -> list[Record]:
@@ -151,10 +136,8 @@ def _last_line(path: Path) -> bytes:
 
 def _is_half_a_record(line: bytes) -> bool:
     """Whether a process was killed while it wrote this line; what does not begin like a record is somebody else's."""
-    if not line or line[: len(_BEGINNING)] != _BEGINNING[: len(line)]:
-        return False
     try:
         json.loads(line)
     except ValueError:
-        return True
+        return line != b"" and line[: len(_BEGINNING)] == _BEGINNING[: len(line)]
     return False

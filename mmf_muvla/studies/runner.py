@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -37,6 +37,7 @@ class _Running:
     place: int  # which of the jobs at the same time it is
 
 
+@dataclass(eq=False)
 class Runner:
     """Runs jobs, ``num_workers`` at the same time.
 
@@ -46,26 +47,17 @@ class Runner:
     ``CUDA_VISIBLE_DEVICES``; each has one at least, and a single one all of them.
     """
 
-    def __init__(self, records: Records, num_workers: int, console: Console | None = None, gpus: Sequence[str] = ()):
-        self.records = records
-        self.num_workers = num_workers
-        self.console = console or terminal_console()
-        self.gpus = gpus
-        self._threads = max(1, (os.cpu_count() or 1) // num_workers)
+    records: Records
+    num_workers: int
+    console: Console = field(default_factory=terminal_console)
+    gpus: Sequence[str] = ()
 
     def missing(self, wanted: Iterable[Job]) -> list[Job]:
-        """What has to run for the wanted jobs to be on record, in an order in which it can.
-
-        A job that only others need, such as a pre-training whose fine-tunings are all on record, is left out.
-        """
+        """What has to run for the wanted jobs to be on record, in an order in which it can, and nothing else."""
         return with_needs((job for job in wanted if self.records.get(job) is None), but=_is_done)
 
     def run(self, wanted: Iterable[Job], title: str) -> None:
-        """Run what is missing.
-
-        Raises:
-            MuvlaError: some jobs failed. All others that could be run have been.
-        """
+        """Run what is missing; a :class:`MuvlaError` at the end where jobs have failed."""
         wanted = list(wanted)
         for job in with_needs(wanted):  # what other studies have run
             if job.kind != "step" and self.records.get(job) is None and _is_done(job):
@@ -142,7 +134,7 @@ class Runner:
 
     def _environment(self, place: int) -> dict[str, str]:
         """A job's share of the cores and GPUs."""
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads)}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.num_workers))}
         if self.gpus:
             share = self.gpus[place :: self.num_workers] or [self.gpus[place % len(self.gpus)]]
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(share)
@@ -207,10 +199,7 @@ def visible_gpus() -> list[str]:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM, which a shell or a scheduler sends, until somebody has time for them.
-
-    A signal that broke into the start of a job would leave its process behind.
-    """
+    """Collects SIGINT and SIGTERM for later: one that broke into the start of a job would leave its process behind."""
     received: list[int] = []
     stops = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(stop, lambda number, frame: received.append(number)) for stop in stops]

@@ -74,17 +74,13 @@ class Study(Options):
 
 # What may stand in a study's file, or before an equals sign on the command line.
 STUDY_KEYS = (*keys_of(Study), "setting", "prefix", "includes")
-_PARTS = {"steps": Step, "systems": System, "tasks": TaskPlan}
 
 
 def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
-    """Read a study's file.
+    """Read a study's file, with overrides ``key.key=value``; ``setting=FILE`` takes the study to other data.
 
-    Args:
-        path: a file; ``includes`` in it lists files beside it that it goes on from, ``setting`` names one that another
-            may stand in for, and ``like`` in a step or a system names another one that it is like, but for what it
-            says itself.
-        overrides: ``key.key=value``; ``setting=FILE`` takes the study to other data.
+    ``includes`` lists files beside it that it goes on from, ``setting`` names one that another may stand in for, and
+    ``like`` in a step or a system names another one that it is like, but for what it says itself.
 
     Raises:
         InputError: the file cannot be read, a key is unknown or missing, or a name stands for nothing.
@@ -109,7 +105,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     except OmegaConfBaseException as error:
         raise InputError(where, str(error).splitlines()[0], "Correct what stands in ${…}") from error
     values.pop("prefix", None)
-    for group, kind in _PARTS.items():
+    for group, kind in (("steps", Step), ("systems", System), ("tasks", TaskPlan)):
         entries = values.pop(group, None) or {}
         if not isinstance(entries, dict):
             raise InputError(f"{where}: {group}={entries}", "is no group", "Write names, each with its keys")
@@ -167,9 +163,8 @@ def _check(study: Study, where: str) -> None:
         if is_wrong:
             raise InputError(f"{where}: {place}", problem, remedy)
 
-    name = study.name
+    name, reference = study.name, study.reference
     refuse(Path(name).name != name, f"name={name}", "is no name of a folder", "Leave slashes and .. out")
-    reference = study.reference
     refuse(reference not in study.systems, "reference", f"{reference} is no system", "Name one of the systems")
     for name, system in study.systems.items():
         place, corpus, rates_of = f"systems.{name}", system.corpus, system.rates_of

@@ -14,18 +14,15 @@ from mmf_muvla.studies.study import Study
 class Line:
     """What there is to say of a system.
 
-    Attributes:
-        scores: column (a task, or ``meta_ave``) -> test score in per cent.
-        differences: column -> differences to the reference, seed by seed, in points. Systems that share a seed share
-            the fine-tuning's data order and initial head, so this says more than two means. Empty for the reference.
-        rates: task -> learning rate of the fine-tunings.
+    Differences to the reference are taken seed by seed: systems that share one share the fine-tuning's data order and
+    initial head, so they say more than two means.
     """
 
     system: str
     label: str  # what readers call it
-    scores: dict[str, Estimate | None]
-    differences: dict[str, Estimate | None]
-    rates: dict[str, float]
+    scores: dict[str, Estimate | None]  # column (a task, or META) -> test score in per cent
+    differences: dict[str, Estimate | None]  # column -> points; empty for the reference
+    rates: dict[str, float]  # task -> learning rate of the fine-tunings
 
 
 def summarize(study: Study, records: Sequence[Record]) -> list[Line]:

@@ -33,7 +33,7 @@ NAMES = {
 @pytest.mark.parametrize("name", NAMES)
 def test_markdown(name: str) -> None:
     assert markdown_text(name) == NAMES[name]
-    page = markdown_page("Names", [], [Table(["system", "score"], [(name, "1")])])
+    page = markdown_page("Names", [Table(["system", "score"], [(name, "1")])])
     (_, _, _, _, line) = page.splitlines()
     assert line.replace("\\\\", "").replace(r"\|", "").count("|") == 3
 
