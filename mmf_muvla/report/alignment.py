@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from rich.table import Table
 
 from mmf_muvla.artifacts.files import as_json
 from mmf_muvla.artifacts.outputs import check_outputs, output_folder, write_output
@@ -25,6 +24,7 @@ from mmf_muvla.pairing.store import Corpus
 from mmf_muvla.reading.json_lines import read_json_lines
 from mmf_muvla.report.matching import match_logits
 from mmf_muvla.report.plots import small_multiples
+from mmf_muvla.report.tables import Table, print_table
 from mmf_muvla.run_config import read_run_config
 from mmf_muvla.terminal import printable, terminal_console
 from mmf_muvla.toyworld.mentions import kinds_said
@@ -35,18 +35,11 @@ _FILES = ("alignment.json", "alignment.svg")
 
 @dataclass(frozen=True)
 class Separation:
-    """How a checkpoint weighs the pairs.
-
-    Attributes:
-        update: the checkpoint's number of updates.
-        auc: the probability that a well-aligned pair weighs more than a badly aligned one.
-        well, badly: mean ``w_ITM`` of either kind of pairs.
-        num_well, num_badly: how many pairs there are of each.
-    """
+    """How a checkpoint weighs the pairs."""
 
     update: int
-    auc: float
-    well: float
+    auc: float  # the probability that a well-aligned pair weighs more than a badly aligned one
+    well: float  # mean w_ITM
     badly: float
     num_well: int
     num_badly: int
@@ -54,15 +47,7 @@ class Separation:
 
 @dataclass
 class AlignmentOptions(Options):
-    """The options of the command.
-
-    Attributes:
-        run: ``env.save_dir`` of a pre-training with ``checkpoint.max_to_keep=-1``.
-        world: the toy world that its corpus was built from.
-        out: where the result goes; ``None``: ``alignment`` in the run.
-        num_images: images to look at, evenly spread over the corpus, each with its K retrieved sentences.
-        badly: a pair is badly aligned if at most this share of the kinds that are spoken of is seen.
-    """
+    """The options of the command, which says what they mean."""
 
     run: Name
     world: Name = "data/toyworld"
@@ -72,29 +57,25 @@ class AlignmentOptions(Options):
 
 
 def alignment_command(arguments: Sequence[str]) -> None:
-    """``run=FOLDER world=FOLDER [out=FOLDER] [num_images=500] [badly=0.5]``: measure every checkpoint of a run.
-
-    Raises:
-        InputError: the run, its corpus or the world cannot be read, or they do not belong together.
-    """
+    """``run=FOLDER world=FOLDER [out=FOLDER] [num_images=500] [badly=0.5]``: measure every checkpoint of a run."""
     options = read_options(AlignmentOptions, arguments)
     run, world = Path(options.run), Path(options.world)
     out = output_folder("out", options.out or run / "alignment", [run, world], may_be_inside=True)
     check_outputs(out, _FILES)
     measured = watch_alignment(run, world, options.num_images, options.badly)
-    texts = (as_json([asdict(separation) for separation in measured]), _plot(measured))
-    for name, text in zip(_FILES, texts, strict=True):
+    updates, aucs, well, badly = zip(*((it.update, it.auc, it.well, it.badly) for it in measured), strict=True)
+    means = {"well aligned": (updates, well), "badly": (updates, badly)}
+    plot = small_multiples({"AUC of w_ITM": {"AUC": (updates, aucs)}, "mean w_ITM": means})
+    for name, text in zip(_FILES, (as_json([asdict(it) for it in measured]), plot), strict=True):
         write_output(out / name, text)
-    terminal_console().print(_table(measured))
+    title = f"w_ITM of {measured[0].num_well:,} well and {measured[0].num_badly:,} badly aligned pairs"
+    rows = [(f"{it.update:,}", *(f"{share:.3f}" for share in (it.auc, it.well, it.badly))) for it in measured]
+    print_table(Table(("update", "AUC", "well aligned", "badly"), rows, title, names=()), terminal_console())
     print(printable(f"{out}/alignment.svg"))
 
 
 def watch_alignment(run: Path, world: Path, num_images: int, badly: float) -> list[Separation]:
-    """Measure every checkpoint that a run on the toy world has kept, in the order of training.
-
-    Raises:
-        InputError: see :func:`alignment_command`.
-    """
+    """Measure every checkpoint that a run on the toy world has kept, in the order of training."""
     checkpoints = {int(path.stem.partition("_")[2]): path for path in run.glob("models/model_*.ckpt")}
     if not checkpoints:
         remedy = "Give the save_dir of a run with checkpoint.max_to_keep=-1"
@@ -143,8 +124,6 @@ def area_under_roc(scores: ArrayLike, aligned: Sequence[bool]) -> float:
 
 
 def _kinds_seen(path: Path) -> dict[str, set[str]]:
-    if not path.is_file():
-        raise InputError(str(path), "no such file", "Give the folder that tools/make_toyworld.py made")
     seen = {}
     for number, scene in read_json_lines(path):
         try:
@@ -152,18 +131,3 @@ def _kinds_seen(path: Path) -> dict[str, set[str]]:
         except (KeyError, TypeError) as error:
             raise InputError(f"{path}, line {number}", f"no scene ({error!r})", "Make the world again") from error
     return seen
-
-
-def _plot(measured: Sequence[Separation]) -> str:
-    updates, aucs, well, badly = zip(*((row.update, row.auc, row.well, row.badly) for row in measured), strict=True)
-    means = {"well aligned": (updates, well), "badly": (updates, badly)}
-    return small_multiples({"AUC of w_ITM": {"AUC": (updates, aucs)}, "mean w_ITM": means})
-
-
-def _table(measured: Sequence[Separation]) -> Table:
-    table = Table(title=f"w_ITM of {measured[0].num_well:,} well and {measured[0].num_badly:,} badly aligned pairs")
-    for column in ("update", "AUC", "well aligned", "badly"):
-        table.add_column(column, justify="right")
-    for row in measured:
-        table.add_row(f"{row.update:,}", f"{row.auc:.3f}", f"{row.well:.3f}", f"{row.badly:.3f}")
-    return table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,34 +21,21 @@ from mmf_muvla.report.corpus_sample import SAMPLED_IMAGES, sample_images
 from mmf_muvla.report.corpus_tables import share
 from mmf_muvla.sentences.cleaning import clean_sentence
 
-SHUFFLES = 5
-RECALL_RANKS = (5, 10, 100)
-# What own_caption_ranks reads; users may have removed it.
-_POOL_STAGES = ("sentences", "embed", "retrieve")
+_SHUFFLES = 5
 
 
 @dataclass(frozen=True)
 class KnownCaptions:
-    """True captions of images of a corpus.
+    """True captions of images of a corpus."""
 
-    Attributes:
-        by_image: the captions of each chosen image, by the image's number in the corpus, in ascending order.
-        images: images of the corpus with a caption, chosen or not.
-        captions: captions of these.
-        unknown: captions of images that the corpus does not have.
-    """
-
-    by_image: dict[int, list[str]]
-    images: int
-    captions: int
-    unknown: int
+    by_image: dict[int, list[str]]  # of each chosen image, by its number in the corpus, in ascending order
+    images: int  # of the corpus with a caption, chosen or not
+    captions: int  # of these
+    unknown: int  # captions of images that the corpus does not have
 
 
 def read_captions(path: str | Path) -> Iterator[tuple[str, str]]:
-    """Read true captions, one JSON object ``{"image_id", "caption"}`` per line, also gzipped (``.gz``).
-
-    Yields:
-        Image id, and the caption, cleaned as the corpus's sentences are (:func:`clean_sentence`).
+    """Image ids and captions, cleaned as sentences are, of JSON lines ``{"image_id", "caption"}`` (``.gz`` as well).
 
     Raises:
         InputError: there is no such file, it is damaged, or a line is no such object or has no caption.
@@ -66,13 +53,7 @@ def read_captions(path: str | Path) -> Iterator[tuple[str, str]]:
 
 
 def known_captions(corpus: Corpus, path: str | Path, seed: int = 0, wanted: int = SAMPLED_IMAGES) -> KnownCaptions:
-    """Read the true captions of images of a corpus; of many images, those of a random sample.
-
-    Args:
-        corpus: the corpus.
-        path: see :func:`read_captions`. It is read twice, so that the captions of other images take no memory.
-        seed: chooses the images.
-        wanted: how many images at most.
+    """Read the true captions of at most ``wanted`` images of a corpus, chosen at random.
 
     Raises:
         InputError: the file cannot be used, or has no caption of an image of the corpus.
@@ -88,6 +69,7 @@ def known_captions(corpus: Corpus, path: str | Path, seed: int = 0, wanted: int 
         )
     chosen = captioned[sample_images(len(captioned), wanted, seed)]
     by_image: dict[int, list[str]] = {number: [] for number in chosen.tolist()}
+    # Once more, so that the captions of other images take no memory.
     for (_, caption), number in zip(read_captions(path), numbers, strict=True):
         if (own := by_image.get(number.as_py())) is not None:
             own.append(caption)
@@ -95,22 +77,15 @@ def known_captions(corpus: Corpus, path: str | Path, seed: int = 0, wanted: int 
 
 
 def measure_captions(corpus: Corpus, captions: KnownCaptions, seed: int) -> dict[str, Any]:
-    """Compare what was retrieved with true captions.
-
-    Returns:
-        How many captions and images there are, how many of the captions are among the sentences used and in the pool,
-        ``recall_at`` 1 to K (share of images with an own caption among the first sentences, by equal text), ``pool``
-        (see :func:`_measure_ranks`), and ``nouns`` (see :func:`noun_agreement`).
-    """
-    by_image, num_images = captions.by_image, len(captions.by_image)
+    """How many captions there are, and how many of them are among the sentences used and in the pool; ``recall_at`` 1
+    to K (the share of images with an own caption among the first sentences, by equal text); ``pool`` (see
+    :func:`_measure_ranks`); and ``nouns`` (see :func:`noun_agreement`)."""
+    by_image = captions.by_image
     texts = pa.array(sorted({caption for own in by_image.values() for caption in own}), pa.string())
-    pool_file = corpus.path / "build" / "sentences" / SENTENCES_FILE
-    used = _found_texts(corpus.path / SENTENCES_FILE, texts)
-    pool = _found_texts(pool_file, texts) if pool_file.is_file() else None
-    images_in_used, images_in_pool = (
-        None if found is None else sum(not found.isdisjoint(own) for own in by_image.values()) for found in (used, pool)
-    )
+    tables = (corpus.path / SENTENCES_FILE, corpus.path / "build" / "sentences" / SENTENCES_FILE)
+    used, pool = (_found_texts(table, texts, by_image.values()) for table in tables)
     retrieved = {image: [corpus.sentence(number).text for number in corpus.sentence_ids(image)] for image in by_image}
+    true_nouns, retrieved_nouns = _head_nouns_of_images(by_image.values(), retrieved.values())
     first = [
         min((retrieved[image].index(caption) for caption in own if caption in retrieved[image]), default=corpus.k)
         for image, own in by_image.items()
@@ -119,43 +94,41 @@ def measure_captions(corpus: Corpus, captions: KnownCaptions, seed: int) -> dict
         "images": captions.images,
         "captions": captions.captions,
         "captions_of_unknown_images": captions.unknown,
-        "sampled_images": num_images,
+        "sampled_images": len(by_image),
         "distinct_captions": len(texts),
-        "captions_in_used": len(used),
-        "captions_in_pool": None if pool is None else len(pool),
-        "images_with_caption_in_used": images_in_used,
-        "images_with_caption_in_pool": images_in_pool,
-        "recall_at": {
-            str(rank): share(sum(place < rank for place in first), num_images) for rank in range(1, corpus.k + 1)
-        },
+        "captions_in_used": used[0],
+        "captions_in_pool": pool[0],
+        "images_with_caption_in_used": used[1],
+        "images_with_caption_in_pool": pool[1],
+        "recall_at": {str(k): share(sum(rank < k for rank in first), len(by_image)) for k in range(1, corpus.k + 1)},
         "pool": _measure_ranks(corpus, by_image),
-        "nouns": _measure_nouns(by_image, retrieved, seed),
+        "nouns": noun_agreement(true_nouns, retrieved_nouns, seed),
     }
 
 
-def _found_texts(table: Path, texts: pa.Array) -> set[str]:
-    """Which of ``texts`` are sentences of a table, by equal text."""
+def _found_texts(
+    table: Path, texts: pa.Array, of_images: Iterable[Sequence[str]]
+) -> tuple[int, int] | tuple[None, None]:
+    """How many texts are sentences of a table, and how many images have one that is; ``None`` without the table."""
+    if not table.is_file():
+        return None, None
     found: set[str] = set()
     for batch in read_batches([table]):
         sentences = batch.column("sentence")
         found.update(sentences.filter(pc.is_in(sentences, value_set=texts)).to_pylist())
-    return found
+    return len(found), sum(not found.isdisjoint(own) for own in of_images)
 
 
 def _measure_ranks(corpus: Corpus, captions: Mapping[int, Sequence[str]]) -> dict[str, Any] | None:
-    """The ranks of own captions in the whole pool; ``None`` if the build's folder was removed.
-
-    Returns:
-        ``ranked``, images with an own caption in the pool; ``recall_at`` 5, 10 and 100, as a share of all images with
-        captions; ``recall_at_of_ranked``, of the ranked ones; ``median_rank`` of these.
-    """
+    """The ranks of own captions in the whole pool: ``ranked``, images with one there; ``recall_at`` 5, 10 and 100, a
+    share of all images with captions; ``recall_at_of_ranked``; ``median_rank``. ``None`` if users removed the build."""
     from mmf_muvla.pairing import own_captions  # loads torch and a model
 
-    if not all((corpus.path / "build" / stage).is_dir() for stage in _POOL_STAGES):
+    if not all((corpus.path / "build" / stage).is_dir() for stage in ("sentences", "embed", "retrieve")):
         return None
     by_id = {corpus.image_ids[number]: own for number, own in captions.items()}
     found = np.array(list(own_captions.own_caption_ranks(corpus.path, by_id).values()), np.int64)
-    hits = {str(rank): int((found <= rank).sum()) for rank in RECALL_RANKS}
+    hits = {str(rank): int((found <= rank).sum()) for rank in (5, 10, 100)}
     return {
         "ranked": len(found),
         "recall_at": {rank: share(count, len(captions)) for rank, count in hits.items()},
@@ -164,21 +137,16 @@ def _measure_ranks(corpus: Corpus, captions: Mapping[int, Sequence[str]]) -> dic
     }
 
 
-def _measure_nouns(
-    captions: Mapping[int, Sequence[str]], retrieved: Mapping[int, Sequence[str]], seed: int
-) -> dict[str, Any]:
-    texts = sorted({text for texts in (*captions.values(), *retrieved.values()) for text in texts})
+def _head_nouns_of_images(*sides: Collection[Sequence[str]]) -> list[list[list[str]]]:
+    """The head nouns of all texts of each image, for several kinds of texts of the same images."""
+    texts = sorted({text for side in sides for of_image in side for text in of_image})
     nouns = dict(zip(texts, _head_nouns(texts), strict=True))
-    true, found = (
-        [[noun for text in side[image] for noun in nouns[text]] for image in captions] for side in (captions, retrieved)
-    )
-    return noun_agreement(true, found, seed)
+    return [[[noun for text in of_image for noun in nouns[text]] for of_image in side] for side in sides]
 
 
 def _head_nouns(texts: Sequence[str]) -> Iterator[list[str]]:
     """The head nouns of each text's noun phrases, lower-case."""
-    # spaCy takes seconds to load, and is not needed without captions.
-    from mmf_muvla.pairing.phrases import PhraseFinder
+    from mmf_muvla.pairing.phrases import PhraseFinder  # loads spaCy, which is not needed without captions
 
     with progress_bar(len(texts), "nouns", "sentence") as progress:
         for text, spans in zip(texts, PhraseFinder(PhraseOptions()).find(list(texts)), strict=True):
@@ -186,28 +154,16 @@ def _head_nouns(texts: Sequence[str]) -> Iterator[list[str]]:
             progress.update()
 
 
-def noun_agreement(
-    true: Sequence[Sequence[str]], retrieved: Sequence[Sequence[str]], seed: int = 0, shuffles: int = SHUFFLES
-) -> dict[str, Any]:
-    """How much the nouns of retrieved sentences tell about those of true captions: normalised mutual information.
+def noun_agreement(true: Sequence[Sequence[str]], retrieved: Sequence[Sequence[str]], seed: int = 0) -> dict[str, Any]:
+    """How much the nouns of each image's retrieved sentences tell about those of its true captions.
 
     The joint distribution ``p(x, y)``: draw an image, each equally likely; a noun x of its true captions and a noun y
     of its retrieved sentences, each occurrence equally likely. Then ``NMI = I(X; Y) / sqrt(H(X) H(Y))``: 0 if the two
-    are independent, 1 if each noun determines the other; 0 if one side has a single noun. Nouns are lower-cased heads
-    of noun phrases. Images without a noun on either side take no part.
+    are independent, 1 if each noun determines the other; 0 if one side has a single noun. Images without a noun on
+    either side take no part.
 
     A few observations of many nouns look dependent by chance. How much of the value is due to that shows when images
-    swap their retrieved sentences at random; the difference is what the retrieval is worth.
-
-    Args:
-        true: the nouns of each image's true captions.
-        retrieved: the nouns of each image's retrieved sentences.
-        seed: shuffles the images.
-        shuffles: how often.
-
-    Returns:
-        ``images`` that take part, ``nmi``, ``shuffled`` (the mean), ``difference``, and the distinct nouns of both
-        sides, ``true_nouns`` and ``retrieved_nouns``.
+    swap their retrieved sentences at random (``shuffled``); the ``difference`` is what the retrieval is worth.
     """
     both = [(x, y) for x, y in zip(true, retrieved, strict=True) if x and y]
     if not both:
@@ -215,7 +171,7 @@ def noun_agreement(
     x, y = (_noun_shares(side) for side in zip(*both, strict=True))
     rng = np.random.default_rng([seed, 2])
     nmi = _normalised_information(x, y)
-    shuffled = float(np.mean([_normalised_information(x, y[rng.permutation(len(both))]) for _ in range(shuffles)]))
+    shuffled = float(np.mean([_normalised_information(x, y[rng.permutation(len(both))]) for _ in range(_SHUFFLES)]))
     measured = {"nmi": round(nmi, 6), "shuffled": round(shuffled, 6), "difference": round(nmi - shuffled, 6)}
     return {"images": len(both), **measured, "true_nouns": x.shape[1], "retrieved_nouns": y.shape[1]}
 

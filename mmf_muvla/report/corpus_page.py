@@ -33,16 +33,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class InspectOptions(Options):
-    """The options of the command.
-
-    Attributes:
-        corpus: the folder of the corpus.
-        out: where the page goes; ``None``: ``report`` in the corpus.
-        captions: a file with true captions.
-        images: a folder with pictures, or a pattern of their names.
-        num_images: how many images can be browsed.
-        seed: chooses them.
-    """
+    """The options of the command, which says what they mean."""
 
     corpus: Name
     out: Name | None = None
@@ -54,11 +45,7 @@ class InspectOptions(Options):
 
 def inspect_command(arguments: Sequence[str]) -> None:
     """``corpus=FOLDER [out=FOLDER] [captions=FILE] [images=FOLDER or pattern] [num_images=300] [seed=0]``: measure a
-    corpus, print the result, and write ``quality.json`` and ``corpus.html``.
-
-    Raises:
-        InputError: an option cannot be used, there is no whole corpus, or the captions are damaged.
-    """
+    corpus, print the result, and write ``quality.json`` and ``corpus.html``."""
     options = read_options(InspectOptions, arguments)
     pictures = Pictures(options.images) if options.images else None
     folder = Path(options.corpus)
@@ -78,25 +65,15 @@ def inspect_command(arguments: Sequence[str]) -> None:
     page = render_page(quality, images, links_to_pictures=pictures is not None and pictures.is_link)
     for name, text in zip(_FILES, (as_json(quality), page), strict=True):
         write_output(out / name, text)
-    print_quality(quality, terminal_console(markup=True))
+    print_quality(quality, terminal_console())
     print(printable("\n".join(str(out / name) for name in _FILES), keep="\n"))
 
 
 def measure_corpus(
     corpus: Corpus, captions: KnownCaptions | None = None, seed: int = 0, sampled_images: int = SAMPLED_IMAGES
 ) -> dict[str, Any]:
-    """Measure a corpus.
-
-    Args:
-        corpus: the corpus.
-        captions: true captions of some of its images, if there are any.
-        seed: chooses the sampled images and sentences.
-        sampled_images: images to look at for what needs their regions; tables are counted over the whole corpus.
-
-    Returns:
-        What ``quality.json`` holds: ``links``, ``scores``, ``sentences``, ``regions_per_image`` (the whole corpus),
-        ``tags`` and ``mentions`` (a sample), and ``captions``, ``None`` without true ones.
-    """
+    """What ``quality.json`` holds: ``links``, ``scores``, ``sentences``, ``regions_per_image`` (the whole corpus),
+    ``tags`` and ``mentions`` (a sample of ``sampled_images``), and ``captions``, ``None`` without true ones."""
     sample = sample_images(len(corpus), sampled_images, seed)
     compared = list(captions.by_image) if captions else sample.tolist()
     return {
@@ -126,13 +103,7 @@ def choose_images(num_images: int, captions: KnownCaptions | None, wanted: int, 
 
 
 def render_page(quality: Mapping[str, Any], images: Sequence[dict[str, Any]], links_to_pictures: bool = False) -> str:
-    """The page, self-contained: styles, plots, pictures and data are inside.
-
-    Args:
-        quality: what :func:`measure_corpus` returned.
-        images: what :func:`page_image` returned.
-        links_to_pictures: whether pictures are links; otherwise the page may not load anything.
-    """
+    """The page, self-contained but for pictures that are links; without these it may not load anything."""
     return render(
         "corpus.html.j2",
         quality=quality,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmf_muvla.report.plots import COLOURS, MUTED, as_svg, figure_with, title_of
+from mmf_muvla.report.plots import COLOURS, MUTED, as_svg, figure_with
 from mmf_muvla.terminal import printable
 
 
@@ -26,7 +26,7 @@ def draw_plots(quality: Mapping[str, Any]) -> list[str]:
 
 
 def _draw_histogram(axis: Any, summary: Mapping[str, Any], title: str) -> None:
-    title_of(axis, title)
+    axis.set_title(title)
     histogram, mean = summary["histogram"], summary["mean"]
     if histogram is None:
         return
@@ -42,7 +42,7 @@ def _draw_histogram(axis: Any, summary: Mapping[str, Any], title: str) -> None:
 
 
 def _draw_ranks(axis: Any, scores: Sequence[Mapping[str, Any]]) -> None:
-    title_of(axis, "retrieval score by rank")
+    axis.set_title("retrieval score by rank")
     axis.set_xlabel("rank; bands between deciles, line: median")
     measured = [(rank, score["deciles"]) for rank, score in enumerate(scores, start=1) if score["deciles"]]
     if not measured:
@@ -56,7 +56,7 @@ def _draw_ranks(axis: Any, scores: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _draw_tags(axis: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    title_of(axis, "linked pairs of frequent tags")
+    axis.set_title("linked pairs of frequent tags")
     places = np.arange(len(rows))[::-1]
     axis.barh(places, [row["of_pairs"] for row in rows], color=COLOURS[0], height=0.7, linewidth=0)
     axis.set_yticks(places, [printable(row["tag"][:18]) for row in rows], fontsize=8)

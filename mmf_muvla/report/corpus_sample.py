@@ -14,7 +14,7 @@ from mmf_muvla.pairing.store import Corpus
 from mmf_muvla.report.corpus_tables import share
 
 SAMPLED_IMAGES = 10_000
-TOP_TAGS = 40
+_TOP_TAGS = 40
 # Words whose plural no rule makes.
 _IRREGULAR = {
     "men": "man", "women": "woman", "people": "person", "children": "child", "mice": "mouse", "geese": "goose",
@@ -31,15 +31,10 @@ def sample_images(num_images: int, wanted: int, seed: int) -> np.ndarray:
 
 
 def measure_tags(corpus: Corpus, images: Sequence[int]) -> dict[str, Any]:
-    """How often classes were detected, and how often they are linked.
+    """How often classes were detected, and how often they are linked, frequent ones first.
 
-    A frequent class that is never linked most likely has no word vector, or is not what sentences call the object.
-
-    Returns:
-        ``images`` and ``regions`` looked at; ``classes``, how many were detected; ``most_frequent`` and
-        ``never_linked``: ``tag``, ``regions``, and ``of_pairs`` and ``of_regions`` as in
-        :func:`~mmf_muvla.report.corpus_tables.measure_tables`, frequent ones first; ``never_linked_classes``, how many
-        these are, and ``never_linked_regions``, their share of the regions.
+    Shares are those of :func:`~mmf_muvla.report.corpus_tables.measure_tables`. A frequent class that is never linked
+    most likely has no word vector, or is not what sentences call the object.
     """
     regions, pairs, linked_in_any = (np.zeros(len(corpus.object_names), np.int64) for _ in range(3))
     with progress_bar(len(images), "tags", "image") as progress:
@@ -65,8 +60,8 @@ def measure_tags(corpus: Corpus, images: Sequence[int]) -> dict[str, Any]:
         "images": len(images),
         "regions": int(regions.sum()),
         "classes": len(rows),
-        "most_frequent": rows[:TOP_TAGS],
-        "never_linked": [row for row in rows if row["of_pairs"] == 0][:TOP_TAGS],
+        "most_frequent": rows[:_TOP_TAGS],
+        "never_linked": [row for row in rows if row["of_pairs"] == 0][:_TOP_TAGS],
         "never_linked_classes": len(never),
         "never_linked_regions": share(int(regions[never].sum()), int(regions.sum())),
     }
@@ -77,20 +72,12 @@ def measure_mentions(
 ) -> dict[str, Any]:
     """The share of an image's distinct tags (class names) that sentences mention; the mean over images.
 
-    Args:
-        corpus: the corpus.
-        images: the images to look at.
-        captions: true captions of these, if they are known.
-        seed: chooses the random sentences.
-
-    Returns:
-        ``images``, and for ``retrieved``, ``random`` (as many of the corpus's sentences, all equally likely) and
-        ``true`` sentences (``None`` without captions): ``any``, the share of tags that at least one of the image's
-        sentences mentions, ``single``, the share that one of them mentions on average, ``sentences`` per image. If
-        images have different numbers of captions and retrieved sentences, only ``single`` compares.
+    Retrieved sentences are compared with as many at random, and with true captions: ``any`` is the share of tags that
+    at least one of the image's sentences mentions, ``single`` the share that one of them mentions on average, which
+    alone compares different numbers of ``sentences``.
     """
     rng = np.random.default_rng([seed, 1])
-    sums = {kind: np.zeros(3) for kind in ("retrieved", "random", *(["true"] if captions else []))}
+    sums: dict[str, Any] = dict.fromkeys(("retrieved", "random", *(["true"] if captions else [])), 0)
     looked_at = 0
     with progress_bar(len(images), "mentions", "image") as progress:
         for image in images:
@@ -101,10 +88,11 @@ def measure_mentions(
                 continue
             looked_at += 1
             drawn = rng.integers(corpus.num_sentences, size=corpus.k)
-            for kind, numbers in (("retrieved", item.sentence_ids), ("random", drawn)):
-                sums[kind] += _mention_shares(tags, [corpus.sentence(number).text for number in numbers])
-            if captions:
-                sums["true"] += _mention_shares(tags, captions[image])
+            texts = {"retrieved": item.sentence_ids, "random": drawn}
+            sentences = {kind: [corpus.sentence(number).text for number in texts[kind]] for kind in texts}
+            for kind, of_kind in (sentences | ({"true": captions[image]} if captions else {})).items():
+                found = mentions(tags, of_kind)
+                sums[kind] += np.array([found.any(axis=1).mean(), found.mean(), len(of_kind)])
     result: dict[str, Any] = {"images": looked_at, "retrieved": None, "random": None, "true": None}
     for kind, total in sums.items() if looked_at else ():
         shares = np.round(total / looked_at, 6).tolist()
@@ -112,20 +100,14 @@ def measure_mentions(
     return result
 
 
-def _mention_shares(tags: Iterable[str], sentences: Sequence[str]) -> tuple[float, float, int]:
-    """Share of tags mentioned in any sentence, mean share in one sentence, and number of sentences."""
-    mentioned = mentions(tags, sentences)
-    return float(mentioned.any(axis=1).mean()), float(mentioned.mean()), len(sentences)
-
-
 def mentions(tags: Iterable[str], sentences: Iterable[str]) -> np.ndarray:
     """Whether each sentence has each tag's words, whole and in a row, singular or plural, bool [tags, sentences]."""
-    texts = [[_word_forms(word) for word in _words(sentence)] for sentence in sentences]
-    return np.array([[_has_words(text, [_word_forms(w) for w in _words(tag)]) for text in texts] for tag in tags])
+    texts = [_words(sentence) for sentence in sentences]
+    return np.array([[_has_words(text, words) for text in texts] for words in map(_words, tags)])
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"[^\W_]+", text.lower())
+def _words(text: str) -> list[frozenset[str]]:
+    return [_word_forms(word) for word in re.findall(r"[^\W_]+", text.lower())]
 
 
 def _has_words(text: Sequence[frozenset[str]], tag: Sequence[frozenset[str]]) -> bool:

@@ -14,17 +14,12 @@ from mmf_muvla.artifacts.arrow import read_batches
 from mmf_muvla.artifacts.progress import progress_bar
 from mmf_muvla.pairing.store import PAIRS_FILE, SENTENCES_FILE, Corpus
 
-TOP_SENTENCES = 20
-# Similarities and scores are counted in steps of this size.
-_SCORE_STEP = 0.001
+_TOP_SENTENCES = 20
+_SCORE_STEP = 0.001  # similarities and scores are counted in steps of this size
 
 
 class Distribution:
-    """Counts how often numbers occur, to within a step.
-
-    Args:
-        step: numbers are rounded to multiples of it; 1 for whole numbers.
-    """
+    """Counts how often numbers occur, rounded to multiples of a step; 1 for whole numbers."""
 
     def __init__(self, step: float = 1):
         self._step = step
@@ -38,12 +33,9 @@ class Distribution:
         self._sum += float(values.sum(dtype=np.float64))
 
     def summary(self, max_bins: int = 50) -> dict[str, Any]:
-        """``count``, ``mean`` (exact), ``deciles`` [11] from the smallest number over 10, 20, … percent to the largest,
-        and ``histogram``: ``start`` of the first bin, ``width`` of all, and at most ``max_bins`` ``counts``.
-
-        A decile is the smallest number that this share of all does not exceed. Of nothing, all but ``count`` is
-        null.
-        """
+        """``count``, exact ``mean``, ``deciles`` [11], the smallest numbers that 0, 10, … 100 percent of all do not
+        exceed, and a ``histogram`` of at most ``max_bins`` bins, all of one ``width``; of nothing, all but ``count`` is
+        null."""
         if not self._counts:
             return {"count": 0, "mean": None, "deciles": None, "histogram": None}
         steps = np.array(sorted(self._counts))
@@ -55,16 +47,12 @@ class Distribution:
         widths = (digit * 10**power for power in itertools.count() for digit in (1, 2, 5))
         width = next(width for width in widths if steps[-1] // width - steps[0] // width < max_bins)
         first = int(steps[0] // width)
-        heights = np.bincount(steps // width - first, weights=counts).astype(int)
+        heights = np.bincount(steps // width - first, weights=counts).astype(int).tolist()
         return {
             "count": total,
             "mean": round(self._sum / total, 4),
             "deciles": [self._number(step) for step in deciles.tolist()],
-            "histogram": {
-                "start": self._number(first * width),
-                "width": self._number(width),
-                "counts": heights.tolist(),
-            },
+            "histogram": {"start": self._number(first * width), "width": self._number(width), "counts": heights},
         }
 
     def _number(self, steps: int) -> float:
@@ -74,12 +62,10 @@ class Distribution:
 def measure_tables(corpus: Corpus) -> dict[str, Any]:
     """What the corpus's tables say: ``links``, ``scores`` (by rank), ``sentences`` and ``regions_per_image``.
 
-    ``links.of_pairs`` is the share of (region, retrieved sentence) pairs that are linked, ``links.of_regions`` of
-    regions linked in at least one of the K sentences, ``links.of_phrases`` of noun phrases that a region is linked to,
-    counted for every image that their sentence was retrieved for.
+    Links are shares of (region, retrieved sentence) pairs that are linked, of regions linked in at least one of the K
+    sentences, and of noun phrases that a region is linked to, counted for every image of their sentence.
     """
-    sentences = _measure_sentences(corpus)
-    phrases_of = sentences.pop("phrases_of")
+    words, phrases_per_sentence, phrases_of = _measure_sentences(corpus)
     uses = np.zeros(corpus.num_sentences, np.int64)
     similarity, regions = Distribution(_SCORE_STEP), Distribution()
     by_rank = [Distribution(_SCORE_STEP) for _ in range(corpus.k)]
@@ -104,7 +90,7 @@ def measure_tables(corpus: Corpus) -> dict[str, Any]:
             "similarity": similarity.summary(),
         },
         "scores": [distribution.summary() for distribution in by_rank],
-        "sentences": {**sentences, **_measure_uses(corpus, uses)},
+        "sentences": {"words": words, "phrases": phrases_per_sentence, **_measure_uses(corpus, uses)},
         "regions_per_image": regions.summary(),
     }
 
@@ -127,16 +113,16 @@ def _count_links(phrases: np.ndarray, counts: np.ndarray, k: int) -> dict[str, i
     }
 
 
-def _measure_sentences(corpus: Corpus) -> dict[str, Any]:
-    """Words and phrases of the sentences that are used, and how many phrases each has (``phrases_of``)."""
+def _measure_sentences(corpus: Corpus) -> tuple[dict[str, Any], dict[str, Any], np.ndarray]:
+    """Summaries of the words and phrases of the sentences that are used, and how many phrases each has."""
     words, phrases = Distribution(), Distribution()
     phrases_of = [np.zeros(0, np.int64)]
     for batch in read_batches([corpus.path / SENTENCES_FILE]):
         # Words are what single spaces separate, since the sentences were cleaned.
         words.add(pc.count_substring(batch.column("sentence"), " ").to_numpy() + 1)
         phrases_of.append(_lengths(batch, "phrase_start"))
-        phrases.add(phrases_of[-1])
-    return {"words": words.summary(), "phrases": phrases.summary(), "phrases_of": np.concatenate(phrases_of)}
+    phrases.add(np.concatenate(phrases_of))
+    return words.summary(), phrases.summary(), np.concatenate(phrases_of)
 
 
 def _measure_uses(corpus: Corpus, uses: np.ndarray) -> dict[str, Any]:
@@ -157,7 +143,7 @@ def _measure_uses(corpus: Corpus, uses: np.ndarray) -> dict[str, Any]:
         "share_of_top_10_percent": share(int(used[: -(-len(used) // 10)].sum()), total),
         "most_used": [
             {"sentence": corpus.sentence(number).text, "uses": int(uses[number])}
-            for number in order[:TOP_SENTENCES].tolist()
+            for number in order[:_TOP_SENTENCES].tolist()
         ],
     }
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from mmf_muvla.terminal import printable
+from mmf_muvla.report.tables import Table, print_table
 
 _KINDS = {"retrieved": "retrieved sentences", "random": "random sentences of the corpus", "true": "true captions"}
 _DECILES = (("10 %", 1), ("median", 5), ("90 %", 9))
@@ -41,11 +40,7 @@ def headline_numbers(quality: Mapping[str, Any]) -> Lines:
 
 
 def sections(quality: Mapping[str, Any]) -> Iterator[tuple[str, str, Lines]]:
-    """The measures.
-
-    Yields:
-        A title, what it was measured on, and lines of name and value.
-    """
+    """The measures: titles, what was measured, and lines of name and value."""
     images, captions = quality["images"], quality["captions"]
     links, sentences, tags, mentions = (quality[name] for name in ("links", "sentences", "tags", "mentions"))
     whole = f"all {images:,} images"
@@ -72,15 +67,11 @@ def sections(quality: Mapping[str, Any]) -> Iterator[tuple[str, str, Lines]]:
     never, of_regions = tags["never_linked_classes"], percent(tags["never_linked_regions"])
     lines = [("classes never linked", f"{never:,} of {tags['classes']:,}, {of_regions} of regions")]
     yield "Tags", _sample(tags["images"], images, quality["seed"]), lines
-    lines = [
-        (
-            name,
-            f"{percent(mentions[kind]['any'])} in any of {mentions[kind]['sentences']:.3g} sentences, "
-            f"{percent(mentions[kind]['single'])} in a single one",
-        )
-        for kind, name in _KINDS.items()
-        if mentions[kind] is not None
-    ]
+    lines = []
+    for kind, name in _KINDS.items():
+        if (found := mentions[kind]) is not None:
+            any_of, single = f"any of {found['sentences']:.3g} sentences", percent(found["single"])
+            lines.append((name, f"{percent(found['any'])} in {any_of}, {single} in a single one"))
     sample = _sample(mentions["images"], images, quality["seed"]) + (", those with true captions" if captions else "")
     yield "Tags mentioned, whole words, singular or plural", sample, lines
     if captions:
@@ -138,38 +129,18 @@ def _spread(summary: Mapping[str, Any]) -> str:
 
 
 def print_quality(quality: Mapping[str, Any], console: Console) -> None:
-    """Print the measures as tables; ``console`` reads markup."""
-    table = Table("what", "result", title=_plain(f"Quality of {quality['corpus']}"), title_justify="left")
+    """Print the measures as tables, on a console on which text from data is text."""
+    rows: list[Any] = []
     for title, measured_on, lines in sections(quality):
-        table.add_section()
-        table.add_row(f"[bold]{title}[/]", f"[dim]{measured_on}[/]")
-        for name, value in lines:
-            table.add_row(f"  {name}", value)
-    console.print(table)
-    for title, key in (
-        ("Most frequent tags", "most_frequent"),
-        ("Never linked: without a word vector, or never called so", "never_linked"),
-    ):
-        if rows := quality["tags"][key][:15]:
-            console.print(_tag_table(title, rows))
-    table = Table(title="Most used sentences", title_justify="left")
-    table.add_column("uses", justify="right")
-    table.add_column("sentence")
-    for row in quality["sentences"]["most_used"][:10]:
-        table.add_row(f"{row['uses']:,}", _plain(row["sentence"]))
-    console.print(table)
-
-
-def _tag_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table("tag", title=title, title_justify="left")
-    for name in ("regions", "linked pairs", "linked regions"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        shares = (percent(row["of_pairs"]), percent(row["of_regions"]))
-        table.add_row(_plain(row["tag"]), f"{row['regions']:,}", *shares, style="" if row["of_pairs"] else "bold red")
-    return table
-
-
-def _plain(text: str) -> Text:
-    """Text in which rich sees no markup, and a terminal no commands."""
-    return Text(printable(text))
+        rows += [(Text(title, "bold"), Text(measured_on, "dim")), *((f"  {name}", value) for name, value in lines), ()]
+    print_table(Table(("what", "result"), rows[:-1], f"Quality of {quality['corpus']}", names=(0, 1)), console)
+    never_linked = "Never linked: without a word vector, or never called so"
+    for title, key in (("Most frequent tags", "most_frequent"), (never_linked, "never_linked")):
+        rows = []
+        for row in quality["tags"][key][:15]:
+            cells = (row["tag"], f"{row['regions']:,}", percent(row["of_pairs"]), percent(row["of_regions"]))
+            rows.append([Text(cell, "" if row["of_pairs"] else "bold red") for cell in cells])
+        if rows:
+            print_table(Table(("tag", "regions", "linked pairs", "linked regions"), rows, title), console)
+    rows = [(f"{row['uses']:,}", row["sentence"]) for row in quality["sentences"]["most_used"][:10]]
+    print_table(Table(("uses", "sentence"), rows, "Most used sentences", names=(1,)), console)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from mmf_muvla.artifacts.files import as_json
 from mmf_muvla.artifacts.outputs import write_output
+from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.pairing.store import Corpus, RegionStore
-from mmf_muvla.report import scores
 from mmf_muvla.report.corpus_captions import read_captions
 from mmf_muvla.report.corpus_tables import measure_tables
-from mmf_muvla.report.history import RunHistory, read_history, read_results
+from mmf_muvla.report.history import RunHistory, read_history
 from mmf_muvla.report.images import page_data, page_image
-from mmf_muvla.report.matching import Matching, evaluate_matching
+from mmf_muvla.report.matching import evaluate_matching
 from mmf_muvla.report.pages import render
 from mmf_muvla.report.pictures import Pictures
-from mmf_muvla.report.plots import decile_fan, small_multiples, themed
+from mmf_muvla.report.plots import Curve, decile_fan, small_multiples, themed
+from mmf_muvla.report.scores import TASK_NAMED
+from mmf_muvla.report.tables import Table, print_table
 from mmf_muvla.run_config import read_run_config
 from mmf_muvla.terminal import terminal_console
 
@@ -31,61 +33,57 @@ STARTS = {"base": "from BERT (Base)", "muvla": "from μ-VLA"}
 
 
 def write_report(out: Path, seconds: Mapping[str, float], seed: int) -> None:
-    """Write ``summary.json`` and ``report.html`` into a demo's folder, and print the summary.
-
-    Args:
-        out: the folder that the demo's steps wrote to.
-        seconds: step -> seconds.
-        seed: the demo's seed.
-    """
+    """Write :data:`FILES` into the folder that a demo's steps wrote to, and print the summary; seconds are by step."""
     from mmf_muvla.trainers.loading import load_run
 
     pretraining, corpus = read_history(out / "pretrain"), Corpus(out / "corpus")
     config: Any = read_run_config(out / "pretrain" / "config.yaml")
-    matching = evaluate_matching(
-        load_run(out / "pretrain"),
-        RegionStore(out / "regions_heldout"),
-        list(read_captions(out / "toyworld" / "heldout_pairs.jsonl")),
-        tokenizer=config.model_config.muvla.trunk.pretrained,
-        seed=seed,
-    )
+    words = WordPieces(config.model_config.muvla.trunk.pretrained)
+    pairs = list(read_captions(out / "toyworld" / "heldout_pairs.jsonl"))
+    regions = RegionStore(out / "regions_heldout")
+    accuracy, ranking = evaluate_matching(load_run(out / "pretrain"), words, regions, pairs, seed)
     curves = {name: pretraining.curve(name)[1] for name in LOSSES}
-    summary = {
+    summary: dict[str, Any] = {
         "seed": seed,
         "stages_s": dict(seconds),
         "counts": corpus.counts,
         "losses": {name: [round(values[0], 4), round(values[-1], 4)] for name, values in curves.items() if values},
-        "itm_accuracy": round(matching.accuracy, 4),
-        "itm_ranking_accuracy": round(matching.ranking, 4),
-        "itm_pairs": matching.pairs,
-        "accuracy": {task: {start: _accuracy(out, task, start) for start in STARTS} for task in TASKS},
+        "itm_accuracy": round(accuracy, 4),
+        "itm_ranking_accuracy": round(ranking, 4),
+        "itm_pairs": len(pairs),
+        "accuracy": {task: {start: _accuracy(out / f"{task}_{start}", task) for start in STARTS} for task in TASKS},
     }
-    texts = (as_json(summary), render_page(summary, matching, pretraining, corpus, out))
-    for name, text in zip(FILES, texts, strict=True):
+    for name, text in zip(FILES, (as_json(summary), render_page(summary, pretraining, corpus, out)), strict=True):
         write_output(out / name, text)
-    print_summary(summary, out)
+    rows = [
+        (f"{LOSSES[name]} loss, first → last", f"{first:.3f} → {last:.3f}")
+        for name, (first, last) in summary["losses"].items()
+    ]
+    rows.append(("matching accuracy, held-out true against random pairs", f"{summary['itm_accuracy']:.1%}"))
+    for task, name in TASKS.items():
+        base, muvla = (f"{summary['accuracy'][task][start]:.1%}" for start in STARTS)
+        rows.append((f"{name}, fine-tuned from BERT alone → from μ-VLA", f"{base} → {muvla}"))
+    rows.append(("seconds in all", f"{sum(summary['stages_s'].values()):.0f}"))
+    console = terminal_console()
+    print_table(Table(("what", "result"), rows, "μ-VLA on the toy world"), console)
+    console.print(f"{out / 'summary.json'}\n{out / 'report.html'}")
 
 
-def _accuracy(out: Path, task: str, start: str) -> float:
-    return round(read_results(out / f"{task}_{start}")["test"][scores.TASK_NAMED[task].metric], 4)
+def _accuracy(run: Path, task: str) -> float:
+    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    return round(results["test"][TASK_NAMED[task].metric], 4)
 
 
-def render_page(
-    summary: Mapping[str, Any], matching: Matching, pretraining: RunHistory, corpus: Corpus, out: Path
-) -> str:
+def render_page(summary: Mapping[str, Any], pretraining: RunHistory, corpus: Corpus, out: Path) -> str:
     """The page, self-contained: styles, plots and pictures are inside."""
     losses = {
         title: {split: pretraining.curve(name, split) for split in ("train", "val")} for name, title in LOSSES.items()
     }
     updates, deciles = pretraining.curve("w_itm_deciles")
     weights = decile_fan(updates, deciles, pretraining.curve("w_itm")[1], "match probability of retrieved pairs")  # type: ignore[arg-type]
-    fine_tuning = {
-        name: {
-            label: read_history(out / f"{task}_{start}").curve(scores.TASK_NAMED[task].metric, "val")
-            for start, label in STARTS.items()
-        }
-        for task, name in TASKS.items()
-    }
+    fine_tuning: dict[str, dict[str, Curve]] = {name: {} for name in TASKS.values()}
+    for (task, name), (start, label) in itertools.product(TASKS.items(), STARTS.items()):
+        fine_tuning[name][label] = read_history(out / f"{task}_{start}").curve(TASK_NAMED[task].metric, "val")
     folder = out / "toyworld" / "pictures"
     pictures = Pictures(str(folder)) if folder.is_dir() else None
     step = max(1, min(len(corpus), 60) // EXAMPLES)
@@ -93,7 +91,6 @@ def render_page(
     return render(
         "demo.html.j2",
         summary=summary,
-        matching=matching,
         loss_names=LOSSES,
         losses_svg=themed(small_multiples(losses)),
         weights_svg=themed(weights),
@@ -102,19 +99,3 @@ def render_page(
         data=page_data(images, measure_tables(corpus)["links"]["similarity"]["deciles"]),
         k=corpus.k,
     )
-
-
-def print_summary(summary: Mapping[str, Any], out: Path) -> None:
-    """Print the summary as tables."""
-    console = terminal_console()
-    table = Table("what", title="μ-VLA on the toy world", title_justify="left")
-    table.add_column("result", justify="right")
-    for name, (first, last) in summary["losses"].items():
-        table.add_row(f"{LOSSES[name]} loss, first → last", f"{first:.3f} → {last:.3f}")
-    table.add_row("matching accuracy, held-out true against random pairs", f"{summary['itm_accuracy']:.1%}")
-    for task, name in TASKS.items():
-        base, muvla = (f"{summary['accuracy'][task][start]:.1%}" for start in STARTS)
-        table.add_row(f"{name}, fine-tuned from BERT alone → from μ-VLA", f"{base} → {muvla}")
-    table.add_row("seconds in all", f"{sum(summary['stages_s'].values()):.0f}")
-    console.print(table)
-    console.print(f"{out / 'summary.json'}\n{out / 'report.html'}")

@@ -6,22 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmf_muvla.artifacts.files import read_json
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.json_lines import read_json_lines
 
 
 @dataclass(frozen=True)
 class RunHistory:
-    """The lines of a run's ``history.jsonl``.
+    """The lines of a run's ``history.jsonl``."""
 
-    Attributes:
-        train: one line per log interval, means over it.
-        val: one line per validation.
-    """
-
-    train: list[dict[str, Any]]
-    val: list[dict[str, Any]]
+    train: list[dict[str, Any]]  # one per log interval, means over it
+    val: list[dict[str, Any]]  # one per validation
 
     def curve(self, name: str, split: str = "train") -> tuple[list[int], list[float]]:
         """Updates and values of one quantity; empty where it was not measured."""
@@ -47,16 +41,3 @@ def read_history(folder: str | Path) -> RunHistory:
             raise InputError(f"{path}, line {number}", f"damaged ({error!r})", "Remove the line") from error
         of_split[update] = line
     return RunHistory(**{split: list(by_update.values()) for split, by_update in lines.items()})
-
-
-def read_results(folder: str | Path) -> dict[str, Any]:
-    """A run's final ``results.json``: split -> name -> value.
-
-    Raises:
-        InputError: the run did not finish.
-    """
-    path = Path(folder) / "results.json"
-    results = read_json(path)
-    if results is None:
-        raise InputError(str(path), "is missing or damaged", "Let the run finish; it writes its results at the end")
-    return results

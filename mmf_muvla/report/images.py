@@ -1,12 +1,9 @@
-"""Shows images of a corpus, on a page or a terminal: their regions, retrieved sentences, and the links between them.
-
-Pages show them with ``templates/viewer.js.j2`` and ``viewer.css.j2``.
-"""
+"""Shows images of a corpus, on a page or a terminal: their regions, retrieved sentences, and the links between them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,40 +12,27 @@ from rich.panel import Panel
 from rich.text import Text
 
 from mmf_muvla.pairing.config import ShowConfig, load_config
-from mmf_muvla.pairing.store import Corpus, CorpusItem, Sentence
+from mmf_muvla.pairing.store import Corpus, Sentence
 from mmf_muvla.report.pictures import Pictures
 from mmf_muvla.sentences.cleaning import clean_sentence
-from mmf_muvla.terminal import printable, terminal_console
+from mmf_muvla.terminal import terminal_console
 
 # On a terminal, linked phrases and the tags that they are linked to have the same colour.
 _COLOURS = ("green", "cyan", "magenta", "yellow", "blue", "red", "bright_green", "bright_cyan", "bright_magenta")
 
 
 def page_data(images: Sequence[dict[str, Any]], similarities: Sequence[float] | None) -> dict[str, Any]:
-    """What ``viewer.js.j2`` reads: images from :func:`page_image`, and where the colours of links start.
-
-    Args:
-        images: the images.
-        similarities: the deciles of the similarities of links; none lies below the first.
-    """
+    """What ``viewer.js.j2`` reads: images, and where the colours of links start, from the deciles of similarities."""
     return {"images": images, "weakest": min(similarities[0], 0.9) if similarities else 0.5}
 
 
 def page_image(
     corpus: Corpus, number: int, captions: Sequence[str] | None = None, pictures: Pictures | None = None
 ) -> dict[str, Any]:
-    """Everything that a page shows of an image, as JSON.
+    """Everything that a page shows of an image, as JSON, with its true captions, if they are known.
 
-    Args:
-        corpus: the corpus.
-        number: which image.
-        captions: its true captions, if they are known.
-        pictures: where to find its picture.
-
-    Returns:
-        ``id``, ``width``, ``height``, ``picture``; ``boxes`` (x1, y1, x2, y2 in pixels), ``tags`` and ``confidence`` of
-        the regions; ``sentences``; ``captions``; ``strength``, the mean similarity over all pairs of region and
-        sentence (0 if they are not linked); ``linked``, the share of regions linked in any sentence.
+    ``boxes`` are x1, y1, x2, y2 in pixels, ``strength`` is the mean similarity over all pairs of region and sentence (0
+    if they are not linked), ``linked`` the share of regions linked in any sentence.
     """
     item = corpus[number]
     regions = item.regions
@@ -59,9 +43,8 @@ def page_image(
         for region, phrase in enumerate(item.link_phrase[rank].tolist()):
             if phrase >= 0:
                 links[phrase].append((region, round(float(item.link_similarity[rank, region]), 3)))
-        score = round(float(item.scores[rank]), 4)
-        parts = sentence_parts(sentence)
-        sentences.append({"score": score, "own": sentence.text in own, "parts": parts, "links": links})
+        shown = {"score": round(float(item.scores[rank]), 4), "own": sentence.text in own}
+        sentences.append({**shown, "parts": sentence_parts(sentence), "links": links})
     linked = item.link_phrase >= 0
     similarity = np.where(linked, item.link_similarity, 0)
     return {
@@ -94,11 +77,7 @@ def sentence_parts(sentence: Sentence) -> list[tuple[str, int]]:
 
 
 def show_command(arguments: Sequence[str]) -> None:
-    """``corpus=FOLDER [num_images=10] [seed=0]``: print some images with their sentences.
-
-    Raises:
-        InputError: an option cannot be used, or there is no whole corpus.
-    """
+    """``corpus=FOLDER [num_images=10] [seed=0]``: print some images with their sentences."""
     config = load_config(ShowConfig, arguments)
     corpus, console = Corpus(config.corpus), terminal_console()
     for number in sorted(np.random.default_rng(config.seed).permutation(len(corpus))[: config.num_images].tolist()):
@@ -113,24 +92,21 @@ def show_image(corpus: Corpus, number: int, console: Console) -> None:
     colours = {tag: _COLOURS[place % len(_COLOURS)] for place, (tag, _) in enumerate(counts)}
     tags = Text("tags  ")
     for tag, count in counts:
-        tags.append(printable(tag), style=colours[tag])
+        tags.append(tag, style=colours[tag])
         tags.append(f" x{count}  " if count > 1 else "  ", style="dim")
     title = f"image {regions.image_id}, {regions.width} x {regions.height}, {len(regions)} regions"
-    lines = Group(tags, *_sentence_lines(corpus, item, colours))
-    console.print(Panel(lines, title=Text(printable(title)), title_align="left"))
-
-
-def _sentence_lines(corpus: Corpus, item: CorpusItem, colours: dict[str, str]) -> Iterator[Text]:
+    lines = [tags]
     for rank, number in enumerate(item.sentence_ids):
         line = Text(f"{item.scores[rank]:.3f} ", style="dim")
         for text, phrase in sentence_parts(corpus.sentence(number)):
-            linked = np.flatnonzero(item.link_phrase[rank] == phrase) if phrase >= 0 else ()
+            linked = np.flatnonzero(item.link_phrase[rank] == phrase)
             style = "not dim" if phrase < 0 else "underline not dim"
-            if len(linked):
+            if phrase >= 0 and len(linked):
                 best = linked[item.link_similarity[rank, linked].argmax()]
                 tag, similarity = item.tags[best], item.link_similarity[rank, best]
-                line.append(printable(text), style=f"bold {style} {colours[tag]}")
-                line.append(f"[{printable(tag)} {similarity:.2f}]", style="dim")
+                line.append(text, style=f"bold {style} {colours[tag]}")
+                line.append(f"[{tag} {similarity:.2f}]", style="dim")
             else:
-                line.append(printable(text), style=style)
-        yield line
+                line.append(text, style=style)
+        lines.append(line)
+    console.print(Panel(Group(*lines), title=Text(title), title_align="left"))

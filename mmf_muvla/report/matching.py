@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -11,36 +10,11 @@ import torch
 from tqdm import tqdm
 
 from mmf_muvla.datasets.collate import collate_images, lengths_to_mask, pad
-from mmf_muvla.errors import InputError
 from mmf_muvla.models.muvla import MuVLA
 from mmf_muvla.models.pretraining import PretrainingHeads
 from mmf_muvla.models.tasks import pooled_states
 from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.pairing.store import RegionStore
-
-
-@dataclass(frozen=True)
-class Matching:
-    """The result of :func:`evaluate_matching`.
-
-    Attributes:
-        accuracy: share of pairs, half of them true and half random, on the right side of probability 0.5.
-        ranking: share of true pairs that score higher than their random counterpart.
-        pairs: number of true pairs.
-    """
-
-    accuracy: float
-    ranking: float
-    pairs: int
-
-
-def random_captions(pairs: Sequence[tuple[str, str]], seed: int) -> list[str]:
-    """For each pair the caption of another image, drawn at random."""
-    rng = np.random.default_rng(seed)
-    images = np.array([image for image, _ in pairs])
-    if len(set(images)) == 1:
-        raise InputError("pairs", f"all of them are of image {images[0]}", "Give pairs of at least two images")
-    return [pairs[int(rng.choice(np.flatnonzero(images != image)))][1] for image in images]
 
 
 @torch.no_grad()
@@ -63,20 +37,13 @@ def match_logits(
 
 
 def evaluate_matching(
-    model: MuVLA, regions: RegionStore, pairs: Sequence[tuple[str, str]], tokenizer: str, seed: int = 0
-) -> Matching:
-    """Score true (image id, caption) pairs against random ones.
-
-    Args:
-        model: a pre-trained model.
-        regions: the regions of the pairs' images.
-        pairs: the true pairs.
-        tokenizer: BERT checkpoint whose vocabulary the model was trained with.
-        seed: of the random captions.
-    """
-    words = WordPieces(tokenizer)
-    true = match_logits(model, words, regions, pairs)
-    other = [(image, caption) for (image, _), caption in zip(pairs, random_captions(pairs, seed), strict=True)]
-    random = match_logits(model, words, regions, other)
+    model: MuVLA, words: WordPieces, regions: RegionStore, pairs: Sequence[tuple[str, str]], seed: int
+) -> tuple[float, float]:
+    """How well a model tells true (image id, caption) pairs, of two images at least, from pairs of other captions: the
+    share of all on the right side of probability 0.5, and of the true ones that score higher than their counterpart."""
+    rng = np.random.default_rng(seed)
+    images = np.array([image for image, _ in pairs])
+    others = [(image, pairs[int(rng.choice(np.flatnonzero(images != image)))][1]) for image, _ in pairs]
+    true, random = (match_logits(model, words, regions, some) for some in (pairs, others))
     accuracy = ((true > 0).float().mean() + (random <= 0).float().mean()) / 2
-    return Matching(accuracy.item(), (true > random).float().mean().item(), len(pairs))
+    return accuracy.item(), (true > random).float().mean().item()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmf_muvla.errors import InputError
 
-PICTURE_SIDE = 400
+_SIDE = 400
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 # In a pattern: {image_id}, or {image_id:012} for ids that files have with leading zeros.
 _PLACEHOLDER = re.compile(r"\{image_id(?::0(\d{1,3}))?\}")
@@ -20,14 +20,8 @@ _log = logging.getLogger(__name__)
 
 
 class Pictures:
-    """Finds the pictures of images.
-
-    Args:
-        place: a folder with ``IMAGE_ID.jpg`` (.jpeg, .png, .webp), or a file name or an address with ``{image_id}`` in
-            it (``{image_id:012}``: padded with zeros to twelve digits).
-
-    Attributes:
-        is_link: whether pages link to the pictures instead of containing them.
+    """Finds the pictures of images: in a folder with ``IMAGE_ID.jpg`` (.jpeg, .png, .webp), or by a file name or an
+    address with ``{image_id}`` in it (``{image_id:012}``: padded with zeros to twelve digits).
 
     Raises:
         InputError: there is no such folder, or the address has no ``{image_id}``.
@@ -36,7 +30,7 @@ class Pictures:
     def __init__(self, place: str):
         scheme = place.partition("://")[0].lower() if "://" in place else ""
         placeholder = _PLACEHOLDER.search(place)
-        self.is_link = bool(scheme)
+        self.is_link = bool(scheme)  # pages link to the pictures instead of containing them
         self._pattern = place if placeholder else f"{place}/{{image_id}}"
         self._folder = Path(place[: placeholder.start()] + "x").parent if placeholder else Path(place)
         if scheme not in ("", "http", "https", "file"):
@@ -74,9 +68,9 @@ def _small_jpeg(path: Path) -> str | None:
 
     try:
         with Image.open(path) as picture:
-            picture.draft("RGB", (PICTURE_SIDE, PICTURE_SIDE))  # JPEG can be decoded at a reduced size
+            picture.draft("RGB", (_SIDE, _SIDE))  # JPEG can be decoded at a reduced size
             small = picture.convert("RGB")
-        small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+        small.thumbnail((_SIDE, _SIDE))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         _log.warning("%s: cannot be read as a picture (%s); it is left out", path, error)
         return None

@@ -15,15 +15,7 @@ Curve = tuple[Sequence[float], Sequence[float]]
 
 
 def figure_with(columns: int, width: float, height: float) -> tuple[Any, Sequence[Any]]:
-    """A figure of plots side by side, in the style of all pages.
-
-    Args:
-        columns: how many plots.
-        width, height: of the figure, in inches.
-
-    Returns:
-        Matplotlib's figure, and the axes of each plot.
-    """
+    """Matplotlib's figure of so many inches, and the axes of each of its plots, in the style of all pages."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -34,16 +26,12 @@ def figure_with(columns: int, width: float, height: float) -> tuple[Any, Sequenc
             "font.family": "sans-serif", "font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "muvla",
             "text.color": INK, "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
             "axes.edgecolor": GRID, "axes.spines.top": False, "axes.spines.right": False,
+            "axes.titlesize": 10, "axes.titlelocation": "left", "axes.titlecolor": INK,
             "text.parse_math": False, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6,
         }
     )  # fmt: skip
     figure, axes = pyplot.subplots(1, columns, figsize=(width, height), squeeze=False)
     return figure, axes[0]
-
-
-def title_of(axis: Any, title: str) -> None:
-    """Put a title over a plot."""
-    axis.set_title(title, fontsize=10, loc="left", color=INK)
 
 
 def as_svg(figure: Any) -> str:
@@ -66,19 +54,12 @@ def themed(svg: str) -> str:
 
 
 def small_multiples(panels: Mapping[str, Mapping[str, Curve]]) -> str:
-    """One small plot of curves over updates per panel, side by side.
-
-    Args:
-        panels: title -> (label -> (updates, values)).
-
-    Returns:
-        An ``<svg>`` element.
-    """
+    """An ``<svg>`` of small plots side by side: title -> label -> (updates, values)."""
     figure, axes = figure_with(len(panels), 2.45 * len(panels), 2.1)
     for axis, (title, curves) in zip(axes, panels.items(), strict=True):
         for (label, (x, y)), colour in zip(curves.items(), COLOURS, strict=False):
             axis.plot(x, y, color=colour, linewidth=1.5, label=label, marker="o" if len(x) < 12 else None, markersize=3)
-        title_of(axis, title)
+        axis.set_title(title)
         axis.set_xlabel("update")
         if len(curves) > 1:
             axis.legend(frameon=False, fontsize=8)
@@ -86,17 +67,7 @@ def small_multiples(panels: Mapping[str, Mapping[str, Curve]]) -> str:
 
 
 def decile_fan(updates: Sequence[float], deciles: Sequence[Sequence[float]], mean: Sequence[float], title: str) -> str:
-    """The distribution of a weight over time: bands between deciles, and the mean.
-
-    Args:
-        updates: [m].
-        deciles: [m, 9], the 10 to 90 percent points.
-        mean: [m].
-        title: of the plot.
-
-    Returns:
-        An ``<svg>`` element.
-    """
+    """An ``<svg>`` of the distribution of a weight over m updates: bands between deciles [m, 9], and the mean [m]."""
     figure, (axis,) = figure_with(1, 4.6, 2.6)
     for low in range(4):
         bands = ([d[low] for d in deciles], [d[8 - low] for d in deciles])
@@ -104,5 +75,5 @@ def decile_fan(updates: Sequence[float], deciles: Sequence[Sequence[float]], mea
     axis.plot(updates, mean, color=COLOURS[0], linewidth=1.8)
     axis.set_ylim(0, 1)
     axis.set_xlabel("update")
-    title_of(axis, title)
+    axis.set_title(title)
     return as_svg(figure)

@@ -1,12 +1,4 @@
-"""Collects the test scores of fine-tuned runs.
-
-A run is a folder with ``config.yaml`` and ``results.json`` (``env.save_dir`` of a fine-tuning). Runs are compared by
-
-* *task*: ``datasets`` of its configuration, one of :data:`TASKS`;
-* *seed*: ``training.seed``;
-* *system*: the configuration's top-level key ``system``, where it has one; else ``base`` where the run started from
-  BERT alone (no ``checkpoint.resume_file``); else that key of the pre-training whose checkpoint it started from, where
-  its ``config.yaml`` is there and has one; else the name of the folder that holds the checkpoint.
+"""Collects the test scores of fine-tuned runs, which ``tools/score_table.py`` tells apart by system, task and seed.
 
 What evaluated a run later (``evaluation/`` in a folder, with a ``config.yaml`` of its own) is of that run's system and
 seed. It counts where the run has no test score itself.
@@ -16,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,39 +21,23 @@ from mmf_muvla.report.history import read_history
 from mmf_muvla.report.scores import TASK_NAMED, TASKS, Estimate, with_meta_ave
 from mmf_muvla.run_config import read_run_config
 
-BASE = "base"
+_BASE = "base"
 _CONFIG, _RESULTS, _HISTORY = "config.yaml", "results.json", "history.jsonl"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run with its test scores.
-
-    Attributes:
-        folder: where it is.
-        system, task, seed: what it is.
-        score: the task's metric on the test split, in per cent.
-        details: the task's further metrics, as far as they were measured, in per cent.
-        updates: how many updates it was trained; of a later evaluation, the update of the weights that were tested,
-            ``None`` where their file does not say it.
-        best_update: the update of the best checkpoint, which was tested; ``None`` where no validation is on record.
-        evaluation: whether it is a later evaluation, not the training itself.
-    """
+    """A run with its test scores."""
 
     folder: Path
     system: str
     task: str
     seed: int
-    score: float
-    details: dict[str, float]
-    updates: int | None
-    best_update: int | None
-    evaluation: bool = False
-
-    @property
-    def identity(self) -> tuple[str, str, int]:
-        """By what runs are compared."""
-        return self.system, self.task, self.seed
+    score: float  # the task's metric, in per cent
+    details: dict[str, float]  # the task's further metrics, as far as they were measured, in per cent
+    updates: int | None  # that it, or the weights evaluated, were trained; None where their file does not say it
+    best_update: int | None  # of the checkpoint that was tested; None where no validation is on record
+    evaluation: bool = False  # of another run, not the training itself
 
 
 @dataclass(frozen=True)
@@ -73,24 +49,23 @@ class LeftOut:
 
 
 def collect_runs(folder: Path) -> tuple[list[Run], list[LeftOut]]:
-    """Find the runs in a folder, at any depth.
-
-    Returns:
-        Runs with test scores, and folders of runs without, each in order of their paths.
+    """Runs with test scores in a folder, at any depth, and folders of runs without, each in order of their paths.
 
     Raises:
         InputError: there is no run, a file of one is damaged, or two are of the same system, task and seed.
     """
     if not folder.is_dir():
         raise InputError(str(folder), "no such folder", "Name the folder of the runs: runs=FOLDER")
-    found = [read_run(path) for path in _run_folders(folder)]
+    # A run that is still going on has a history and no results.
+    is_run = (Path(at) for at, _, files in os.walk(folder) if _CONFIG in files and {_RESULTS, _HISTORY} & {*files})
+    found = [read_run(path) for path in sorted(is_run)]
     if not found:
         problem = f"has no run in it (a folder with {_CONFIG} and {_RESULTS})"
         raise InputError(str(folder), problem, "Name the folder of the runs")
     left_out = [it for it in found if isinstance(it, LeftOut)]
     runs: dict[tuple[str, str, int], Run] = {}
     for run in sorted((it for it in found if isinstance(it, Run)), key=lambda it: it.evaluation):
-        other = runs.setdefault(run.identity, run)
+        other = runs.setdefault((run.system, run.task, run.seed), run)
         if run.evaluation and not other.evaluation:
             left_out.append(LeftOut(run.folder, "it tests again a run that has test scores"))
         elif other is not run:
@@ -103,11 +78,7 @@ def collect_runs(folder: Path) -> tuple[list[Run], list[LeftOut]]:
 
 
 def read_run(folder: Path) -> Run | LeftOut:
-    """Read what a run says about itself.
-
-    Raises:
-        InputError: one of its files is damaged.
-    """
+    """Read what a run says about itself."""
     config = read_run_config(folder / _CONFIG)
     name = _task_name(config)
     if name not in TASK_NAMED:
@@ -126,8 +97,7 @@ def read_run(folder: Path) -> Run | LeftOut:
     evaluation = "train" not in str(OmegaConf.select(config, "run_type", default="train"))
     updates = results.get("updates_trained", results.get("update"))
     # What was evaluated says what it is; the configuration of the evaluation only repeats the task.
-    of_run = _evaluated(config, folder) if evaluation else None
-    about, place = of_run or (config, folder)
+    about, place = _evaluated(config, folder) if evaluation else (config, folder)
     return Run(
         folder=folder,
         system=_system(about, place),
@@ -144,41 +114,21 @@ def read_run(folder: Path) -> Run | LeftOut:
 def scores_of(runs: Sequence[Run], patterns: Sequence[str] = ()) -> dict[str, dict[str, Estimate | None]]:
     """The scores over seeds, for each system, and task or Meta-Ave; ``None`` where there is no run.
 
-    Args:
-        runs: the runs, no two of the same system, task and seed.
-        patterns: the systems to show, in this order, as names or with ``*``; by default all, ``base`` first.
-
-    Raises:
-        InputError: no system has a name of a pattern.
+    Shows the systems whose names fit the patterns, in their order; without any, all, ``base`` first.
     """
+    systems = sorted({run.system for run in runs}, key=lambda name: (name != _BASE, name))
+    chosen = [] if patterns else systems
+    for pattern in patterns:
+        if not (matching := fnmatch.filter(systems, pattern)):
+            where, remedy = f"systems={','.join(patterns)}", f"There are {', '.join(systems) or 'none'}"
+            raise InputError(where, f"no system is called {pattern}", remedy)
+        chosen += matching
     found = {}
-    for system in _chosen(sorted({run.system for run in runs}, key=lambda name: (name != BASE, name)), patterns):
+    for system in dict.fromkeys(chosen):
         of_system = [run for run in runs if run.system == system]
         scores = {task.name: {run.seed: run.score for run in of_system if run.task == task.name} for task in TASKS}
         found[system] = {column: Estimate.of(by_seed) for column, by_seed in with_meta_ave(scores).items()}
     return found
-
-
-def _run_folders(folder: Path) -> Iterable[Path]:
-    for place, folders, files in os.walk(folder):
-        folders.sort()
-        # A run that is still going on has a history and no results.
-        if _CONFIG in files and (_RESULTS in files or _HISTORY in files):
-            yield Path(place)
-
-
-def _chosen(systems: Sequence[str], patterns: Sequence[str]) -> list[str]:
-    chosen: list[str] = []
-    for pattern in patterns or ["*"]:
-        matching = fnmatch.filter(systems, pattern)
-        if not matching and patterns:
-            where, remedy = f"systems={','.join(patterns)}", f"There are {', '.join(systems) or 'none'}"
-            raise InputError(where, f"no system is called {pattern}", remedy)
-        chosen += matching
-    return list(dict.fromkeys(chosen))
-
-
-# --- what stands in a run's files
 
 
 def _task_name(config: Any) -> str:
@@ -187,17 +137,16 @@ def _task_name(config: Any) -> str:
 
 
 def _system(config: Any, folder: Path) -> str:
-    checkpoint = OmegaConf.select(config, "checkpoint.resume_file")
-    named = OmegaConf.select(config, "system")
-    if named is None and checkpoint:
-        start = _run_of(str(checkpoint))
-        if (start / _CONFIG).is_file():
-            named = OmegaConf.select(read_run_config(start / _CONFIG), "system")
-        named = named or start.name
-        if not named:
-            problem = f"checkpoint.resume_file={checkpoint} does not say which system it is: it is in no folder"
-            raise InputError(str(folder / _CONFIG), problem, "Name the system in this file (system: NAME)")
-    return BASE if named is None else str(named)
+    checkpoint, named = (OmegaConf.select(config, key) for key in ("checkpoint.resume_file", "system"))
+    if named is not None or not checkpoint:
+        return _BASE if named is None else str(named)
+    start = _run_of(str(checkpoint))
+    if (start / _CONFIG).is_file():
+        named = OmegaConf.select(read_run_config(start / _CONFIG), "system")
+    if not (named or start.name):
+        problem = f"checkpoint.resume_file={checkpoint} does not say which system it is: it is in no folder"
+        raise InputError(str(folder / _CONFIG), problem, "Name the system in this file (system: NAME)")
+    return str(named or start.name)
 
 
 def _run_of(checkpoint: str) -> Path:
@@ -206,29 +155,22 @@ def _run_of(checkpoint: str) -> Path:
     return place.parent if place.name == "models" else place
 
 
-def _evaluated(config: Any, folder: Path) -> tuple[Any, Path] | None:
-    """Configuration and folder of the run of the same task that an evaluation is of, where it is there."""
+def _evaluated(config: Any, folder: Path) -> tuple[Any, Path]:
+    """Configuration and folder of the run of the same task that an evaluation is of; its own, where it is not there."""
     checkpoint = OmegaConf.select(config, "checkpoint.resume_file")
+    place = _run_of(str(checkpoint)) if checkpoint else folder
     if OmegaConf.select(config, "checkpoint.resume"):  # the checkpoint of the folder itself
         place = folder.parent
-    else:
-        place = _run_of(str(checkpoint)) if checkpoint else folder
-    if place == folder or not (place / _CONFIG).is_file():
-        return None
-    of_run = read_run_config(place / _CONFIG)
-    return (of_run, place) if _task_name(of_run) == _task_name(config) else None
+    of_run = read_run_config(place / _CONFIG) if (place / _CONFIG).is_file() else None
+    return (of_run, place) if of_run and _task_name(of_run) == _task_name(config) else (config, folder)
 
 
 def _best_update(config: Any, folder: Path) -> int | None:
     """The update at which the monitored value was best on the validation split, the first of equals."""
     criterion = str(OmegaConf.select(config, "training.early_stop.criteria") or "").rpartition("/")[2]
-    if not (folder / _HISTORY).is_file():
-        return None
-    updates, values = read_history(folder).curve(criterion, "val")
-    if not values:
-        return None
-    best = min(values) if OmegaConf.select(config, "training.early_stop.minimize") else max(values)
-    return updates[values.index(best)]
+    curve = read_history(folder).curve(criterion, "val") if (folder / _HISTORY).is_file() else ([], [])
+    best = min if OmegaConf.select(config, "training.early_stop.minimize") else max
+    return best(zip(*curve, strict=True), key=lambda it: it[1], default=(None,))[0]
 
 
 def _whole(value: Any, path: Path, key: str) -> int:
@@ -239,8 +181,6 @@ def _whole(value: Any, path: Path, key: str) -> int:
 
 def _per_cent(values: Mapping[str, Any], metric: str, path: Path) -> float:
     value = values[metric]
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    # Written so that NaN is refused too.
-    if not is_number or not 0 <= value <= 1:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= 1:  # NaN is not, either
         raise InputError(str(path), f"{metric} is {value!r}, not between 0 and 1", "Test the run again, or remove it")
     return 100 * float(value)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import rich.table
-from rich.text import Text
 
 from mmf_muvla.artifacts.outputs import check_outputs, output_folder, write_output
 from mmf_muvla.options.kinds import Name, Names, Options
 from mmf_muvla.options.reading import read_options
-from mmf_muvla.report.escaping import markdown_text
 from mmf_muvla.report.runs import Run, collect_runs, scores_of
-from mmf_muvla.report.scores import META, TASKS, TITLES, Estimate, Task
-from mmf_muvla.report.tables import MISSING, Table, csv_file, html_page, markdown_page, score_text
+from mmf_muvla.report.scores import META, TASKS, TITLES, Estimate
+from mmf_muvla.report.tables import (
+    MISSING,
+    Table,
+    csv_file,
+    html_page,
+    markdown_page,
+    markdown_text,
+    print_table,
+    score_text,
+)
 from mmf_muvla.terminal import printable, terminal_console
 
 Scores = Mapping[str, Mapping[str, Estimate | None]]
@@ -39,40 +44,35 @@ class ScoreOptions(Options):
 
 
 def score_command(arguments: Sequence[str]) -> None:
-    """``runs=FOLDER [out=FOLDER] [systems=NAME,NAME…]``: print the table, and write it to ``scores.md``, ``scores.csv``
-    and ``scores.html``.
-
-    Raises:
-        InputError: an option or a run cannot be used, or somebody else's file would be replaced.
-    """
+    """``runs=FOLDER [out=FOLDER] [systems=NAME,NAME…]``: print the table, and write it in Markdown, CSV and HTML."""
     options = read_options(ScoreOptions, arguments)
     folder = Path(options.runs)
     out = output_folder("out", options.out) if options.out else folder
     check_outputs(out, _FILES)
     runs, left_out = collect_runs(folder)
     scores = scores_of(runs, options.systems)
-    shown = [run for system in scores for run in runs if run.system == system]
-    reasons = [(_place(run.folder, folder), run.reason) for run in left_out]
-    markdown = markdown_page("Test scores", [_LEGEND], _tables(scores, shown, folder, markdown_text))
+    tables = [score_table(scores), *_run_tables(scores, runs, folder)]
+    reasons = [(run.folder.relative_to(folder).as_posix(), run.reason) for run in left_out]
+    about_reasons = f"{len(reasons)} run{'' if len(reasons) == 1 else 's'} without test scores"
+    markdown = markdown_page("Test scores", tables, lead=_LEGEND)
     if reasons:
         listed = (f"- {markdown_text(place)}: {markdown_text(reason)}\n" for place, reason in reasons)
-        markdown += f"\n## {_without_scores(reasons)}\n\n{''.join(listed)}"
-    tables = _tables(scores, shown, folder)
+        markdown += f"\n## {about_reasons}\n\n{''.join(listed)}"
+    # Where nobody says how wide it is, in a file for one, nothing need be broken.
+    console = terminal_console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
+    print_table(replace(tables[0], title="test scores in per cent: mean ± standard deviation (seeds)"), console)
     if reasons:
-        tables.append(Table(["folder", "reason"], reasons, _without_scores(reasons)))
+        tables.append(Table(["folder", "reason"], reasons, about_reasons))
+        console.print("\n  ".join((f"{about_reasons}:", *map(": ".join, reasons))), soft_wrap=True)
     page = html_page("Test scores", tables, lead=_LEGEND + _ABOUT_BEST)
-    _print(tables[0], reasons)
     for name, text in zip(_FILES, (markdown, as_csv(scores), page), strict=True):
         write_output(out / name, text)
         print(printable(str(out / name)))
 
 
-def score_table(scores: Scores, text: Callable[[str], str] = str) -> Table:
+def score_table(scores: Scores) -> Table:
     """Systems by tasks."""
-    rows = [
-        [text(system), *(score_text(it, "deviation", 2) for it in of_system.values())]
-        for system, of_system in scores.items()
-    ]
+    rows = [[name, *(score_text(it, "deviation", 2) for it in scores[name].values())] for name in scores]
     columns = zip(*([it and it.mean for it in of_system.values()] for of_system in scores.values()), strict=True)
     best = [
         (row, number)
@@ -86,73 +86,35 @@ def score_table(scores: Scores, text: Callable[[str], str] = str) -> Table:
 def as_csv(scores: Scores) -> str:
     """A line for every system and task, and for every system's Meta-Ave; missing ones have empty fields."""
     metrics = {task.name: task.metric for task in TASKS} | {META: "mean of the four"}
-    rows = [
-        [system, task, metrics[task]]
-        + (
-            [None, None, 0, None]
-            if it is None
-            else [it.mean, it.deviation, len(it.values), " ".join(map(str, it.values))]
-        )
-        for system, of_system in scores.items()
-        for task, it in of_system.items()
-    ]
+    rows = []
+    for system, of_system in scores.items():
+        for task, it in of_system.items():
+            numbers = (
+                [it.mean, it.deviation, len(it.values), " ".join(map(str, it.values))] if it else [None, None, 0, ""]
+            )
+            rows.append([system, task, metrics[task], *numbers])
     return csv_file(["system", "task", "metric", "mean_per_cent", "standard_deviation", "num_seeds", "seeds"], rows)
 
 
-def _tables(scores: Scores, runs: Sequence[Run], folder: Path, text: Callable[[str], str] = str) -> list[Table]:
-    """The scores, and every run task by task; ``text`` makes Markdown, say, of a text."""
-    tables = [score_table(scores, text)]
+def _run_tables(scores: Scores, runs: Sequence[Run], folder: Path) -> Iterator[Table]:
+    """Every run of the systems, task by task."""
     order = list(scores)
     for task in TASKS:
-        of_task = [run for run in runs if run.task == task.name]
-        if of_task:
-            of_task.sort(key=lambda run: (order.index(run.system), run.seed))
-            tables.append(_run_table(task, of_task, folder, text))
-    return tables
-
-
-def _run_table(task: Task, runs: Sequence[Run], folder: Path, text: Callable[[str], str]) -> Table:
-    measured = [metric for metric in task.details if any(metric in run.details for run in runs)]
-    rows = [
-        [
-            text(run.system),
-            str(run.seed),
-            f"{run.score:.2f}",
-            *(f"{run.details[metric]:.2f}" if metric in run.details else MISSING for metric in measured),
-            *(MISSING if update is None else str(update) for update in (run.best_update, run.updates)),
-            text(_place(run.folder, folder)),
+        of_task = [run for run in runs if run.task == task.name and run.system in scores]
+        of_task.sort(key=lambda run: (order.index(run.system), run.seed))
+        measured = [metric for metric in task.details if any(metric in run.details for run in of_task)]
+        details = (task.details[metric] for metric in measured)
+        header = ["system", "seed", "score", *details, "best update", "updates", "folder"]
+        rows = [
+            [
+                run.system,
+                str(run.seed),
+                f"{run.score:.2f}",
+                *(f"{run.details[metric]:.2f}" if metric in run.details else MISSING for metric in measured),
+                *(MISSING if update is None else str(update) for update in (run.best_update, run.updates)),
+                run.folder.relative_to(folder).as_posix(),
+            ]
+            for run in of_task
         ]
-        for run in runs
-    ]
-    details = (task.details[metric] for metric in measured)
-    header = ["system", "seed", "score", *details, "best update", "updates", "folder"]
-    return Table(header, rows, f"{task.title}, every run")
-
-
-def _print(table: Table, left_out: Sequence[tuple[str, str]]) -> None:
-    """Print the table, and the runs that have no part in it."""
-    # Where nobody says how wide it is, in a file for one, nothing need be broken.
-    console = terminal_console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
-    printed = rich.table.Table(title="test scores in per cent: mean ± standard deviation (seeds)", title_justify="left")
-    for name in table.header:
-        printed.add_column(name, justify="left" if name == "system" else "right")
-    for row in table.rows:
-        printed.add_row(*map(_plain, row))
-    console.print(printed)
-    if left_out:
-        console.print(f"{_without_scores(left_out)}:")
-        for place, reason in left_out:
-            console.print(_plain(f"  {place}: {reason}"), soft_wrap=True)
-
-
-def _plain(text: str) -> Text:
-    """Text in which rich sees no markup, and a terminal no commands."""
-    return Text(printable(text))
-
-
-def _without_scores(left_out: Sequence[object]) -> str:
-    return f"{len(left_out)} run{'' if len(left_out) == 1 else 's'} without test scores"
-
-
-def _place(folder: Path, root: Path) -> str:
-    return folder.relative_to(root).as_posix()
+        if rows:
+            yield Table(header, rows, f"{task.title}, every run", names=(0, len(header) - 1))

@@ -7,48 +7,23 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-CONFIDENCE = 0.95
-
 
 @dataclass(frozen=True)
 class Task:
-    """A task of the comparison.
+    """A task of the comparison."""
 
-    Attributes:
-        name: its name in ``datasets``.
-        title: its name for readers.
-        metric: the metric that is its score.
-        details: further metrics, with what they are called beside the score.
-    """
-
-    name: str
-    title: str
-    metric: str
-    details: Mapping[str, str] = field(default_factory=dict)
+    name: str  # in ``datasets``
+    title: str  # for readers
+    metric: str  # that is its score
+    details: Mapping[str, str] = field(default_factory=dict)  # further metrics -> what they are called
 
 
+_VQA_DETAILS = {f"muvla_vqa_accuracy_{kind}": kind.replace("_", "/") for kind in ("yes_no", "number", "other")}
+_VE_DETAILS = {f"muvla_entailment_accuracy_{it}": it for it in ("entailment", "neutral", "contradiction")}
 TASKS = (
-    Task(
-        "vqa2",
-        "VQA 2.0",
-        "muvla_vqa_accuracy",
-        {
-            "muvla_vqa_accuracy_yes_no": "yes/no",
-            "muvla_vqa_accuracy_number": "number",
-            "muvla_vqa_accuracy_other": "other",
-        },
-    ),
+    Task("vqa2", "VQA 2.0", "muvla_vqa_accuracy", _VQA_DETAILS),
     Task("nlvr2", "NLVR2", "muvla_nlvr2_accuracy", {"muvla_nlvr2_consistency": "consistency"}),
-    Task(
-        "visual_entailment",
-        "SNLI-VE",
-        "muvla_entailment_accuracy",
-        {
-            "muvla_entailment_accuracy_entailment": "entailment",
-            "muvla_entailment_accuracy_neutral": "neutral",
-            "muvla_entailment_accuracy_contradiction": "contradiction",
-        },
-    ),
+    Task("visual_entailment", "SNLI-VE", "muvla_entailment_accuracy", _VE_DETAILS),
     Task("refcoco_plus", "RefCOCO+", "muvla_grounding_accuracy"),
 )
 TASK_NAMED = {task.name: task for task in TASKS}
@@ -58,22 +33,23 @@ TITLES = {task.name: task.title for task in TASKS} | {META: "Meta-Ave"}
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds.
+    """A mean over seeds."""
 
-    Attributes:
-        values: seed -> score in per cent, or difference in points.
-    """
-
-    values: Mapping[int, float]
+    values: Mapping[int, float]  # seed -> score in per cent, or difference in points
 
     @classmethod
     def of(cls, values: Mapping[int, float]) -> Estimate | None:
         """The estimate; ``None`` of no value."""
         return cls(dict(sorted(values.items()))) if values else None
 
+    @classmethod
+    def of_differences(cls, values: Mapping[int, float], reference: Mapping[int, float]) -> Estimate | None:
+        """The estimate of paired differences, over the seeds that both have."""
+        return cls.of({seed: it - reference[seed] for seed, it in values.items() if seed in reference})
+
     @property
     def mean(self) -> float:
-        """The mean."""
+        """Over all seeds."""
         return statistics.fmean(self.values.values())
 
     @property
@@ -93,16 +69,12 @@ class Estimate:
 
         if self.error is None:
             return None
-        reach = float(student.ppf((1 + CONFIDENCE) / 2, len(self.values) - 1)) * self.error
+        reach = float(student.ppf(0.975, len(self.values) - 1)) * self.error
         return self.mean - reach, self.mean + reach
 
 
 def with_meta_ave(scores: Mapping[str, Mapping[int, float]]) -> dict[str, Mapping[int, float]]:
-    """Add the mean of all tasks, over the seeds that have them all.
-
-    Args:
-        scores: task -> seed -> score.
-    """
+    """Add to task -> seed -> score the mean of all tasks, over the seeds that have them all."""
     complete = set.intersection(*map(set, scores.values()))
     meta = {seed: statistics.fmean(of_task[seed] for of_task in scores.values()) for seed in sorted(complete)}
     return {**scores, META: meta}

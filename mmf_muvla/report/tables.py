@@ -1,36 +1,46 @@
-"""Tables for people, of cells that are text: in Markdown, as CSV and on a page."""
+"""Tables for people: in Markdown, as CSV and on a page. Names in them are text, neither markup nor formulas."""
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mmf_muvla.report.escaping import csv_text
+import rich.table
+from rich.console import Console
+
 from mmf_muvla.report.pages import render
 from mmf_muvla.report.scores import Estimate
+from mmf_muvla.terminal import printable
 
 MISSING = "–"
+_MARKUP = re.compile(r"[\\`*\[\]<>|&$~]|(?<![^\W_])_|_(?![^\W_])|^[#+=-]")
+_FORMULA = ("=", "+", "-", "@")  # what spreadsheets take for the beginning of one
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table; its first column is text, the others are numbers.
-
-    Attributes:
-        header, rows: its cells.
-        title: its heading; empty: it has none.
-        note: a sentence above it.
-        best: places (row, column) of cells whose first number stands out on a page.
-    """
+    """A table, with what stands above it."""
 
     header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[Any]]
     title: str = ""
-    note: str = ""
-    best: Collection[tuple[int, int]] = ()
+    note: str = ""  # in Markdown
+    names: Collection[int] = (0,)  # columns whose cells are names; the others are numbers
+    best: Collection[tuple[int, int]] = ()  # (row, column) of cells whose first number stands out on a page
+
+
+def print_table(table: Table, console: Console) -> None:
+    """Print a table on a console on which text from data is text, with a line in the place of an empty row."""
+    printed = rich.table.Table(title=table.title, title_justify="left")
+    for number, name in enumerate(table.header):
+        printed.add_column(name, justify="left" if number in table.names else "right")
+    for row in table.rows:
+        printed.add_row(*row) if row else printed.add_section()
+    console.print(printed)
 
 
 def score_text(score: Estimate | None, spread: Literal["deviation", "error"], digits: int) -> str:
@@ -42,40 +52,54 @@ def score_text(score: Estimate | None, spread: Literal["deviation", "error"], di
     return f"{score.mean:.{digits}f}{plus_minus} ({len(score.values)})"
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a table, of cells that are Markdown; its first column is text, the others are numbers."""
-    lines = [header, ["---", *("---:" for _ in header[1:])], *rows]
-    return ["| " + " | ".join(line) + " |" for line in lines]
+def markdown_text(text: str) -> str:
+    """A name as it appears in a line of Markdown, or in a cell of a table."""
+    return _MARKUP.sub(lambda found: f"\\{found[0]}", printable(text))
 
 
-def markdown_page(title: str, paragraphs: Iterable[str], tables: Iterable[Table]) -> str:
-    """A page of tables, all of whose texts are Markdown."""
-    blocks = [f"# {title}", *paragraphs]
+def markdown_code(text: str) -> str:
+    """A text as code inside of a line of Markdown."""
+    text = printable(text)
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    return f"{fence} {text} {fence}" if longest else f"{fence}{text}{fence}"
+
+
+def markdown_page(
+    title: str, tables: Iterable[Table], *, lead: str = "", claims: Iterable[str] = (), command: str = ""
+) -> str:
+    """A page of tables, below what the paper claims, the command that made them, and a paragraph of Markdown."""
+    about = "\n".join(f"The paper: {markdown_text(claim)}" for claim in claims)
+    blocks = [f"# {markdown_text(title)}", *filter(None, [about, command and markdown_code(command), lead])]
     for table in tables:
-        blocks += [*([f"## {table.title}"] if table.title else []), *([table.note] if table.note else [])]
-        blocks.append("\n".join(markdown_table(table.header, table.rows)))
+        blocks += [
+            *([f"## {markdown_text(table.title)}"] if table.title else []),
+            *([table.note] if table.note else []),
+        ]
+        rows = [[markdown_text(it) if at in table.names else it for at, it in enumerate(row)] for row in table.rows]
+        lines = [map(markdown_text, table.header), ["---", *("---:" for _ in table.header[1:])], *rows]
+        blocks.append("\n".join("| " + " | ".join(line) + " |" for line in lines))
     return "\n\n".join(blocks) + "\n"
 
 
+def csv_text(text: str) -> str:
+    """A name as it appears in a CSV file: what a spreadsheet would take for a formula begins with an apostrophe."""
+    text = printable(text)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
 def csv_file(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A CSV file, whose first column is text; ``None`` is an empty field, and numbers have four decimals."""
+    """A CSV file, whose first column is names; ``None`` is an empty field, and numbers have four decimals."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     for first, *others in rows:
-        numbers = (f"{value:.4f}" if isinstance(value, float) else value for value in others)
-        writer.writerow([csv_text(first), *numbers])
+        writer.writerow([csv_text(first), *(f"{it:.4f}" if isinstance(it, float) else it for it in others)])
     return text.getvalue()
 
 
 def html_page(title: str, tables: Sequence[Table], **parts: Any) -> str:
-    """A page of tables, self-contained, whose texts are text.
-
-    Args:
-        title: its heading.
-        tables: the tables.
-        parts: what else ``templates/tables.html.j2`` shows, each of it optional: ``lead``, ``claims``, ``svg``,
-            ``reading``, ``command``.
-    """
+    """A page of tables, self-contained, with what else ``templates/tables.html.j2`` can show: ``lead``, ``claims``,
+    ``svg``, ``reading`` and ``command``."""
     empty: dict[str, Any] = {"lead": "", "claims": (), "svg": "", "reading": (), "command": ""}
     return render("tables.html.j2", title=title, tables=tables, **{**empty, **parts})

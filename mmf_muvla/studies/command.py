@@ -45,13 +45,7 @@ class StudyOptions(Options):
 def study_command(arguments: Sequence[str], tools: Path) -> None:
     """``config=STUDY.yaml [seeds=[0,1,2]] [num_workers=2] …``: run a study, and write its tables, plot and page.
 
-    Args:
-        arguments: the command line; keys that are none of the command's own override the study's file.
-        tools: folder of the command-line scripts.
-
-    Raises:
-        InputError: an option cannot be used.
-        MuvlaError: some jobs failed.
+    Keys that are none of the command's own override the study's file. ``tools`` has the command-line scripts.
     """
     options, overrides, run_arguments = _split(arguments)
     study = read_study(options.config, overrides)
@@ -80,10 +74,13 @@ def study_command(arguments: Sequence[str], tools: Path) -> None:
         runner.run(searches, "learning rates")
         runner.run(plan.finetunings(names), study.name)
 
-    everything = plan.finetunings(study.systems)
+    finetunings = plan.finetunings(study.systems)
     # One run may be that of several systems that differ in name only.
-    finished = [replace(record, system=job.system) for job in everything if (record := records.get(job)) is not None]
-    made_by = records.of(plan.with_pretrainings([*everything, *searches]))
+    finished = [replace(record, system=job.system) for job in finetunings if (record := records.get(job)) is not None]
+    runs = [*finetunings, *searches]
+    starts = [plan.jobs.pretraining(job.system, job.seed) for job in runs]
+    each_once = {job.digest: job for job in (*runs, *starts) if job is not None}
+    made_by = records.of(each_once.values())
     records.take_over(made_by)
     command = shlex.join(["python", "tools/run_study.py", *(it for it in arguments if it != "report_only=true")])
     write_results(out, study, summarize(study, finished), made_by, command)
@@ -102,16 +99,14 @@ class _Plan:
 
     def searches(self, systems: Iterable[str]) -> list[Job]:
         """The runs by which learning rates are chosen; a task with one rate only needs none."""
-        plans = [(task, plan) for task, plan in self.study.tasks.items() if len(plan.rates) > 1]
-        owners = [self._owner(system) for system in systems]
-        return [self.jobs.search(owner, task, rate) for owner in owners for task, plan in plans for rate in plan.rates]
+        plans = [(task, plan.rates) for task, plan in self.study.tasks.items() if len(plan.rates) > 1]
+        owners = map(self._owner, systems)
+        return [self.jobs.search(owner, task, rate) for owner in owners for task, rates in plans for rate in rates]
 
     def finetunings(self, systems: Collection[str], unsearched: bool = False) -> list[Job]:
         """The runs that are compared, seed by seed, so that every system has its first seed soon.
 
-        Args:
-            systems: their names.
-            unsearched: where a rate is still to be searched, take the first one; otherwise leave such runs out.
+        Where a rate is still to be searched, they are left out or, if that is ``unsearched``, have the first one.
         """
         found = []
         for number, seed in enumerate(self.seeds):
@@ -124,11 +119,6 @@ class _Plan:
                     if rate is not None:
                         found.append(self.jobs.finetuning(system, task, seed, rate))
         return found
-
-    def with_pretrainings(self, finetunings: Sequence[Job]) -> list[Job]:
-        """The fine-tunings, then the pre-trainings that they start from, each once."""
-        starts = [self.jobs.pretraining(job.system, job.seed) for job in finetunings]
-        return list({job.digest: job for job in (*finetunings, *starts) if job is not None}.values())
 
     def _owner(self, system: str) -> str:
         return self.study.systems[system].rates_of or system
@@ -147,15 +137,14 @@ def _split(arguments: Sequence[str]) -> tuple[StudyOptions, list[str], list[str]
     """The command's own options, overrides of the study's file, and (after ``--``) arguments of every ``mmf_run``."""
     cut = arguments.index("--") if "--" in arguments else len(arguments)
     own = keys_of(StudyOptions)
-    options: list[str] = []
-    overrides: list[str] = []
     for argument in arguments[:cut]:
         key, equals, _ = argument.partition("=")
         if not equals:
             raise InputError(argument, "is not of the form key=value", f"The keys are {', '.join(own)}")
         if key not in own and key.partition(".")[0] not in STUDY_KEYS:
             raise unknown_key(COMMAND_LINE, key, [*own, *STUDY_KEYS])
-        (options if key in own else overrides).append(argument)
+    options = [it for it in arguments[:cut] if it.partition("=")[0] in own]
+    overrides = [it for it in arguments[:cut] if it.partition("=")[0] not in own]
     return read_options(StudyOptions, options), overrides, list(arguments[cut + 1 :])
 
 

@@ -1,20 +1,14 @@
 """Whether the generated world, and the way it is used, can tell systems apart.
 
-A comparison on a world of one's own making says something only where this holds:
-
-1. who sees only the text, or only the image, is hardly better than the commonest answer;
-2. the images of a fine-tuning set do not teach what things look like, those of pre-training do;
-3. pre-training goes on until its losses fall no more;
-4. rate and length of every fine-tuning are chosen on validation data, for each system and task;
-5. a system that is pre-trained on true pairs beats one that is not pre-trained, on every task, beyond doubt.
-
-The first two are measured on the world, the others on what a study has left.
+A comparison on a world of one's own making says something only where five conditions hold: two of the world itself,
+and three of what a study has left.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,7 +29,6 @@ from mmf_muvla.toyworld.probe import LabelledRegions, probe
 from mmf_muvla.toyworld.tasks import Tasks, make_tasks
 from mmf_muvla.toyworld.world import detections_in, pretraining_scenes, stream_of
 
-_FILES = ("world.md", "world.json")
 _MOST_BLIND, _LEAST_PROBE, _MOST_LAST, _LEAST_ERRORS = 0.03, 0.15, 0.1, 3.0
 _LOSSES = ("mlm", "mrc", "mrfr", "p_mrtc", "itm")
 
@@ -53,13 +46,7 @@ class ConditionsOptions(Options):
 
 @dataclass(frozen=True)
 class Condition:
-    """One of the conditions, measured.
-
-    Attributes:
-        title: what should hold.
-        header, rows: the measurements, as text.
-        holds: for each row whether it does.
-    """
+    """What should hold, measurements of it as text, and for each row of them whether it does."""
 
     title: str
     header: Sequence[str]
@@ -68,23 +55,21 @@ class Condition:
 
 
 def conditions_command(arguments: Sequence[str]) -> None:
-    """``results=FOLDER [work=FOLDER] [out=FOLDER]``: measure the conditions, write ``world.md`` and ``world.json``.
-
-    Raises:
-        InputError: an option cannot be used, or the study has not run.
-    """
+    """``results=FOLDER [work=FOLDER] [out=FOLDER]``: measure the conditions, write ``world.md`` and ``world.json``."""
     options = read_options(ConditionsOptions, arguments)
     results = Path(options.results)
     if not (results / RECORDS).is_file():
-        raise InputError(
-            f"results={options.results}", f"has no {RECORDS}", "Run projects/muvla/studies/conditions.yaml first"
-        )
+        remedy = "Run projects/muvla/studies/conditions.yaml first"
+        raise InputError(f"results={options.results}", f"has no {RECORDS}", remedy)
     out = output_folder("out", options.out) if options.out else results
-    check_outputs(out, _FILES)
+    check_outputs(out, ("world.md", "world.json"))
     records = Records(results / RECORDS).all()
     config = ToyWorldConfig()
     tasks = make_tasks(config, stream_of(config))
-    seen = {name: _by_image(detections_in(config, name, scenes)) for name, scenes in tasks.scenes.items()}
+    seen = {
+        name: {it.scene.image_id: it for it in detections_in(config, name, scenes)}
+        for name, scenes in tasks.scenes.items()
+    }
     conditions = [
         blindness(blind_scores(tasks, seen["regions_tasks"])),
         teaching(tasks, seen, detections_in(config, "regions", pretraining_scenes(config))),
@@ -92,9 +77,8 @@ def conditions_command(arguments: Sequence[str]) -> None:
         searching(records),
         telling_apart(records, options.lower, options.upper),
     ]
-    text = as_markdown(conditions)
-    for name, content in zip(_FILES, (text, as_json([asdict(it) for it in conditions])), strict=True):
-        write_output(out / name, content)
+    write_output(out / "world.md", text := as_markdown(conditions))
+    write_output(out / "world.json", as_json([asdict(it) for it in conditions]))
     terminal_console().print(text, soft_wrap=True)
 
 
@@ -104,94 +88,57 @@ def as_markdown(conditions: Sequence[Condition]) -> str:
     for number, it in enumerate(conditions, 1):
         rows = [(*row, "yes" if holds else "**no**") for row, holds in zip(it.rows, it.holds, strict=True)]
         tables.append(Table([*it.header, "holds"], rows, f"{number}. {it.title}"))
-    return markdown_page("Can this world tell systems apart?", [], tables)
-
-
-# ---- the world ------------------------------------------------------------------------------------------
-
-
-def _by_image(detections: Sequence[Detection]) -> dict[str, Detection]:
-    return {it.scene.image_id: it for it in detections}
+    return markdown_page("Can this world tell systems apart?", tables)
 
 
 def blindness(scores: Sequence[BlindScore]) -> Condition:
     """Who sees one side only is within three points of the commonest answer."""
-    return Condition(
-        "Text alone and image alone are worth at most three points more than the commonest answer",
-        ("task", "sees", "test examples", "accuracy", "commonest answer", "more"),
-        [
-            (
-                TASK_NAMED[it.task].title,
-                it.sees,
-                f"{it.count:,}",
-                f"{it.best:.1%}",
-                f"{it.commonest:.1%}",
-                f"{100 * (it.best - it.commonest):+.1f}",
-            )
-            for it in scores
-        ],
-        [it.best - it.commonest <= _MOST_BLIND for it in scores],
-    )
+    rows, holds = [], []
+    for it in scores:
+        more = it.best - it.commonest
+        shares = (f"{it.best:.1%}", f"{it.commonest:.1%}", f"{100 * more:+.1f}")
+        rows.append((TASK_NAMED[it.task].title, it.sees, f"{it.count:,}", *shares))
+        holds.append(more <= _MOST_BLIND)
+    title = "Text alone and image alone are worth at most three points more than the commonest answer"
+    return Condition(title, ("task", "sees", "test examples", "accuracy", "commonest answer", "more"), rows, holds)
 
 
 def teaching(tasks: Tasks, seen: Mapping[str, Mapping[str, Detection]], pretraining: Sequence[Detection]) -> Condition:
     """A linear probe learns at least 15 points less from a fine-tuning set than from all pre-training images.
 
-    Args:
-        tasks: the tasks.
-        seen: detections of their images, by folder of regions and image id.
-        pretraining: detections of the pre-training images.
+    ``seen`` are detections of the tasks' images, by folder of regions and image id.
     """
 
-    def of_split(folder: str, image_ids: set[str]) -> LabelledRegions:
-        return LabelledRegions.of([it for image_id, it in seen[folder].items() if image_id in image_ids])
+    def regions_of(image_ids: Iterable[str], folder: str = "regions_tasks") -> LabelledRegions:
+        wanted = set(image_ids)
+        return LabelledRegions.of([it for image_id, it in seen[folder].items() if image_id in wanted])
 
-    images = {split: {it.image_id for it in tasks.questions[split]} for split in tasks.questions}
-    choose, test = of_split("regions_tasks", images["val"]), of_split("regions_tasks", images["test"])
+    train, choose, test = (regions_of(it.image_id for it in tasks.questions[name]) for name in ("train", "val", "test"))
+    pairs = {f"{it.pair}-img{n}" for it in tasks.comparisons["train"] for n in (0, 1)}
     used = {
-        "VQA 2.0": of_split("regions_tasks", images["train"]),
-        "SNLI-VE": of_split("regions_tasks", {it.image_id for it in tasks.entailments["train"]}),
-        "RefCOCO+": of_split("regions_tasks", {it.image_id for it in tasks.expressions["train"]}),
-        "NLVR2": of_split("regions_nlvr2", {f"{it.pair}-img{n}" for it in tasks.comparisons["train"] for n in (0, 1)}),
+        "VQA 2.0": train,
+        "SNLI-VE": regions_of(it.image_id for it in tasks.entailments["train"]),
+        "RefCOCO+": regions_of(it.image_id for it in tasks.expressions["train"]),
+        "NLVR2": regions_of(pairs, "regions_nlvr2"),
     }
     everything = LabelledRegions.of(pretraining)
     many = probe(everything, choose, test)
     rows, holds = [], []
     for name, regions in used.items():
         for label, accuracy in probe(regions, choose, test).items():
-            difference = many[label] - accuracy
-            rows.append(
-                (
-                    name,
-                    label,
-                    f"{len(regions.objects):,}: {accuracy:.1%}",
-                    f"{len(everything.objects):,}: {many[label]:.1%}",
-                    f"{100 * difference:.1f}",
-                )
-            )
-            holds.append(difference >= _LEAST_PROBE)
+            less = many[label] - accuracy
+            of_all = f"{len(everything.objects):,}: {many[label]:.1%}"
+            rows.append((name, label, f"{len(regions.objects):,}: {accuracy:.1%}", of_all, f"{100 * less:.1f}"))
+            holds.append(less >= _LEAST_PROBE)
     title = "A linear probe of regions learns at least 15 points less from a fine-tuning set than from pre-training"
     return Condition(title, ("set", "label", "its regions", "all regions of pre-training", "less"), rows, holds)
 
 
-# ---- what a study has left --------------------------------------------------------------------------------
-
-
 def flatness(records: Sequence[Record], work: Path, system: str) -> Condition:
-    """How much of a loss's whole fall (from the log's first line) the last quarter of pre-training still brings.
-
-    Args:
-        records: of the study; pre-trainings of the system are looked at.
-        work: where the study has run: curves are read from the folders of its pre-trainings.
-        system: name of the system.
-
-    Raises:
-        InputError: such a folder is not there.
-    """
+    """How much of a loss's whole fall (from the log's first line) the last quarter of pre-training still brings."""
     rows, holds = [], []
-    for record in sorted(records, key=lambda it: it.seed):
-        if (record.kind, record.system) != ("pretrain", system):
-            continue
+    pretrainings = [it for it in records if (it.kind, it.system) == ("pretrain", system)]
+    for record in sorted(pretrainings, key=lambda it: it.seed):
         history = read_history(pretraining_folder(record, work))
         for loss in _LOSSES:
             updates, values = history.curve(loss, "val")
@@ -209,13 +156,14 @@ def flatness(records: Sequence[Record], work: Path, system: str) -> Condition:
 
 def searching(records: Sequence[Record]) -> Condition:
     """How many rates were tried for each system and task."""
+    tried: dict[tuple[str, str], dict[float, float]] = defaultdict(dict)
+    for it in sorted((it for it in records if it.kind == "search"), key=lambda it: (it.system, it.task, it.rate)):
+        tried[it.system, it.task][it.rate] = it.score
     rows, holds = [], []
-    searches = [it for it in records if it.kind == "search"]
-    for system, task in sorted({(it.system, it.task) for it in searches}):
-        tried = sorted((it.rate, it.score) for it in searches if (it.system, it.task) == (system, task))
-        scores = ", ".join(f"{rate:g}: {score:.1f}" for rate, score in tried)
-        rows.append((system, TASK_NAMED[task].title, scores, f"{max(tried, key=lambda it: it[1])[0]:g}"))
-        holds.append(len(tried) > 1)
+    for (system, task), scores in tried.items():
+        listed = ", ".join(f"{rate:g}: {score:.1f}" for rate, score in scores.items())
+        rows.append((system, TASK_NAMED[task].title, listed, f"{max(scores, key=scores.__getitem__):g}"))
+        holds.append(len(scores) > 1)
     title = "Rates are chosen on validation data, and lengths too: the state at a run's best validation counts"
     return Condition(title, ("system", "task", "rate: validation score", "chosen"), rows, holds)
 
@@ -228,13 +176,12 @@ def telling_apart(records: Sequence[Record], lower: str, upper: str) -> Conditio
         for it in records:
             if it.kind == "finetune" and it.task == task.name and it.system in scores:
                 scores[it.system][it.seed] = it.score
-        seeds = [seed for seed in scores[lower] if seed in scores[upper]]
-        gain = Estimate.of({seed: scores[upper][seed] - scores[lower][seed] for seed in seeds})
+        gain = Estimate.of_differences(scores[upper], scores[lower])
         if gain is None or gain.error is None:
             continue
-        means = [f"{statistics.fmean(scores[name][seed] for seed in seeds):.1f}" for name in (lower, upper)]
+        means = [f"{statistics.fmean(scores[name][seed] for seed in gain.values):.1f}" for name in (lower, upper)]
         difference = f"{gain.mean:+.1f} ± {gain.error:.1f}"
-        rows.append((task.title, str(len(seeds)), *means, difference, f"{gain.mean / gain.error:.1f}"))
+        rows.append((task.title, str(len(gain.values)), *means, difference, f"{gain.mean / gain.error:.1f}"))
         holds.append(gain.mean > _LEAST_ERRORS * gain.error)
     title = f"{upper} beats {lower} on every task by more than three standard errors"
     return Condition(title, ("task", "seeds", lower, upper, "difference", "standard errors"), rows, holds)

@@ -1,8 +1,5 @@
-"""By what a job is known: what it computes, whatever its files and folders are called.
-
-That is the configuration that it runs with, without what cannot change a result, and the version of the code that
-computes it.
-"""
+"""What a job is known by: the configuration that it runs with, without what cannot change a result, and the version of
+the code that computes it."""
 
 from __future__ import annotations
 
@@ -39,12 +36,8 @@ _NO_RESULT_OF_TOOLS = ("out", "overwrite", "num_workers")
 
 
 def digest_of_run(content: Mapping[str, Any], version: str) -> str:
-    """The digest of a pre-training or a fine-tuning.
-
-    Args:
-        content: its configuration, in which the output of every other job stands by that job's digest.
-        version: one of :data:`VERSIONS`: ``pretrain``, or the task.
-    """
+    """The digest of a run of a version, ``pretrain`` or a task, from its configuration, in which the output of another
+    job stands by that job's digest."""
     kept = _without(content)
     # Other models and data sets are not made.
     for group, key in (("model_config", "model"), ("dataset_config", "datasets")):
@@ -63,29 +56,19 @@ def _without(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def digest_of_step(command: str, arguments: Sequence[str]) -> str:
-    """The digest of a step.
-
-    Args:
-        command: a script of ``tools/``.
-        arguments: its own, in which the output of every other job stands by that job's digest.
-
-    Raises:
-        InputError: an argument cannot be used.
-    """
-    options = {key: value for key, value in _options(command, arguments).items() if key not in _NO_RESULT_OF_TOOLS}
-    return digest_of_json([command, VERSIONS.get(command, 1), options])
-
-
-def _options(command: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """All options of a command, those that are not given as well; those given, of a command that is not known here."""
+    """The digest of a script of ``tools/`` from all its options, those that are not given as well; likewise."""
     from mmf_muvla.options.reading import read_options
     from mmf_muvla.pairing.config import BuildConfig, ImportConfig, load_config
     from mmf_muvla.toyworld.command import MakeOptions
 
-    if command == "build_corpus.py":
-        return asdict(load_config(BuildConfig, arguments))
-    if command == "import_regions.py":
-        return asdict(load_config(ImportConfig, arguments))
+    options: dict[str, Any]
     if command == "make_toyworld.py":
-        return asdict(read_options(MakeOptions, arguments))
-    return {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
+        options = asdict(read_options(MakeOptions, arguments))
+    elif command == "build_corpus.py":
+        options = asdict(load_config(BuildConfig, arguments))
+    elif command == "import_regions.py":
+        options = asdict(load_config(ImportConfig, arguments))
+    else:
+        options = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
+    kept = {key: value for key, value in options.items() if key not in _NO_RESULT_OF_TOOLS}
+    return digest_of_json([command, VERSIONS.get(command, 1), kept])

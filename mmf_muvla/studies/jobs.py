@@ -1,8 +1,7 @@
 """The jobs of a study: what is run, what each needs, and how a job is known again.
 
-A job is known by its *digest*: of what it computes, where every output of another job stands by that job's digest; see
-:mod:`~mmf_muvla.studies.identity`. So studies share what they have in common, and a change redoes exactly what depends
-on it.
+A job is known by its *digest*, see :mod:`~mmf_muvla.studies.identity`. So studies share what they have in common, and a
+change redoes exactly what depends on it.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from mmf_muvla.errors import InputError
@@ -28,25 +27,15 @@ Find = Callable[[str], "Job"]
 
 @dataclass(frozen=True)
 class Job:
-    """A process to run.
+    """A process to run."""
 
-    Attributes:
-        kind: ``step``, ``pretrain``, ``search`` or ``finetune``.
-        name: says what it is; the same for the same work, and not unique over different settings.
-        folder: its output.
-        command: the command line.
-        needs: the jobs whose output it reads.
-        digest: identifies it.
-        system, task, seed, rate: what it is a run of, as far as it is one.
-    """
-
-    kind: str
-    name: str
-    folder: Path
+    kind: str  # step, pretrain, search or finetune
+    name: str  # the same for the same work, and not unique over different settings
+    folder: Path  # its output
     command: tuple[str, ...]
-    needs: tuple[Job, ...]
+    needs: tuple[Job, ...]  # whose output it reads
     digest: str
-    system: str = ""
+    system: str = ""  # what it is a run of, as far as it is one, like what follows
     task: str = ""
     seed: int = 0
     rate: float = 0.0
@@ -57,44 +46,27 @@ class Job:
         return self.folder.with_name(f"{self.folder.name}.log")
 
 
+@dataclass(eq=False)
 class Jobs:
-    """Makes the jobs of a study.
+    """Makes the jobs of a study."""
 
-    Args:
-        study: the study.
-        work: folder under which every job has its own.
-        tools: folder of the command-line scripts.
-        run_arguments: arguments of every ``mmf_run``, last (and so the ones that count).
-    """
+    study: Study
+    work: Path  # under which every job has its own folder
+    tools: Path  # folder of the command-line scripts
+    run_arguments: tuple[str, ...] = ()  # of every mmf_run, last (and so the ones that count)
 
-    def __init__(self, study: Study, work: Path, tools: Path, run_arguments: tuple[str, ...] = ()):
-        self.study = study
-        self.work = work
-        self.tools = tools
-        self.run_arguments = run_arguments
-        self._configuration = configuration_of = cache(configuration)
-
-        @cache
-        def digest(command: str, version: str, arguments: tuple[str, ...]) -> str:
-            if not version:
-                return digest_of_step(command, arguments)
-            return digest_of_run(resolved(configuration_of(command), arguments), version)
-
-        self._digest = digest
+    def __post_init__(self) -> None:
+        self._configuration = cache(configuration)
         self._folder_of = cache(folder_of)
+        self._digest = cache(self._digest_of)
 
     def step(self, name: str, parents: tuple[str, ...] = ()) -> Job:
-        """The job of a step.
-
-        Raises:
-            InputError: there is no such step, or it needs itself.
-        """
-        where = f"study {self.study.name}"
-        if name not in self.study.steps:
+        """The job of a step, which is an error where there is none, or it needs itself."""
+        where, step = f"study {self.study.name}", self.study.steps.get(name)
+        if step is None:
             raise InputError(where, f"there is no step '{name}'", "Add it to steps, or correct the name")
         if name in parents:
             raise InputError(where, f"the step '{name}' needs itself", "Correct its arguments")
-        step = self.study.steps[name]
         return self._job("step", name, step.command, step.arguments, lambda other: self.step(other, (*parents, name)))
 
     def pretraining(self, system: str, seed: int) -> Job | None:
@@ -104,19 +76,13 @@ class Jobs:
             return None
         arguments = (*self.study.pretrain, *plan.arguments)
         if any(_DATASET in argument for argument in arguments):
-            dataset = self._configuration(plan.pretrain).get("datasets")
-            if dataset is None:
+            if (dataset := self._configuration(plan.pretrain).get("datasets")) is None:
                 remedy = "Write datasets: NAME in it, or in what it includes"
                 raise InputError(plan.pretrain, "names no data set", remedy)
             arguments = tuple(argument.replace(_DATASET, dataset) for argument in arguments)
-        job = self._job(
-            "pretrain",
-            f"{_stem(plan.pretrain)}-{seed}",
-            plan.pretrain,
-            (f"training.seed={seed}", *arguments, *self.run_arguments),
-            self._finder(system),
-            version="pretrain",
-        )
+        name, arguments = f"{_stem(plan.pretrain)}-{seed}", (f"training.seed={seed}", *arguments, *self.run_arguments)
+        find = partial(self._step_for, system, None)
+        job = self._job("pretrain", name, plan.pretrain, arguments, find, version="pretrain")
         return replace(job, system=system, seed=seed)
 
     def search(self, system: str, task: str, rate: float) -> Job:
@@ -128,31 +94,30 @@ class Jobs:
         return self._finetuning("finetune", system, task, seed, rate, "run_type=train_inference")
 
     def _finetuning(self, kind: str, system: str, task: str, seed: int, rate: float, run_type: str) -> Job:
-        plan, of_system = self.study.tasks[task], self.study.systems[system]
-        start, find = self.pretraining(system, seed), self._finder(system)
+        plan, of_system, start = self.study.tasks[task], self.study.systems[system], self.pretraining(system, seed)
+        name = f"{task}-{_stem(of_system.pretrain or 'bert')}-{seed}-{rate:g}"
         weights = () if start is None else ("checkpoint.resume_file={pretraining}/" + WEIGHTS,)
-        job = self._job(
-            kind,
-            f"{task}-{_stem(of_system.pretrain or 'bert')}-{seed}-{rate:g}",
-            plan.config,
-            (
-                f"training.seed={seed}", run_type, f"optimizer.params.lr={rate:g}", *self.study.finetune,
-                *plan.arguments, *of_system.finetune, *self.run_arguments, *weights,
-            ),
-            lambda name: start if name == "pretraining" and start is not None else find(name),
-            version=task,
+        arguments = (
+            f"training.seed={seed}", run_type, f"optimizer.params.lr={rate:g}", *self.study.finetune,
+            *plan.arguments, *of_system.finetune, *self.run_arguments, *weights,
         )  # fmt: skip
+        find = partial(self._step_for, system, start)
+        job = self._job(kind, name, plan.config, arguments, find, version=task)
         return replace(job, system=system, task=task, seed=seed, rate=rate)
 
-    def _finder(self, system: str) -> Find:
-        corpus = self.study.systems[system].corpus
+    def _step_for(self, system: str, start: Job | None, name: str) -> Job:
+        """What a name in a run's arguments stands for."""
+        if name == "pretraining" and start is not None:
+            return start
+        corpus = self.study.systems[system].corpus if name == "corpus" else name
+        if corpus is None:
+            raise InputError(f"study {self.study.name}: systems.{system}", "names no corpus", "Give it one")
+        return self.step(corpus)
 
-        def find(name: str) -> Job:
-            if name == "corpus" and corpus is None:
-                raise InputError(f"study {self.study.name}: systems.{system}", "names no corpus", "Give it one")
-            return self.step(corpus if name == "corpus" and corpus is not None else name)
-
-        return find
+    def _digest_of(self, program: str, version: str, arguments: tuple[str, ...]) -> str:
+        if not version:
+            return digest_of_step(program, arguments)
+        return digest_of_run(resolved(self._configuration(program), arguments), version)
 
     def _job(
         self, kind: str, name: str, program: str, arguments: tuple[str, ...], find: Find, *, version: str = ""
@@ -164,9 +129,8 @@ class Jobs:
         def filled(values: Mapping[str, str]) -> tuple[str, ...]:
             return tuple(_PLACEHOLDER.sub(lambda found: values[found[1]], argument) for argument in arguments)
 
-        digest = self._digest(
-            program, version, filled({"out": "out", **{it: f"job {needs[it].digest}" for it in needs}})
-        )
+        known = filled({"out": "out", **{it: f"job {needs[it].digest}" for it in needs}})
+        digest = self._digest(program, version, known)
         folder = self._folder_of(self.work / kind, digest) or self.work / kind / f"{name}-{digest[:8]}"
         command: tuple[str, ...] = (sys.executable, str(self.tools / program))
         if version:
@@ -188,12 +152,12 @@ def _stem(config: str) -> str:
     return Path(config).stem.removeprefix("toyworld_")
 
 
-def with_needs(jobs: Iterable[Job]) -> list[Job]:
-    """The jobs and everything that they need, each once and after what it needs."""
+def with_needs(jobs: Iterable[Job], but: Callable[[Job], bool] = lambda _: False) -> list[Job]:
+    """The jobs and everything that they need, each once and after what it needs, but for some and what these need."""
     ordered: dict[str, Job] = {}
 
     def add(job: Job) -> None:
-        if job.digest not in ordered:
+        if job.digest not in ordered and not but(job):
             for other in job.needs:
                 add(other)
             ordered[job.digest] = job

@@ -1,18 +1,13 @@
 """Whether a pre-training has kept words and regions of one meaning alike, or undone it.
 
-With ``region_init`` (see :mod:`mmf_muvla.models.region_init`) regions start at the words of their tags, and one head of
-the lowest layer looks for like on the other side. Fine-tuning lives on that as much as on what was learned; so it has
-to be known which objectives keep it. Two measurements, on true pairs of image and sentence:
-
-* *nearest word*: the share of regions whose projected feature is nearest, in direction, to the word of its own class;
-* *finds its region*: of the words that name a class of some of the image's regions and not of all, the share whose
-  likeness head looks most, among regions, at one of that class.
+With :mod:`~mmf_muvla.models.region_init` regions start at the words of their tags, and one head of the lowest layer
+looks for like on the other side. Fine-tuning lives on that; so it has to be known which objectives keep it.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -40,15 +35,13 @@ from mmf_muvla.studies.records import RECORDS, Records, pretraining_folder
 from mmf_muvla.terminal import terminal_console
 from mmf_muvla.trainers.loading import load_run
 
-_FILES = ("likeness.json", "likeness.md")
-
 
 @dataclass
 class LikenessOptions(Options):
     """The options of the command, which says what they mean."""
 
     results: Paths
-    corpus: Name | None = None
+    corpus: Name
     work: Name = "outputs/studies"
     out: Name | None = None
     num_images: Count = 250
@@ -56,53 +49,36 @@ class LikenessOptions(Options):
 
 @dataclass(frozen=True)
 class Pair:
-    """A true pair.
+    """A true pair of n regions and t tokens."""
 
-    Attributes:
-        image_feature_0: float [n, feature_dim].
-        location: float [n, 5], see :func:`region_location`.
-        class_id: int [n].
-        input_ids: [CLS], the sentence, [SEP]; int [t].
-        named: for every token the class that it names, -1 where none, int [t].
-    """
-
-    image_feature_0: Tensor
-    location: Tensor
-    class_id: Tensor
-    input_ids: Tensor
-    named: Tensor
+    image_feature_0: Tensor  # float [n, feature_dim]
+    location: Tensor  # float [n, 5], see region_location
+    class_id: Tensor  # int [n]
+    input_ids: Tensor  # [CLS], the sentence, [SEP]; int [t]
+    named: Tensor  # the class that a token names, -1 where none, int [t]
 
 
 @dataclass(frozen=True)
 class Likeness:
     """How alike a model holds words and regions of one meaning.
 
-    Attributes:
-        nearest: share of regions that lie nearest to the word of their own class.
-        finds: share of the words that find a region of their class; ``None`` where the head is behind other layers.
-        by_chance: what ``finds`` would be if the words looked anywhere.
+    Of the words that name a class of some of the image's regions and not of all, ``finds`` is the share whose likeness
+    head looks most, among regions, at one of that class.
     """
 
-    nearest: float
-    finds: float | None
-    by_chance: float
+    nearest: float  # share of regions whose projected feature is nearest, in direction, to the word of their class
+    finds: float | None  # None where the head is behind other layers
+    by_chance: float  # what finds would be if the words looked anywhere
 
 
 def likeness_command(arguments: Sequence[str]) -> None:
-    """``results=[FOLDER,…] corpus=FOLDER [work=FOLDER] [out=FOLDER] [num_images=250]``: measure, and write a table.
-
-    Raises:
-        InputError: an option cannot be used, or a pre-training is not there.
-    """
+    """``results=[FOLDER,…] corpus=FOLDER [work=FOLDER] [out=FOLDER] [num_images=250]``: measure, and write a table."""
     options = read_options(LikenessOptions, arguments)
     folders = [Path(it) for it in as_list(options.results)]
     if not all((folder / RECORDS).is_file() for folder in folders):
         raise InputError(f"results={options.results}", f"has no {RECORDS}", "Name folders of studies' results")
-    inputs = [Path(options.corpus)] if options.corpus else []
-    out = output_folder("out", options.out, inputs) if options.out else folders[0]
-    check_outputs(out, _FILES)
-    if options.corpus is None:
-        raise InputError("corpus", "is not given", "Name a corpus of images and their own sentences: corpus=FOLDER")
+    out = output_folder("out", options.out, [Path(options.corpus)]) if options.out else folders[0]
+    check_outputs(out, ("likeness.json", "likeness.md"))
     records = [record for folder in folders for record in Records(folder / RECORDS).all() if record.kind == "pretrain"]
     corpus = Corpus(options.corpus)
     words = cache(WordPieces)
@@ -113,26 +89,17 @@ def likeness_command(arguments: Sequence[str]) -> None:
         encoder, name = model.encoder, str(model.config.trunk.pretrained)
         class_words = class_word_embeddings(encoder.embeddings, corpus, words(name))
         measured.setdefault(record.system, []).append(measure_likeness(encoder, class_words, pairs(name)))
-    text = as_markdown(measured)
     numbers = {system: [asdict(it) for it in found] for system, found in measured.items()}
-    for name, content in zip(_FILES, (as_json(numbers), text), strict=True):
-        write_output(out / name, content)
+    write_output(out / "likeness.json", as_json(numbers))
+    write_output(out / "likeness.md", text := as_markdown(measured))
     terminal_console().print(text, soft_wrap=True)
 
 
 def true_pairs(corpus: Corpus, words: WordPieces, num_images: int) -> list[Pair]:
-    """Images evenly spread over a corpus, each with its first sentence.
-
-    Args:
-        corpus: a corpus of images and their own sentences.
-        words: the tokenizer.
-        num_images: how many, at most.
-    """
-    class_of = {}
-    for number, name in enumerate(corpus.object_names):
-        tokens = words.tag(name)
-        if len(tokens) == 1:  # of a longer name no single token means the class
-            class_of[int(tokens[0])] = number
+    """At most so many images, evenly spread over a corpus of images and their own sentences, each with its first."""
+    tokens_of = map(words.tag, corpus.object_names)
+    # Of a longer name no single token means the class.
+    class_of = {int(tokens[0]): number for number, tokens in enumerate(tokens_of) if len(tokens) == 1}
     pairs = []
     for item in map(corpus.__getitem__, corpus.spread(num_images)):
         image = collate_images([item.regions])
@@ -152,18 +119,8 @@ def true_pairs(corpus: Corpus, words: WordPieces, num_images: int) -> list[Pair]
 
 @torch.no_grad()
 def measure_likeness(encoder: Encoder, class_words: Tensor, pairs: Sequence[Pair]) -> Likeness:
-    """Measure a model.
-
-    Args:
-        encoder: the model's encoder, in evaluation mode.
-        class_words: its word embedding of every class, float [classes, hidden].
-        pairs: what to measure on.
-
-    Raises:
-        InputError: no word of the sentences names a region.
-    """
+    """Measure an encoder, in evaluation mode, with its word embeddings of all classes, float [classes, hidden]."""
     embeddings, trunk = encoder.embeddings, encoder.trunk
-    head_size = encoder.config.head_size
     first = trunk.first_attentions()[0]
     centre = class_words.mean(dim=0)
     directions = normalize(class_words - centre, dim=1)
@@ -177,7 +134,7 @@ def measure_likeness(encoder: Encoder, class_words: Tensor, pairs: Sequence[Pair
         texts = embeddings.embed_text(pair.input_ids[None])[0]
         regions = embeddings.embed_regions(projected[None], pair.location[None])[0]
         query, key = (
-            (states @ weight.T + bias)[:, :head_size]
+            (states @ weight.T + bias)[:, : encoder.config.head_size]
             for states, (weight, bias) in ((texts, first.query), (regions, first.key))
         )
         looked_at = pair.class_id[(query @ key.T).argmax(dim=1)]
@@ -196,17 +153,13 @@ def measure_likeness(encoder: Encoder, class_words: Tensor, pairs: Sequence[Pair
 def as_markdown(measured: dict[str, list[Likeness]]) -> str:
     """A table of systems: means over their seeds, in per cent."""
 
-    def mean(values: Iterable[float | None]) -> str:
-        known = [value for value in values if value is not None]
+    def mean(part: str, of_system: Sequence[Likeness]) -> str:
+        known = [value for it in of_system if (value := getattr(it, part)) is not None]
         return f"{statistics.fmean(known):.0%}" if known else MISSING
 
     rows = [
-        (
-            name,
-            str(len(of_system)),
-            *(mean(getattr(it, part) for it in of_system) for part in ("nearest", "finds", "by_chance")),
-        )
+        (name, str(len(of_system)), *(mean(part, of_system) for part in ("nearest", "finds", "by_chance")))
         for name, of_system in measured.items()
     ]
     header = ("pre-training", "seeds", "nearest word", "finds its region", "by chance")
-    return markdown_page("Are words and regions of one meaning still alike?", [], [Table(header, rows)])
+    return markdown_page("Are words and regions of one meaning still alike?", [Table(header, rows)])

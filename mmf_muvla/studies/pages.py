@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
-from mmf_muvla.artifacts.outputs import write_output
-from mmf_muvla.report.escaping import markdown_code, markdown_text
-from mmf_muvla.report.plots import themed
+from mmf_muvla.artifacts.outputs import publish_output, write_output
+from mmf_muvla.report.plots import COLOURS, MUTED, as_svg, figure_with, themed
 from mmf_muvla.report.scores import META, TITLES, Estimate
-from mmf_muvla.report.tables import MISSING, Table, csv_file, html_page, markdown_page, score_text
-from mmf_muvla.studies.plot import plot
+from mmf_muvla.report.tables import MISSING, Table, csv_file, html_page, markdown_page, markdown_text, score_text
 from mmf_muvla.studies.records import Record
 from mmf_muvla.studies.study import Study
 from mmf_muvla.studies.summary import Line
+from mmf_muvla.terminal import printable
 
 FILES = ("table.md", "table.csv", "plot.svg", "plot.png", "index.html")
 _KINDS = {"pretrain": "pre-trainings", "search": "searches of a learning rate", "finetune": "fine-tunings"}
+_OF_SEEDS: dict[str, Any] = {"alpha": 0.3, "markersize": 3.5, "markeredgewidth": 0}
 
 
 def write_results(folder: Path, study: Study, lines: Sequence[Line], records: Sequence[Record], command: str) -> None:
-    """Write :data:`FILES` into the study's folder; ``reading.md`` there becomes part of the page.
-
-    Args:
-        folder: where to write.
-        study: the study.
-        lines: its numbers.
-        records: of all its runs, for their times.
-        command: what made them.
-    """
-    svg = plot(study, lines, folder / "plot.png")
+    """Write :data:`FILES` into a folder; ``reading.md`` there becomes part of the page. Records tell the time taken."""
+    svg = _plot(study, lines, folder / "plot.png")
     reading = folder / "reading.md"
     page = html_page(
         study.title,
-        tables(study, lines),
-        lead=f"{_time(records)}.",
+        _tables(study, lines, study.systems[study.reference].label),
+        lead=_time(records),
         claims=study.claims,
         svg=themed(svg),
         reading=reading.read_text(encoding="utf-8").split("\n\n") if reading.is_file() else (),
@@ -47,28 +41,24 @@ def write_results(folder: Path, study: Study, lines: Sequence[Line], records: Se
 
 def as_markdown(study: Study, lines: Sequence[Line], records: Sequence[Record], command: str) -> str:
     """The tables, with the command and the time that they took."""
-    claims = "\n".join(f"The paper: {markdown_text(claim)}" for claim in study.claims)
-    paragraphs = [*([claims] if claims else []), markdown_code(command), f"{_time(records)}."]
-    return markdown_page(markdown_text(study.title), paragraphs, tables(study, lines, markdown_text))
+    tables = _tables(study, lines, markdown_text(study.systems[study.reference].label))
+    return markdown_page(study.title, tables, lead=_time(records), claims=study.claims, command=command)
 
 
-def tables(study: Study, lines: Sequence[Line], text: Callable[[str], str] = str) -> list[Table]:
-    """Scores, differences to the reference and learning rates; ``text`` makes Markdown, say, of a text."""
+def _tables(study: Study, lines: Sequence[Line], reference: str) -> list[Table]:
+    """Scores, differences to the reference, which is named as it is to appear, and learning rates."""
     columns = (*study.tasks, META)
     header = ["system", *(TITLES[column] for column in columns)]
-    scores = [
-        [text(line.label), *(score_text(line.scores[column], "error", 1) for column in columns)] for line in lines
-    ]
+    scores = [[line.label, *(score_text(line.scores[column], "error", 1) for column in columns)] for line in lines]
     differences = [
-        [text(line.label), *(_difference_text(line.differences[column]) for column in columns)]
+        [line.label, *(_difference_text(line.differences[column]) for column in columns)]
         for line in lines
         if line.differences
     ]
     rates = [
-        [text(line.label), *(f"{line.rates[task]:g}" if task in line.rates else MISSING for task in study.tasks)]
+        [line.label, *(f"{line.rates[task]:g}" if task in line.rates else MISSING for task in study.tasks)]
         for line in lines
     ]
-    reference = text(study.systems[study.reference].label)
     about_differences = f"Difference to {reference} in points, seed by seed: mean [95 % confidence interval]."
     about_rates = (
         "Learning rates of the fine-tunings: of several, the best on validation data, with a seed outside the tables."
@@ -84,7 +74,7 @@ def as_csv(study: Study, lines: Sequence[Line]) -> str:
     """A line for every system and column."""
     names = ["mean", "standard_error", "low", "high", "num_seeds"]
     rows = [
-        [line.system, column, *_numbers(line.scores.get(column)), *_numbers(line.differences.get(column))]
+        [line.system, column, *_numbers(line.scores[column]), *_numbers(line.differences.get(column))]
         for line in lines
         for column in (*study.tasks, META)
     ]
@@ -94,8 +84,8 @@ def as_csv(study: Study, lines: Sequence[Line]) -> str:
 def _difference_text(difference: Estimate | None) -> str:
     if difference is None:
         return MISSING
-    interval = difference.interval
-    return f"{difference.mean:+.1f}" + ("" if interval is None else f" [{interval[0]:+.1f}, {interval[1]:+.1f}]")
+    interval = "" if difference.interval is None else " [{:+.1f}, {:+.1f}]".format(*difference.interval)
+    return f"{difference.mean:+.1f}{interval}"
 
 
 def _numbers(it: Estimate | None) -> list[float | int | None]:
@@ -111,4 +101,68 @@ def _time(records: Sequence[Record]) -> str:
         for kind, title in _KINDS.items()
         if (seconds := [record.seconds for record in records if record.kind == kind])
     ]
-    return "Time of the processes, one thread each: " + (", ".join(counted) or "none has run yet")
+    return f"Time of the processes, one thread each: {', '.join(counted) or 'none has run yet'}."
+
+
+def _plot(study: Study, lines: Sequence[Line], png: Path) -> str:
+    """The study's plot, written as a PNG file and returned as an ``<svg>`` element.
+
+    Every column has a panel. Systems with an ``x`` are points of a curve there, and others horizontal lines; without
+    any ``x``, a system is a row: a faint dot for each seed, a stroke at the mean, and its standard error.
+    """
+    columns = (META, *study.tasks)
+    has_curves = any(system.x is not None for system in study.systems.values())
+    size = (2.5 * len(columns), 2.6) if has_curves else (1.2 + 1.9 * len(columns), 0.8 + 0.28 * len(lines))
+    figure, axes = figure_with(len(columns), *size)
+    for axis, column in zip(axes, columns, strict=True):
+        (_draw_curve if has_curves else _draw_rows)(axis, column, study, lines)
+        axis.set_title(TITLES[column])
+    if not has_curves:
+        for axis in axes[1:]:
+            axis.set_yticklabels([])
+    elif any(study.systems[line.system].x is None for line in lines):
+        axes[0].legend(frameon=False, fontsize=7)
+    figure.tight_layout()
+    with publish_output(png) as temporary:
+        figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight", metadata={"Software": None})
+    return as_svg(figure)
+
+
+def _draw_curve(axis: Any, column: str, study: Study, lines: Sequence[Line]) -> None:
+    colour = COLOURS[1] if column == META else COLOURS[0]
+    known = []
+    styles = cycle(("--", ":", "-."))
+    for line in lines:
+        x, score = study.systems[line.system].x, line.scores[column]
+        style = next(styles) if x is None else ""
+        if score is None:
+            continue
+        if x is None:
+            axis.axhline(score.mean, color=MUTED, linewidth=1, linestyle=style, label=printable(line.label))
+        else:
+            known.append((x, score))
+    known.sort(key=lambda it: it[0])
+    for x, score in known:
+        axis.plot([x] * len(score.values), list(score.values.values()), "o", color=colour, **_OF_SEEDS)
+    axis.errorbar(
+        [x for x, _ in known], [score.mean for _, score in known], yerr=[score.error or 0 for _, score in known],
+        color=colour, linewidth=1.6, marker="o", markersize=4, capsize=2, elinewidth=1,
+    )  # fmt: skip
+    axis.set_xlabel(printable(study.x_label))
+    axis.set_xticks([x for x, _ in known], [f"{x:g}" for x, _ in known])
+
+
+def _draw_rows(axis: Any, column: str, study: Study, lines: Sequence[Line]) -> None:
+    places = range(len(lines))[::-1]
+    for place, line in zip(places, lines, strict=True):
+        if (score := line.scores[column]) is None:
+            continue
+        colour = COLOURS[1] if line.system == study.reference else COLOURS[0]
+        axis.plot(list(score.values.values()), [place] * len(score.values), "o", color=colour, **_OF_SEEDS)
+        axis.errorbar(
+            score.mean, place, xerr=score.error or 0,
+            fmt="|", color=colour, markersize=11, markeredgewidth=1.8, capsize=2, elinewidth=1,
+        )  # fmt: skip
+    axis.set_ylim(-0.6, len(lines) - 0.4)
+    axis.margins(x=0.12)
+    axis.set_yticks(places, [printable(line.label) for line in lines])

@@ -1,7 +1,4 @@
-"""What has been measured: one line of JSON for every finished run, kept beside the tables that are made of it.
-
-A run that is on record is not run again, wherever its folder is: the file can travel from machine to machine.
-"""
+"""What has been measured: a line of JSON for every finished run, which is not run again, wherever its folder is."""
 
 from __future__ import annotations
 
@@ -27,14 +24,7 @@ _NO_LOSSES = ("epoch", "lr", "samples_per_s")
 
 @dataclass(frozen=True)
 class Record:
-    """A finished run.
-
-    Attributes:
-        digest, kind, system, task, seed, rate: of its job.
-        values: metrics of the split that it was evaluated on, or the last losses of a pre-training, by name.
-        updates: how many it was trained.
-        seconds: wall-clock time of its process.
-    """
+    """A finished run, with what its job says of itself."""
 
     digest: str
     kind: str
@@ -42,9 +32,9 @@ class Record:
     task: str
     seed: int
     rate: float
-    values: dict[str, float]
+    values: dict[str, float]  # metrics of the split that it was evaluated on, or the last losses of a pre-training
     updates: int
-    seconds: float
+    seconds: float  # wall-clock time of its process
 
     @property
     def score(self) -> float:
@@ -53,15 +43,10 @@ class Record:
 
 
 def record_of(job: Job, seconds: float) -> Record:
-    """Read what a finished run has left.
-
-    Raises:
-        MuvlaError: it has left no result.
-    """
+    """Read what a finished run has left; a :class:`MuvlaError` where that is no result."""
     results = read_json(job.folder / "results.json") or {}
-    values = results.get("val" if job.kind == "search" else "test")
-    if job.kind == "pretrain":
-        values = _last_losses(job.folder)
+    is_pretraining = job.kind == "pretrain"
+    values = _last_losses(job.folder) if is_pretraining else results.get("val" if job.kind == "search" else "test")
     if not isinstance(values, dict) or (job.task and TASK_NAMED[job.task].metric not in values):
         raise MuvlaError(f"{job.kind} {job.name} has left no result in {job.folder}; its output is in {job.log}")
     numbers = {name: value for name, value in values.items() if isinstance(value, float) and name not in _NO_LOSSES}
@@ -70,11 +55,7 @@ def record_of(job: Job, seconds: float) -> Record:
 
 
 def pretraining_folder(record: Record, work: Path) -> Path:
-    """Where a pre-training has run.
-
-    Raises:
-        InputError: its folder is not there.
-    """
+    """Where a pre-training has run; an :class:`InputError` where its folder is not there."""
     folder = folder_of(work / "pretrain", record.digest)
     if folder is None or not (folder / "history.jsonl").is_file():
         problem = f"does not hold the pre-training of {record.system}, seed {record.seed}"
@@ -84,22 +65,14 @@ def pretraining_folder(record: Record, work: Path) -> Path:
 
 def _last_losses(folder: Path) -> dict[str, float] | None:
     """Means over the last tenth of a training's log lines: single ones are noisy."""
-    if not (folder / "history.jsonl").is_file():
-        return None
-    lines = read_history(folder).train
+    lines = read_history(folder).train if (folder / "history.jsonl").is_file() else []
     last = lines[-max(1, len(lines) // 10) :]
-    if not last:
-        return None
-    names = [name for name, value in last[-1].items() if isinstance(value, float) and name not in _NO_LOSSES]
-    return {name: statistics.fmean(line[name] for line in last if name in line) for name in names}
+    names = [name for line in last[-1:] for name, value in line.items() if isinstance(value, float)]
+    return {name: statistics.fmean(line[name] for line in last if name in line) for name in names} or None
 
 
 class Records:
-    """The records of a study.
-
-    Args:
-        path: the file; it is made with the first record, and later ones are appended.
-        others: files of other studies, whose records of the same jobs count too.
+    """The records of a study, in a file that is made with the first, and those that other studies' files have.
 
     Raises:
         InputError: a line of a file is damaged or no record, or there is no such other file.
@@ -110,15 +83,12 @@ class Records:
         self._found = _read(path) if path.exists() else {}
         self._elsewhere = {digest: record for other in others for digest, record in _read(other).items()}
 
-    def __len__(self) -> int:
-        return len(self._found)
-
     def get(self, job: Job) -> Record | None:
         """The record of a job, if it has run."""
         return self._found.get(job.digest) or self._elsewhere.get(job.digest)
 
     def all(self) -> list[Record]:
-        """Every record."""
+        """Those of its own file."""
         return list(self._found.values())
 
     def of(self, jobs: Iterable[Job]) -> list[Record]:
@@ -135,24 +105,22 @@ class Records:
         """Keep a record; it is on disk when this returns."""
         self._found[record.digest] = record
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        line = (json.dumps(dataclasses.asdict(record)) + "\n").encode()
         last = _last_line(self.path)
+        is_half = _is_half_a_record(last)
         with open(self.path, "ab") as file:
-            if _is_half_a_record(last):
+            if is_half:
                 file.truncate(file.tell() - len(last))
-            elif last:
-                line = b"\n" + line
-            file.write(line)
+            file.write(b"\n" if last and not is_half else b"")
+            file.write(json.dumps(dataclasses.asdict(record)).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
 
 def _read(path: Path) -> dict[str, Record]:
-    """The records of a file by digest."""
     found = {}
     remedy = "Remove the line or, if it is another kind of file, move it away"
-    may_end_in_half = path.is_file() and _is_half_a_record(_last_line(path))
-    for number, values in read_json_lines(path, remedy=remedy, may_end_in_half=may_end_in_half):
+    is_cut = _is_half_a_record(_last_line(path))
+    for number, values in read_json_lines(path, remedy=remedy, may_end_in_half=is_cut):
         try:
             record = Record(**values)
         except TypeError as error:
@@ -163,15 +131,13 @@ def _read(path: Path) -> dict[str, Record]:
 
 def _last_line(path: Path) -> bytes:
     """What stands after the last line end."""
-    return path.read_bytes().rpartition(b"\n")[2] if path.exists() else b""
+    return path.read_bytes().rpartition(b"\n")[2] if path.is_file() else b""
 
 
 def _is_half_a_record(line: bytes) -> bool:
     """Whether a process was killed while it wrote this line; what does not begin like a record is somebody else's."""
-    if not line or line[: len(_BEGINNING)] != _BEGINNING[: len(line)]:
-        return False
     try:
         json.loads(line)
     except ValueError:
-        return True
+        return line != b"" and line[: len(_BEGINNING)] == _BEGINNING[: len(line)]
     return False

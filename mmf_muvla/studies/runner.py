@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -27,8 +27,6 @@ from mmf_muvla.terminal import printable, terminal_console
 logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.5
-# Weights and optimizer states of a run that is on record; its configuration, history, log and results stay.
-_REMOVED_AFTERWARDS = ("models", "current.ckpt", "best.ckpt")
 
 
 @dataclass
@@ -39,67 +37,40 @@ class _Running:
     place: int  # which of the jobs at the same time it is
 
 
+@dataclass(eq=False)
 class Runner:
-    """Runs jobs.
+    """Runs jobs, ``num_workers`` at the same time.
 
     A job is finished when a manifest beside its folder says so; what is finished is not run again. Its process holds
     its :class:`~mmf_muvla.artifacts.lock.Claim`, so that a job that outlived a killed runner is waited for and never
-    runs twice at the same time.
-
-    Args:
-        records: where the results of runs are kept.
-        num_workers: jobs at the same time.
-        console: where progress is shown.
-        gpus: the GPUs, as ``CUDA_VISIBLE_DEVICES`` names them. Jobs at the same time share them, and have one at least;
-            a single job at a time has all of them.
+    runs twice at the same time. Jobs at the same time share the GPUs, which have the names that they have in
+    ``CUDA_VISIBLE_DEVICES``; each has one at least, and a single one all of them.
     """
 
-    def __init__(self, records: Records, num_workers: int, console: Console | None = None, gpus: Sequence[str] = ()):
-        self.records = records
-        self.num_workers = num_workers
-        self.console = console or terminal_console()
-        self.gpus = gpus
-        self._threads = max(1, (os.cpu_count() or 1) // num_workers)
+    records: Records
+    num_workers: int
+    console: Console = field(default_factory=terminal_console)
+    gpus: Sequence[str] = ()
 
     def missing(self, wanted: Iterable[Job]) -> list[Job]:
-        """What has to run for the wanted jobs to be on record, in an order in which it can.
-
-        A job that only others need, such as a pre-training whose fine-tunings are all on record, is left out.
-        """
-        chosen: set[str] = set()
-
-        def add(job: Job) -> None:
-            if job.digest not in chosen and not _is_done(job):
-                chosen.add(job.digest)
-                for other in job.needs:
-                    add(other)
-
-        wanted = [job for job in wanted if self.records.get(job) is None]
-        for job in wanted:
-            add(job)
-        return [job for job in with_needs(wanted) if job.digest in chosen]
+        """What has to run for the wanted jobs to be on record, in an order in which it can, and nothing else."""
+        return with_needs((job for job in wanted if self.records.get(job) is None), but=_is_done)
 
     def run(self, wanted: Iterable[Job], title: str) -> None:
-        """Run what is missing.
-
-        Raises:
-            MuvlaError: some jobs failed. All others that could be run have been.
-        """
+        """Run what is missing; a :class:`MuvlaError` at the end where jobs have failed."""
         wanted = list(wanted)
-        self._recall(wanted)
-        waiting = self.missing(wanted)
-        if not waiting:
+        for job in with_needs(wanted):  # what other studies have run
+            if job.kind != "step" and self.records.get(job) is None and _is_done(job):
+                self.records.add(record_of(job, float(completion(job).state().seconds or 0)))
+        missing = self.missing(wanted)
+        if not missing:
             return
-        total, running, failed = len(waiting), list[_Running](), list[Job]()
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        bars = Progress(*columns, TimeRemainingColumn(), console=self.console, speed_estimate_period=3600)
+        waiting, running, failed = list(missing), list[_Running](), list[Job]()
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+        times = (TimeElapsedColumn(), TimeRemainingColumn())
+        bars = Progress(*columns, *times, console=self.console, speed_estimate_period=3600)
         with _signals() as received, bars as progress:
-            bar = progress.add_task(printable(title), total=total)
+            bar = progress.add_task(printable(title), total=len(missing))
             try:
                 while waiting or running:
                     for it in [it for it in running if it.process.poll() is not None]:
@@ -108,11 +79,8 @@ class Runner:
                             failed.append(it.job)
                     waiting = self._start_what_can(waiting, running, failed)
                     names = ", ".join(it.job.name for it in running)
-                    progress.update(
-                        bar,
-                        completed=total - len(waiting) - len(running) - len(failed),
-                        description=printable(f"{title}: {names}" if names else title),
-                    )
+                    done = len(missing) - len(waiting) - len(running) - len(failed)
+                    progress.update(bar, completed=done, description=printable(f"{title}: {names}" if names else title))
                     time.sleep(_POLL_SECONDS)
                     if received:
                         raise KeyboardInterrupt(received[0])
@@ -121,27 +89,19 @@ class Runner:
                 raise
         if failed:
             listed = "; ".join(f"{job.kind} {job.name} (see {job.log})" for job in failed)
-            raise MuvlaError(
-                f"{len(failed)} of the jobs failed: {listed}. What is finished is kept; start again to go on"
-            )
-
-    def _recall(self, wanted: Iterable[Job]) -> None:
-        """Put on record what other studies have run."""
-        for job in with_needs(wanted):
-            if job.kind != "step" and self.records.get(job) is None and _is_done(job):
-                self.records.add(record_of(job, float(completion(job).state().seconds or 0)))
+            remedy = "What is finished is kept; start again to go on"
+            raise MuvlaError(f"{len(failed)} of the jobs failed: {listed}. {remedy}")
 
     def _start_what_can(self, waiting: list[Job], running: list[_Running], failed: list[Job]) -> list[Job]:
         """Start jobs whose needs are met, as long as there is room; what remains."""
         still: list[Job] = []
         in_the_way = {job.digest for job in [*waiting, *(it.job for it in running)]}
-        broken = {job.digest for job in failed}
         for job in waiting:
-            if any(need.digest in broken for need in job.needs):
+            needs = {need.digest for need in job.needs}
+            if not needs.isdisjoint(it.digest for it in failed):
                 logger.warning("%s %s is left out: what it needs has failed", job.kind, job.name)
                 failed.append(job)
-                broken.add(job.digest)
-            elif len(running) >= self.num_workers or any(need.digest in in_the_way for need in job.needs):
+            elif len(running) >= self.num_workers or not needs.isdisjoint(in_the_way):
                 still.append(job)
             elif started := self._start(job, min({*range(self.num_workers)} - {it.place for it in running})):
                 running.append(started)
@@ -174,7 +134,7 @@ class Runner:
 
     def _environment(self, place: int) -> dict[str, str]:
         """A job's share of the cores and GPUs."""
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads)}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.num_workers))}
         if self.gpus:
             share = self.gpus[place :: self.num_workers] or [self.gpus[place % len(self.gpus)]]
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(share)
@@ -187,12 +147,14 @@ class Runner:
             if it.process.returncode != 0:
                 raise MuvlaError(f"{job.kind} {job.name}, status {it.process.returncode}: {job.log}")
             it.claim.finish()
+            keeps_weights = job.kind == "pretrain"
             if job.kind != "step":
                 self.records.add(record_of(job, seconds))
-                _remove_weights(job)
+                shutil.rmtree(job.folder / "models", ignore_errors=True)
+                for name in ("current.ckpt", "best.ckpt", *([] if keeps_weights else [WEIGHTS])):
+                    (job.folder / name).unlink(missing_ok=True)
             job.folder.mkdir(exist_ok=True)
-            weights = [f"../{job.folder.name}/{WEIGHTS}"] if job.kind == "pretrain" else []
-            completion(job).seal({}, seconds, weights)
+            completion(job).seal({}, seconds, [f"../{job.folder.name}/{WEIGHTS}"] if keeps_weights else [])
         except MuvlaError as error:
             self.console.print(Text.assemble(("failed", "red"), f" {error}"))
             return False
@@ -204,24 +166,12 @@ class Runner:
 
 
 def completion(job: Job) -> Artifact:
-    """What says that a job is done, in a folder beside its own.
-
-    The weights of a pre-training are described there; those of a fine-tuning are not kept.
-    """
+    """What says that a job is done, in a folder beside its own, and describes the weights of a pre-training."""
     return Artifact(job.folder.with_name(f"{job.folder.name}.done"), name="job", parameters={"digest": job.digest})
 
 
 def _is_done(job: Job) -> bool:
     return job.folder.is_dir() and completion(job).state().done
-
-
-def _remove_weights(job: Job) -> None:
-    for name in (*_REMOVED_AFTERWARDS, *(() if job.kind == "pretrain" else (WEIGHTS,))):
-        path = job.folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def _stop(running: Iterable[_Running]) -> None:
@@ -249,17 +199,12 @@ def visible_gpus() -> list[str]:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM, which a shell or a scheduler sends, until somebody has time for them.
-
-    A signal that broke into the start of a job would leave its process behind.
-    """
+    """Collects SIGINT and SIGTERM for later: one that broke into the start of a job would leave its process behind."""
     received: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, frame: received.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    stops = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(stop, lambda number, frame: received.append(number)) for stop in stops]
     try:
         yield received
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for stop, handler in zip(stops, before, strict=True):
+            signal.signal(stop, handler)

@@ -25,101 +25,62 @@ Arguments = tuple[Text, ...]
 
 @dataclass(frozen=True)
 class Step(Options):
-    """Something that is prepared once: a world, a corpus, a checkpoint.
+    """Something that is prepared once: a world, a corpus, a checkpoint."""
 
-    Attributes:
-        command: a script of ``tools/``.
-        arguments: of the command. ``{NAME}`` is the output folder of another step, ``{out}`` this one's own.
-    """
-
-    command: Name
-    arguments: Arguments = ()
+    command: Name  # a script of tools/
+    arguments: Arguments = ()  # {NAME} is the output folder of another step, {out} this one's own
 
 
 @dataclass(frozen=True)
 class System(Options):
-    """A system of the comparison.
+    """A system of the comparison."""
 
-    Attributes:
-        label: its name in tables and plots.
-        pretrain: its pre-training configuration; ``None``: it is fine-tuned from BERT alone.
-        corpus: the step whose output ``{corpus}`` is.
-        arguments: further arguments of its pre-training.
-        finetune: further arguments of its fine-tunings.
-        rates_of: the system whose learning rates it takes; ``None``: its own are searched.
-        x: its place on the x axis of the study's plot; ``None``: it has none.
-        seeds: how many of the seeds asked for it runs with; ``None``: all.
-    """
-
-    label: Text
-    pretrain: Name | None = None
-    corpus: Name | None = None
-    arguments: Arguments = ()
-    finetune: Arguments = ()
-    rates_of: Name | None = None
-    x: Number | None = None
-    seeds: Count | None = None
+    label: Text  # its name in tables and plots
+    pretrain: Name | None = None  # its pre-training configuration; None: it is fine-tuned from BERT alone
+    corpus: Name | None = None  # the step whose output {corpus} is
+    arguments: Arguments = ()  # further ones of its pre-training
+    finetune: Arguments = ()  # further ones of its fine-tunings
+    rates_of: Name | None = None  # the system whose learning rates it takes; None: its own are searched
+    x: Number | None = None  # its place on the x axis of the study's plot
+    seeds: Count | None = None  # how many of the seeds asked for it runs with; None: all
 
 
 @dataclass(frozen=True)
 class TaskPlan(Options):
-    """How a task is fine-tuned.
-
-    Attributes:
-        config: the configuration.
-        arguments: further arguments.
-        rates: learning rates to choose from, by the score on the validation split.
-    """
+    """How a task is fine-tuned."""
 
     config: Name
-    rates: tuple[Annotated[Number, Field(ge=0)], ...]
+    rates: tuple[Annotated[Number, Field(ge=0)], ...]  # to choose from, by the score on the validation split
     arguments: Arguments = ()
 
 
 @dataclass(frozen=True)
 class Study(Options):
-    """A study.
+    """A comparison of systems on tasks."""
 
-    Attributes:
-        name: the name of its file, and of its setting, if that is not the usual one.
-        title: stands over the table.
-        claims: what the paper says, each a sentence.
-        reference: the system that the others are compared with.
-        x_label: of the plot's x axis.
-        search_seed: the seed that learning rates are chosen with; it takes no part in the comparison.
-        steps, systems, tasks: by name.
-        pretrain: arguments of every pre-training.
-        finetune: arguments of every fine-tuning.
-        memory_per_job_gb: what a run may take, for the memory budget.
-    """
-
-    name: Name
+    name: Name  # of its file, and of its setting, if that is not the usual one
     title: Text
-    reference: Name
+    reference: Name  # the system that the others are compared with
     steps: dict[str, Step]
     systems: dict[str, System]
     tasks: dict[str, TaskPlan]
-    claims: tuple[Text, ...] = ()
-    x_label: Text = ""
-    search_seed: Seed = 1000
-    pretrain: Arguments = ()
-    finetune: Arguments = ()
+    claims: tuple[Text, ...] = ()  # what the paper says, each a sentence
+    x_label: Text = ""  # of the plot's x axis
+    search_seed: Seed = 1000  # learning rates are chosen with it; it takes no part in the comparison
+    pretrain: Arguments = ()  # of every pre-training
+    finetune: Arguments = ()  # of every fine-tuning
     memory_per_job_gb: Annotated[Number, Field(gt=0)] = 3.0
 
 
 # What may stand in a study's file, or before an equals sign on the command line.
 STUDY_KEYS = (*keys_of(Study), "setting", "prefix", "includes")
-_PARTS = {"steps": Step, "systems": System, "tasks": TaskPlan}
 
 
 def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
-    """Read a study's file.
+    """Read a study's file, with overrides ``key.key=value``; ``setting=FILE`` takes the study to other data.
 
-    Args:
-        path: a file; ``includes`` in it lists files beside it that it goes on from, ``setting`` names one that another
-            may stand in for, and ``like`` in a step or a system names another one that it is like, but for what it
-            says itself.
-        overrides: ``key.key=value``; ``setting=FILE`` takes the study to other data.
+    ``includes`` lists files beside it that it goes on from, ``setting`` names one that another may stand in for, and
+    ``like`` in a step or a system names another one that it is like, but for what it says itself.
 
     Raises:
         InputError: the file cannot be read, a key is unknown or missing, or a name stands for nothing.
@@ -131,11 +92,11 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     for override in overrides:
         content = _merged(content, read_override(override), f"{where}, {override}")
     setting = content.pop("setting", None)
-    name = path.stem
+    study_name = path.stem
     if setting != usual:
         if usual is None:
             raise InputError(f"setting={setting}", f"{path.name} has none that could be another", "Leave it out")
-        name = f"{path.stem}-{Path(setting).stem}"
+        study_name = f"{path.stem}-{Path(setting).stem}"
     if setting is not None:
         beside = path.parent / setting
         content = _merged(read_with_includes(beside if beside.is_file() else find_config(setting)), content, where)
@@ -144,13 +105,16 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     except OmegaConfBaseException as error:
         raise InputError(where, str(error).splitlines()[0], "Correct what stands in ${…}") from error
     values.pop("prefix", None)
-    for group, kind in _PARTS.items():
+    for group, kind in (("steps", Step), ("systems", System), ("tasks", TaskPlan)):
         entries = values.pop(group, None) or {}
         if not isinstance(entries, dict):
             raise InputError(f"{where}: {group}={entries}", "is no group", "Write names, each with its keys")
-        entries = _with_likes(entries, f"{where}: {group}")
-        values[group] = {name: _part(kind, name, value, f"{where}: {group}.{name}") for name, value in entries.items()}
-    study: Study = _build(Study, {"name": name, **values}, where)
+        parts = _with_likes({str(name): part for name, part in entries.items()}, f"{where}: {group}")
+        for name, part in parts.items():
+            own = {"label": name, **part} if kind is System else part
+            parts[name] = _build(kind, own, f"{where}: {group}.{name}")
+        values[group] = parts
+    study: Study = _build(Study, {"name": study_name, **values}, where)
     _check(study, where)
     return study
 
@@ -168,52 +132,46 @@ def _with_likes(group: Mapping[str, Any], where: str) -> dict[str, Any]:
     Entries whose names begin with an underscore are there to be like, and nothing else.
     """
 
-    def fill(name: str, askers: tuple[str, ...]) -> Any:
+    def fill(name: str, askers: tuple[str, ...]) -> dict[str, Any]:
         if name in askers or name not in group:
             problem = "there is no such entry" if name not in group else "they are like each other"
             raise InputError(f"{where}.{askers[-1]}.like={name}", problem, "Correct the name")
-        own = group[name]
-        if not isinstance(own, dict) or "like" not in own:
+        if group[name] is not None and not isinstance(group[name], dict):
+            raise InputError(f"{where}.{name}", f"is {group[name]!r}", "Write keys and values")
+        own = dict(group[name] or {})
+        if "like" not in own:
             return own
-        other = fill(own["like"], (*askers, name)) or {}
-        own = {key: value for key, value in own.items() if key != "like"}
-        joined = {key: [*other[key], *own[key]] for key in own if isinstance(other.get(key), list)}
-        return {**{key: value for key, value in other.items() if key != "label"}, **own, **joined}
+        other = fill(str(own.pop("like")), (*askers, name))
+        other.pop("label", None)
+        for key in own:
+            if isinstance(own[key], list) and isinstance(other.get(key), list):
+                own[key] = other[key] + own[key]
+        return other | own
 
     return {name: fill(name, ()) for name in group if not name.startswith("_")}
 
 
-def _part(kind: type, name: str, value: Any, where: str) -> Any:
-    if kind is System and (value is None or isinstance(value, dict)):
-        value = {"label": name, **(value or {})}
-    if not isinstance(value, dict):
-        raise InputError(where, f"is {value!r}", "Write keys and values")
-    return _build(kind, value, where)
-
-
 def _build(kind: Any, values: Mapping[str, Any], where: str) -> Any:
-    needed = (it.name for it in fields(kind) if it.default is MISSING and it.default_factory is MISSING)
-    absent = ", ".join(name for name in needed if name not in values)
+    absent = ", ".join(it.name for it in fields(kind) if it.default is MISSING and it.name not in values)
     return check(kind, values, lambda _: where, missing=f"is not complete ({absent} is not given)")
 
 
 def _check(study: Study, where: str) -> None:
     """What names stand for is there."""
 
-    def refuse(place: str, problem: str, remedy: str) -> None:
-        raise InputError(f"{where}: {place}", problem, remedy)
+    def refuse(is_wrong: bool, place: str, problem: str, remedy: str) -> None:
+        if is_wrong:
+            raise InputError(f"{where}: {place}", problem, remedy)
 
-    if Path(study.name).name != study.name:
-        refuse(f"name={study.name}", "is no name of a folder", "Leave slashes and .. out")
-    if study.reference not in study.systems:
-        refuse("reference", f"{study.reference} is no system", "Name one of the systems")
+    name, reference = study.name, study.reference
+    refuse(Path(name).name != name, f"name={name}", "is no name of a folder", "Leave slashes and .. out")
+    refuse(reference not in study.systems, "reference", f"{reference} is no system", "Name one of the systems")
     for name, system in study.systems.items():
-        if system.corpus is not None and system.corpus not in study.steps:
-            refuse(f"systems.{name}.corpus", f"{system.corpus} is no step", "Name one of the steps")
-        if system.rates_of is not None and study.systems.get(system.rates_of, system).rates_of is not None:
-            refuse(f"systems.{name}.rates_of", f"{system.rates_of} has no rates of its own", "Name one that has")
+        place, corpus, rates_of = f"systems.{name}", system.corpus, system.rates_of
+        has_none = corpus is not None and corpus not in study.steps
+        refuse(has_none, f"{place}.corpus", f"{corpus} is no step", "Name one of the steps")
+        has_none = rates_of is not None and study.systems.get(rates_of, system).rates_of is not None
+        refuse(has_none, f"{place}.rates_of", f"{rates_of} has no rates of its own", "Name one that has")
     for name, task in study.tasks.items():
-        if name not in TASK_NAMED:
-            refuse(f"tasks.{name}", "no such task", f"The tasks are {', '.join(TASK_NAMED)}")
-        if not task.rates:
-            refuse(f"tasks.{name}.rates", "is empty", "Give at least one learning rate")
+        refuse(name not in TASK_NAMED, f"tasks.{name}", "no such task", f"The tasks are {', '.join(TASK_NAMED)}")
+        refuse(not task.rates, f"tasks.{name}.rates", "is empty", "Give at least one learning rate")

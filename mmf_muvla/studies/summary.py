@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mmf_muvla.report.scores import Estimate, with_meta_ave
@@ -14,50 +14,29 @@ from mmf_muvla.studies.study import Study
 class Line:
     """What there is to say of a system.
 
-    Attributes:
-        system, label: its name, and what readers call it.
-        scores: column (a task, or ``meta_ave``) -> test score in per cent.
-        differences: column -> differences to the reference, seed by seed, in points. Systems that share a seed share
-            the fine-tuning's data order and initial head, so this says more than two means.
-        rates: task -> learning rate of the fine-tunings.
+    Differences to the reference are taken seed by seed: systems that share one share the fine-tuning's data order and
+    initial head, so they say more than two means.
     """
 
     system: str
-    label: str
-    scores: dict[str, Estimate | None]
-    differences: dict[str, Estimate | None]
-    rates: dict[str, float]
+    label: str  # what readers call it
+    scores: dict[str, Estimate | None]  # column (a task, or META) -> test score in per cent
+    differences: dict[str, Estimate | None]  # column -> points; empty for the reference
+    rates: dict[str, float]  # task -> learning rate of the fine-tunings
 
 
 def summarize(study: Study, records: Sequence[Record]) -> list[Line]:
-    """One line for each system that has a score, in the study's order.
+    """One line for each system that has a score, in the study's order, from the records of its fine-tunings."""
 
-    Args:
-        study: the study.
-        records: of its fine-tunings.
-    """
-    columns_of = {}
-    for name in study.systems:
-        of_system = [it for it in records if it.system == name]
-        scores = {task: {it.seed: it.score for it in of_system if it.task == task} for task in study.tasks}
-        columns_of[name] = with_meta_ave(scores)
-    reference = columns_of[study.reference]
-    lines = []
-    for name, columns in columns_of.items():
-        differences = {
-            column: Estimate.of(
-                {seed: it - reference[column][seed] for seed, it in scores.items() if seed in reference[column]}
-            )
-            for column, scores in columns.items()
-        }
-        if any(columns.values()):
-            lines.append(
-                Line(
-                    name,
-                    study.systems[name].label,
-                    {column: Estimate.of(scores) for column, scores in columns.items()},
-                    {} if name == study.reference else differences,
-                    {it.task: it.rate for it in records if it.system == name},
-                )
-            )
+    def scores_of(system: str) -> dict[str, Mapping[int, float]]:
+        of_system = [it for it in records if it.system == system]
+        return with_meta_ave({task: {it.seed: it.score for it in of_system if it.task == task} for task in study.tasks})
+
+    reference, lines = scores_of(study.reference), []
+    for name, system in study.systems.items():
+        if any((columns := scores_of(name)).values()):
+            scores = {column: Estimate.of(by_seed) for column, by_seed in columns.items()}
+            differences = {it: Estimate.of_differences(columns[it], reference[it]) for it in columns}
+            rates = {it.task: it.rate for it in records if it.system == name}
+            lines.append(Line(name, system.label, scores, {} if name == study.reference else differences, rates))
     return lines

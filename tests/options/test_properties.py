@@ -78,7 +78,7 @@ TOOLS: dict[type, dict[str, Any]] = {
     InspectOptions: {"corpus": "c"},
     AlignmentOptions: {"run": "r"},
     ConditionsOptions: {"results": "r"},
-    LikenessOptions: {"results": "r"},
+    LikenessOptions: {"results": "r", "corpus": "c"},
     StudyOptions: {"config": "c"},
     Step: {"command": "c"},
     System: {"label": "l"},

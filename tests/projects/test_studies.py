@@ -1,15 +1,17 @@
-"""Every study, for two updates a run, on a tiny world: real processes from the command to the page.
+"""Every study, for two updates a run, on a tiny world, from the command to the page.
 
-What the studies have in common is made once, as for a user. Configurations that the studies take from the baselines run
-in test_baselines.py; here each study runs the systems that are its own.
+The main study runs as a user's does; the processes of the others are forks, see ``forked_commands.py``. What the
+studies have in common is made once, as for a user. Configurations that the studies take from the baselines run in
+test_baselines.py; here each study runs the systems that are its own.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -37,18 +39,54 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("studies")
 
 
-def _run(study: str, work: Path, *options: str, run_arguments: Sequence[str] = (), name: str | None = None) -> Path:
+Command = Callable[[Sequence[str]], None]
+
+
+@pytest.fixture
+def command() -> Command:
+    """Runs a command line of Python."""
+
+    def run(arguments: Sequence[str]) -> None:
+        done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    """Runs command lines as forks of one process."""
+    output = tmp_path_factory.mktemp("forked") / "output"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    program = [sys.executable, str(Path(__file__).with_name("forked_commands.py")), str(output)]
+    with subprocess.Popen(
+        program, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        status, says = process.stdout, process.stdin
+
+        def run(arguments: Sequence[str]) -> None:
+            print(json.dumps(["python", *arguments]), file=says, flush=True)
+            assert status.readline() == "0\n", output.read_text()
+
+        yield run
+        says.close()
+
+
+def _run(
+    command: Command, study: str, work: Path, *options: str, run_arguments: Sequence[str] = (), name: str | None = None
+) -> Path:
     """Run a study; its folder of results."""
     arguments = "[" + ",".join(f"'{argument}'" for argument in TINY_WORLD) + "]"
-    command = [
-        sys.executable, "tools/run_study.py", f"config=projects/muvla/studies/{study}.yaml", f"work={work}",
-        "num_workers=2", f"steps.world.arguments={arguments}", "steps.bert.arguments=['words={world}/words.txt',"
-        "num_hidden_layers=1,'out={out}']", *options, "--", *SHORT_RUNS,
-        *run_arguments,
-    ]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    logs = "".join(path.read_text()[-1500:] for path in work.glob("*/*.log")) if done.returncode else ""
-    assert done.returncode == 0, done.stdout + done.stderr + logs
+    try:
+        command([
+            "tools/run_study.py", f"config=projects/muvla/studies/{study}.yaml", f"work={work}", "num_workers=2",
+            f"steps.world.arguments={arguments}",
+            "steps.bert.arguments=['words={world}/words.txt',num_hidden_layers=1,'out={out}']",
+            *options, "--", *SHORT_RUNS, *run_arguments,
+        ])  # fmt: skip
+    except AssertionError as error:
+        raise AssertionError(f"{error}" + "".join(path.read_text()[-1500:] for path in work.glob("*/*.log"))) from error
     return work / "results" / (name or study)
 
 
@@ -71,8 +109,10 @@ STUDIES = {
 }
 
 
-def test_the_main_study_searches_rates_and_compares(work: Path) -> None:
-    results = _run("main", work, "systems=[base]", "tasks=[nlvr2]", "seeds=[0,1]", "tasks.nlvr2.rates=[1e-4,2e-4]")
+def test_the_main_study_searches_rates_and_compares(work: Path, command: Command) -> None:
+    results = _run(
+        command, "main", work, "systems=[base]", "tasks=[nlvr2]", "seeds=[0,1]", "tasks.nlvr2.rates=[1e-4,2e-4]"
+    )
     assert _kinds(results) == [("finetune", "base", "nlvr2")] * 2 + [("search", "base", "nlvr2")] * 2
     table = (results / "table.md").read_text()
     assert "| Base |" in table and "(2)" in table
@@ -86,7 +126,7 @@ def test_the_main_study_searches_rates_and_compares(work: Path) -> None:
     # tables of what is there so far, without another run
     (results / "table.md").unlink()
     _run(
-        "main", work, "systems=[base]", "tasks=[nlvr2]", "seeds=[0,1,2]", "tasks.nlvr2.rates=[1e-4,2e-4]",
+        command, "main", work, "systems=[base]", "tasks=[nlvr2]", "seeds=[0,1,2]", "tasks.nlvr2.rates=[1e-4,2e-4]",
         "report_only=true",
     )  # fmt: skip
     assert len(_kinds(results)) == 4
@@ -95,11 +135,11 @@ def test_the_main_study_searches_rates_and_compares(work: Path) -> None:
     # the other tasks; one rate each needs no search
     others = ["vqa2", "visual_entailment"]
     rates = [f"tasks.{task}.rates=[1e-4]" for task in others]
-    _run("main", work, "systems=[base]", "tasks=[vqa2,visual_entailment]", *rates)
+    _run(command, "main", work, "systems=[base]", "tasks=[vqa2,visual_entailment]", *rates)
     assert {task for kind, _, task in _kinds(results) if kind == "finetune"} == {"nlvr2", *others}
 
 
-def test_a_study_runs_in_the_setting_of_the_paper(work: Path) -> None:
+def test_a_study_runs_in_the_setting_of_the_paper(work: Path, forked: Command) -> None:
     """The paper's configurations of pre-training and fine-tuning, with small data and a small BERT in their place."""
     annotations = [
         f"'dataset_config.refcoco_plus.{part}.{split}={place}'"
@@ -108,7 +148,7 @@ def test_a_study_runs_in_the_setting_of_the_paper(work: Path) -> None:
     ]
     corpus = ["config=projects/muvla/corpus/toyworld.yaml", "regions={world}/regions", "sentences={world}/books.txt"]
     results = _run(
-        "main", work, "setting=projects/muvla/studies/paper.yaml", "systems=[muvla_bc]", "tasks=[refcoco_plus]",
+        forked, "main", work, "setting=projects/muvla/studies/paper.yaml", "systems=[muvla_bc]", "tasks=[refcoco_plus]",
         "steps.world.command=make_toyworld.py", "steps.regions.command=import_regions.py",
         "steps.regions.arguments=['source={world}/regions_tasks','out={out}']",
         f"steps.bc.arguments=[{','.join(repr(it) for it in (*corpus, 'out={out}'))}]",
@@ -124,12 +164,11 @@ def test_a_study_runs_in_the_setting_of_the_paper(work: Path) -> None:
     assert record["rate"] == 2e-4, "the published one, without a search"
 
 
-def test_every_study_runs_and_makes_only_what_is_new(work: Path) -> None:
+def test_every_study_runs_and_makes_only_what_is_new(work: Path, forked: Command) -> None:
     made = len(list((work / "pretrain").glob("*.log")))
     for study, (systems, new) in STUDIES.items():
-        results = _run(
-            study, work, f"systems=[{','.join(systems)}]", "tasks=[refcoco_plus]", "tasks.refcoco_plus.rates=[1e-4]"
-        )
+        chosen = f"systems=[{','.join(systems)}]"
+        results = _run(forked, study, work, chosen, "tasks=[refcoco_plus]", "tasks.refcoco_plus.rates=[1e-4]")
         assert len(list((work / "pretrain").glob("*.log"))) - made == new, study
         made += new
         lines = (results / "table.csv").read_text().splitlines()
@@ -146,8 +185,8 @@ def test_every_study_runs_and_makes_only_what_is_new(work: Path) -> None:
     assert list((work / "finetune").rglob("history.jsonl")) and list((work / "finetune").rglob("config.yaml"))
     # tools that look into the pre-trainings of a study
     (corpus,) = (path for path in (work / "step").glob("a40-*") if path.is_dir() and path.suffix != ".done")
-    command = [sys.executable, "tools/measure_likeness.py", f"results=[{work}/results/ablation]", f"work={work}"]
-    subprocess.run([*command, f"corpus={corpus}", f"out={work}/likeness"], cwd=ROOT, check=True)
+    likeness = ["tools/measure_likeness.py", f"results=[{work}/results/ablation]", f"work={work}"]
+    forked([*likeness, f"corpus={corpus}", f"out={work}/likeness"])
     measured = json.loads((work / "likeness" / "likeness.json").read_text())
     assert set(measured) >= {"start", "no_weight", "rp_is", "rt"}
     assert measured["start"][0]["finds"] > measured["start"][0]["by_chance"]

@@ -19,6 +19,7 @@ from mmf_muvla.report.corpus_page import choose_images, inspect_command, measure
 from mmf_muvla.report.corpus_plots import draw_plots
 from mmf_muvla.report.corpus_text import print_quality
 from mmf_muvla.report.images import page_image
+from mmf_muvla.terminal import terminal_console
 from tests.small_corpus import sentence, write_small_corpus
 
 NASTY = [
@@ -208,7 +209,7 @@ class TestPage:
         quality = measure_corpus(corpus)
         quality["sentences"]["most_used"] = [{"sentence": "[red]a\x1b[2Jb[/]", "uses": 1}]
         stream = io.StringIO()
-        print_quality(quality, Console(file=stream, width=150))
+        print_quality(quality, terminal_console(file=stream, width=150))
         assert r"[red]a\x1b[2Jb[/]" in stream.getvalue()
 
 

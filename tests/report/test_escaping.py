@@ -7,9 +7,8 @@ import io
 
 import pytest
 
-from mmf_muvla.report.escaping import csv_text, markdown_code, markdown_text
 from mmf_muvla.report.plots import small_multiples
-from mmf_muvla.report.tables import markdown_table
+from mmf_muvla.report.tables import Table, csv_text, markdown_code, markdown_page, markdown_text
 
 NAMES = {
     "a|b": r"a\|b",
@@ -34,8 +33,9 @@ NAMES = {
 @pytest.mark.parametrize("name", NAMES)
 def test_markdown(name: str) -> None:
     assert markdown_text(name) == NAMES[name]
-    (*_, line) = markdown_table(["system", "score"], [(markdown_text(name), "1")])
-    assert "\n" not in line and line.replace("\\\\", "").replace(r"\|", "").count("|") == 3
+    page = markdown_page("Names", [Table(["system", "score"], [(name, "1")])])
+    (_, _, _, _, line) = page.splitlines()
+    assert line.replace("\\\\", "").replace(r"\|", "").count("|") == 3
 
 
 @pytest.mark.parametrize(

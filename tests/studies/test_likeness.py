@@ -92,4 +92,4 @@ def test_the_table_has_means_over_seeds() -> None:
 
 def test_a_folder_without_runs_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no runs.jsonl"):
-        likeness_command([f"results=[{tmp_path}]"])
+        likeness_command([f"results=[{tmp_path}]", "corpus=nowhere"])

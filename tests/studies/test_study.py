@@ -89,6 +89,10 @@ def test_a_study_can_be_taken_to_another_setting(tmp_path: Path) -> None:
         ("command: make_toyworld.py, ", "", "is not complete"),
         ("title: Two systems", "", "is not complete"),
         ("rates_of: a", "rates_of: b", "has no rates of its own"),
+        ('{command: make_toyworld.py, arguments: ["out={out}", scenes=10]}', "5", "steps.world: is 5"),
+        ("arguments: [scenes=20]", "arguments: scenes", "is not a list"),
+        ("like: world", "like: [world]", "no such entry"),
+        ("_like_a:", "3:", "no such entry"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, old: str, new: str, problem: str) -> None:
