@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,7 @@ from mmf_muvla.errors import InputError
 
 
 class TableWriter:
-    """Writes a table to an uncompressed Arrow IPC file, a batch at a time.
-
-    Args:
-        path: the file; publish it under its final name when the writer is closed.
-        schema: column names and types.
-        metadata: strings to store with the schema.
-    """
+    """Writes a table to an uncompressed Arrow IPC file, a batch at a time; ``metadata`` is stored with the schema."""
 
     def __init__(self, path: Path, schema: pa.Schema, metadata: dict[str, str] | None = None):
         self._schema = schema.with_metadata(metadata or {})
@@ -31,18 +24,12 @@ class TableWriter:
     def __enter__(self) -> TableWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._writer.close()
         self._sink.close()
 
     def write(self, *columns: Any) -> None:
-        """Write one batch.
-
-        Args:
-            columns: per column of the schema, what ``pyarrow.array`` takes, or a ready Arrow array.
-        """
+        """Write one batch: per column of the schema, what ``pyarrow.array`` takes, or a ready Arrow array."""
         arrays = [
             column if isinstance(column, pa.Array) else pa.array(column, field.type)
             for column, field in zip(columns, self._schema, strict=True)
@@ -76,19 +63,11 @@ def read_batches(files: Iterable[Path]) -> Iterator[pa.RecordBatch]:
             raise InputError(str(path), f"cannot be read as an Arrow file ({error})", "Build it again") from error
 
 
-def count_rows(path: Path) -> int:
-    """The rows of an Arrow IPC file, without reading their content."""
-    with pa.memory_map(str(path)) as file:
-        reader = pa.ipc.open_file(file)
-        # The reader counts them itself in the newest releases of pyarrow only.
-        return sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
-
-
 class ListColumn:
     """A list column of numbers of one batch: row ``i`` is ``values[offsets[i] : offsets[i + 1]]``."""
 
     def __init__(self, array: pa.ListArray):
-        self.offsets = _view(array, array.buffers()[1], np.dtype(np.int32), extra=1)
+        self.offsets = _offsets(array)
         self.values: np.ndarray = array.values.to_numpy(zero_copy_only=True)
 
     def __getitem__(self, row: int) -> np.ndarray:
@@ -99,8 +78,8 @@ class StringColumn:
     """A string column of one batch."""
 
     def __init__(self, array: pa.StringArray):
-        _, offsets, characters = array.buffers()
-        self._offsets = _view(array, offsets, np.dtype(np.int32), extra=1)
+        characters = array.buffers()[2]
+        self._offsets = _offsets(array)
         self._characters = memoryview(b"" if characters is None else characters)
 
     def __getitem__(self, row: int) -> str:
@@ -155,8 +134,8 @@ class MappedTable:
             yield batch.column(name).to_pylist()
 
 
-def _view(array: pa.Array, buffer: pa.Buffer, dtype: np.dtype, extra: int = 0) -> np.ndarray:
-    count = len(array) + extra
+def _offsets(array: pa.Array) -> np.ndarray:
+    buffer = array.buffers()[1]
     if buffer is None or buffer.size == 0:
-        return np.zeros(count, dtype)
-    return np.frombuffer(buffer, dtype, count=count, offset=array.offset * dtype.itemsize)
+        return np.zeros(len(array) + 1, np.int32)
+    return np.frombuffer(buffer, np.int32, count=len(array) + 1, offset=array.offset * 4)

@@ -8,24 +8,13 @@
         store.run(num_workers=4)      # calls make_store(work), which writes to work.folder and returns counts
     damaged = store.verify()          # reads every file again
 
-**Key.** :attr:`Artifact.made_from` names everything that the result depends on: the version of its code, fingerprints
-of its inputs, its parameters, and the keys of the artifacts that it builds on. Where the manifest has this key, and its
-outputs are there, nothing is done. What only changes the speed (batch sizes, devices), and the versions of libraries,
-is noted but is no part of the key: a new release does not throw away days of work.
+It is done where the manifest says that it was made from the same things, and its outputs are there. What only changes
+the speed, and the versions of libraries, is noted but does not count: a new release does not throw away days of work.
 
-**Resuming.** Work is done in ``NAME.work``, which becomes ``NAME`` by one rename when it is finished. What a killed
-process left there is continued, if it is made from the same things; see :mod:`mmf_muvla.artifacts.parts` for how to
-write in parts, and :mod:`mmf_muvla.artifacts.workers` for how to use several processes. One process works at a time.
-
-**Damage.** The manifest has the size and the CRC-32 of every output (about 1 GB/s a core). Before an artifact is made,
-all files of those that it builds on are verified, once a process. Parts that a resumed process finds are verified too,
-and damaged ones are made again.
-
-**Others' files.** A folder is only replaced if its manifest is of the same kind of artifact and everything in it is
-listed there. A file whose content has changed since is somebody's; one that is gone or cut short is only damaged.
-
-**Jobs.** A job whose own process writes to its final folder, and resumes there, needs the key and the manifest alone:
-:meth:`Artifact.state` and :meth:`Artifact.seal`, with a :class:`~mmf_muvla.artifacts.lock.Claim` as its lock.
+Work is done in ``NAME.work``, by one process at a time, and renamed to ``NAME`` when it is finished. What a killed
+process left there is continued: see :mod:`mmf_muvla.artifacts.parts`. A folder is only replaced if everything in it is
+listed in a manifest of the same kind: a file whose content has changed since is somebody's; one that is gone or cut
+short is only damaged. Files are verified before anything is made of them, by size and CRC-32 (about 1 GB/s a core).
 """
 
 from __future__ import annotations
@@ -79,7 +68,7 @@ class Work:
     Attributes:
         folder: for its results; may hold the parts that a killed run has finished.
         progress: where to say how far it is.
-        num_workers: processes to use; the results must not depend on it.
+        num_workers: processes to use; the results must not depend on them.
     """
 
     folder: Path
@@ -117,11 +106,12 @@ class Artifact:
         inputs: what is read from outside, by fingerprint.
         parameters: the options that the result depends on.
         after: the artifacts that it builds on.
-        settings: options that change only how fast it comes about.
+        settings: options that change only how fast it is made.
         libraries: packages whose versions are noted.
         elsewhere: files that it writes outside its folder, relative to that; where one is a folder, all in it.
         checks_itself: suffixes of files that are verified whenever they are read, so that they need not be before.
         resumes: ``make`` can continue what a killed run has begun. If not, nothing is left of a run that failed.
+        made_from: what the result depends on: version, inputs, parameters, and digests of the same of ``after``.
     """
 
     folder: Path = field(kw_only=False)
@@ -136,6 +126,8 @@ class Artifact:
     elsewhere: Sequence[str] = ()
     checks_itself: Sequence[str] = ()
     resumes: bool = True
+    made_from: dict[str, Any] = field(init=False)
+    _is_sound: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self.name = self.name or self.folder.name
@@ -146,8 +138,7 @@ class Artifact:
             "after": {other.name: digest_of_json(other.made_from) for other in self.after},
         }
         # As JSON gives it back, so that it can be compared with what a manifest says.
-        self.made_from: dict[str, Any] = json.loads(json.dumps(wanted))
-        self._is_sound = False
+        self.made_from = json.loads(json.dumps(wanted))
 
     @property
     def work_folder(self) -> Path:
@@ -162,11 +153,10 @@ class Artifact:
             is_damaged = (self.folder / MANIFEST).is_file()
             return State(False, "its manifest is damaged" if is_damaged else "not run yet", {}, None, begun)
         reason = _first_difference(manifest["made_from"], self.made_from)
-        if not reason:
-            outputs = manifest["outputs"].items()
-            lost = next((name for name, is_now in outputs if _size(self.folder / name) != is_now["size"]), None)
-            if lost is not None:
-                reason = f"{os.path.normpath(Path(self.folder.name, lost))} is missing or has another size"
+        for name, is_now in manifest["outputs"].items():
+            path = self.folder / name
+            if not reason and not (path.is_file() and path.stat().st_size == is_now["size"]):
+                reason = f"{os.path.normpath(Path(self.folder.name, name))} is missing or has another size"
         return State(not reason, reason, manifest["counts"], manifest["seconds"], begun if reason else "")
 
     def check(self) -> None:
@@ -201,16 +191,14 @@ class Artifact:
             seconds = round(progress.seconds(), 3)
             (folder / PROGRESS_FILE).unlink(missing_ok=True)
             if self.resumes:
-                write_json(
-                    folder / MADE_FROM, {}
-                )  # a folder of ours that cannot be continued, until there is a manifest
+                # A folder of ours that cannot be continued, until there is a manifest.
+                write_json(folder / MADE_FROM, {})
             forget_steps(folder)
             known = take_descriptions(folder)
             notes = {folder / MADE_FROM, *(folder / name for name in known)}
             written = [path for path in folder.rglob("*") if path.is_file() and path not in notes]
             outputs = known | describe_files(folder, written) | self._described_elsewhere()
-            outputs = dict(sorted(outputs.items()))
-            self._write_manifest(folder, counts, seconds, outputs, {"num_workers": num_workers})
+            self._write_manifest(folder, counts, seconds, dict(sorted(outputs.items())), num_workers=num_workers)
             if self.resumes:
                 (folder / MADE_FROM).unlink()
                 put_folder_in_place(folder, self.folder, self.foreign_in)
@@ -219,13 +207,7 @@ class Artifact:
         return State(True, "", counts, seconds)
 
     def seal(self, counts: dict[str, Any], seconds: float, outputs: Iterable[str] = ()) -> None:
-        """Say that it is done, where another process has written it into its folder.
-
-        Args:
-            counts: for the manifest.
-            seconds: how long it took.
-            outputs: files of the folder without which it is not done.
-        """
+        """Say that it is done, where another process has written it into its folder; not without these ``outputs``."""
         self.folder.mkdir(parents=True, exist_ok=True)
         described = describe_files(self.folder, [self.folder / name for name in outputs])
         self._write_manifest(self.folder, counts, seconds, described)
@@ -241,11 +223,10 @@ class Artifact:
             return [self.folder / MANIFEST]
         if any("crc32" not in expected for expected in manifest["outputs"].values()):
             logger.warning("%s was made by an older version, without checksums: only sizes are compared", self.folder)
-        outputs = {
-            name: {"size": is_now["size"]} if Path(name).suffix in but else is_now
-            for name, is_now in manifest["outputs"].items()
-        }
-        return damaged_files(self.folder, outputs)
+        for name, described in manifest["outputs"].items():
+            if Path(name).suffix in but:
+                described.pop("crc32", None)
+        return damaged_files(self.folder, manifest["outputs"])
 
     def refuse_damaged(self) -> None:
         """Refuse to read it where it is damaged; its files are read once a process.
@@ -268,30 +249,24 @@ class Artifact:
         for name in self.elsewhere:
             path = Path(os.path.normpath(self.folder / name))  # the folder itself is not there yet
             files += (file for file in path.rglob("*") if file.is_file()) if path.is_dir() else (path,)
-        linked = dict(self._known_files())
+        # Links to files of what it builds on that check themselves need not be read again.
+        linked = {
+            _inode(other.folder / name): content
+            for other in self.after
+            for name, content in (read_manifest(other.folder) or {"outputs": {}})["outputs"].items()
+            if Path(name).suffix in self.checks_itself and (other.folder / name).is_file()
+        }
         known = {file: linked[_inode(file)] for file in files if _inode(file) in linked}
         described = describe_files(self.folder, [file for file in files if file not in known])
         return described | {os.path.relpath(file, self.folder): content for file, content in known.items()}
 
-    def _known_files(self) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
-        """Files of what it builds on that check themselves, by inode: links to them need not be read again."""
-        for other in self.after:
-            for name, content in (read_manifest(other.folder) or {"outputs": {}})["outputs"].items():
-                if Path(name).suffix in self.checks_itself and (other.folder / name).is_file():
-                    yield _inode(other.folder / name), content
-
     def _write_manifest(
-        self,
-        folder: Path,
-        counts: dict[str, Any],
-        seconds: float,
-        outputs: dict[str, Any],
-        settings: dict[str, Any] | None = None,
+        self, folder: Path, counts: dict[str, Any], seconds: float, outputs: dict[str, Any], **settings: Any
     ) -> None:
         manifest = {
             "name": self.name,
             "made_from": self.made_from,
-            "settings": {**self.settings, **(settings or {})},
+            "settings": {**self.settings, **settings},
             "libraries": {name: _library_version(name) for name in self.libraries},
             "counts": counts,
             "seconds": seconds,
@@ -379,10 +354,6 @@ def _first_difference(before: Any, now: Any, name: str = "") -> str:
 def _inode(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_dev, status.st_ino
-
-
-def _size(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None
 
 
 def _library_version(name: str) -> str | None:

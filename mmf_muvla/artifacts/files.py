@@ -34,21 +34,8 @@ _CHECKSUM = "checksum"
 ForeignIn = Callable[[Path], Path | None]
 
 
-def everything_in(folder: Path) -> Path | None:
-    """Nothing in a folder is known to be of this project's making."""
-    return folder
-
-
 def refuse_foreign(path: Path, foreign_in: ForeignIn) -> None:
-    """Refuse to replace a folder that is not of this project's making, or not all of it.
-
-    Args:
-        path: the folder; that it is not there, or empty, is well.
-        foreign_in: what in it is somebody else's.
-
-    Raises:
-        InputError: it is somebody else's, or no folder.
-    """
+    """Refuse to replace what is no folder, or one of which not all is of this project's making, with an InputError."""
     remedy = "Name another folder, or move it away"
     if path.is_symlink():
         raise InputError(str(path), "is a symbolic link and would be replaced", "Name the folder that it leads to")
@@ -69,8 +56,8 @@ def refuse_foreign(path: Path, foreign_in: ForeignIn) -> None:
 def publish_file(path: Path) -> Iterator[Path]:
     """Give a temporary name to write to; the file appears under ``path`` at the end, whole, or not at all.
 
-    A file that is already there is replaced. So ``path`` is in a folder of this project's own; where a user has named
-    it, :func:`~mmf_muvla.artifacts.outputs.publish_output` is right.
+    A file that is already there is replaced. Where a user has named ``path``, use
+    :func:`~mmf_muvla.artifacts.outputs.publish_output`.
     """
     temporary = temporary_name(path)
     temporary.touch()
@@ -87,15 +74,11 @@ def publish_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def publish_folder(path: Path, foreign_in: ForeignIn = everything_in) -> Iterator[Path]:
+def publish_folder(path: Path, foreign_in: ForeignIn) -> Iterator[Path]:
     """Give a temporary folder to fill; it becomes ``path`` at the end, whole, or not at all.
 
-    A folder that is already there is replaced, if it is empty or nothing in it is foreign. Between the two renames that
-    this takes there is no folder under ``path``: who reads it sees the old one, none, or the new one, never a mixture.
-
-    Args:
-        path: the folder.
-        foreign_in: what in an older folder is somebody else's.
+    A folder that is already there is replaced, if it is empty or nothing in it is foreign. A reader sees the old one,
+    none, or the new one, never a mixture.
 
     Raises:
         InputError: ``path`` is somebody else's; before any work is done, or when it has become so meanwhile.
@@ -110,12 +93,8 @@ def publish_folder(path: Path, foreign_in: ForeignIn = everything_in) -> Iterato
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def put_folder_in_place(folder: Path, path: Path, foreign_in: ForeignIn = everything_in) -> None:
-    """Rename a finished folder to ``path``, of which an older one is replaced; on disk when this returns.
-
-    Raises:
-        InputError: ``path`` is somebody else's; see :func:`refuse_foreign`.
-    """
+def put_folder_in_place(folder: Path, path: Path, foreign_in: ForeignIn) -> None:
+    """Rename a finished folder to ``path``, on disk when this returns; see :func:`refuse_foreign` for an older one."""
     refuse_foreign(path, foreign_in)
     mode = _permissions(folder) & 0o666
     for file in folder.rglob("*"):
@@ -132,10 +111,7 @@ def put_folder_in_place(folder: Path, path: Path, foreign_in: ForeignIn = everyt
 
 
 def remove_as_a_whole(path: Path) -> None:
-    """Remove a file or folder, if it is there; a folder is renamed first, so that half of it is never taken for all.
-
-    What a kill leaves of it is removed by :func:`remove_leftovers`.
-    """
+    """Remove a file or folder, if it is there; a folder is renamed first, so that half of it is never taken for all."""
     if path.is_dir() and not path.is_symlink():
         doomed = path.with_name(f"{path.name}.{_REPLACED}-{os.getpid()}")
         os.rename(path, doomed)
@@ -215,42 +191,40 @@ def describe_files(folder: Path, files: Iterable[Path]) -> dict[str, dict[str, A
     """What files hold, for :func:`damaged_files`: size and CRC-32 by path relative to ``folder``."""
     files = sorted(files)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # zlib computes without Python's lock
-        described = pool.map(_describe, files)
-        return {os.path.relpath(file, folder): content for file, content in zip(files, described, strict=True)}
+        return dict(zip((os.path.relpath(file, folder) for file in files), pool.map(_describe, files), strict=True))
 
 
 def damaged_files(folder: Path, described: Mapping[str, Mapping[str, Any]]) -> list[Path]:
-    """The files that are missing, or hold something else than when they were described.
+    """The files that are missing, or hold something else than when :func:`describe_files` has described them.
 
-    Args:
-        folder: what paths are relative to.
-        described: by :func:`describe_files`; where an entry has no CRC-32, only the size is compared.
+    Where a description has no CRC-32, only the size is compared.
     """
 
-    def is_damaged(entry: tuple[str, Mapping[str, Any]]) -> bool:
-        path, expected = folder / entry[0], entry[1]
+    def is_damaged(name: str) -> bool:
+        path, expected = folder / name, described[name]
         if not path.is_file() or path.stat().st_size != expected["size"]:
             return True
         return "crc32" in expected and _describe(path) != expected
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        damaged = list(pool.map(is_damaged, described.items()))
-    return [folder / name for name, found in zip(described, damaged, strict=True) if found]
+        return [folder / name for name, found in zip(described, pool.map(is_damaged, described), strict=True) if found]
 
 
 def first_foreign(folder: Path, described: Mapping[str, Mapping[str, Any]], note: Path) -> Path | None:
-    """The first path in a folder, at any depth, that is not described or was changed since.
+    """As :func:`first_other`, of files that :func:`describe_files` has described, and ``note`` says how.
 
-    A file that has been cut short is not counted as changed: that is damage, and nobody's work. Only files that are
-    younger than the note are read.
-
-    Args:
-        folder: where to look.
-        described: by :func:`describe_files`, relative to the folder.
-        note: the file in the folder that says so.
+    A file that has been cut short is not counted as changed: that is damage, and nobody's work.
     """
     since = note.stat().st_mtime_ns
-    return first_other(folder, described, note, lambda path, name: _is_changed(path, described[name], since))
+
+    def is_changed(path: Path, name: str) -> bool:
+        status, expected = path.stat(), described[name]
+        if status.st_size != expected["size"]:
+            return status.st_size > expected["size"]
+        # Only files that are younger than the note are read.
+        return status.st_mtime_ns > since and "crc32" in expected and _describe(path) != expected
+
+    return first_other(folder, described, note, is_changed)
 
 
 def first_other(
@@ -272,13 +246,6 @@ def first_other(
         if path not in names or path.is_symlink() or not path.is_file() or is_changed(path, names[path]):
             return path
     return None
-
-
-def _is_changed(path: Path, expected: Mapping[str, Any], since: int) -> bool:
-    status = path.stat()
-    if status.st_size != expected["size"]:
-        return status.st_size > expected["size"]
-    return status.st_mtime_ns > since and "crc32" in expected and _describe(path) != expected
 
 
 def _describe(path: Path) -> dict[str, Any]:

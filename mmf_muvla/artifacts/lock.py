@@ -18,12 +18,7 @@ from mmf_muvla.errors import InputError
 
 @contextmanager
 def locked(path: Path, refusal: InputError) -> Iterator[None]:
-    """Keep other processes out.
-
-    Args:
-        path: what is locked, a folder or a file that is there.
-        refusal: raised where another process has the lock, or has renamed what is locked meanwhile.
-    """
+    """Lock a folder or a file that is there; raise ``refusal`` where another process has, or has just renamed it."""
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         try:

@@ -43,8 +43,8 @@ def part_files(folder: Path, name: str, suffix: str) -> list[Path]:
 def part_size(total: int, most: int) -> int:
     """How many of ``total`` things to put into a part: so few that several workers find work in a small corpus.
 
-    At most ``most``, at least a sixteenth of that, and else such that there are about sixteen parts. The number of
-    workers has no part in this: what is worked on together may have to do with what comes out.
+    At most ``most``, at least a sixteenth of that, and else such that there are about sixteen parts, whatever the
+    number of workers: what is worked on together may change the results.
     """
     size = most
     while size > max(total // 16, most // 16, 1):
@@ -83,8 +83,7 @@ def run_parts(
     Args:
         folder: of the parts.
         name: of the parts; a part's note, ``NAME-000017.json``, says that the part is finished.
-        function: ``function(state, item, path)`` writes the part with :func:`publish_part`, and returns what its note
-            should hold.
+        function: ``function(state, item, path)`` writes the part with :func:`publish_part`, and returns its note.
         items: numbers of parts, and what to make them from.
         num_workers, setup, arguments: see :func:`~mmf_muvla.artifacts.workers.ordered_map`.
 
@@ -121,15 +120,7 @@ def add_up(parts: Iterable[tuple[int, dict[str, int]]], progress: Any, unit: str
 
 
 def make_part(folder: Path, name: str, number: int, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """Make one part in this process, unless the part is there.
-
-    Args:
-        folder, name, number: of the part.
-        make: writes it, as ``function`` of :func:`run_parts`.
-
-    Returns:
-        The part's note.
-    """
+    """Make one part in this process as :func:`run_parts` does, unless it is there, and return its note."""
     note = _read_note(folder, name, number)
     if note is None:
         _published.clear()
@@ -151,10 +142,7 @@ def remove_parts(folder: Path, name: str) -> None:
 
 
 def take_descriptions(folder: Path) -> dict[str, Any]:
-    """What the notes of parts say of the files that stay, as :func:`describe_files` does; the notes are removed.
-
-    So what the workers have described need not be read again when the work is finished.
-    """
+    """What the notes of parts say of the files that stay, as :func:`describe_files` does; the notes are removed."""
     described: dict[str, Any] = {}
     for note in [path for path in folder.iterdir() if _PART_NOTE.search(path.name)]:
         described |= (read_record(note) or {}).get("files", {})
@@ -176,18 +164,17 @@ def join_parts(folder: Path, name: str, schema: pa.Schema, target: str) -> None:
 
 
 def once(folder: Path, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Do a step of the work unless it has been done, and remember what it returned.
+    """Do a step of the work unless it has been done, and remember what ``make`` has returned.
 
-    Args:
-        folder: of the work.
-        name: of the step.
-        make: does it, and returns what to remember. When it is done, the parts that it has read may be removed.
+    When it is done, the parts that it has read may be removed.
     """
     path = folder / f"{name}.done.json"
     record = read_record(path)
     if record is None:
         note = make()
-        _write_note(path, note, (file for file in folder.rglob("*") if file.is_file() and not _is_internal(file)))
+        _write_note(
+            path, note, (file for file in folder.rglob("*") if file.is_file() and not _PASSING.search(file.name))
+        )
         record = read_record(path)
     return _noted(record, path)
 
@@ -229,10 +216,6 @@ _PART_NOTE = re.compile(r"-\d{6}\.json$")
 # Notes of parts and steps; parts and other files that come and go while the work is being done.
 _NOTE = re.compile(r"(-\d{6}|\.done)\.json$")
 _PASSING = re.compile(r"-\d{6}(\.\w+)?$|\.done\.json$|^(progress|made_from)\.json$")
-
-
-def _is_internal(path: Path) -> bool:
-    return bool(_PASSING.search(path.name)) or is_temporary(path)
 
 
 def _write_note(path: Path, note: dict[str, Any], files: Iterable[Path]) -> None:

@@ -34,16 +34,15 @@ def progress_bar(total: int | None, description: str, unit: str, initial: int = 
 class ProgressRecord:
     """How far a stage is, in a file, so that another process can tell, and a later one goes on counting.
 
-    Args:
-        path: the file; what a killed process left there is read.
-
     Attributes:
-        seconds_before: how long killed runs have worked.
+        seconds_before: how long killed runs have worked, by what they left in the file.
     """
 
     def __init__(self, path: Path):
         self._path = path
-        self._last = _read(path)
+        self._last = read_json(path) or {}
+        if not all(key in self._last and isinstance(self._last[key], kind) for key, kind in _KINDS.items()):
+            self._last = {}
         self._started = time.monotonic()
         self._written = 0.0
         self.seconds_before: float = self._last.get("seconds", 0.0)
@@ -108,9 +107,3 @@ class _Bar(tqdm):
 def _looks() -> dict[str, Any]:
     # In a log file every refresh is a line of its own.
     return {"mininterval": 0.2 if sys.stderr.isatty() else 30.0, "dynamic_ncols": True, "smoothing": 0.05}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content = read_json(path) or {}
-    is_whole = all(key in content and isinstance(content[key], kind) for key, kind in _KINDS.items())
-    return content if is_whole else {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmf_muvla.artifacts.arrow import count_rows, read_batches
+from mmf_muvla.artifacts.arrow import MappedTable, read_batches
 from mmf_muvla.artifacts.artifact import Work
 from mmf_muvla.artifacts.parts import chunks, once, part_size, publish_part, run_parts
 from mmf_muvla.artifacts.workers import worker_number
@@ -40,7 +40,7 @@ def embed_sentences(table: Path, options: EmbeddingOptions, work: Work) -> dict[
     """
 
     def embed() -> dict[str, int]:
-        counts = {"sentences": count_rows(table), "dimensions": 0}
+        counts = {"sentences": len(MappedTable(table)), "dimensions": 0}
         parts = run_parts(
             work.folder,
             PART_NAME,
