@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.sentences.options import SentenceOptions
+from mmf_muvla.sentences.options import USUAL_NAMES, SentenceOptions
 
 # As many lines, and bytes, a quoted cell may have. A quote that is never closed must not swallow a file.
 _MOST_LINES = 10
@@ -139,9 +139,7 @@ def split_row(row: str, delimiter: str) -> list[str]:
         raise BadLine("row is not CSV", f"{error}, in {row[:60]!r}", _QUOTES) from error
 
 
-def read_layout(
-    file: Path, first_rows: Sequence[str], options: SentenceOptions, usual_names: tuple[str, ...]
-) -> CsvLayout:
+def read_layout(file: Path, first_rows: Sequence[str], options: SentenceOptions) -> CsvLayout:
     """What the first row, and for the delimiter the next ones, say about a file.
 
     It names the columns if ``column`` or ``image_id_column`` is a name, or neither is given. If they are numbers, it
@@ -157,15 +155,12 @@ def read_layout(
         raise InputError(
             f"{file}, line 1", f"{problem.reason}: {problem.value}", "Correct the file, or its sentence_options.format"
         ) from problem
-    column = options.column
+    column, owner = options.column, options.image_id_column
     if column is None:
-        column = next((name for name in usual_names if name in cells), " or ".join(usual_names))
-    number, owner = (
-        None if wanted is None else _number(file, wanted, cells) for wanted in (column, options.image_id_column)
-    )
-    assert number is not None
-    named = isinstance(column, str) or isinstance(options.image_id_column, str)
-    return CsvLayout(delimiter, len(cells), number, owner, named or cells[number].casefold() in usual_names)
+        column = next((name for name in USUAL_NAMES if name in cells), " or ".join(USUAL_NAMES))
+    number = _number(file, column, cells)
+    has_header = isinstance(column, str) or isinstance(owner, str) or cells[number].casefold() in USUAL_NAMES
+    return CsvLayout(delimiter, len(cells), number, None if owner is None else _number(file, owner, cells), has_header)
 
 
 def _number(file: Path, wanted: int | str, cells: list[str]) -> int:
@@ -177,10 +172,9 @@ def _number(file: Path, wanted: int | str, cells: list[str]) -> int:
         if cells.count(wanted) == 1:
             return cells.index(wanted)
         problem = f"has {'two columns' if wanted in cells else 'no column'} {wanted} in its first line"
-    shown = ", ".join(cells)
     raise InputError(
         f"{file}, line 1",
-        f"{problem} ({shown[:200]})",
-        "Name the column with sentence_options.column, or image_id_column: by a name out of the first line, or a "
+        f"{problem} ({', '.join(cells)[:200]})",
+        "Name the column with sentence_options.column, or image_id_column: by a name from the first line, or a "
         "number from 0",
     )

@@ -66,43 +66,29 @@ _COLUMN_NAMES = {"sentence", "sentences", "caption", "captions", "text", "commen
 
 @dataclass(frozen=True)
 class SampleLine:
-    """A line of a sample.
-
-    Attributes:
-        content: the line without its end.
-        number: its number in the file, from 1; ``None`` where that is not known.
-    """
+    """A line of a sample, without its end, and its number in the file, from 1; ``None`` where that is not known."""
 
     content: bytes
     number: int | None = None
 
 
 def sample_lines(file: Path) -> list[SampleLine]:
-    """Some lines of a file that are not blank; none of one that cannot be read, which its reader will say.
-
-    Of a gzip file, they are from its beginning.
-    """
+    """Some lines of a file that are not blank, of a gzip file from its beginning; none of one that cannot be read."""
+    most = _PLACES * _BYTES_AT_A_PLACE
     try:
-        if file.suffix == ".gz":
-            with gzip.open(file, "rb") as stream:
-                begin = stream.read(_PLACES * _BYTES_AT_A_PLACE + 1)
-            size = len(begin)
-        else:
-            size = file.stat().st_size
-            with file.open("rb") as stream:
-                begin = stream.read(_PLACES * _BYTES_AT_A_PLACE)
-        if size <= len(begin) or file.suffix == ".gz":
-            return _spread(_numbered(begin.split(b"\n")[: None if size <= _PLACES * _BYTES_AT_A_PLACE else -1]))
-        lines = []
-        with file.open("rb") as stream:
+        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
+            begin = stream.read(most + 1)
+            if len(begin) <= most or file.suffix == ".gz":
+                lines = _numbered(begin.split(b"\n")[: None if len(begin) <= most else -1])
+                return lines[:: max(len(lines) // (_PLACES * _LINES_AT_A_PLACE), 1)]
+            lines = []
             for number in range(_PLACES):
-                start = (size - _BYTES_AT_A_PLACE) * number // (_PLACES - 1)
-                stream.seek(start)
-                pieces = stream.read(_BYTES_AT_A_PLACE).split(b"\n")
+                stream.seek((file.stat().st_size - _BYTES_AT_A_PLACE) * number // (_PLACES - 1))
                 # The first and the last piece may be parts of lines.
-                found = _numbered(pieces[:-1]) if number == 0 else [SampleLine(it) for it in pieces[1:-1] if it.strip()]
+                pieces = stream.read(_BYTES_AT_A_PLACE).split(b"\n")[:-1]
+                found = [SampleLine(it) for it in pieces[1:] if it.strip()] if number else _numbered(pieces)
                 lines += found[:_LINES_AT_A_PLACE]
-        return lines
+            return lines
     except (OSError, EOFError, zlib.error):
         return []
 
@@ -111,26 +97,15 @@ def _numbered(lines: Sequence[bytes]) -> list[SampleLine]:
     return [SampleLine(line.removesuffix(b"\r"), number) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def _spread(lines: list[SampleLine]) -> list[SampleLine]:
-    return lines[:: max(len(lines) // (_PLACES * _LINES_AT_A_PLACE), 1)]
-
-
 def refuse_what_is_no_text(file: Path, lines: Sequence[SampleLine]) -> None:
-    """Refuse a file that is no text in lines, by how it begins and by bytes that no text has.
-
-    Raises:
-        InputError: it is compressed, a page, in another encoding, or binary.
-    """
+    """Refuse a file that is compressed, a page, in another encoding, or binary: an InputError."""
     if not lines:
         return
     begin = lines[0].content if lines[0].number == 1 else b""
     for magic, kind in _BEGINNINGS.items():
         if begin.startswith(magic):
-            raise InputError(
-                str(file),
-                f"holds {kind}, not text",
-                "Decompress or export it, or give it the name or the sentence_options.format of what it is",
-            )
+            remedy = "Decompress or export it, or give it the name or the sentence_options.format of what it is"
+            raise InputError(str(file), f"holds {kind}, not text", remedy)
     if _PAGE.match(begin.removeprefix(b"\xef\xbb\xbf")):
         raise InputError(f"{file}, line 1", f"is a page, not text: {shown(begin, 100)}", "Download the file itself")
     damaged = [line for line in lines if not _is_text(line.content)]
@@ -146,7 +121,7 @@ def refuse_what_is_no_text(file: Path, lines: Sequence[SampleLine]) -> None:
 
 def refuse_tables(file: Path, lines: Sequence[SampleLine]) -> None:
     """Refuse text of which most lines are rows of a table, objects or markup: an InputError."""
-    texts = [decoded(line) for line in lines]
+    texts = [_decoded(line) for line in lines]
     header = re.split(r"[,;|\t]", texts[0].casefold()) if lines and lines[0].number == 1 else []
     names = [name.strip("\ufeff\"' \r") for name in header]
     if len(names) > 1 and not any(" " in name for name in names) and _COLUMN_NAMES.intersection(names):
@@ -182,7 +157,7 @@ def refuse_tables(file: Path, lines: Sequence[SampleLine]) -> None:
 def refuse_other_columns(
     file: Path, lines: Sequence[SampleLine], values: Sequence[str], column: str, is_table: bool
 ) -> None:
-    """Refuse a column that holds something else than sentences.
+    """Refuse a column that holds mostly addresses, names of files, markup or JSON: an InputError.
 
     Args:
         file: the file.
@@ -190,11 +165,8 @@ def refuse_other_columns(
         values: what the column holds in each.
         column: its name or number.
         is_table: whether the lines are rows with tabs or commas.
-
-    Raises:
-        InputError: most values are addresses, names of files or markup.
     """
-    remedy = _table_remedy([decoded(line) for line in lines]) if is_table else _OTHER_COLUMN
+    remedy = _table_remedy([_decoded(line) for line in lines]) if is_table else _OTHER_COLUMN
     for pattern, what in ((_NAME_FIRST, "addresses or names of files"), (_MARKUP, "markup"), (_JSON, "JSON")):
         _refuse(
             file, lines, values, pattern.match, f"column {column} holds {what}, not sentences, in most lines", remedy
@@ -206,8 +178,7 @@ def looks_like_a_name(text: str) -> bool:
     return bool(_NAME_FIRST.match(text[:_LONGEST_LOOK])) or text.strip().isdigit()
 
 
-def decoded(line: SampleLine) -> str:
-    """The beginning of a line as text; what is no UTF-8 is replaced."""
+def _decoded(line: SampleLine) -> str:
     return line.content[:_LONGEST_LOOK].decode("utf-8", "replace")
 
 
@@ -235,11 +206,9 @@ def _table_remedy(rows: Sequence[str]) -> str:
             blanks = [sum(cells[number].strip().count(" ") for cells in alike) for number in range(width)]
             column = blanks.index(max(blanks))
             owner = next((number for number in range(width) if number != column and not blanks[number]), None)
-            return (
-                f"Set sentence_options.format={'tsv' if delimiter == chr(9) else 'csv'} "
-                f"sentence_options.column={column}"
-                + ("" if owner is None else f" (and image_id_column={owner}, if that names the image)")
-            )
+            kind, known = "tsv" if delimiter == "\t" else "csv", owner is not None
+            images = f" (and image_id_column={owner}, if that names the image)" * known
+            return f"Set sentence_options.format={kind} sentence_options.column={column}{images}"
     return f"Take the names out of the lines, or give a table. {_OTHER_COLUMN}"
 
 
