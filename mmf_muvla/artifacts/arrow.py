@@ -87,11 +87,7 @@ class StringColumn:
 
 
 class MappedTable:
-    """A memory-mapped Arrow IPC file, ``len()`` rows.
-
-    Attributes:
-        schema: column names, types and metadata.
-        batches: the record batches, whose buffers lie in the mapped file.
+    """A memory-mapped Arrow IPC file, ``len()`` rows, with its ``schema`` and ``batches``.
 
     Raises:
         InputError: there is no such file, or it is not a whole Arrow IPC file.
@@ -110,11 +106,7 @@ class MappedTable:
         return self._starts[-1]
 
     def locate(self, row: int) -> tuple[int, int]:
-        """The batch that holds a row, and the row's number inside that batch.
-
-        Raises:
-            IndexError: there is no such row.
-        """
+        """The batch that holds a row, and the row's number inside that batch; IndexError where there is no such row."""
         if not 0 <= row < self._starts[-1]:
             raise IndexError(f"row {row} of {self._starts[-1]}")
         batch = bisect_right(self._starts, row) - 1

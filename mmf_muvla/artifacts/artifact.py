@@ -63,70 +63,50 @@ _SUFFIXES = (".arrow", ".digests", ".faiss", ".json", ".jsonl", ".list", ".npy",
 
 @dataclass(frozen=True)
 class Work:
-    """What an artifact is made with.
+    """What an artifact is made with."""
 
-    Attributes:
-        folder: for its results; may hold the parts that a killed run has finished.
-        progress: where to say how far it is.
-        num_workers: processes to use; the results must not depend on them.
-    """
-
-    folder: Path
-    progress: ProgressRecord
-    num_workers: int
+    folder: Path  # for its results; may hold the parts that a killed run has finished
+    progress: ProgressRecord  # where to say how far it is
+    num_workers: int  # processes to use; the results must not depend on them
 
 
 @dataclass(frozen=True)
 class State:
-    """Whether an artifact has to be made.
-
-    Attributes:
-        done: it has not.
-        reason: why it has to be made, empty where it has not.
-        counts, seconds: of the last run, whatever it was made from; empty and ``None`` where there was none.
-        begun: how far a killed run was, empty where there was none that can be continued.
-    """
+    """Whether an artifact has to be made."""
 
     done: bool
-    reason: str
-    counts: dict[str, Any]
-    seconds: float | None
-    begun: str = ""
+    reason: str  # why it has to be made, empty where it has not
+    counts: dict[str, Any]  # of the last run, whatever it was made from; empty where there was none
+    seconds: float | None  # the same
+    begun: str = ""  # how far a killed run was, empty where there was none that can be continued
 
 
 @dataclass(eq=False, kw_only=True)
 class Artifact:
     """A folder that is made once.
 
-    Attributes:
-        folder: where it is, or will be.
-        make: writes it into a working folder, goes on where a killed run was, and returns counts.
-        version: of the code; raised when that changes so that the result does.
-        name: what kind of thing it is; that of the folder where it is empty.
-        inputs: what is read from outside, by fingerprint.
-        parameters: the options that the result depends on.
-        after: the artifacts that it builds on.
-        settings: options that change only how fast it is made.
-        libraries: packages whose versions are noted.
-        elsewhere: files that it writes outside its folder, relative to that; where one is a folder, all in it.
-        checks_itself: suffixes of files that are verified whenever they are read, so that they need not be before.
-        resumes: ``make`` can continue what a killed run has begun. If not, nothing is left of a run that failed.
-        made_from: what the result depends on: version, inputs, parameters, and digests of the same of ``after``.
+    ``make`` writes it into a working folder, goes on where a killed run was, and returns counts.
     """
 
     folder: Path = field(kw_only=False)
     make: Callable[[Work], dict[str, Any]] = field(kw_only=False, default=lambda work: {})
-    version: int = 1
-    name: str = ""
-    inputs: dict[str, Any] = field(default_factory=dict)
-    parameters: dict[str, Any] = field(default_factory=dict)
-    after: Sequence[Artifact] = ()
-    settings: dict[str, Any] = field(default_factory=dict)
-    libraries: Sequence[str] = ()
-    elsewhere: Sequence[str] = ()
-    checks_itself: Sequence[str] = ()
-    resumes: bool = True
-    made_from: dict[str, Any] = field(init=False)
+    version: int = 1  # of the code; raised when that changes so that the result does
+    name: str = ""  # what kind of thing it is; that of the folder where it is empty
+    inputs: dict[str, Any] = field(default_factory=dict)  # what is read from outside, by fingerprint
+    parameters: dict[str, Any] = field(default_factory=dict)  # the options that the result depends on
+    after: Sequence[Artifact] = ()  # what it builds on
+    settings: dict[str, Any] = field(default_factory=dict)  # options that change only how fast it is made
+    libraries: Sequence[str] = ()  # packages whose versions are noted
+    elsewhere: Sequence[
+        str
+    ] = ()  # what it writes outside its folder, relative to that: files, and folders with all in it
+    checks_itself: Sequence[
+        str
+    ] = ()  # suffixes of files that are verified whenever they are read, and need not be before
+    resumes: bool = (
+        True  # ``make`` can continue what a killed run has begun; if not, of a run that failed nothing is left
+    )
+    made_from: dict[str, Any] = field(init=False)  # version, inputs, parameters, and digests of the same of ``after``
     _is_sound: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
@@ -160,11 +140,7 @@ class Artifact:
         return State(not reason, reason, manifest["counts"], manifest["seconds"], begun if reason else "")
 
     def check(self) -> None:
-        """Refuse to make it where its folders are somebody else's, or hold what is.
-
-        Raises:
-            InputError: one is, or does.
-        """
+        """Refuse to make it where its folders are somebody else's, or hold what is: an InputError."""
         refuse_foreign(self.folder, self.foreign_in)
         if self.resumes:
             refuse_foreign(self.work_folder, _foreign_in_work)
@@ -229,11 +205,7 @@ class Artifact:
         return damaged_files(self.folder, manifest["outputs"])
 
     def refuse_damaged(self) -> None:
-        """Refuse to read it where it is damaged; its files are read once a process.
-
-        Raises:
-            InputError: it is, with the first such file.
-        """
+        """Refuse to read it where it is damaged, with an InputError; its files are read once a process."""
         damaged = [] if self._is_sound else self.verify(self.checks_itself)
         if damaged:
             remove = self.folder if damaged[0].name == MANIFEST else "it"

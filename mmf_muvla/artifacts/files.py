@@ -132,12 +132,7 @@ def remove_temporary_files(folder: Path) -> None:
 
 
 def remove_leftovers(path: Path, of_living: bool = False) -> None:
-    """Remove what killed processes left behind while they were writing ``path``.
-
-    Args:
-        path: what they were writing.
-        of_living: also what belongs to a process that is running, as where nobody else may write ``path``.
-    """
+    """Remove what killed processes left behind of writing ``path``, and if ``of_living``, what running ones have."""
     leftover_of = re.compile(re.escape(path.name) + rf"\.(?:{_TEMPORARY}|{_REPLACED})-(\d{{1,9}})")
     for leftover in path.parent.iterdir():
         found = leftover_of.fullmatch(leftover.name)
@@ -232,11 +227,7 @@ def first_other(
 ) -> Path | None:
     """The first path in a folder, at any depth, that is neither ``note`` nor a known file as it was.
 
-    Args:
-        folder: where to look.
-        known: files, relative to the folder.
-        note: the file in the folder that says which are known.
-        is_changed: whether a known file, given by its path and its name in ``known``, is another one now.
+    ``is_changed`` says whether a known file, given by its path and its name in ``known``, is another one now.
     """
     names = {folder / name: name for name in known}
     folders = {above for file in (note, *names) for above in file.parents}

@@ -99,11 +99,7 @@ def check_outputs(folder: Path, names: Iterable[str]) -> None:
 
 @contextmanager
 def publish_output(path: Path) -> Iterator[Path]:
-    """As :func:`~mmf_muvla.artifacts.files.publish_file`, for a file that a user sees: only our own is replaced.
-
-    Raises:
-        InputError: another file is there; before anything is written, or when it has come there meanwhile.
-    """
+    """As :func:`~mmf_muvla.artifacts.files.publish_file`, but an InputError where it would replace what is not ours."""
     check_outputs(path.parent, [path.name])
     with publish_file(path) as temporary:
         yield temporary
@@ -119,11 +115,7 @@ def write_output(path: Path, text: str) -> None:
 
 @contextmanager
 def publish_outputs(folder: Path) -> Iterator[Path]:
-    """Give a folder to fill with files; they get into ``folder`` at the end, all of them or, after an error, none.
-
-    Raises:
-        InputError: another file than our own would be replaced.
-    """
+    """Give a folder to fill with files, which are published in ``folder`` together, or, after an error, not at all."""
     temporary = temporary_name(folder)
     temporary.mkdir()
     try:

@@ -81,8 +81,7 @@ def run_parts(
     """Make all parts that are not there yet.
 
     Args:
-        folder: of the parts.
-        name: of the parts; a part's note, ``NAME-000017.json``, says that the part is finished.
+        folder, name: of the parts; a part's note, ``NAME-000017.json``, says that the part is finished.
         function: ``function(state, item, path)`` writes the part with :func:`publish_part`, and returns its note.
         items: numbers of parts, and what to make them from.
         num_workers, setup, arguments: see :func:`~mmf_muvla.artifacts.workers.ordered_map`.
@@ -164,10 +163,7 @@ def join_parts(folder: Path, name: str, schema: pa.Schema, target: str) -> None:
 
 
 def once(folder: Path, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Do a step of the work unless it has been done, and remember what ``make`` has returned.
-
-    When it is done, the parts that it has read may be removed.
-    """
+    """Do a step of the work unless it has been done, and remember what ``make`` has returned."""
     path = folder / f"{name}.done.json"
     record = read_record(path)
     if record is None:
@@ -186,13 +182,7 @@ def forget_steps(folder: Path, name: str = "*") -> None:
 
 
 def forget_damaged(folder: Path) -> list[Path]:
-    """Look for damage in what a killed process has left, and forget all that it concerns, so that it is made again.
-
-    Where a part is damaged, all steps are forgotten: what was made of the part may be wrong as well.
-
-    Returns:
-        The files that are damaged or missing.
-    """
+    """Forget parts that are damaged or missing, and all steps where one is, to be made again; the files that are."""
     damaged: list[Path] = []
     note_of: dict[str, Path] = {}
     described: dict[str, Any] = {}

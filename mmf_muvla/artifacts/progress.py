@@ -32,11 +32,7 @@ def progress_bar(total: int | None, description: str, unit: str, initial: int = 
 
 
 class ProgressRecord:
-    """How far a stage is, in a file, so that another process can tell, and a later one goes on counting.
-
-    Attributes:
-        seconds_before: how long killed runs have worked, by what they left in the file.
-    """
+    """How far a stage is, in a file, so that another process can tell, and a later one goes on counting."""
 
     def __init__(self, path: Path):
         self._path = path

@@ -17,17 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from mmf_muvla.reading.pickle_bounds import (
-    CONTAINERS,
-    MAX_DEPTH,
-    TOO_DEEP,
-    Limits,
-    NoText,
-    Record,
-    check_keys,
-    check_size,
-    exceeded,
-)
+from mmf_muvla.reading import pickle_bounds
+from mmf_muvla.reading.pickle_bounds import CONTAINERS, MAX_DEPTH, Limits, NoText, Record, check_keys, exceeded
 
 # Integers fit into 128 bits, so that they can become a float, or text.
 _INTEGER_BITS = 128
@@ -41,15 +32,10 @@ _REFERRING = (*CONTAINERS, np.ndarray, Record)
 
 @dataclass(frozen=True, eq=False)
 class Builder:
-    """Stands for a function or class that a pickle may call.
+    """Stands for a function or class that a pickle may call."""
 
-    Attributes:
-        build: what is called in its place; its work and memory are in proportion to the length of its arguments.
-        takes_members: whether these are the members of a set, or the keys and values of a dictionary.
-    """
-
-    build: Callable[..., Any]
-    takes_members: bool = False
+    build: Callable[..., Any]  # called in its place; with work and memory in proportion to the length of its arguments
+    takes_members: bool = False  # the arguments are the members of a set, or the keys and values of a dictionary
 
 
 class BoundedUnpickler(pickle._Unpickler):
@@ -72,9 +58,9 @@ class BoundedUnpickler(pickle._Unpickler):
     def __init__(
         self,
         content: bytes,
-        *,
         find: Callable[[str, str], Any],
         stateful: tuple[type, ...],
+        *,
         encoding: str,
         errors: str,
         limits: Limits,
@@ -117,10 +103,8 @@ class BoundedUnpickler(pickle._Unpickler):
         else:
             raise exceeded(f"more than {self._limits.num_instructions:,} instructions")
         (value,) = self.stack
-        check_size(value, self._shared, self._size)
+        pickle_bounds.check_size(value, self._shared, self._size)
         return value
-
-    # --- what is counted
 
     def _spend(self, amount: int) -> None:
         self._budget -= amount
@@ -173,7 +157,7 @@ class BoundedUnpickler(pickle._Unpickler):
 
     def load_mark(self) -> None:
         if len(self.metastack) == _MAX_MARKS:
-            raise exceeded(TOO_DEEP)
+            raise exceeded(pickle_bounds.TOO_DEEP)
         self.metastack.append(self.stack)
         self.stack = []
         self.append = self.stack.append

@@ -26,19 +26,13 @@ _BASE_WEIGHT, _WEIGHT_PER_BYTE = 2**16, 8
 
 @dataclass(frozen=True)
 class Limits:
-    """What a pickle may contain, whatever its length.
+    """What a pickle may contain, whatever its length."""
 
-    Attributes:
-        num_instructions: each makes at most one object.
-        num_containers: lists, tuples, dictionaries, sets and objects.
-        num_keys: keys of all dictionaries and members of all sets; on purpose, a number of them can take that number's
-            square of steps to put in.
-        base_budget, budget_per_byte: what may be spent; what Python writes of plain data spends less.
-    """
-
-    num_instructions: int
-    num_containers: int
+    num_instructions: int  # each makes at most one object
+    num_containers: int  # lists, tuples, dictionaries, sets and objects
+    # Of all dictionaries, and members of all sets; on purpose, n of them can take n² steps to put in.
     num_keys: int
+    # What may be spent; what Python writes of plain data spends less.
     base_budget: int
     budget_per_byte: int
 
@@ -104,13 +98,7 @@ def check_keys(keys: Iterable[Any]) -> None:
 def check_size(value: Any, shared: set[int], size: int) -> None:
     """Refuse a value that is deep, or much larger than its pickle for a program that follows every reference.
 
-    Args:
-        value: what the pickle has given.
-        shared: ids of what more than one value can refer to; all else is met once.
-        size: bytes of the pickle.
-
-    Raises:
-        PickleProblem: it is.
+    ``shared`` are the ids of what more than one value can refer to; all else is met once.
     """
     limit = _BASE_WEIGHT + _WEIGHT_PER_BYTE * size
     known: dict[int, tuple[int, int]] = {}

@@ -28,22 +28,13 @@ def place(file: Path, line: int | None) -> str:
 
 @dataclass(eq=False)
 class BadRecord(Exception):
-    """A record of an input file that cannot be used. Give all values by position, so that it can be pickled.
-
-    Attributes:
-        file: the input file.
-        line: its line, counted from 1; ``None`` where the file has no lines.
-        record_id: image id, or ``""`` where the record has none.
-        reason: what is wrong, the same words for all records of this kind; the summary counts by them.
-        value: the offending value.
-        remedy: what the user can do about it.
-    """
+    """A record of an input file that cannot be used. Give all values by position, so that it can be pickled."""
 
     file: Path
-    line: int | None
-    record_id: str
-    reason: str
-    value: str
+    line: int | None  # from 1; ``None`` where the file has no lines
+    record_id: str  # image id, or ``""`` where the record has none
+    reason: str  # the same words for all records of this kind; the summary counts by them
+    value: str  # the offending value
     remedy: str
 
     def __str__(self) -> str:
@@ -95,11 +86,7 @@ class SkipLog:
         return self.bad.total()
 
     def add_bad(self, record: BadRecord) -> None:
-        """Leave a bad record out.
-
-        Raises:
-            InputError: the policy is ``"error"``.
-        """
+        """Leave a bad record out, or raise an InputError where the policy is ``"error"``."""
         if self._policy == "error":
             raise record.as_input_error() from record
         self._first = self._first or record
@@ -118,14 +105,7 @@ class SkipLog:
         self._list(record)
 
     def check(self, total: int) -> None:
-        """Refuse a source of which too much is damaged.
-
-        Args:
-            total: how many records the source has, bad ones included.
-
-        Raises:
-            InputError: more than ``max_skipped_fraction`` of ``total`` are bad.
-        """
+        """Refuse a source with more than ``max_skipped_fraction`` of its ``total`` records bad: an InputError."""
         if self._first is None or self.num_bad <= self._max_fraction * total:
             return
         kinds = ", ".join(f"{reason} ({count})" for reason, count in self.bad.most_common(5))

@@ -20,18 +20,8 @@ import numpy as np
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.bounded_unpickler import BoundedUnpickler, Builder
-from mmf_muvla.reading.pickle_bounds import ONE_IMAGE, WHOLE_FILE, Limits, PickleProblem, Record, check_keys
-
-__all__ = [
-    "ONE_IMAGE",
-    "WHOLE_FILE",
-    "PickleProblem",
-    "Record",
-    "load_npy_object",
-    "load_object_array",
-    "load_pickle",
-    "read_npy_header",
-]
+from mmf_muvla.reading.pickle_bounds import ONE_IMAGE as ONE_IMAGE
+from mmf_muvla.reading.pickle_bounds import WHOLE_FILE, Limits, PickleProblem, Record, check_keys
 
 _FROM_SOURCE = "Do not use this file; get it from its source"
 _DTYPE_NAME = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16|[SU]\d{1,9}|O8?)")
@@ -63,15 +53,8 @@ def load_pickle(
     """
     try:
         held = bytes(content) if isinstance(content, (bytes, bytearray, memoryview)) else content.read()
-        reader = BoundedUnpickler(
-            held,
-            find=partial(_find, records),
-            stateful=(_Array, _Dtype, Record),
-            encoding=encoding,
-            errors=errors,
-            limits=limits,
-        )
-        return reader.load()
+        find, stateful = partial(_find, records), (_Array, _Dtype, Record)
+        return BoundedUnpickler(held, find, stateful, encoding=encoding, errors=errors, limits=limits).load()
     except PickleProblem:
         raise
     except Exception as error:  # a damaged pickle can fail in any way
@@ -80,9 +63,6 @@ def load_pickle(
 
 def load_npy_object(path: Path, limits: Limits = WHOLE_FILE) -> np.ndarray:
     """Read an ``.npy`` file that holds an array of Python objects, as :func:`load_pickle` reads a pickle.
-
-    Returns:
-        The array, of dtype object.
 
     Raises:
         PickleProblem: it is another array, contains what :func:`load_pickle` refuses, or is damaged.
@@ -119,11 +99,7 @@ def load_object_array(path: str | Path) -> list[Any]:
 
 
 def read_npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Read what an ``.npy`` file announces: shape, whether it is in Fortran's order, dtype.
-
-    Raises:
-        PickleProblem: it is no such file.
-    """
+    """Shape, whether it is in Fortran's order, and dtype that an ``.npy`` file announces; else a PickleProblem."""
     try:
         if np.lib.format.read_magic(file) == (1, 0):
             header = np.lib.format.read_array_header_1_0(file)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -15,12 +14,10 @@ from mmf_muvla.errors import shown
 from mmf_muvla.reading.problems import LISTED_PER_FILTER, BadRecord
 from mmf_muvla.sentences.options import USUAL_NAMES, SentenceOptions
 from mmf_muvla.sentences.parquet import listed
-from mmf_muvla.sentences.rows import BadLine, CsvLayout, decode
+from mmf_muvla.sentences.rows import CONTROL, BadLine, CsvLayout, decode
 
 # Longer lines and values are not looked into.
 LONGEST_RECORD = 4 * 2**20
-# Everything below the blank that is not white space, and DEL: a text has none of them, a binary file has.
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
 # Marks without width or meaning in a sentence: soft hyphen, zero-width space, word joiner, byte order mark.
 _INVISIBLE = dict.fromkeys((0xAD, 0x200B, 0x2060, 0xFEFF))
 _LINE_ENDS = "End lines with a line feed (tr '\\r' '\\n'), or leave such lines out with on_bad_record=skip"
@@ -29,55 +26,32 @@ BYTE_ORDER_MARK = "\ufeff".encode()
 
 @dataclass(frozen=True)
 class SentenceBlock:
-    """Some consecutive lines of a file.
-
-    Attributes:
-        file: the file.
-        format: ``text``, ``tsv``, ``csv``, ``jsonl`` or ``parquet``.
-        first_line: the number of the first line in its file, from 1; of a parquet file, the row's.
-        first_source: the same, counted on from file to file.
-        content: whole lines; of a csv, rows, which may have several lines; of a parquet file, pairs of a sentence and
-            an image id.
-        layout: of a csv, what its first row says.
-    """
+    """Some consecutive lines of a file."""
 
     file: Path
-    format: str
-    first_line: int
-    first_source: int
+    format: str  # text, tsv, csv, jsonl or parquet
+    first_line: int  # the number of the first line in its file, from 1; of a parquet file, the row's
+    first_source: int  # the same, counted on from file to file
+    # Whole lines; of a csv, rows, which may have several lines; of a parquet file, pairs of a sentence and an image id.
     content: bytes | list[bytes] | list[tuple[Any, Any]]
-    layout: CsvLayout | None = None
+    layout: CsvLayout | None = None  # of a csv
 
 
 @dataclass
 class CleanedBlock:
-    """What is good in a block, and what is not.
-
-    Attributes:
-        sentences: the sentences.
-        sources: the line of each, counted on from file to file.
-        image_ids: the image that each belongs to, or ``None``.
-        num_lines: lines of the block; of a csv, rows.
-        bad: damaged lines: line, reason, value, remedy.
-        filtered: how many lines each filter left out.
-        listed: the first of them: line, reason, value.
-    """
+    """What is good in a block, and what is not."""
 
     sentences: list[str] = field(default_factory=list)
-    sources: list[int] = field(default_factory=list)
-    image_ids: list[str | None] = field(default_factory=list)
-    num_lines: int = 0
-    bad: list[tuple[int, str, str, str]] = field(default_factory=list)
-    filtered: Counter[str] = field(default_factory=Counter)
-    listed: list[tuple[int, str, str]] = field(default_factory=list)
+    sources: list[int] = field(default_factory=list)  # the line of each, counted on from file to file
+    image_ids: list[str | None] = field(default_factory=list)  # the image of each, where that is known
+    num_lines: int = 0  # of a csv, rows
+    bad: list[tuple[int, str, str, str]] = field(default_factory=list)  # damaged: line, reason, value, remedy
+    filtered: Counter[str] = field(default_factory=Counter)  # how many lines each filter left out
+    listed: list[tuple[int, str, str]] = field(default_factory=list)  # the first of them: line, reason, value
 
 
 def clean_block(block: SentenceBlock, options: SentenceOptions, stop_at_bad: bool) -> CleanedBlock:
-    """The sentences of a block, in Unicode's composed form (NFC), with single spaces and without invisible marks.
-
-    Raises:
-        InputError: ``stop_at_bad``, and a line is damaged.
-    """
+    """The sentences of a block, cleaned; an InputError at the first damaged line if ``stop_at_bad``."""
     cleaned = CleanedBlock()
     for number, record in _records(block):
         cleaned.num_lines += 1
@@ -103,7 +77,7 @@ def clean_block(block: SentenceBlock, options: SentenceOptions, stop_at_bad: boo
 
 
 def clean_sentence(text: str) -> str:
-    """A sentence as the corpus holds it: in Unicode's composed form (NFC), with single spaces."""
+    """A sentence as the corpus has it: in Unicode's composed form (NFC), with single spaces, no invisible marks."""
     if not text.isascii():
         text = unicodedata.normalize("NFC", text.translate(_INVISIBLE))
     return " ".join(text.split())
@@ -239,7 +213,7 @@ def _clean(text: str, options: SentenceOptions) -> str:
 
 
 def _refuse_what_is_no_text(text: str, what: str) -> None:
-    control = _CONTROL.search(text)
+    control = CONTROL.search(text)
     if control:
         raise BadLine(f"{what} holds a control character", f"{control.group()!r} at position {control.start()}")
     surrogate = next((character for character in text if "\ud800" <= character <= "\udfff"), None)

@@ -127,17 +127,11 @@ def _clean_part(
 
 @dataclass
 class _LeftOut:
-    """What became of the lines that are no sentences of the pool.
+    """What became of the lines that are no sentences of the pool."""
 
-    Attributes:
-        counts: lines, skipped, empty, too_short, too_long.
-        reasons: how many lines were left out for each reason.
-        examples: the first line of each reason: file, line, value.
-    """
-
-    counts: dict[str, int]
-    reasons: Counter[str]
-    examples: dict[str, tuple[Path, int, str]]
+    counts: dict[str, int]  # lines, skipped, empty, too_short, too_long
+    reasons: Counter[str]  # how many lines were left out for each reason
+    examples: dict[str, tuple[Path, int, str]]  # the first line of each reason: file, line, value
 
     def describe(self, num_duplicates: int) -> str:
         """How many lines were left out and why, with an example of each reason."""

@@ -15,6 +15,8 @@ from mmf_muvla.sentences.options import USUAL_NAMES, SentenceOptions
 _MOST_LINES = 10
 _MOST_BYTES = 2**16
 _DELIMITERS = ",;|\t"
+# Everything below the blank that is not white space, and DEL: a text has none of them, a binary file has.
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
 # Whatever the delimiter is, this is a cell in quotes.
 _QUOTED_CELL = re.compile(r'(^|[,;|\t])"(?:[^"]|"")*"(?=[,;|\t]|$)')
 # Longer lines are not read at all.
@@ -47,21 +49,13 @@ def decode(line: bytes) -> str:
 
 @dataclass(frozen=True)
 class CsvLayout:
-    """How the rows of a file are to be read.
-
-    Attributes:
-        delimiter: what stands between cells.
-        width: how many cells a row has.
-        column: the cell of the sentence, from 0.
-        image_id_column: the cell that names the image; ``None`` where it is not wanted.
-        has_header: whether the first row says what the columns are.
-    """
+    """How the rows of a file are to be read."""
 
     delimiter: str
-    width: int
-    column: int
-    image_id_column: int | None
-    has_header: bool
+    width: int  # cells of a row
+    column: int  # the cell of the sentence, from 0
+    image_id_column: int | None  # the cell that names the image; ``None`` where it is not wanted
+    has_header: bool  # the first row says what the columns are
 
     def cells(self, row: bytes) -> list[str]:
         """The cells of a row, none of an empty one; a BadLine where it is not UTF-8, not CSV, or of another width."""
@@ -128,11 +122,7 @@ def guess_delimiter(rows: Sequence[str]) -> str:
 
 
 def split_row(row: str, delimiter: str) -> list[str]:
-    """The cells of a row, without its line end; none of an empty row.
-
-    Raises:
-        BadLine: the row has a quote that is not closed, or text behind a closed one.
-    """
+    """The cells of a row, none of an empty one; a BadLine where a quote is not closed, or text follows a closed one."""
     try:
         return next(csv.reader([row], delimiter=delimiter, strict=True), [])
     except csv.Error as error:

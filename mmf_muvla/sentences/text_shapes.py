@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmf_muvla.errors import InputError, shown
 from mmf_muvla.reading.problems import place
-from mmf_muvla.sentences.rows import BadLine, split_row
+from mmf_muvla.sentences.rows import CONTROL, BadLine, split_row
 
 # A sample is lines from places that are spread evenly over the file, the same ones each time.
 _PLACES = 5
@@ -34,7 +34,6 @@ _BEGINNINGS = {
     b"%PDF-": "a PDF",
 }
 _PAGE = re.compile(rb"\s*<(?:!doctype\s|html[\s>]|\?xml\s)", re.IGNORECASE)
-_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1b\x7f]")
 _NAME_FIRST = re.compile(
     r"""\s*["']?(?:(?:https?|ftp|s3|gs)://\S|www\.\S"""
     r"""|[^\s,;|"]{1,300}\.(?:jpe?g|png|gif|bmp|webp|tiff?)(?:\#\d+)?(?=["'\s,;|]|$)"""
@@ -247,7 +246,6 @@ def _are_most(some: Sequence[object], all_lines: Sequence[object]) -> bool:
 
 def _is_text(line: bytes) -> bool:
     try:
-        line.decode()
+        return not CONTROL.search(line.decode())
     except UnicodeDecodeError:
         return False
-    return not _CONTROL.search(line)
