@@ -46,12 +46,9 @@ def list_array(rows: Sequence[np.ndarray], dtype: np.dtype | type) -> pa.ListArr
 
 
 def read_batches(files: Iterable[Path]) -> Iterator[pa.RecordBatch]:
-    """The batches of Arrow IPC files, one after the other, each read into memory of its own.
+    """The batches of Arrow IPC files, one after the other; an InputError where one is missing or not whole.
 
-    A mapped file would count as memory of this process, as far as it has been read.
-
-    Raises:
-        InputError: a file is missing, or is not a whole Arrow IPC file.
+    Each is read into memory of its own: of a mapped file, all that has been read counts as memory of this process.
     """
     for path in files:
         try:
@@ -87,11 +84,7 @@ class StringColumn:
 
 
 class MappedTable:
-    """A memory-mapped Arrow IPC file, ``len()`` rows, with its ``schema`` and ``batches``.
-
-    Raises:
-        InputError: there is no such file, or it is not a whole Arrow IPC file.
-    """
+    """A memory-mapped Arrow IPC file of ``len()`` rows; an InputError where it is missing or not whole."""
 
     def __init__(self, path: Path):
         try:

@@ -208,12 +208,9 @@ class Artifact:
         """Refuse to read it where it is damaged, with an InputError; its files are read once a process."""
         damaged = [] if self._is_sound else self.verify(self.checks_itself)
         if damaged:
+            problem = f"is damaged or missing: it is not what {self.name} has written"
             remove = self.folder if damaged[0].name == MANIFEST else "it"
-            raise InputError(
-                os.path.normpath(damaged[0]),
-                f"is damaged or missing: it is not what {self.name} has written",
-                f"Remove {remove}, and run the same command again",
-            )
+            raise InputError(os.path.normpath(damaged[0]), problem, f"Remove {remove}, and run the same command again")
         self._is_sound = True
 
     def _described_elsewhere(self) -> dict[str, dict[str, Any]]:

@@ -47,9 +47,8 @@ def refuse_foreign(path: Path, foreign_in: ForeignIn) -> None:
     if found == path:
         raise InputError(str(path), "is there already, and is none that this command has made", remedy)
     if found is not None:
-        raise InputError(
-            str(path), f"would be replaced, but {found} was not made with it, or has been changed since", remedy
-        )
+        problem = f"would be replaced, but {found} was not made with it, or has been changed since"
+        raise InputError(str(path), problem, remedy)
 
 
 @contextmanager
@@ -65,7 +64,9 @@ def publish_file(path: Path) -> Iterator[Path]:
     temporary.unlink()
     try:
         yield temporary
-        _permit(temporary, mode)
+        # Some libraries make files that only their owner can read.
+        if _permissions(temporary) != mode:
+            temporary.chmod(mode)
         _sync(temporary)
         os.replace(temporary, path)
         _sync(path.parent)
@@ -77,11 +78,8 @@ def publish_file(path: Path) -> Iterator[Path]:
 def publish_folder(path: Path, foreign_in: ForeignIn) -> Iterator[Path]:
     """Give a temporary folder to fill; it becomes ``path`` at the end, whole, or not at all.
 
-    A folder that is already there is replaced, if it is empty or nothing in it is foreign. A reader sees the old one,
-    none, or the new one, never a mixture.
-
-    Raises:
-        InputError: ``path`` is somebody else's; before any work is done, or when it has become so meanwhile.
+    A folder that is already there is replaced, so that a reader sees the old one, none, or the new one. If something in
+    it is foreign, that is an InputError, before any work is done, or where it has come there meanwhile.
     """
     refuse_foreign(path, foreign_in)
     temporary = temporary_name(path)
@@ -98,8 +96,8 @@ def put_folder_in_place(folder: Path, path: Path, foreign_in: ForeignIn) -> None
     refuse_foreign(path, foreign_in)
     mode = _permissions(folder) & 0o666
     for file in folder.rglob("*"):
-        if file.is_file():
-            _permit(file, mode)
+        if file.is_file() and _permissions(file) != mode:
+            file.chmod(mode)
         _sync(file)
     _sync(folder)
     replaced = path.with_name(f"{path.name}.{_REPLACED}-{os.getpid()}")
@@ -171,11 +169,9 @@ def write_record(path: Path, value: dict[str, Any]) -> None:
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """What :func:`write_record` has written; ``None`` where that is missing or damaged.
-
-    A record without a checksum, which an older version has written, is taken as it is.
-    """
+    """What :func:`write_record` has written; ``None`` where that is missing or damaged."""
     value = read_json(path)
+    # An older version has written records without a checksum.
     if value is None or _CHECKSUM not in value:
         return value
     checksum = value.pop(_CHECKSUM)
@@ -190,10 +186,7 @@ def describe_files(folder: Path, files: Iterable[Path]) -> dict[str, dict[str, A
 
 
 def damaged_files(folder: Path, described: Mapping[str, Mapping[str, Any]]) -> list[Path]:
-    """The files that are missing, or hold something else than when :func:`describe_files` has described them.
-
-    Where a description has no CRC-32, only the size is compared.
-    """
+    """The files that are missing, or are not as described; by their size alone where the CRC-32 is not known."""
 
     def is_damaged(name: str) -> bool:
         path, expected = folder / name, described[name]
@@ -206,14 +199,12 @@ def damaged_files(folder: Path, described: Mapping[str, Mapping[str, Any]]) -> l
 
 
 def first_foreign(folder: Path, described: Mapping[str, Mapping[str, Any]], note: Path) -> Path | None:
-    """As :func:`first_other`, of files that :func:`describe_files` has described, and ``note`` says how.
-
-    A file that has been cut short is not counted as changed: that is damage, and nobody's work.
-    """
+    """As :func:`first_other`, of files that :func:`describe_files` has described, and ``note`` says how."""
     since = note.stat().st_mtime_ns
 
     def is_changed(path: Path, name: str) -> bool:
         status, expected = path.stat(), described[name]
+        # A file that has been cut short is damaged, and nobody's work.
         if status.st_size != expected["size"]:
             return status.st_size > expected["size"]
         # Only files that are younger than the note are read.
@@ -278,12 +269,6 @@ def temporary_name(path: Path) -> Path:
 
 def _permissions(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
-
-
-def _permit(path: Path, mode: int) -> None:
-    """Give a file the permissions of any new file: some libraries make files that only their owner can read."""
-    if _permissions(path) != mode:
-        path.chmod(mode)
 
 
 def _remove(path: Path) -> None:

@@ -14,14 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmf_muvla.artifacts.files import (
-    fingerprint,
-    first_other,
-    publish_file,
-    read_json,
-    temporary_name,
-    write_json,
-)
+from mmf_muvla.artifacts.files import fingerprint, first_other, publish_file, read_json, temporary_name, write_json
 from mmf_muvla.errors import InputError
 
 MARK = ".mmf-muvla.json"
@@ -31,11 +24,10 @@ _MOVE = f"{_ANOTHER}, or move it away"
 
 
 def output_folder(option: str, value: str | Path, inputs: Iterable[Path] = (), may_be_inside: bool = False) -> Path:
-    """The folder that an option names for a command's output. Nothing is made here.
+    """The folder that an option names for a command's output, with ``~`` filled in. Nothing is made here.
 
     Args:
-        option: the option's name, for errors.
-        value: what was given; ``~`` is filled in.
+        option, value: what was given.
         inputs: files and folders that the command reads.
         may_be_inside: the folder may be inside one of these, though not be one.
 

@@ -41,10 +41,9 @@ def part_files(folder: Path, name: str, suffix: str) -> list[Path]:
 
 
 def part_size(total: int, most: int) -> int:
-    """How many of ``total`` things to put into a part: so few that several workers find work in a small corpus.
+    """How many of ``total`` things to put into a part: at most ``most``, at least a sixteenth, else for sixteen parts.
 
-    At most ``most``, at least a sixteenth of that, and else such that there are about sixteen parts, whatever the
-    number of workers: what is worked on together may change the results.
+    The number of workers does not count: what is worked on together may change the results.
     """
     size = most
     while size > max(total // 16, most // 16, 1):

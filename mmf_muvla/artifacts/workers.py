@@ -86,8 +86,6 @@ def ordered_map(
         while waiting:
             yield _result(waiting.popleft())
     finally:
-        for future in waiting:
-            future.cancel()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -192,8 +190,5 @@ def _explained() -> Iterator[None]:
     except BrokenProcessPool as error:
         # Where Ctrl-C has ended the workers, it ends this process as well, but perhaps a little later.
         time.sleep(_SECONDS_FOR_INTERRUPT)
-        raise InputError(
-            "num_workers",
-            "a worker process was killed, most likely because the machine ran out of memory",
-            "Start again with fewer workers: what is done is kept",
-        ) from error
+        problem = "a worker process was killed, most likely because the machine ran out of memory"
+        raise InputError("num_workers", problem, "Start again with fewer workers: what is done is kept") from error

@@ -83,12 +83,7 @@ class BoundedUnpickler(pickle._Unpickler):
         self._num_containers = self._num_keys = 0
 
     def load(self) -> Any:
-        """The pickle's value.
-
-        Raises:
-            PickleProblem: the pickle exceeds a bound, or contains what is not admitted.
-            Exception: it is damaged, which can show in any way.
-        """
+        """The pickle's value; a PickleProblem where it exceeds a bound, any Exception where it is damaged."""
         read, stop, instructions = self.read, pickle.STOP, _INSTRUCTIONS
         for _ in repeat(None, self._limits.num_instructions):
             code = read(1)

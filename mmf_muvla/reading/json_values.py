@@ -28,10 +28,7 @@ class _TwiceTheSameKey(dict[str, Any]):
 
 
 def parse_json(content: bytes | str) -> Any:
-    """A JSON value, in which :func:`problem_of` finds what cannot be used.
-
-    Args:
-        content: text, or UTF-8, UTF-16 or UTF-32 bytes, with or without a byte order mark.
+    """A JSON value, of text, or of UTF-8, UTF-16 or UTF-32 bytes, in which :func:`problem_of` finds what is unusable.
 
     Raises:
         ValueError: it is no JSON, or nested too deeply to be read.

@@ -236,10 +236,8 @@ def _find(records: Collection[tuple[str, str]], module: str, name: str) -> Build
     if builder is not None and module in modules:
         return builder
     if module.partition(".")[0] == "torch":
-        raise PickleProblem(
-            f"contains {module}.{name}: torch tensors are not read",
-            "Convert them with tensor.numpy() where they are written",
-        )
+        problem = f"contains {module}.{name}: torch tensors are not read"
+        raise PickleProblem(problem, "Convert them with tensor.numpy() where they are written")
     raise PickleProblem(f"contains {module[:60]}.{name[:60]}, which could run code", _FROM_SOURCE)
 
 

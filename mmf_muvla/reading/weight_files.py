@@ -34,9 +34,8 @@ def read_torch_file(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds: zip, pickle, end of file
-        raise InputError(
-            str(path), f"cannot be read as a checkpoint of weights and plain values ({_reason(error)})", _REMEDY
-        ) from error
+        problem = f"cannot be read as a checkpoint of weights and plain values ({_reason(error)})"
+        raise InputError(str(path), problem, _REMEDY) from error
     # After loading, which has the better words for what is no checkpoint at all.
     _check_sums(path)
     if not isinstance(content, dict):

@@ -125,10 +125,7 @@ def _contents(file: Path, kind: str, options: SentenceOptions) -> Iterator[Any]:
 
 
 def _line_blocks(file: Path) -> Iterator[bytes]:
-    """Whole lines, some mebibytes at a time; the last may lack its line end.
-
-    Of a line that is too long to be used, the beginning stays.
-    """
+    """Whole lines, some mebibytes at a time; of a line that is too long to be used, the beginning stays."""
     rest: list[bytes] = []
     length = 0
     line = 1
@@ -152,11 +149,9 @@ def _line_blocks(file: Path) -> Iterator[bytes]:
                     rest.append(tail)
                     length += len(tail)
                 if length > _LONGEST_LINE:
-                    raise InputError(
-                        f"{file}, line {line}",
-                        f"is longer than {_LONGEST_LINE // 2**20} MiB, and begins with {b''.join(rest)[:20]!r}",
-                        "This is not a text file with a sentence a line; check its format",
-                    )
+                    problem = f"is longer than {_LONGEST_LINE // 2**20} MiB, and begins with {b''.join(rest)[:20]!r}"
+                    remedy = "This is not a text file with a sentence a line; check its format"
+                    raise InputError(f"{file}, line {line}", problem, remedy)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise InputError(str(file), "no such text file", "Name an existing file, one sentence a line") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:

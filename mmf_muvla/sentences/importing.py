@@ -95,15 +95,13 @@ def import_sentences(
         if has_owners:
             _write_owners(work.folder, keep, first_of)
         counts = {"sentences": sentences, "duplicates": duplicates, **left_out.counts}
-        return {name: counts[name] for name in _COUNTS}
+        order = ("sentences", "lines", "skipped", "empty", "duplicates", "too_short", "too_long")
+        return {name: counts[name] for name in order}
 
     once(work.folder, "cleaned", clean)
     counts = once(work.folder, "selected", select)
     remove_parts(work.folder, _CLEAN)
     return counts
-
-
-_COUNTS = ("sentences", "lines", "skipped", "empty", "duplicates", "too_short", "too_long")
 
 
 def _clean_part(
@@ -179,19 +177,15 @@ def _list_skipped(folder: Path, on_bad_record: str, max_skipped_fraction: float)
 
 
 def _find_duplicates(work: Work, has_owners: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Which sentences are the first of their kind, in memory that hardly grows with their number.
+    """Which sentences are the first of their kind, bool [n], and of each the first that equals it, int64 [n].
 
-    Sentences are compared by 128-bit digests, and these not all at once: in each pass those that end in the same bits.
-
-    Returns:
-        Whether to keep a sentence, bool [n]; and, where sentences have owners, of each sentence the first one that
-        equals it, int64 [n], else empty.
+    Without owners, the latter is empty. Sentences are compared by 128-bit digests, and to need little memory, in passes
+    over those that have the same last bits.
     """
     files = part_files(work.folder, _CLEAN, ".digests")
     total = sum(file.stat().st_size for file in files) // 16
-    num_passes = 1
-    while total > num_passes * _DIGESTS_AT_ONCE:
-        num_passes *= 2
+    # A power of two.
+    num_passes = 1 << (max(total - 1, 0) // _DIGESTS_AT_ONCE).bit_length()
     keep, first_of = np.zeros(total, bool), np.zeros(total if has_owners else 0, np.int64)
     with work.progress.bar(num_passes, "duplicates", "round") as progress:
         for number in range(num_passes):

@@ -18,11 +18,7 @@ _ROWS_PER_BLOCK = 32768
 def parquet_blocks(
     file: Path, options: SentenceOptions, rows: int = _ROWS_PER_BLOCK
 ) -> Generator[list[tuple[Any, Any]]]:
-    """Pairs of a sentence, as bytes, and an image id, some thousand at a time.
-
-    Raises:
-        InputError: the file is missing, is no parquet file, or lacks a column of the right type.
-    """
+    """Pairs of a sentence, as bytes, and an image id; an InputError where a file or a column cannot be read."""
     try:
         # Where a file has checksums; without, wrong bytes may give wrong sentences.
         with pq.ParquetFile(file, page_checksum_verification=True) as table:

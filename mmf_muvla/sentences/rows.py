@@ -83,10 +83,7 @@ class CsvLayout:
 
 
 def join_records(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Put the lines of a row together: a quoted cell may have line ends in it.
-
-    Lines behind a quote that is not closed within ten lines are rows of their own.
-    """
+    """Put the lines of a row together: a cell in quotes may have line ends in it, though not more than nine."""
     waiting: list[bytes] = []
     size = 0
     for line in lines:
@@ -108,8 +105,7 @@ def join_records(lines: Iterable[bytes]) -> Iterator[bytes]:
 def guess_delimiter(rows: Sequence[str]) -> str:
     """The delimiter of which most rows have as many as the first; what is in quotes does not count.
 
-    Where this holds for several, it is the one with the fewest blanks behind it, since in a sentence there is one; then
-    the one that the first row has most of; then the more usual one.
+    Of several, it is the one with the fewest blanks behind it, as a sentence has; then the first row's most common one.
     """
     bare = [_QUOTED_CELL.sub(r'\1""', row) for row in rows]
 
@@ -133,18 +129,14 @@ def read_layout(file: Path, first_rows: Sequence[str], options: SentenceOptions)
     """What the first row, and for the delimiter the next ones, say about a file.
 
     It names the columns if ``column`` or ``image_id_column`` is a name, or neither is given. If they are numbers, it
-    does so if the cell of the sentence is one of the usual names.
-
-    Raises:
-        InputError: the first row is no CSV, or has no such column.
+    does so if the cell of the sentence is one of the usual names. If it is no CSV, or lacks a column: an InputError.
     """
     delimiter = guess_delimiter(first_rows)
     try:
         cells = [cell.strip() for cell in split_row(first_rows[0], delimiter)]
     except BadLine as problem:
-        raise InputError(
-            f"{file}, line 1", f"{problem.reason}: {problem.value}", "Correct the file, or its sentence_options.format"
-        ) from problem
+        remedy = "Correct the file, or its sentence_options.format"
+        raise InputError(f"{file}, line 1", f"{problem.reason}: {problem.value}", remedy) from problem
     column, owner = options.column, options.image_id_column
     if column is None:
         column = next((name for name in USUAL_NAMES if name in cells), " or ".join(USUAL_NAMES))
@@ -162,9 +154,6 @@ def _number(file: Path, wanted: int | str, cells: list[str]) -> int:
         if cells.count(wanted) == 1:
             return cells.index(wanted)
         problem = f"has {'two columns' if wanted in cells else 'no column'} {wanted} in its first line"
-    raise InputError(
-        f"{file}, line 1",
-        f"{problem} ({', '.join(cells)[:200]})",
-        "Name the column with sentence_options.column, or image_id_column: by a name from the first line, or a "
-        "number from 0",
-    )
+    by = "by a name from the first line, or a number from 0"
+    remedy = f"Name the column with sentence_options.column, or image_id_column: {by}"
+    raise InputError(f"{file}, line 1", f"{problem} ({', '.join(cells)[:200]})", remedy)

@@ -111,11 +111,9 @@ def refuse_what_is_no_text(file: Path, lines: Sequence[SampleLine]) -> None:
     if _are_most(damaged, lines):
         whole = b"\n".join(line.content for line in lines)
         is_utf16 = begin.startswith((b"\xff\xfe", b"\xfe\xff")) or whole.count(0) * 3 > len(whole)
-        raise InputError(
-            place(file, damaged[0].number),
-            f"most lines are no text in UTF-8{', but look like UTF-16' * is_utf16}: {shown(damaged[0].content, 100)}",
-            f"Convert the file to UTF-8 (iconv -f {'UTF-16' if is_utf16 else 'ENCODING'} -t UTF-8)",
-        )
+        problem = f"most lines are no text in UTF-8{', but look like UTF-16' * is_utf16}"
+        remedy = f"Convert the file to UTF-8 (iconv -f {'UTF-16' if is_utf16 else 'ENCODING'} -t UTF-8)"
+        raise InputError(place(file, damaged[0].number), f"{problem}: {shown(damaged[0].content, 100)}", remedy)
 
 
 def refuse_tables(file: Path, lines: Sequence[SampleLine]) -> None:
@@ -124,25 +122,20 @@ def refuse_tables(file: Path, lines: Sequence[SampleLine]) -> None:
     header = re.split(r"[,;|\t]", texts[0].casefold()) if lines and lines[0].number == 1 else []
     names = [name.strip("\ufeff\"' \r") for name in header]
     if len(names) > 1 and not any(" " in name for name in names) and _COLUMN_NAMES.intersection(names):
-        raise InputError(
-            f"{file}, line 1",
-            f"names columns, as in a table, not like sentences: {shown(texts[0], 100)}",
-            _table_remedy(texts[1:]),
-        )
+        problem = f"names columns, as in a table, not like sentences: {shown(texts[0], 100)}"
+        raise InputError(f"{file}, line 1", problem, _table_remedy(texts[1:]))
     tabs = _most_common([text.strip().count("\t") for text in texts])
     width = _most_common([_quoted_width(text) for text in texts])
     numbers = [int(match[1]) for match in map(_NUMBER_AND_BLANK.match, texts) if match]
     run_on = numbers == sorted(numbers) and len(set(numbers)) > 1
-    found: tuple[tuple[Callable[[str], object], str], ...] = (
-        (_NAME_FIRST.match, "begin with the name of a file or an address"),
-        (
-            lambda text: _NUMBER_FIRST.match(text) or (run_on and _NUMBER_AND_BLANK.match(text)),
-            "begin with a number of their own",
-        ),
-        (lambda text: tabs and text.strip().count("\t") == tabs, f"hold {tabs} tab{'s' * (tabs > 1)}"),
-        (lambda text: width and _quoted_width(text) == width, f"are {width} cells of CSV with quotes"),
-    )
-    for is_row, what in found:
+    begin_with_numbers = (_NUMBER_FIRST, _NUMBER_AND_BLANK) if run_on else (_NUMBER_FIRST,)
+    rows: dict[str, Callable[[str], object]] = {
+        "begin with the name of a file or an address": _NAME_FIRST.match,
+        "begin with a number of their own": lambda text: any(it.match(text) for it in begin_with_numbers),
+        f"hold {tabs} tab{'s' * (tabs > 1)}": lambda text: tabs and text.strip().count("\t") == tabs,
+        f"are {width} cells of CSV with quotes": lambda text: width and _quoted_width(text) == width,
+    }
+    for what, is_row in rows.items():
         _refuse(file, lines, texts, is_row, f"most lines {what}, as in a table", _table_remedy(texts))
     quoted = [text for text in texts if _is_quoted_cell(text)]
     if sum('""' in text.strip()[1:-1] for text in quoted) * _ONE_IN_QUOTES >= len(quoted):
@@ -156,20 +149,11 @@ def refuse_tables(file: Path, lines: Sequence[SampleLine]) -> None:
 def refuse_other_columns(
     file: Path, lines: Sequence[SampleLine], values: Sequence[str], column: str, is_table: bool
 ) -> None:
-    """Refuse a column that holds mostly addresses, names of files, markup or JSON: an InputError.
-
-    Args:
-        file: the file.
-        lines: a sample.
-        values: what the column holds in each.
-        column: its name or number.
-        is_table: whether the lines are rows with tabs or commas.
-    """
+    """Refuse a column, by its values in some lines, that holds mostly addresses, files' names, markup or JSON."""
     remedy = _table_remedy([_decoded(line) for line in lines]) if is_table else _OTHER_COLUMN
     for pattern, what in ((_NAME_FIRST, "addresses or names of files"), (_MARKUP, "markup"), (_JSON, "JSON")):
-        _refuse(
-            file, lines, values, pattern.match, f"column {column} holds {what}, not sentences, in most lines", remedy
-        )
+        problem = f"column {column} holds {what}, not sentences, in most lines"
+        _refuse(file, lines, values, pattern.match, problem, remedy)
 
 
 def looks_like_a_name(text: str) -> bool:
@@ -222,12 +206,10 @@ def _cells(row: str, delimiter: str) -> list[str]:
 
 def _quoted_width(text: str) -> int:
     """How many cells a row of CSV has of which one is in quotes; 0 of another line, as ``"Yes", he said.``"""
-    if '"' not in text:
+    if not re.search(r'(?:^|,)"', text) or _SPEECH.match(text):
         return 0
-    cells = _cells(text, ",")
-    if len(cells) < 2 or not re.search(r'(?:^|,)"', text) or _SPEECH.match(text):
-        return 0
-    return len(cells)
+    width = len(_cells(text, ","))
+    return width if width > 1 else 0
 
 
 def _is_quoted_cell(text: str) -> bool:
