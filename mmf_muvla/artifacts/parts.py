@@ -92,7 +92,7 @@ def run_parts(
 
     def unfinished() -> Iterator[tuple[int, Any]]:
         for number, item in items:
-            note = _read_note(folder, name, number)
+            note = _read_note(part_path(folder, name, number, ".json"))
             if note is None:
                 yield number, item
             else:
@@ -119,17 +119,23 @@ def add_up(parts: Iterable[tuple[int, dict[str, int]]], progress: Any, unit: str
 
 def make_part(folder: Path, name: str, number: int, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     """Make one part in this process as :func:`run_parts` does, unless it is there, and return its note."""
-    note = _read_note(folder, name, number)
+    path = part_path(folder, name, number, ".json")
+    note = _read_note(path)
     if note is None:
         _published.clear()
-        note = make(part_path(folder, name, number, ""))
-        _write_note(part_path(folder, name, number, ".json"), note, _published)
+        note = make(path.with_suffix(""))
+        _write_note(path, note, _published)
     return note
 
 
 def read_notes(folder: Path, name: str) -> list[dict[str, Any]]:
     """The notes of all parts, in order."""
-    return [_noted(read_record(path), path) for path in part_files(folder, name, ".json")]
+    notes = []
+    for path in part_files(folder, name, ".json"):
+        if (note := _read_note(path)) is None:
+            raise InputError(str(path), "is damaged", "Run the same command again")
+        notes.append(note)
+    return notes
 
 
 def remove_parts(folder: Path, name: str) -> None:
@@ -164,14 +170,11 @@ def join_parts(folder: Path, name: str, schema: pa.Schema, target: str) -> None:
 def once(folder: Path, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Do a step of the work unless it has been done, and remember what ``make`` has returned."""
     path = folder / f"{name}.done.json"
-    record = read_record(path)
-    if record is None:
+    if _read_note(path) is None:
         note = make()
-        _write_note(
-            path, note, (file for file in folder.rglob("*") if file.is_file() and not _PASSING.search(file.name))
-        )
-        record = read_record(path)
-    return _noted(record, path)
+        written = (file for file in folder.rglob("*") if file.is_file() and not _PASSING.search(file.name))
+        _write_note(path, note, written)
+    return _read_note(path) or {}
 
 
 def forget_steps(folder: Path, name: str = "*") -> None:
@@ -212,15 +215,8 @@ def _write_note(path: Path, note: dict[str, Any], files: Iterable[Path]) -> None
     write_record(path, {"note": note, "files": describe_files(path.parent, written)})
 
 
-def _noted(record: dict[str, Any] | None, path: Path) -> dict[str, Any]:
-    if record is None or "note" not in record:
-        raise InputError(str(path), "is damaged", "Run the same command again")
-    return record["note"]
-
-
-def _read_note(folder: Path, name: str, number: int) -> dict[str, Any] | None:
-    record = read_record(part_path(folder, name, number, ".json"))
-    return record.get("note") if record else None
+def _read_note(path: Path) -> dict[str, Any] | None:
+    return (read_record(path) or {}).get("note")
 
 
 def _run(

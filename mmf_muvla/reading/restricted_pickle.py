@@ -123,7 +123,7 @@ class _Array(np.ndarray):
     __slots__ = ()
 
     def __setstate__(self, state: Any) -> None:
-        _, shape, stand_in, is_fortran, data = _as_tuple(state)
+        _, shape, stand_in, is_fortran, data = _expect(state, tuple)
         dtype = _dtype_of(stand_in)
         if dtype == np.dtype(object):
             if not isinstance(data, list) or len(data) != _size(shape):
@@ -147,7 +147,7 @@ class _Dtype:
     dtype: np.dtype
 
     def __setstate__(self, state: Any) -> None:
-        _, byte_order, subarray, names, fields, *_ = _as_tuple(state)
+        _, byte_order, subarray, names, fields, *_ = _expect(state, tuple)
         if subarray is not None or names is not None or fields is not None:
             raise PickleProblem("contains a structured array", "Convert it to plain arrays")
         if not isinstance(byte_order, str) or byte_order not in ("<", ">", "|", "="):
@@ -200,12 +200,12 @@ def _encode(text: Any, encoding: Any) -> bytes:
 
 
 def _set(members: Any = ()) -> set[Any]:
-    check_keys(_as_list(members))
+    check_keys(_expect(members, list, tuple))
     return set(members)
 
 
 def _dictionary(pairs: Any = ()) -> dict[Any, Any]:
-    check_keys(key for key, _ in map(_as_list, _as_list(pairs)))
+    check_keys(key for key, _ in (_expect(pair, list, tuple) for pair in _expect(pairs, list, tuple)))
     return dict(pairs)
 
 
@@ -250,22 +250,16 @@ def _dtype_of(stand_in: Any) -> np.dtype:
     return stand_in.dtype
 
 
-def _as_tuple(state: Any) -> tuple[Any, ...]:
-    if type(state) is not tuple:
-        raise ValueError("a state that NumPy does not write")
-    return state
+def _expect(value: Any, *kinds: type) -> Any:
+    if type(value) not in kinds:
+        raise ValueError(f"a {type(value).__name__} where no writer of plain data has one")
+    return value
 
 
 def _as_bytes(data: Any) -> Any:
     # The bytes that Python 2 wrote have become text where they could. Where several of them made one character,
     # there are fewer now, which shows when their number is checked.
     return data.encode("latin1") if isinstance(data, str) else data
-
-
-def _as_list(values: Any) -> list[Any] | tuple[Any, ...]:
-    if type(values) not in (list, tuple):
-        raise ValueError("a container that is made of no list")
-    return values
 
 
 def _check_bytes(data: Any, dtype: np.dtype, shape: Any) -> None:
