@@ -97,15 +97,9 @@ class Artifact:
     after: Sequence[Artifact] = ()  # what it builds on
     settings: dict[str, Any] = field(default_factory=dict)  # options that change only how fast it is made
     libraries: Sequence[str] = ()  # packages whose versions are noted
-    elsewhere: Sequence[
-        str
-    ] = ()  # what it writes outside its folder, relative to that: files, and folders with all in it
-    checks_itself: Sequence[
-        str
-    ] = ()  # suffixes of files that are verified whenever they are read, and need not be before
-    resumes: bool = (
-        True  # ``make`` can continue what a killed run has begun; if not, of a run that failed nothing is left
-    )
+    elsewhere: Sequence[str] = ()  # files, and folders with all in them, that it writes; relative to its folder
+    checks_itself: Sequence[str] = ()  # suffixes of files that are verified when they are read, and need not be before
+    resumes: bool = True  # ``make`` can continue what a killed run has begun; if not, nothing is left of such a run
     made_from: dict[str, Any] = field(init=False)  # version, inputs, parameters, and digests of the same of ``after``
     _is_sound: bool = field(init=False, default=False)
 
@@ -189,11 +183,7 @@ class Artifact:
         self._write_manifest(self.folder, counts, seconds, described)
 
     def verify(self, but: Sequence[str] = ()) -> list[Path]:
-        """Read every file again; those that are damaged or missing, its manifest included.
-
-        Of files that have a suffix in ``but`` only the sizes are compared, and of all files where an older version has
-        written the manifest, without checksums.
-        """
+        """Read every file again, but of those with a suffix in ``but`` only the sizes; those damaged or missing."""
         manifest = read_manifest(self.folder)
         if manifest is None:
             return [self.folder / MANIFEST]

@@ -28,11 +28,7 @@ class _TwiceTheSameKey(dict[str, Any]):
 
 
 def parse_json(content: bytes | str) -> Any:
-    """A JSON value, of text, or of UTF-8, UTF-16 or UTF-32 bytes, in which :func:`problem_of` finds what is unusable.
-
-    Raises:
-        ValueError: it is no JSON, or nested too deeply to be read.
-    """
+    """The value of a text, or of UTF-8, UTF-16 or UTF-32 bytes; a ValueError where that is no JSON, or too deep."""
     if isinstance(content, bytes):
         content = content.decode(json.detect_encoding(content), "surrogatepass")
     try:

@@ -45,9 +45,6 @@ def load_pickle(
             arrays are made of, all of them have to.
         limits: what the pickle may contain: that of one image (:data:`ONE_IMAGE`), or of a whole file.
 
-    Returns:
-        The value; arrays are of a subclass of ``numpy.ndarray``.
-
     Raises:
         PickleProblem: the pickle contains something else, or is damaged.
     """
@@ -62,12 +59,7 @@ def load_pickle(
 
 
 def load_npy_object(path: Path, limits: Limits = WHOLE_FILE) -> np.ndarray:
-    """Read an ``.npy`` file that holds an array of Python objects, as :func:`load_pickle` reads a pickle.
-
-    Raises:
-        PickleProblem: it is another array, contains what :func:`load_pickle` refuses, or is damaged.
-        OSError: it cannot be opened.
-    """
+    """Read an ``.npy`` file that holds an array of Python objects, as :func:`load_pickle` reads a pickle."""
     with path.open("rb") as file:
         shape, _, dtype = read_npy_header(file)
         if dtype != np.dtype(object):
@@ -80,11 +72,7 @@ def load_npy_object(path: Path, limits: Limits = WHOLE_FILE) -> np.ndarray:
 
 
 def load_object_array(path: str | Path) -> list[Any]:
-    """The elements of a one-dimensional ``.npy`` array of Python objects, as MMF's annotations are.
-
-    Raises:
-        InputError: the file is missing, is no such array, or is refused by :func:`load_pickle`.
-    """
+    """The elements of a one-dimensional ``.npy`` array of objects, as MMF's annotations are; else an InputError."""
     path = Path(path)
     if not path.is_file():
         raise InputError(str(path), "no such file", "Check the path of the annotation file")

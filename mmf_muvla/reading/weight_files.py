@@ -25,11 +25,7 @@ _REMEDY = "Use another file, or copy it again from where it is whole"
 
 
 def read_torch_file(path: Path) -> dict[str, Any]:
-    """Read a file of ``torch.save`` that holds a dictionary of tensors and plain values.
-
-    Raises:
-        InputError: there is no such file; it is cut short, changed, of another kind, or holds more than that.
-    """
+    """Read a file of ``torch.save`` that holds a dictionary of tensors and plain values; else an InputError."""
     _check_that_it_is_a_file(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -45,11 +41,7 @@ def read_torch_file(path: Path) -> dict[str, Any]:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a safetensors file: its tensors, on the CPU, and its metadata.
-
-    Raises:
-        InputError: there is no such file; it is cut short, changed, or of another kind.
-    """
+    """Read a safetensors file that is whole: its tensors, on the CPU, and its metadata; else an InputError."""
     from safetensors import safe_open
 
     _check_that_it_is_a_file(path)
