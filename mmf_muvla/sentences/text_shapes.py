@@ -189,8 +189,8 @@ def _table_remedy(rows: Sequence[str]) -> str:
             blanks = [sum(cells[number].strip().count(" ") for cells in alike) for number in range(width)]
             column = blanks.index(max(blanks))
             owner = next((number for number in range(width) if number != column and not blanks[number]), None)
-            kind, known = "tsv" if delimiter == "\t" else "csv", owner is not None
-            images = f" (and image_id_column={owner}, if that names the image)" * known
+            kind = "tsv" if delimiter == "\t" else "csv"
+            images = "" if owner is None else f" (and image_id_column={owner}, if that names the image)"
             return f"Set sentence_options.format={kind} sentence_options.column={column}{images}"
     return f"Take the names out of the lines, or give a table. {_OTHER_COLUMN}"
 
