@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,7 @@ from mmf_muvla.errors import InputError
 
 
 class TableWriter:
-    """Writes a table to an uncompressed Arrow IPC file, a batch at a time.
-
-    Args:
-        path: the file; publish it under its final name when the writer is closed.
-        schema: column names and types.
-        metadata: strings to store with the schema.
-    """
+    """Writes a table to an uncompressed Arrow IPC file, a batch at a time; ``metadata`` is stored with the schema."""
 
     def __init__(self, path: Path, schema: pa.Schema, metadata: dict[str, str] | None = None):
         self._schema = schema.with_metadata(metadata or {})
@@ -31,18 +24,12 @@ class TableWriter:
     def __enter__(self) -> TableWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._writer.close()
         self._sink.close()
 
     def write(self, *columns: Any) -> None:
-        """Write one batch.
-
-        Args:
-            columns: per column of the schema, what ``pyarrow.array`` takes, or a ready Arrow array.
-        """
+        """Write one batch: per column of the schema, what ``pyarrow.array`` takes, or a ready Arrow array."""
         arrays = [
             column if isinstance(column, pa.Array) else pa.array(column, field.type)
             for column, field in zip(columns, self._schema, strict=True)
@@ -59,12 +46,9 @@ def list_array(rows: Sequence[np.ndarray], dtype: np.dtype | type) -> pa.ListArr
 
 
 def read_batches(files: Iterable[Path]) -> Iterator[pa.RecordBatch]:
-    """The batches of Arrow IPC files, one after the other, each read into memory of its own.
+    """The batches of Arrow IPC files, one after the other; an InputError where one is missing or not whole.
 
-    A mapped file would count as memory of this process, as far as it has been read.
-
-    Raises:
-        InputError: a file is missing, or is not a whole Arrow IPC file.
+    Each is read into memory of its own: of a mapped file, all that has been read counts as memory of this process.
     """
     for path in files:
         try:
@@ -76,19 +60,11 @@ def read_batches(files: Iterable[Path]) -> Iterator[pa.RecordBatch]:
             raise InputError(str(path), f"cannot be read as an Arrow file ({error})", "Build it again") from error
 
 
-def count_rows(path: Path) -> int:
-    """The rows of an Arrow IPC file, without reading their content."""
-    with pa.memory_map(str(path)) as file:
-        reader = pa.ipc.open_file(file)
-        # The reader counts them itself in the newest releases of pyarrow only.
-        return sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
-
-
 class ListColumn:
     """A list column of numbers of one batch: row ``i`` is ``values[offsets[i] : offsets[i + 1]]``."""
 
     def __init__(self, array: pa.ListArray):
-        self.offsets = _view(array, array.buffers()[1], np.dtype(np.int32), extra=1)
+        self.offsets = _offsets(array)
         self.values: np.ndarray = array.values.to_numpy(zero_copy_only=True)
 
     def __getitem__(self, row: int) -> np.ndarray:
@@ -99,8 +75,8 @@ class StringColumn:
     """A string column of one batch."""
 
     def __init__(self, array: pa.StringArray):
-        _, offsets, characters = array.buffers()
-        self._offsets = _view(array, offsets, np.dtype(np.int32), extra=1)
+        characters = array.buffers()[2]
+        self._offsets = _offsets(array)
         self._characters = memoryview(b"" if characters is None else characters)
 
     def __getitem__(self, row: int) -> str:
@@ -108,15 +84,7 @@ class StringColumn:
 
 
 class MappedTable:
-    """A memory-mapped Arrow IPC file, ``len()`` rows.
-
-    Attributes:
-        schema: column names, types and metadata.
-        batches: the record batches, whose buffers lie in the mapped file.
-
-    Raises:
-        InputError: there is no such file, or it is not a whole Arrow IPC file.
-    """
+    """A memory-mapped Arrow IPC file of ``len()`` rows; an InputError where it is missing or not whole."""
 
     def __init__(self, path: Path):
         try:
@@ -131,11 +99,7 @@ class MappedTable:
         return self._starts[-1]
 
     def locate(self, row: int) -> tuple[int, int]:
-        """The batch that holds a row, and the row's number inside that batch.
-
-        Raises:
-            IndexError: there is no such row.
-        """
+        """The batch that holds a row, and the row's number inside that batch; IndexError where there is no such row."""
         if not 0 <= row < self._starts[-1]:
             raise IndexError(f"row {row} of {self._starts[-1]}")
         batch = bisect_right(self._starts, row) - 1
@@ -155,8 +119,8 @@ class MappedTable:
             yield batch.column(name).to_pylist()
 
 
-def _view(array: pa.Array, buffer: pa.Buffer, dtype: np.dtype, extra: int = 0) -> np.ndarray:
-    count = len(array) + extra
+def _offsets(array: pa.Array) -> np.ndarray:
+    buffer = array.buffers()[1]
     if buffer is None or buffer.size == 0:
-        return np.zeros(count, dtype)
-    return np.frombuffer(buffer, dtype, count=count, offset=array.offset * dtype.itemsize)
+        return np.zeros(len(array) + 1, np.int32)
+    return np.frombuffer(buffer, np.int32, count=len(array) + 1, offset=array.offset * 4)

@@ -8,24 +8,13 @@
         store.run(num_workers=4)      # calls make_store(work), which writes to work.folder and returns counts
     damaged = store.verify()          # reads every file again
 
-**Key.** :attr:`Artifact.made_from` names everything that the result depends on: the version of its code, fingerprints
-of its inputs, its parameters, and the keys of the artifacts that it builds on. Where the manifest has this key, and its
-outputs are there, nothing is done. What only changes the speed (batch sizes, devices), and the versions of libraries,
-is noted but is no part of the key: a new release does not throw away days of work.
+It is done where the manifest says that it was made from the same things, and its outputs are there. What only changes
+the speed, and the versions of libraries, is noted but does not count: a new release does not throw away days of work.
 
-**Resuming.** Work is done in ``NAME.work``, which becomes ``NAME`` by one rename when it is finished. What a killed
-process left there is continued, if it is made from the same things; see :mod:`mmf_muvla.artifacts.parts` for how to
-write in parts, and :mod:`mmf_muvla.artifacts.workers` for how to use several processes. One process works at a time.
-
-**Damage.** The manifest has the size and the CRC-32 of every output (about 1 GB/s a core). Before an artifact is made,
-all files of those that it builds on are verified, once a process. Parts that a resumed process finds are verified too,
-and damaged ones are made again.
-
-**Others' files.** A folder is only replaced if its manifest is of the same kind of artifact and everything in it is
-listed there. A file whose content has changed since is somebody's; one that is gone or cut short is only damaged.
-
-**Jobs.** A job whose own process writes to its final folder, and resumes there, needs the key and the manifest alone:
-:meth:`Artifact.state` and :meth:`Artifact.seal`, with a :class:`~mmf_muvla.artifacts.lock.Claim` as its lock.
+Work is done in ``NAME.work``, by one process at a time, and renamed to ``NAME`` when it is finished. What a killed
+process left there is continued: see :mod:`mmf_muvla.artifacts.parts`. A folder is only replaced if everything in it is
+listed in a manifest of the same kind: a file whose content has changed since is somebody's; one that is gone or cut
+short is only damaged. Files are verified before anything is made of them, by size and CRC-32 (about 1 GB/s a core).
 """
 
 from __future__ import annotations
@@ -74,68 +63,45 @@ _SUFFIXES = (".arrow", ".digests", ".faiss", ".json", ".jsonl", ".list", ".npy",
 
 @dataclass(frozen=True)
 class Work:
-    """What an artifact is made with.
+    """What an artifact is made with."""
 
-    Attributes:
-        folder: for its results; may hold the parts that a killed run has finished.
-        progress: where to say how far it is.
-        num_workers: processes to use; the results must not depend on it.
-    """
-
-    folder: Path
-    progress: ProgressRecord
-    num_workers: int
+    folder: Path  # for its results; may hold the parts that a killed run has finished
+    progress: ProgressRecord  # where to say how far it is
+    num_workers: int  # processes to use; the results must not depend on them
 
 
 @dataclass(frozen=True)
 class State:
-    """Whether an artifact has to be made.
-
-    Attributes:
-        done: it has not.
-        reason: why it has to be made, empty where it has not.
-        counts, seconds: of the last run, whatever it was made from; empty and ``None`` where there was none.
-        begun: how far a killed run was, empty where there was none that can be continued.
-    """
+    """Whether an artifact has to be made."""
 
     done: bool
-    reason: str
-    counts: dict[str, Any]
-    seconds: float | None
-    begun: str = ""
+    reason: str  # why it has to be made, empty where it has not
+    counts: dict[str, Any]  # of the last run, whatever it was made from; empty where there was none
+    seconds: float | None  # the same
+    begun: str = ""  # how far a killed run was, empty where there was none that can be continued
 
 
 @dataclass(eq=False, kw_only=True)
 class Artifact:
     """A folder that is made once.
 
-    Attributes:
-        folder: where it is, or will be.
-        make: writes it into a working folder, goes on where a killed run was, and returns counts.
-        version: of the code; raised when that changes so that the result does.
-        name: what kind of thing it is; that of the folder where it is empty.
-        inputs: what is read from outside, by fingerprint.
-        parameters: the options that the result depends on.
-        after: the artifacts that it builds on.
-        settings: options that change only how fast it comes about.
-        libraries: packages whose versions are noted.
-        elsewhere: files that it writes outside its folder, relative to that; where one is a folder, all in it.
-        checks_itself: suffixes of files that are verified whenever they are read, so that they need not be before.
-        resumes: ``make`` can continue what a killed run has begun. If not, nothing is left of a run that failed.
+    ``make`` writes it into a working folder, goes on where a killed run was, and returns counts.
     """
 
     folder: Path = field(kw_only=False)
     make: Callable[[Work], dict[str, Any]] = field(kw_only=False, default=lambda work: {})
-    version: int = 1
-    name: str = ""
-    inputs: dict[str, Any] = field(default_factory=dict)
-    parameters: dict[str, Any] = field(default_factory=dict)
-    after: Sequence[Artifact] = ()
-    settings: dict[str, Any] = field(default_factory=dict)
-    libraries: Sequence[str] = ()
-    elsewhere: Sequence[str] = ()
-    checks_itself: Sequence[str] = ()
-    resumes: bool = True
+    version: int = 1  # of the code; raised when that changes so that the result does
+    name: str = ""  # what kind of thing it is; that of the folder where it is empty
+    inputs: dict[str, Any] = field(default_factory=dict)  # what is read from outside, by fingerprint
+    parameters: dict[str, Any] = field(default_factory=dict)  # the options that the result depends on
+    after: Sequence[Artifact] = ()  # what it builds on
+    settings: dict[str, Any] = field(default_factory=dict)  # options that change only how fast it is made
+    libraries: Sequence[str] = ()  # packages whose versions are noted
+    elsewhere: Sequence[str] = ()  # files, and folders with all in them, that it writes; relative to its folder
+    checks_itself: Sequence[str] = ()  # suffixes of files that are verified when they are read, and need not be before
+    resumes: bool = True  # ``make`` can continue what a killed run has begun; if not, nothing is left of such a run
+    made_from: dict[str, Any] = field(init=False)  # version, inputs, parameters, and digests of the same of ``after``
+    _is_sound: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self.name = self.name or self.folder.name
@@ -146,8 +112,7 @@ class Artifact:
             "after": {other.name: digest_of_json(other.made_from) for other in self.after},
         }
         # As JSON gives it back, so that it can be compared with what a manifest says.
-        self.made_from: dict[str, Any] = json.loads(json.dumps(wanted))
-        self._is_sound = False
+        self.made_from = json.loads(json.dumps(wanted))
 
     @property
     def work_folder(self) -> Path:
@@ -162,19 +127,14 @@ class Artifact:
             is_damaged = (self.folder / MANIFEST).is_file()
             return State(False, "its manifest is damaged" if is_damaged else "not run yet", {}, None, begun)
         reason = _first_difference(manifest["made_from"], self.made_from)
-        if not reason:
-            outputs = manifest["outputs"].items()
-            lost = next((name for name, is_now in outputs if _size(self.folder / name) != is_now["size"]), None)
-            if lost is not None:
-                reason = f"{os.path.normpath(Path(self.folder.name, lost))} is missing or has another size"
+        for name, is_now in manifest["outputs"].items():
+            path = self.folder / name
+            if not reason and not (path.is_file() and path.stat().st_size == is_now["size"]):
+                reason = f"{os.path.normpath(Path(self.folder.name, name))} is missing or has another size"
         return State(not reason, reason, manifest["counts"], manifest["seconds"], begun if reason else "")
 
     def check(self) -> None:
-        """Refuse to make it where its folders are somebody else's, or hold what is.
-
-        Raises:
-            InputError: one is, or does.
-        """
+        """Refuse to make it where its folders are somebody else's, or hold what is: an InputError."""
         refuse_foreign(self.folder, self.foreign_in)
         if self.resumes:
             refuse_foreign(self.work_folder, _foreign_in_work)
@@ -201,16 +161,14 @@ class Artifact:
             seconds = round(progress.seconds(), 3)
             (folder / PROGRESS_FILE).unlink(missing_ok=True)
             if self.resumes:
-                write_json(
-                    folder / MADE_FROM, {}
-                )  # a folder of ours that cannot be continued, until there is a manifest
+                # A folder of ours that cannot be continued, until there is a manifest.
+                write_json(folder / MADE_FROM, {})
             forget_steps(folder)
             known = take_descriptions(folder)
             notes = {folder / MADE_FROM, *(folder / name for name in known)}
             written = [path for path in folder.rglob("*") if path.is_file() and path not in notes]
             outputs = known | describe_files(folder, written) | self._described_elsewhere()
-            outputs = dict(sorted(outputs.items()))
-            self._write_manifest(folder, counts, seconds, outputs, {"num_workers": num_workers})
+            self._write_manifest(folder, counts, seconds, dict(sorted(outputs.items())), num_workers=num_workers)
             if self.resumes:
                 (folder / MADE_FROM).unlink()
                 put_folder_in_place(folder, self.folder, self.foreign_in)
@@ -219,48 +177,30 @@ class Artifact:
         return State(True, "", counts, seconds)
 
     def seal(self, counts: dict[str, Any], seconds: float, outputs: Iterable[str] = ()) -> None:
-        """Say that it is done, where another process has written it into its folder.
-
-        Args:
-            counts: for the manifest.
-            seconds: how long it took.
-            outputs: files of the folder without which it is not done.
-        """
+        """Say that it is done, where another process has written it into its folder; not without these ``outputs``."""
         self.folder.mkdir(parents=True, exist_ok=True)
         described = describe_files(self.folder, [self.folder / name for name in outputs])
         self._write_manifest(self.folder, counts, seconds, described)
 
     def verify(self, but: Sequence[str] = ()) -> list[Path]:
-        """Read every file again; those that are damaged or missing, its manifest included.
-
-        Of files that have a suffix in ``but`` only the sizes are compared, and of all files where an older version has
-        written the manifest, without checksums.
-        """
+        """Read every file again, but of those with a suffix in ``but`` only the sizes; those damaged or missing."""
         manifest = read_manifest(self.folder)
         if manifest is None:
             return [self.folder / MANIFEST]
         if any("crc32" not in expected for expected in manifest["outputs"].values()):
             logger.warning("%s was made by an older version, without checksums: only sizes are compared", self.folder)
-        outputs = {
-            name: {"size": is_now["size"]} if Path(name).suffix in but else is_now
-            for name, is_now in manifest["outputs"].items()
-        }
-        return damaged_files(self.folder, outputs)
+        for name, described in manifest["outputs"].items():
+            if Path(name).suffix in but:
+                described.pop("crc32", None)
+        return damaged_files(self.folder, manifest["outputs"])
 
     def refuse_damaged(self) -> None:
-        """Refuse to read it where it is damaged; its files are read once a process.
-
-        Raises:
-            InputError: it is, with the first such file.
-        """
+        """Refuse to read it where it is damaged, with an InputError; its files are read once a process."""
         damaged = [] if self._is_sound else self.verify(self.checks_itself)
         if damaged:
+            problem = f"is damaged or missing: it is not what {self.name} has written"
             remove = self.folder if damaged[0].name == MANIFEST else "it"
-            raise InputError(
-                os.path.normpath(damaged[0]),
-                f"is damaged or missing: it is not what {self.name} has written",
-                f"Remove {remove}, and run the same command again",
-            )
+            raise InputError(os.path.normpath(damaged[0]), problem, f"Remove {remove}, and run the same command again")
         self._is_sound = True
 
     def _described_elsewhere(self) -> dict[str, dict[str, Any]]:
@@ -268,30 +208,24 @@ class Artifact:
         for name in self.elsewhere:
             path = Path(os.path.normpath(self.folder / name))  # the folder itself is not there yet
             files += (file for file in path.rglob("*") if file.is_file()) if path.is_dir() else (path,)
-        linked = dict(self._known_files())
+        # Links to files of what it builds on that check themselves need not be read again.
+        linked = {
+            _inode(other.folder / name): content
+            for other in self.after
+            for name, content in (read_manifest(other.folder) or {"outputs": {}})["outputs"].items()
+            if Path(name).suffix in self.checks_itself and (other.folder / name).is_file()
+        }
         known = {file: linked[_inode(file)] for file in files if _inode(file) in linked}
         described = describe_files(self.folder, [file for file in files if file not in known])
         return described | {os.path.relpath(file, self.folder): content for file, content in known.items()}
 
-    def _known_files(self) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
-        """Files of what it builds on that check themselves, by inode: links to them need not be read again."""
-        for other in self.after:
-            for name, content in (read_manifest(other.folder) or {"outputs": {}})["outputs"].items():
-                if Path(name).suffix in self.checks_itself and (other.folder / name).is_file():
-                    yield _inode(other.folder / name), content
-
     def _write_manifest(
-        self,
-        folder: Path,
-        counts: dict[str, Any],
-        seconds: float,
-        outputs: dict[str, Any],
-        settings: dict[str, Any] | None = None,
+        self, folder: Path, counts: dict[str, Any], seconds: float, outputs: dict[str, Any], **settings: Any
     ) -> None:
         manifest = {
             "name": self.name,
             "made_from": self.made_from,
-            "settings": {**self.settings, **(settings or {})},
+            "settings": {**self.settings, **settings},
             "libraries": {name: _library_version(name) for name in self.libraries},
             "counts": counts,
             "seconds": seconds,
@@ -379,10 +313,6 @@ def _first_difference(before: Any, now: Any, name: str = "") -> str:
 def _inode(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_dev, status.st_ino
-
-
-def _size(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None
 
 
 def _library_version(name: str) -> str | None:

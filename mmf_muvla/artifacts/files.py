@@ -34,21 +34,8 @@ _CHECKSUM = "checksum"
 ForeignIn = Callable[[Path], Path | None]
 
 
-def everything_in(folder: Path) -> Path | None:
-    """Nothing in a folder is known to be of this project's making."""
-    return folder
-
-
 def refuse_foreign(path: Path, foreign_in: ForeignIn) -> None:
-    """Refuse to replace a folder that is not of this project's making, or not all of it.
-
-    Args:
-        path: the folder; that it is not there, or empty, is well.
-        foreign_in: what in it is somebody else's.
-
-    Raises:
-        InputError: it is somebody else's, or no folder.
-    """
+    """Refuse to replace what is no folder, or one of which not all is of this project's making, with an InputError."""
     remedy = "Name another folder, or move it away"
     if path.is_symlink():
         raise InputError(str(path), "is a symbolic link and would be replaced", "Name the folder that it leads to")
@@ -60,17 +47,16 @@ def refuse_foreign(path: Path, foreign_in: ForeignIn) -> None:
     if found == path:
         raise InputError(str(path), "is there already, and is none that this command has made", remedy)
     if found is not None:
-        raise InputError(
-            str(path), f"would be replaced, but {found} was not made with it, or has been changed since", remedy
-        )
+        problem = f"would be replaced, but {found} was not made with it, or has been changed since"
+        raise InputError(str(path), problem, remedy)
 
 
 @contextmanager
 def publish_file(path: Path) -> Iterator[Path]:
     """Give a temporary name to write to; the file appears under ``path`` at the end, whole, or not at all.
 
-    A file that is already there is replaced. So ``path`` is in a folder of this project's own; where a user has named
-    it, :func:`~mmf_muvla.artifacts.outputs.publish_output` is right.
+    A file that is already there is replaced. Where a user has named ``path``, use
+    :func:`~mmf_muvla.artifacts.outputs.publish_output`.
     """
     temporary = temporary_name(path)
     temporary.touch()
@@ -78,7 +64,9 @@ def publish_file(path: Path) -> Iterator[Path]:
     temporary.unlink()
     try:
         yield temporary
-        _permit(temporary, mode)
+        # Some libraries make files that only their owner can read.
+        if _permissions(temporary) != mode:
+            temporary.chmod(mode)
         _sync(temporary)
         os.replace(temporary, path)
         _sync(path.parent)
@@ -87,18 +75,11 @@ def publish_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def publish_folder(path: Path, foreign_in: ForeignIn = everything_in) -> Iterator[Path]:
+def publish_folder(path: Path, foreign_in: ForeignIn) -> Iterator[Path]:
     """Give a temporary folder to fill; it becomes ``path`` at the end, whole, or not at all.
 
-    A folder that is already there is replaced, if it is empty or nothing in it is foreign. Between the two renames that
-    this takes there is no folder under ``path``: who reads it sees the old one, none, or the new one, never a mixture.
-
-    Args:
-        path: the folder.
-        foreign_in: what in an older folder is somebody else's.
-
-    Raises:
-        InputError: ``path`` is somebody else's; before any work is done, or when it has become so meanwhile.
+    A folder that is already there is replaced, so that a reader sees the old one, none, or the new one. If something in
+    it is foreign, that is an InputError, before any work is done, or where it has come there meanwhile.
     """
     refuse_foreign(path, foreign_in)
     temporary = temporary_name(path)
@@ -110,17 +91,13 @@ def publish_folder(path: Path, foreign_in: ForeignIn = everything_in) -> Iterato
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def put_folder_in_place(folder: Path, path: Path, foreign_in: ForeignIn = everything_in) -> None:
-    """Rename a finished folder to ``path``, of which an older one is replaced; on disk when this returns.
-
-    Raises:
-        InputError: ``path`` is somebody else's; see :func:`refuse_foreign`.
-    """
+def put_folder_in_place(folder: Path, path: Path, foreign_in: ForeignIn) -> None:
+    """Rename a finished folder to ``path``, on disk when this returns; see :func:`refuse_foreign` for an older one."""
     refuse_foreign(path, foreign_in)
     mode = _permissions(folder) & 0o666
     for file in folder.rglob("*"):
-        if file.is_file():
-            _permit(file, mode)
+        if file.is_file() and _permissions(file) != mode:
+            file.chmod(mode)
         _sync(file)
     _sync(folder)
     replaced = path.with_name(f"{path.name}.{_REPLACED}-{os.getpid()}")
@@ -132,10 +109,7 @@ def put_folder_in_place(folder: Path, path: Path, foreign_in: ForeignIn = everyt
 
 
 def remove_as_a_whole(path: Path) -> None:
-    """Remove a file or folder, if it is there; a folder is renamed first, so that half of it is never taken for all.
-
-    What a kill leaves of it is removed by :func:`remove_leftovers`.
-    """
+    """Remove a file or folder, if it is there; a folder is renamed first, so that half of it is never taken for all."""
     if path.is_dir() and not path.is_symlink():
         doomed = path.with_name(f"{path.name}.{_REPLACED}-{os.getpid()}")
         os.rename(path, doomed)
@@ -156,12 +130,7 @@ def remove_temporary_files(folder: Path) -> None:
 
 
 def remove_leftovers(path: Path, of_living: bool = False) -> None:
-    """Remove what killed processes left behind while they were writing ``path``.
-
-    Args:
-        path: what they were writing.
-        of_living: also what belongs to a process that is running, as where nobody else may write ``path``.
-    """
+    """Remove what killed processes left behind of writing ``path``, and if ``of_living``, what running ones have."""
     leftover_of = re.compile(re.escape(path.name) + rf"\.(?:{_TEMPORARY}|{_REPLACED})-(\d{{1,9}})")
     for leftover in path.parent.iterdir():
         found = leftover_of.fullmatch(leftover.name)
@@ -200,11 +169,9 @@ def write_record(path: Path, value: dict[str, Any]) -> None:
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """What :func:`write_record` has written; ``None`` where that is missing or damaged.
-
-    A record without a checksum, which an older version has written, is taken as it is.
-    """
+    """What :func:`write_record` has written; ``None`` where that is missing or damaged."""
     value = read_json(path)
+    # An older version has written records without a checksum.
     if value is None or _CHECKSUM not in value:
         return value
     checksum = value.pop(_CHECKSUM)
@@ -215,42 +182,35 @@ def describe_files(folder: Path, files: Iterable[Path]) -> dict[str, dict[str, A
     """What files hold, for :func:`damaged_files`: size and CRC-32 by path relative to ``folder``."""
     files = sorted(files)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # zlib computes without Python's lock
-        described = pool.map(_describe, files)
-        return {os.path.relpath(file, folder): content for file, content in zip(files, described, strict=True)}
+        return dict(zip((os.path.relpath(file, folder) for file in files), pool.map(_describe, files), strict=True))
 
 
 def damaged_files(folder: Path, described: Mapping[str, Mapping[str, Any]]) -> list[Path]:
-    """The files that are missing, or hold something else than when they were described.
+    """The files that are missing, or are not as described; by their size alone where the CRC-32 is not known."""
 
-    Args:
-        folder: what paths are relative to.
-        described: by :func:`describe_files`; where an entry has no CRC-32, only the size is compared.
-    """
-
-    def is_damaged(entry: tuple[str, Mapping[str, Any]]) -> bool:
-        path, expected = folder / entry[0], entry[1]
+    def is_damaged(name: str) -> bool:
+        path, expected = folder / name, described[name]
         if not path.is_file() or path.stat().st_size != expected["size"]:
             return True
         return "crc32" in expected and _describe(path) != expected
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        damaged = list(pool.map(is_damaged, described.items()))
-    return [folder / name for name, found in zip(described, damaged, strict=True) if found]
+        return [folder / name for name, found in zip(described, pool.map(is_damaged, described), strict=True) if found]
 
 
 def first_foreign(folder: Path, described: Mapping[str, Mapping[str, Any]], note: Path) -> Path | None:
-    """The first path in a folder, at any depth, that is not described or was changed since.
-
-    A file that has been cut short is not counted as changed: that is damage, and nobody's work. Only files that are
-    younger than the note are read.
-
-    Args:
-        folder: where to look.
-        described: by :func:`describe_files`, relative to the folder.
-        note: the file in the folder that says so.
-    """
+    """As :func:`first_other`, of files that :func:`describe_files` has described, and ``note`` says how."""
     since = note.stat().st_mtime_ns
-    return first_other(folder, described, note, lambda path, name: _is_changed(path, described[name], since))
+
+    def is_changed(path: Path, name: str) -> bool:
+        status, expected = path.stat(), described[name]
+        # A file that has been cut short is damaged, and nobody's work.
+        if status.st_size != expected["size"]:
+            return status.st_size > expected["size"]
+        # Only files that are younger than the note are read.
+        return status.st_mtime_ns > since and "crc32" in expected and _describe(path) != expected
+
+    return first_other(folder, described, note, is_changed)
 
 
 def first_other(
@@ -258,11 +218,7 @@ def first_other(
 ) -> Path | None:
     """The first path in a folder, at any depth, that is neither ``note`` nor a known file as it was.
 
-    Args:
-        folder: where to look.
-        known: files, relative to the folder.
-        note: the file in the folder that says which are known.
-        is_changed: whether a known file, given by its path and its name in ``known``, is another one now.
+    ``is_changed`` says whether a known file, given by its path and its name in ``known``, is another one now.
     """
     names = {folder / name: name for name in known}
     folders = {above for file in (note, *names) for above in file.parents}
@@ -272,13 +228,6 @@ def first_other(
         if path not in names or path.is_symlink() or not path.is_file() or is_changed(path, names[path]):
             return path
     return None
-
-
-def _is_changed(path: Path, expected: Mapping[str, Any], since: int) -> bool:
-    status = path.stat()
-    if status.st_size != expected["size"]:
-        return status.st_size > expected["size"]
-    return status.st_mtime_ns > since and "crc32" in expected and _describe(path) != expected
 
 
 def _describe(path: Path) -> dict[str, Any]:
@@ -320,12 +269,6 @@ def temporary_name(path: Path) -> Path:
 
 def _permissions(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
-
-
-def _permit(path: Path, mode: int) -> None:
-    """Give a file the permissions of any new file: some libraries make files that only their owner can read."""
-    if _permissions(path) != mode:
-        path.chmod(mode)
 
 
 def _remove(path: Path) -> None:

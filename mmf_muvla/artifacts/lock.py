@@ -18,12 +18,7 @@ from mmf_muvla.errors import InputError
 
 @contextmanager
 def locked(path: Path, refusal: InputError) -> Iterator[None]:
-    """Keep other processes out.
-
-    Args:
-        path: what is locked, a folder or a file that is there.
-        refusal: raised where another process has the lock, or has renamed what is locked meanwhile.
-    """
+    """Lock a folder or a file that is there; raise ``refusal`` where another process has, or has just renamed it."""
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         try:
@@ -43,25 +38,17 @@ class Claim:
 
     The lock is held until the last process has ended that has its file open. Give :meth:`fileno` to a child process,
     and a job that outlives the process that started it is not begun a second time.
-
-    Attributes:
-        file: the lock, in which the claim's start is noted.
-        before: seconds of the parts that were interrupted.
-        started: of this part, by ``time.perf_counter``.
     """
 
-    file: IO[bytes]
-    before: float
-    started: float
+    file: IO[bytes]  # the lock, in which the claim's start is noted
+    before: float  # seconds of the parts that were interrupted
+    started: float  # of this part, by ``time.perf_counter``
 
     @classmethod
     def take(cls, path: Path, last_sign: Path) -> Claim | None:
-        """Claim a job; ``None`` where another process has it.
+        """Claim a job by its lock's file; ``None`` where another process has it.
 
-        Args:
-            path: the lock's file.
-            last_sign: a file that the job writes to all along, its log say: an interrupted part ended when that was
-                last written.
+        An interrupted part ended when ``last_sign``, its log say, was last written.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "ab+")  # noqa: SIM115 - open as long as the job runs

@@ -1,8 +1,7 @@
 """What a user has named to be written: checked before any work is done, and never replaced unless it is our own.
 
 A folder in which this project has written single files (reports, tables, annotations) has a hidden file ``MARK`` in it,
-which says what they were. A file that is not listed there, or that somebody has changed since, is not replaced. Folders
-that are replaced as a whole have marks of their own kind; see :func:`~mmf_muvla.artifacts.files.publish_folder`.
+which says what they were. A file that is not listed there, or that somebody has changed since, is not replaced.
 """
 
 from __future__ import annotations
@@ -15,33 +14,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmf_muvla.artifacts.files import (
-    fingerprint,
-    first_other,
-    publish_file,
-    read_json,
-    temporary_name,
-    write_json,
-)
+from mmf_muvla.artifacts.files import fingerprint, first_other, publish_file, read_json, temporary_name, write_json
 from mmf_muvla.errors import InputError
 
 MARK = ".mmf-muvla.json"
-_MADE_BY = {"made_by": "mmf-muvla"}
+_MADE_BY = "mmf-muvla"
 _ANOTHER = "Name another folder"
 _MOVE = f"{_ANOTHER}, or move it away"
 
 
 def output_folder(option: str, value: str | Path, inputs: Iterable[Path] = (), may_be_inside: bool = False) -> Path:
-    """The folder that an option names for a command's output. Nothing is made here.
+    """The folder that an option names for a command's output, with ``~`` filled in. Nothing is made here.
 
     Args:
-        option: the option's name, for errors.
-        value: what was given.
+        option, value: what was given.
         inputs: files and folders that the command reads.
         may_be_inside: the folder may be inside one of these, though not be one.
-
-    Returns:
-        The folder, with ``~`` filled in; it need not be there.
 
     Raises:
         InputError: it is a file, a symbolic link or beneath a file; it is, or holds, the folder that the user is in or
@@ -67,22 +55,14 @@ def output_folder(option: str, value: str | Path, inputs: Iterable[Path] = (), m
 
 
 def refuse_beneath_file(path: Path, where: str) -> None:
-    """Refuse a path of which a folder is a file.
-
-    Raises:
-        InputError: it is one.
-    """
+    """Refuse a path of which a folder is a file: an InputError."""
     above = next((it for it in path.parents if os.path.lexists(it)), None)
     if above is not None and not above.is_dir():
         raise InputError(where, f"{above} is no folder, so that nothing can be written into it", _MOVE)
 
 
 def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
-    """Refuse to write to what is read, into it, or over a folder that it is in.
-
-    Raises:
-        InputError: an output is, is in, or holds an input.
-    """
+    """Refuse to write to what is read, into it, or over a folder that it is in: an InputError."""
     inputs = [path.resolve() for path in inputs]
     for output in outputs:
         whole = output.resolve()
@@ -92,15 +72,7 @@ def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
 
 
 def refuse_file(path: Path, is_ours: bool) -> None:
-    """Refuse to write a file over one that is not ours.
-
-    Args:
-        path: the file; that it is not there is well.
-        is_ours: whether what is there is ours, where it is a file.
-
-    Raises:
-        InputError: it is not, or no file.
-    """
+    """Refuse to write a file over what is no file, or is not ours: an InputError."""
     if not os.path.lexists(path):
         return
     if path.is_symlink() or not path.is_file():
@@ -112,22 +84,14 @@ def refuse_file(path: Path, is_ours: bool) -> None:
 
 
 def check_outputs(folder: Path, names: Iterable[str]) -> None:
-    """Refuse to write files into a folder where there are others of these names, which are not ours.
-
-    Raises:
-        InputError: there is such a file.
-    """
+    """Refuse to write files into a folder where there are others of these names that are not ours: an InputError."""
     for name in names:
         refuse_file(folder / name, (folder / name).is_file() and is_marked(folder / name))
 
 
 @contextmanager
 def publish_output(path: Path) -> Iterator[Path]:
-    """As :func:`~mmf_muvla.artifacts.files.publish_file`, for a file that a user sees: only our own is replaced.
-
-    Raises:
-        InputError: another file is there; before anything is written, or when it has come there meanwhile.
-    """
+    """As :func:`~mmf_muvla.artifacts.files.publish_file`, but an InputError where it would replace what is not ours."""
     check_outputs(path.parent, [path.name])
     with publish_file(path) as temporary:
         yield temporary
@@ -143,11 +107,7 @@ def write_output(path: Path, text: str) -> None:
 
 @contextmanager
 def publish_outputs(folder: Path) -> Iterator[Path]:
-    """Give a folder to fill with files; they get into ``folder`` at the end, all of them or, after an error, none.
-
-    Raises:
-        InputError: another file than our own would be replaced.
-    """
+    """Give a folder to fill with files, which are published in ``folder`` together, or, after an error, not at all."""
     temporary = temporary_name(folder)
     temporary.mkdir()
     try:
@@ -167,15 +127,10 @@ def remove_output(path: Path) -> None:
         path.unlink()
 
 
-def is_signed(folder: Path) -> bool:
-    """Whether a folder has a mark of this project."""
-    return (read_json(folder / MARK) or {}).get("made_by") == _MADE_BY["made_by"]
-
-
 def mark_folder(folder: Path) -> None:
     """List all files of a folder that is finished, so that :func:`foreign_in_marked` knows them."""
     files = {str(file.relative_to(folder)): [fingerprint(file)] for file in sorted(folder.rglob("*")) if file.is_file()}
-    write_json(folder / MARK, {**_MADE_BY, "files": files})
+    write_json(folder / MARK, {"made_by": _MADE_BY, "files": files})
 
 
 def foreign_in_marked(folder: Path) -> Path | None:
@@ -198,14 +153,14 @@ def _mark(path: Path, content: dict[str, Any]) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX)  # several commands may write into one folder
         known = _read_mark(path.parent)
         known[path.name] = [content, *([fingerprint(path)] if path.is_file() else [])]
-        write_json(path.parent / MARK, {**_MADE_BY, "files": dict(sorted(known.items()))})
+        write_json(path.parent / MARK, {"made_by": _MADE_BY, "files": dict(sorted(known.items()))})
     finally:
         os.close(handle)
 
 
 def _read_mark(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """File -> what it may hold: what was written last, or was to be; nothing where there is no mark."""
-    files = (read_json(folder / MARK) or {}).get("files")
-    if not is_signed(folder) or not isinstance(files, dict):
+    mark = read_json(folder / MARK) or {}
+    if mark.get("made_by") != _MADE_BY or not isinstance(mark.get("files"), dict):
         return {}
-    return {name: found for name, found in files.items() if isinstance(found, list)}
+    return {name: found for name, found in mark["files"].items() if isinstance(found, list)}

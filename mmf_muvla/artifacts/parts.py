@@ -41,10 +41,9 @@ def part_files(folder: Path, name: str, suffix: str) -> list[Path]:
 
 
 def part_size(total: int, most: int) -> int:
-    """How many of ``total`` things to put into a part: so few that several workers find work in a small corpus.
+    """How many of ``total`` things to put into a part: at most ``most``, at least a sixteenth, else for sixteen parts.
 
-    At most ``most``, at least a sixteenth of that, and else such that there are about sixteen parts. The number of
-    workers has no part in this: what is worked on together may have to do with what comes out.
+    The number of workers does not count: what is worked on together may change the results.
     """
     size = most
     while size > max(total // 16, most // 16, 1):
@@ -81,10 +80,8 @@ def run_parts(
     """Make all parts that are not there yet.
 
     Args:
-        folder: of the parts.
-        name: of the parts; a part's note, ``NAME-000017.json``, says that the part is finished.
-        function: ``function(state, item, path)`` writes the part with :func:`publish_part`, and returns what its note
-            should hold.
+        folder, name: of the parts; a part's note, ``NAME-000017.json``, says that the part is finished.
+        function: ``function(state, item, path)`` writes the part with :func:`publish_part`, and returns its note.
         items: numbers of parts, and what to make them from.
         num_workers, setup, arguments: see :func:`~mmf_muvla.artifacts.workers.ordered_map`.
 
@@ -95,7 +92,7 @@ def run_parts(
 
     def unfinished() -> Iterator[tuple[int, Any]]:
         for number, item in items:
-            note = _read_note(folder, name, number)
+            note = _read_note(part_path(folder, name, number, ".json"))
             if note is None:
                 yield number, item
             else:
@@ -121,26 +118,24 @@ def add_up(parts: Iterable[tuple[int, dict[str, int]]], progress: Any, unit: str
 
 
 def make_part(folder: Path, name: str, number: int, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """Make one part in this process, unless the part is there.
-
-    Args:
-        folder, name, number: of the part.
-        make: writes it, as ``function`` of :func:`run_parts`.
-
-    Returns:
-        The part's note.
-    """
-    note = _read_note(folder, name, number)
+    """Make one part in this process as :func:`run_parts` does, unless it is there, and return its note."""
+    path = part_path(folder, name, number, ".json")
+    note = _read_note(path)
     if note is None:
         _published.clear()
-        note = make(part_path(folder, name, number, ""))
-        _write_note(part_path(folder, name, number, ".json"), note, _published)
+        note = make(path.with_suffix(""))
+        _write_note(path, note, _published)
     return note
 
 
 def read_notes(folder: Path, name: str) -> list[dict[str, Any]]:
     """The notes of all parts, in order."""
-    return [_noted(read_record(path), path) for path in part_files(folder, name, ".json")]
+    notes = []
+    for path in part_files(folder, name, ".json"):
+        if (note := _read_note(path)) is None:
+            raise InputError(str(path), "is damaged", "Run the same command again")
+        notes.append(note)
+    return notes
 
 
 def remove_parts(folder: Path, name: str) -> None:
@@ -151,10 +146,7 @@ def remove_parts(folder: Path, name: str) -> None:
 
 
 def take_descriptions(folder: Path) -> dict[str, Any]:
-    """What the notes of parts say of the files that stay, as :func:`describe_files` does; the notes are removed.
-
-    So what the workers have described need not be read again when the work is finished.
-    """
+    """What the notes of parts say of the files that stay, as :func:`describe_files` does; the notes are removed."""
     described: dict[str, Any] = {}
     for note in [path for path in folder.iterdir() if _PART_NOTE.search(path.name)]:
         described |= (read_record(note) or {}).get("files", {})
@@ -176,20 +168,13 @@ def join_parts(folder: Path, name: str, schema: pa.Schema, target: str) -> None:
 
 
 def once(folder: Path, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Do a step of the work unless it has been done, and remember what it returned.
-
-    Args:
-        folder: of the work.
-        name: of the step.
-        make: does it, and returns what to remember. When it is done, the parts that it has read may be removed.
-    """
+    """Do a step of the work unless it has been done, and remember what ``make`` has returned."""
     path = folder / f"{name}.done.json"
-    record = read_record(path)
-    if record is None:
+    if _read_note(path) is None:
         note = make()
-        _write_note(path, note, (file for file in folder.rglob("*") if file.is_file() and not _is_internal(file)))
-        record = read_record(path)
-    return _noted(record, path)
+        written = (file for file in folder.rglob("*") if file.is_file() and not _PASSING.search(file.name))
+        _write_note(path, note, written)
+    return _read_note(path) or {}
 
 
 def forget_steps(folder: Path, name: str = "*") -> None:
@@ -199,13 +184,7 @@ def forget_steps(folder: Path, name: str = "*") -> None:
 
 
 def forget_damaged(folder: Path) -> list[Path]:
-    """Look for damage in what a killed process has left, and forget all that it concerns, so that it is made again.
-
-    Where a part is damaged, all steps are forgotten: what was made of the part may be wrong as well.
-
-    Returns:
-        The files that are damaged or missing.
-    """
+    """Forget parts that are damaged or missing, and all steps where one is, to be made again; the files that are."""
     damaged: list[Path] = []
     note_of: dict[str, Path] = {}
     described: dict[str, Any] = {}
@@ -231,24 +210,13 @@ _NOTE = re.compile(r"(-\d{6}|\.done)\.json$")
 _PASSING = re.compile(r"-\d{6}(\.\w+)?$|\.done\.json$|^(progress|made_from)\.json$")
 
 
-def _is_internal(path: Path) -> bool:
-    return bool(_PASSING.search(path.name)) or is_temporary(path)
-
-
 def _write_note(path: Path, note: dict[str, Any], files: Iterable[Path]) -> None:
     written = [file for file in files if file != path and not is_temporary(file)]
     write_record(path, {"note": note, "files": describe_files(path.parent, written)})
 
 
-def _noted(record: dict[str, Any] | None, path: Path) -> dict[str, Any]:
-    if record is None or "note" not in record:
-        raise InputError(str(path), "is damaged", "Run the same command again")
-    return record["note"]
-
-
-def _read_note(folder: Path, name: str, number: int) -> dict[str, Any] | None:
-    record = read_record(part_path(folder, name, number, ".json"))
-    return record.get("note") if record else None
+def _read_note(path: Path) -> dict[str, Any] | None:
+    return (read_record(path) or {}).get("note")
 
 
 def _run(

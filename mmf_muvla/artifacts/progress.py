@@ -15,15 +15,6 @@ from mmf_muvla.terminal import printable
 
 PROGRESS_FILE = "progress.json"
 _SECONDS_BETWEEN_RECORDS = 2.0
-_NUMBER, _NUMBER_OR_NONE = (int, float), (int, float, type(None))
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "step": str,
-    "done": _NUMBER,
-    "total": _NUMBER_OR_NONE,
-    "unit": str,
-    "seconds": _NUMBER,
-    "left": _NUMBER_OR_NONE,
-}
 
 
 def progress_bar(total: int | None, description: str, unit: str, initial: int = 0) -> Any:
@@ -32,21 +23,17 @@ def progress_bar(total: int | None, description: str, unit: str, initial: int = 
 
 
 class ProgressRecord:
-    """How far a stage is, in a file, so that another process can tell, and a later one goes on counting.
-
-    Args:
-        path: the file; what a killed process left there is read.
-
-    Attributes:
-        seconds_before: how long killed runs have worked.
-    """
+    """How far a stage is, in a file, so that another process can tell, and a later one goes on counting."""
 
     def __init__(self, path: Path):
         self._path = path
-        self._last = _read(path)
         self._started = time.monotonic()
         self._written = 0.0
-        self.seconds_before: float = self._last.get("seconds", 0.0)
+        last = read_json(path) or {}
+        try:
+            self._words, self.seconds_before = _in_words(last), float(last["seconds"])
+        except (KeyError, TypeError, ValueError):  # there is none, or it is torn
+            self._words, self.seconds_before = "begun", 0.0
 
     def seconds(self) -> float:
         """How long the stage has been worked on, killed runs included."""
@@ -79,15 +66,16 @@ class ProgressRecord:
         self._path.write_text(json.dumps(content), encoding="utf-8")
 
     def describe(self) -> str:
-        """What the file says, in words."""
-        last = self._last
-        if not last:
-            return "begun"
-        text = f"{last['step']}: {last['done']:,}"
-        if last["total"]:
-            text += f" of {last['total']:,} ({last['done'] / last['total']:.0%})"
-        text += f" {last['unit']}s after {last['seconds']:,.0f} s"
-        return f"{text}, some {last['left']:,.0f} s of this step left" if last["left"] is not None else text
+        """How far a killed run was, in words."""
+        return self._words
+
+
+def _in_words(last: dict[str, Any]) -> str:
+    text = f"{last['step']}: {last['done']:,}"
+    if last["total"]:
+        text += f" of {last['total']:,} ({last['done'] / last['total']:.0%})"
+    text += f" {last['unit']}s after {last['seconds']:,.0f} s"
+    return f"{text}, some {last['left']:,.0f} s of this step left" if last["left"] is not None else text
 
 
 class _Bar(tqdm):
@@ -108,9 +96,3 @@ class _Bar(tqdm):
 def _looks() -> dict[str, Any]:
     # In a log file every refresh is a line of its own.
     return {"mininterval": 0.2 if sys.stderr.isatty() else 30.0, "dynamic_ncols": True, "smoothing": 0.05}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content = read_json(path) or {}
-    is_whole = all(key in content and isinstance(content[key], kind) for key, kind in _KINDS.items())
-    return content if is_whole else {}

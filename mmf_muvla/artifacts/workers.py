@@ -43,10 +43,9 @@ def ordered_map(
     setup: Callable[..., Any] | None = None,
     arguments: tuple[Any, ...] = (),
 ) -> Iterator[Result]:
-    """``function(state, item)`` of every item, in the order of the items.
+    """``function(state, item)`` of every item, in the order of the items, which are taken only a few ahead.
 
-    Items are taken from ``items`` only a few ahead of the results, so that neither grows in memory. Wherever an item is
-    worked on, that is done with one thread: with another number of threads, sums are rounded differently. A single item
+    Every item is worked on with one thread: with another number of threads, sums are rounded differently. A single item
     is worked on in this process, and where there is none, nothing is set up.
 
     Args:
@@ -56,13 +55,9 @@ def ordered_map(
         setup: makes the state of a worker (a loaded model, say) out of ``arguments``; ``None`` for no state.
         arguments: see ``setup``.
 
-    Yields:
-        The results, in the order of the items.
-
     Raises:
         InputError: a worker was killed, for want of memory most likely. Errors of ``function`` and ``setup`` are raised
-            as they are; those that cannot be carried from one process to another, as a ``RuntimeError`` that says what
-            they said.
+            as they are; those that cannot be pickled, as a ``RuntimeError`` that says what they said.
     """
     remaining = iter(items)
     first = list(islice(remaining, 2))
@@ -75,7 +70,9 @@ def ordered_map(
                     result = function(state, item)
                 yield result
         return
-    context = _context()
+    # Never a plain fork: the parent may have threads (of BLAS, of torch) that a forked child would wait for.
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else None)
     # Imported once, before workers are forked from there. Takes effect with the first pool of this process.
     context.set_forkserver_preload([getattr(it, "func", it).__module__ for it in (function, setup) if it])
     pool = ProcessPoolExecutor(
@@ -91,15 +88,12 @@ def ordered_map(
         while waiting:
             yield _result(waiting.popleft())
     finally:
-        for future in waiting:
-            future.cancel()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute with one thread: sums are then rounded in the same way everywhere, and small products do not wait for
-    threads on a busy machine."""
+    """Compute with one thread: sums are then rounded in the same way everywhere, and nothing waits for threads."""
     before = None
     if "torch" in sys.modules:
         import torch
@@ -120,11 +114,7 @@ def available_cores() -> int:
 
 
 def count_workers(value: object) -> int:
-    """How many processes an option ``num_workers`` asks for: a number, or ``auto`` for one a core.
-
-    Raises:
-        InputError: it is neither.
-    """
+    """How many processes an option ``num_workers`` asks for: a number, or ``auto`` for one a core; else InputError."""
     if value == "auto":
         return available_cores()
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -138,29 +128,23 @@ def worker_number() -> int:
 
 
 class _Failure:
-    """An error, as the result of a worker, with its trace there.
-
-    After an error of a worker's setup, and after one that cannot be unpickled, the pool would only say that it is
-    broken.
-    """
+    """An error, as a worker's result: of one in setup, or that cannot be pickled, a pool says only that it broke."""
 
     def __init__(self, error: BaseException):
-        self.error = error if _can_be_carried(error) else RuntimeError(f"{type(error).__name__}: {error}")
+        self.error = error
         self.trace = traceback.format_exc()
-
-
-def _context() -> multiprocessing.context.BaseContext:
-    # Never a plain fork: the parent may have threads (of BLAS, of torch) that a forked child would wait for.
-    return multiprocessing.get_context(
-        "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else None
-    )
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            self.error = RuntimeError(f"{type(error).__name__}: {error}")
 
 
 def _start_worker(
     function: Callable[[Any, Any], Any], setup: Callable[..., Any] | None, arguments: tuple[Any, ...], started: Any
 ) -> None:
     global _function, _state, _limits, _number
-    _end_with_parent()
+    # A worker whose parent was killed would wait for work forever.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # Ctrl-C reaches all processes of a terminal: it is this process's parent that says so.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     with started.get_lock():
@@ -178,15 +162,10 @@ def _start_worker(
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    connection.wait([parent.sentinel])
+    os._exit(1)
 
 
 def _call(item: Any) -> Any:
@@ -196,14 +175,6 @@ def _call(item: Any) -> Any:
         return _function(_state, item)
     except Exception as error:
         return _Failure(error)
-
-
-def _can_be_carried(error: BaseException) -> bool:
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return False
-    return True
 
 
 def _result(future: Future[Any]) -> Any:
@@ -221,8 +192,5 @@ def _explained() -> Iterator[None]:
     except BrokenProcessPool as error:
         # Where Ctrl-C has ended the workers, it ends this process as well, but perhaps a little later.
         time.sleep(_SECONDS_FOR_INTERRUPT)
-        raise InputError(
-            "num_workers",
-            "a worker process was killed, most likely because the machine ran out of memory",
-            "Start again with fewer workers: what is done is kept",
-        ) from error
+        problem = "a worker process was killed, most likely because the machine ran out of memory"
+        raise InputError("num_workers", problem, "Start again with fewer workers: what is done is kept") from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmf_muvla.artifacts.arrow import count_rows, read_batches
+from mmf_muvla.artifacts.arrow import MappedTable, read_batches
 from mmf_muvla.artifacts.artifact import Work
 from mmf_muvla.artifacts.parts import chunks, once, part_size, publish_part, run_parts
 from mmf_muvla.artifacts.workers import worker_number
@@ -33,7 +33,7 @@ def embed_sentences(table: Path, options: EmbeddingOptions, work: Work) -> dict[
     """
 
     def embed() -> dict[str, int]:
-        count, dimensions = count_rows(table), 0
+        count, dimensions = len(MappedTable(table)), 0
         texts = chain.from_iterable(batch.column("sentence").to_pylist() for batch in read_batches([table]))
         items = enumerate(chunks(texts, part_size(count, _ROWS_PER_PART)))
         workers = embedding_workers(options, work.num_workers)

@@ -1,13 +1,9 @@
-"""Carries out the instructions of a pickle, within bounds.
+"""Carries out the instructions of a pickle, each in time and memory in proportion to the pickle's length.
 
-A pickle is a program, and Python's own reader does whatever it says: nine bytes make it take any amount of memory, and
-a few hundred keep it at work for years. Here every instruction takes time and memory in proportion to the pickle's
-length, and what comes out is plain: it ends, is not deep, and is not much larger than the pickle, however often that
-refers to its parts (:mod:`mmf_muvla.reading.pickle_bounds` says how much that may be).
-
-The instructions (``Lib/pickletools.py`` describes them) are those of Python's ``pickle._Unpickler``. The ones that can
-do harm are replaced, and those that no writer of plain data uses are left out. Which values become keys of dictionaries
-is only known while the instructions are carried out, so no check beforehand could do the same.
+What comes out is plain: it ends, is not deep, and is not much larger than the pickle, however often that refers to its
+parts. The instructions (``Lib/pickletools.py`` describes them) are those of Python's ``pickle._Unpickler``. The ones
+that can do harm are replaced, and those that no writer of plain data uses are left out. Which values become keys of
+dictionaries is only known while the instructions are carried out, so no check beforehand could do the same.
 """
 
 from __future__ import annotations
@@ -21,17 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from mmf_muvla.reading.pickle_bounds import (
-    CONTAINERS,
-    MAX_DEPTH,
-    TOO_DEEP,
-    Limits,
-    NoText,
-    Record,
-    Scales,
-    check_keys,
-    exceeded,
-)
+from mmf_muvla.reading import pickle_bounds
+from mmf_muvla.reading.pickle_bounds import CONTAINERS, MAX_DEPTH, Limits, NoText, Record, check_keys, exceeded
 
 # Integers fit into 128 bits, so that they can become a float, or text.
 _INTEGER_BITS = 128
@@ -45,15 +32,10 @@ _REFERRING = (*CONTAINERS, np.ndarray, Record)
 
 @dataclass(frozen=True, eq=False)
 class Builder:
-    """Stands for a function or class that a pickle may call.
+    """Stands for a function or class that a pickle may call."""
 
-    Attributes:
-        build: what is called in its place; its work and memory are in proportion to the length of its arguments.
-        takes_members: whether these are the members of a set, or the keys and values of a dictionary.
-    """
-
-    build: Callable[..., Any]
-    takes_members: bool = False
+    build: Callable[..., Any]  # called in its place; with work and memory in proportion to the length of its arguments
+    takes_members: bool = False  # the arguments are the members of a set, or the keys and values of a dictionary
 
 
 class BoundedUnpickler(pickle._Unpickler):
@@ -71,13 +53,14 @@ class BoundedUnpickler(pickle._Unpickler):
     errors: str
     memo: dict[int, Any]
     pop_mark: Callable[[], list[Any]]
+    find_class: Callable[[str, str], Any]  # type: ignore[assignment]
 
     def __init__(
         self,
         content: bytes,
-        *,
         find: Callable[[str, str], Any],
         stateful: tuple[type, ...],
+        *,
         encoding: str,
         errors: str,
         limits: Limits,
@@ -90,38 +73,33 @@ class BoundedUnpickler(pickle._Unpickler):
         self.metastack: list[list[Any]] = []
         self.stack: list[Any] = []
         self.append = self.stack.append
-        self._find = find
+        # More than one value can refer to these.
+        self._shared: set[int] = set()
+        self.find_class = find
         self._stateful = stateful
         self._limits = limits
         self._size = len(content)
         self._budget = limits.budget(len(content))
         self._num_containers = self._num_keys = 0
-        # More than one value can refer to these.
-        self._shared: set[int] = set()
 
     def load(self) -> Any:
-        """The pickle's value.
-
-        Raises:
-            PickleProblem: the pickle exceeds a bound, or contains what is not admitted.
-            Exception: it is damaged, which can show in any way.
-        """
-        read, instructions, stop = self.read, _INSTRUCTIONS, pickle.STOP
+        """The pickle's value; a PickleProblem where it exceeds a bound, any Exception where it is damaged."""
+        read, stop, instructions = self.read, pickle.STOP, _INSTRUCTIONS
         for _ in repeat(None, self._limits.num_instructions):
             code = read(1)
             if code == stop:
                 break
-            instructions[code](self)
+            try:
+                carry_out = instructions[code]
+            except KeyError:
+                problem = f"instruction {code!r}, which plain data do not need" if code else "it is cut off"
+                raise ValueError(problem) from None
+            carry_out(self)
         else:
             raise exceeded(f"more than {self._limits.num_instructions:,} instructions")
         (value,) = self.stack
-        Scales(self._shared, self._size).weigh(value)
+        pickle_bounds.check_size(value, self._shared, self._size)
         return value
-
-    def find_class(self, module: str, name: str) -> Any:
-        return self._find(module, name)
-
-    # --- what is counted
 
     def _spend(self, amount: int) -> None:
         self._budget -= amount
@@ -133,6 +111,14 @@ class BoundedUnpickler(pickle._Unpickler):
         self._num_containers += 1
         if self._num_containers > self._limits.num_containers:
             raise exceeded(f"more than {self._limits.num_containers:,} lists, dictionaries and the like")
+
+    def _count_set(self) -> None:
+        self._count_container(_SET_COST)
+
+    def _check_integer(self) -> None:
+        bits = int(self.stack[-1]).bit_length()
+        if bits > _INTEGER_BITS:
+            raise exceeded(f"a number of {bits} bits")
 
     def _count_keys(self, number: int) -> None:
         self._num_keys += number
@@ -166,7 +152,7 @@ class BoundedUnpickler(pickle._Unpickler):
 
     def load_mark(self) -> None:
         if len(self.metastack) == _MAX_MARKS:
-            raise exceeded(TOO_DEEP)
+            raise exceeded(pickle_bounds.TOO_DEEP)
         self.metastack.append(self.stack)
         self.stack = []
         self.append = self.stack.append
@@ -177,11 +163,11 @@ class BoundedUnpickler(pickle._Unpickler):
     def load_long_binput(self) -> None:
         self._store(int.from_bytes(self.read(4), "little"))
 
-    def _store(self, index: int) -> None:
+    def _store(self, number: int) -> None:
         # Writers number what they store from 0 or 1; some leave numbers out.
-        if not 0 <= index <= min(self._size, self._limits.num_instructions):
+        if not 0 <= number <= min(self._size, self._limits.num_instructions):
             raise exceeded("a reference with a number beyond any")
-        self.memo[index] = self.stack[-1]
+        self.memo[number] = self.stack[-1]
 
     def load_get(self) -> None:
         self._fetch(int(self.readline()))
@@ -192,8 +178,8 @@ class BoundedUnpickler(pickle._Unpickler):
     def load_long_binget(self) -> None:
         self._fetch(int.from_bytes(self.read(4), "little"))
 
-    def _fetch(self, index: int) -> None:
-        value = self.memo[index]
+    def _fetch(self, number: int) -> None:
+        value = self.memo[number]
         if type(value) is not str and isinstance(value, _REFERRING):
             self._shared.add(id(value))
         self.append(value)
@@ -265,44 +251,30 @@ def _lengths(values: tuple[Any, ...]) -> int:
     return len(values) + sum(len(value) for value in values if isinstance(value, _SIZED))
 
 
-class _Instructions(dict[bytes, Callable[[BoundedUnpickler], None]]):
-    def __missing__(self, code: bytes) -> Callable[[BoundedUnpickler], None]:
-        raise ValueError(f"instruction {code!r}, which plain data do not need" if code else "it is cut off")
+def _instruction(code: bytes, check: Callable[[BoundedUnpickler], None] | None) -> Callable[[BoundedUnpickler], None]:
+    # A method has the same name in the class that replaces some of them.
+    carry_out = getattr(BoundedUnpickler, pickle._Unpickler.dispatch[code[0]].__name__)
+    if check is None:
+        return carry_out
+
+    def carry_out_and_check(reader: BoundedUnpickler) -> None:
+        carry_out(reader)
+        check(reader)
+
+    return carry_out_and_check
 
 
-_COSTS = {
-    **dict.fromkeys(("LIST", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"), _CONTAINER_COST),
-    **dict.fromkeys(("DICT", "EMPTY_LIST", "EMPTY_DICT"), _CONTAINER_COST),
-    **dict.fromkeys(("EMPTY_SET", "FROZENSET"), _SET_COST),
+_INSTRUCTIONS = {
+    getattr(pickle, name): _instruction(getattr(pickle, name), check)
+    for names, check in (
+        ("LIST TUPLE TUPLE1 TUPLE2 TUPLE3 DICT EMPTY_LIST EMPTY_DICT", BoundedUnpickler._count_container),
+        ("EMPTY_SET FROZENSET", BoundedUnpickler._count_set),
+        ("INT LONG LONG1 LONG4", BoundedUnpickler._check_integer),
+        ("PROTO FRAME NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 FLOAT BINFLOAT", None),
+        ("STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8", None),
+        ("BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 EMPTY_TUPLE MARK", None),
+        ("APPEND APPENDS SETITEM SETITEMS ADDITEMS", None),
+        ("PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE NEWOBJ BUILD", None),
+    )
+    for name in names.split()
 }
-_INTEGERS = ("INT", "LONG", "LONG1", "LONG4")
-_OTHERS = """
-    PROTO FRAME NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE
-    BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 EMPTY_TUPLE MARK APPEND APPENDS
-    SETITEM SETITEMS ADDITEMS PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE NEWOBJ
-    BUILD
-"""
-
-
-def _admitted(name: str, carry_out: Callable[[BoundedUnpickler], None]) -> Callable[[BoundedUnpickler], None]:
-    def make_container(reader: BoundedUnpickler) -> None:
-        carry_out(reader)
-        reader._count_container(_COSTS[name])
-
-    def make_integer(reader: BoundedUnpickler) -> None:
-        carry_out(reader)
-        bits = int(reader.stack[-1]).bit_length()
-        if bits > _INTEGER_BITS:
-            raise exceeded(f"a number of {bits} bits")
-
-    if name in _COSTS:
-        return make_container
-    return make_integer if name in _INTEGERS else carry_out
-
-
-_INSTRUCTIONS = _Instructions()
-for _name in (*_COSTS, *_INTEGERS, *_OTHERS.split()):
-    _code: bytes = getattr(pickle, _name)
-    # The method has the same name in the class that replaces some of them.
-    _method = pickle._Unpickler.dispatch[_code[0]].__name__
-    _INSTRUCTIONS[_code] = _admitted(_name, getattr(BoundedUnpickler, _method))

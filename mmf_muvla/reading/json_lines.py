@@ -1,4 +1,4 @@
-"""Files with a JSON object a line: annotations, lists of what was left out, histories, records."""
+"""Files with a JSON object a line: annotations, histories, records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What JSON may hold that no task can use, found before anything trips over it.
+"""What JSON may hold that no task can use.
 
 JSON can be nested so deeply that it exhausts the stack, numbers can be infinite or have hundreds of digits, texts can
 hold halves of surrogate pairs, which no file and no tokenizer takes, and a key can stand in an object twice, so that
@@ -28,14 +28,7 @@ class _TwiceTheSameKey(dict[str, Any]):
 
 
 def parse_json(content: bytes | str) -> Any:
-    """A JSON value, in which :func:`problem_of` finds what cannot be used.
-
-    Args:
-        content: text, or UTF-8, UTF-16 or UTF-32 bytes, with or without a byte order mark.
-
-    Raises:
-        ValueError: it is no JSON, or nested too deeply to be read.
-    """
+    """The value of a text, or of UTF-8, UTF-16 or UTF-32 bytes; a ValueError where that is no JSON, or too deep."""
     if isinstance(content, bytes):
         content = content.decode(json.detect_encoding(content), "surrogatepass")
     try:
@@ -51,40 +44,25 @@ def problem_of(value: Any) -> str | None:
         deeper: list[Any] = []
         for value in level:
             kind = type(value)
+            problem = None
             if kind is str:
-                is_plain = value.isascii() and "\0" not in value
-                if not is_plain and (problem := _characters_problem(value)):
-                    return problem
+                problem = _characters_problem(value)
             elif kind is dict:
                 deeper.extend(value.values())
-                if problem := _characters_problem("".join(value)):
-                    return problem
+                problem = _characters_problem("".join(value))
             elif kind is list:
                 deeper.extend(value)
-            elif kind is int:
-                if not _SMALLEST <= value <= _LARGEST:
-                    return f"has the number {shown(value)}, which is out of range"
-            elif kind is float:
-                # Also a whole number with so many digits that it was not read.
-                if not math.isfinite(value):
-                    return f"has the number {value}, which is out of range"
             elif kind is _TwiceTheSameKey:
-                return "has an object in which a key stands twice"
+                problem = "has an object in which a key stands twice"
+            # A float may be a whole number with so many digits that it was not read.
+            elif (kind is int and not _SMALLEST <= value <= _LARGEST) or (kind is float and not math.isfinite(value)):
+                problem = f"has the number {shown(value)}, which is out of range"
+            if problem:
+                return problem
         if not deeper:
             return None
         level = deeper
     return f"is nested more than {_MAX_DEPTH} levels deep"
-
-
-def record_problem(record: dict[str, Any]) -> str | None:
-    """As :func:`problem_of`, of an object; it names the key under which the problem is."""
-    problem = problem_of(record)
-    if problem is None or type(record) is _TwiceTheSameKey:
-        return problem
-    for key, value in record.items():
-        if of_value := problem_of(value):
-            return f"{key[:40]} is {shown(value, 60)} and {of_value}"
-    return problem
 
 
 def text_problem(text: str) -> str | None:
@@ -148,7 +126,10 @@ def check_object(record: Any, where: str, *, kind: str = "an object", remedy: st
 
 
 def check_record(record: Any, where: str, *, kind: str = "an object", remedy: str = GET_AGAIN) -> dict[str, Any]:
-    """A record, if it is an object of usable values; else an InputError."""
-    if problem := record_problem(check_object(record, where, kind=kind, remedy=remedy)):
-        raise InputError(where, problem, remedy)
+    """A record, if it is an object of usable values; else an InputError, which names the key of the one that is not."""
+    check_object(record, where, kind=kind, remedy=remedy)
+    if problem := problem_of(record):
+        items = () if type(record) is _TwiceTheSameKey else record.items()
+        named = (f"{key[:40]} is {shown(it, 60)} and {found}" for key, it in items if (found := problem_of(it)))
+        raise InputError(where, next(named, problem), remedy)
     return record

@@ -26,19 +26,13 @@ _BASE_WEIGHT, _WEIGHT_PER_BYTE = 2**16, 8
 
 @dataclass(frozen=True)
 class Limits:
-    """What a pickle may contain, whatever its length.
+    """What a pickle may contain, whatever its length."""
 
-    Attributes:
-        num_instructions: each makes at most one object.
-        num_containers: lists, tuples, dictionaries, sets and objects.
-        num_keys: keys of all dictionaries and members of all sets; on purpose, a number of them can take that number's
-            square of steps to put in.
-        base_budget, budget_per_byte: what may be spent; what Python writes of plain data spends less.
-    """
-
-    num_instructions: int
-    num_containers: int
+    num_instructions: int  # each makes at most one object
+    num_containers: int  # lists, tuples, dictionaries, sets and objects
+    # Of all dictionaries, and members of all sets; on purpose, n of them can take n² steps to put in.
     num_keys: int
+    # What may be spent; what Python writes of plain data spends less.
     base_budget: int
     budget_per_byte: int
 
@@ -65,12 +59,14 @@ class PickleProblem(Exception):
         self.remedy = remedy
 
 
-class Record:
-    """Stands for an object of another program's class: its attributes, without its code.
+def exceeded(what: str) -> PickleProblem:
+    """A pickle contains more than plain data do."""
+    remedy = "Plain data do not need that: do not use this file; get it from its source"
+    return PickleProblem(f"contains {what}", remedy)
 
-    Attributes:
-        state: the attributes, or whatever the pickle gave as the object's state.
-    """
+
+class Record:
+    """Stands for an object of another program's class; ``state`` is its attributes, or whatever the pickle gave."""
 
     __slots__ = ("state",)
 
@@ -83,8 +79,6 @@ class Record:
 
 class NoText(bytes):
     """What Python 2 wrote and does not become text: the values of an array, which is then made of them."""
-
-    __slots__ = ()
 
 
 def check_keys(keys: Iterable[Any]) -> None:
@@ -101,28 +95,26 @@ def check_keys(keys: Iterable[Any]) -> None:
         raise PickleProblem(f"contains a key of {longest} characters", "Use shorter keys")
 
 
-class Scales:
-    """Weighs values with all that they refer to, as often as they do: a program that walks over them does, too."""
+def check_size(value: Any, shared: set[int], size: int) -> None:
+    """Refuse a value that is deep, or much larger than its pickle for a program that follows every reference.
 
-    def __init__(self, shared: set[int], size: int):
-        self._shared = shared
-        self._limit = _BASE_WEIGHT + _WEIGHT_PER_BYTE * size
-        # Only of what more than one can refer to; all else is met once.
-        self._known: dict[int, tuple[int, int]] = {}
+    ``shared`` are the ids of what more than one value can refer to; all else is met once.
+    """
+    limit = _BASE_WEIGHT + _WEIGHT_PER_BYTE * size
+    known: dict[int, tuple[int, int]] = {}
 
-    def weigh(self, value: Any, depth: int = 0) -> tuple[int, int]:
+    def weigh(value: Any, depth: int) -> tuple[int, int]:
         """Weight and height."""
-        known = self._known.get(id(value))
-        weight, height = known or self._weigh_parts(value, depth)
+        weight, height = known.get(id(value)) or weigh_parts(value, depth)
         if depth + height > MAX_DEPTH:
             raise exceeded(TOO_DEEP)
-        if weight > self._limit:
+        if weight > limit:
             raise exceeded("references that would make it many times its size")
-        if known is None and id(value) in self._shared:
-            self._known[id(value)] = weight, height
+        if id(value) in shared:
+            known[id(value)] = weight, height
         return weight, height
 
-    def _weigh_parts(self, value: Any, depth: int) -> tuple[int, int]:
+    def weigh_parts(value: Any, depth: int) -> tuple[int, int]:
         if depth > MAX_DEPTH:
             raise exceeded(TOO_DEEP)
         if type(value) is NoText:
@@ -134,10 +126,12 @@ class Scales:
         weight, height = 1 + len(parts) + texts // 16, 0
         for part in parts:
             if type(part) not in _LEAVES:
-                part_weight, part_height = self.weigh(part, depth + 1)
+                part_weight, part_height = weigh(part, depth + 1)
                 weight += part_weight
                 height = max(height, part_height + 1)
         return weight, height
+
+    weigh(value, 0)
 
 
 def _parts(value: Any) -> Collection[Any]:
@@ -152,9 +146,3 @@ def _parts(value: Any) -> Collection[Any]:
 
 def _in_other_encoding(text: bytes) -> ValueError:
     return ValueError(f"the text {bytes(text[:40])!r} of Python 2 is in another encoding")
-
-
-def exceeded(what: str) -> PickleProblem:
-    return PickleProblem(
-        f"contains {what}", "Plain data do not need that: do not use this file; get it from its source"
-    )

@@ -1,8 +1,7 @@
 """Reads other programs' pickles without running what a pickle may contain.
 
-A pickle is a program: it may call whatever it can import. Here it can import nothing. Where it asks for one of the few
-names that arrays, numbers and plain containers are written with, it gets a stand-in that builds just those, and checks
-what it is given; everything else is refused before anything has been called.
+Where a pickle asks for one of the few names that arrays, numbers and plain containers are written with, it gets a
+stand-in that builds just those, and checks what it is given; everything else is refused before anything is called.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Collection
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,18 +20,8 @@ import numpy as np
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.bounded_unpickler import BoundedUnpickler, Builder
-from mmf_muvla.reading.pickle_bounds import ONE_IMAGE, WHOLE_FILE, Limits, PickleProblem, Record, check_keys
-
-__all__ = [
-    "ONE_IMAGE",
-    "WHOLE_FILE",
-    "PickleProblem",
-    "Record",
-    "load_npy_object",
-    "load_object_array",
-    "load_pickle",
-    "read_npy_header",
-]
+from mmf_muvla.reading.pickle_bounds import ONE_IMAGE as ONE_IMAGE
+from mmf_muvla.reading.pickle_bounds import WHOLE_FILE, Limits, PickleProblem, Record, check_keys
 
 _FROM_SOURCE = "Do not use this file; get it from its source"
 _DTYPE_NAME = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16|[SU]\d{1,9}|O8?)")
@@ -55,23 +45,13 @@ def load_pickle(
             arrays are made of, all of them have to.
         limits: what the pickle may contain: that of one image (:data:`ONE_IMAGE`), or of a whole file.
 
-    Returns:
-        The value; arrays are of a subclass of ``numpy.ndarray``.
-
     Raises:
         PickleProblem: the pickle contains something else, or is damaged.
     """
     try:
         held = bytes(content) if isinstance(content, (bytes, bytearray, memoryview)) else content.read()
-        reader = BoundedUnpickler(
-            held,
-            find=partial(_find, records),
-            stateful=(_Array, _Dtype, Record),
-            encoding=encoding,
-            errors=errors,
-            limits=limits,
-        )
-        return reader.load()
+        find, stateful = partial(_find, records), (_Array, _Dtype, Record)
+        return BoundedUnpickler(held, find, stateful, encoding=encoding, errors=errors, limits=limits).load()
     except PickleProblem:
         raise
     except Exception as error:  # a damaged pickle can fail in any way
@@ -79,15 +59,7 @@ def load_pickle(
 
 
 def load_npy_object(path: Path, limits: Limits = WHOLE_FILE) -> np.ndarray:
-    """Read an ``.npy`` file that holds an array of Python objects, as :func:`load_pickle` reads a pickle.
-
-    Returns:
-        The array, of dtype object.
-
-    Raises:
-        PickleProblem: it is another array, contains what :func:`load_pickle` refuses, or is damaged.
-        OSError: it cannot be opened.
-    """
+    """Read an ``.npy`` file that holds an array of Python objects, as :func:`load_pickle` reads a pickle."""
     with path.open("rb") as file:
         shape, _, dtype = read_npy_header(file)
         if dtype != np.dtype(object):
@@ -100,11 +72,7 @@ def load_npy_object(path: Path, limits: Limits = WHOLE_FILE) -> np.ndarray:
 
 
 def load_object_array(path: str | Path) -> list[Any]:
-    """The elements of a one-dimensional ``.npy`` array of Python objects, as MMF's annotations are.
-
-    Raises:
-        InputError: the file is missing, is no such array, or is refused by :func:`load_pickle`.
-    """
+    """The elements of a one-dimensional ``.npy`` array of objects, as MMF's annotations are; else an InputError."""
     path = Path(path)
     if not path.is_file():
         raise InputError(str(path), "no such file", "Check the path of the annotation file")
@@ -119,30 +87,22 @@ def load_object_array(path: str | Path) -> list[Any]:
 
 
 def read_npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Read what an ``.npy`` file announces: shape, whether it is in Fortran's order, dtype.
-
-    Raises:
-        PickleProblem: it is no such file.
-    """
+    """Shape, whether it is in Fortran's order, and dtype that an ``.npy`` file announces; else a PickleProblem."""
     try:
-        version = np.lib.format.read_magic(file)
-        if version != (1, 0):
-            _check_header_size(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        header = read(file)
+        if np.lib.format.read_magic(file) == (1, 0):
+            header = np.lib.format.read_array_header_1_0(file)
+        else:
+            # NumPy would take as much memory as is announced here before it looks for so many bytes.
+            size = file.read(4)
+            if int.from_bytes(size, "little") > _MAX_HEADER:
+                raise ValueError("its header is longer than any")
+            file.seek(-len(size), os.SEEK_CUR)
+            header = np.lib.format.read_array_header_2_0(file)
     except Exception as error:  # headers are Python literals, which can be damaged in many ways
         raise PickleProblem(f"cannot be read as an .npy file ({error})", "Get the file again") from error
     if not all(0 <= side < _MAX_SIDE for side in header[0]):
         raise PickleProblem(f"announces an array of shape {str(header[0])[:40]}", "Get the file again")
     return header
-
-
-def _check_header_size(file: BinaryIO) -> None:
-    # NumPy would take as much memory as is announced here before it looks for so many bytes.
-    size = file.read(4)
-    if int.from_bytes(size, "little") > _MAX_HEADER:
-        raise ValueError("its header is longer than any")
-    file.seek(-len(size), os.SEEK_CUR)
 
 
 class _Array(np.ndarray):
@@ -151,7 +111,7 @@ class _Array(np.ndarray):
     __slots__ = ()
 
     def __setstate__(self, state: Any) -> None:
-        _, shape, stand_in, is_fortran, data = _as_tuple(state)
+        _, shape, stand_in, is_fortran, data = _expect(state, tuple)
         dtype = _dtype_of(stand_in)
         if dtype == np.dtype(object):
             if not isinstance(data, list) or len(data) != _size(shape):
@@ -168,16 +128,14 @@ class _Array(np.ndarray):
         return self.view(np.ndarray).__reduce_ex__(protocol)
 
 
+@dataclass(eq=False)
 class _Dtype:
     """Stands for a dtype while a pickle is being read."""
 
-    __slots__ = ("dtype",)
-
-    def __init__(self, dtype: np.dtype):
-        self.dtype = dtype
+    dtype: np.dtype
 
     def __setstate__(self, state: Any) -> None:
-        _, byte_order, subarray, names, fields, *_ = _as_tuple(state)
+        _, byte_order, subarray, names, fields, *_ = _expect(state, tuple)
         if subarray is not None or names is not None or fields is not None:
             raise PickleProblem("contains a structured array", "Convert it to plain arrays")
         if not isinstance(byte_order, str) or byte_order not in ("<", ">", "|", "="):
@@ -185,14 +143,18 @@ class _Dtype:
         self.dtype = self.dtype.newbyteorder(byte_order)  # type: ignore[arg-type]
 
 
+def _refuse(*_: Any) -> None:
+    raise ValueError("an array that NumPy does not write")
+
+
+# Only ever an argument.
+_NDARRAY = Builder(_refuse)
+
+
 def _reconstruct(subtype: Any, shape: Any, _: Any) -> np.ndarray:
-    if subtype is not _BUILDERS["ndarray"] or type(shape) is not tuple or list(map(type, shape)) != [int] or shape[0]:
+    if subtype is not _NDARRAY or type(shape) is not tuple or list(map(type, shape)) != [int] or shape[0]:
         raise ValueError("an array that NumPy does not write")
     return np.zeros(0, np.int8).view(_Array)
-
-
-def _ndarray(*_: Any) -> None:
-    raise ValueError("an array that NumPy does not write")
 
 
 def _dtype(description: Any, *_: Any) -> _Dtype:
@@ -214,76 +176,56 @@ def _from_buffer(data: Any, stand_in: Any, shape: Any, order: Any, axis_order: A
     _check_bytes(data, dtype, shape)
     if not isinstance(order, str):
         raise ValueError("an array's values are of the wrong type")
-    array = np.frombuffer(data, dtype)
-    if axis_order is not None:
-        array = array.reshape(shape).transpose(axis_order)
-    else:
-        array = array.reshape(shape, order="F" if order == "F" else "C")
-    return array.view(_Array)
+    array = np.frombuffer(data, dtype).reshape(shape, order="F" if order == "F" and axis_order is None else "C")
+    return (array if axis_order is None else array.transpose(axis_order)).view(_Array)
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
     # How bytes are written by the protocols that know only text.
-    is_known = isinstance(encoding, str) and encoding in ("latin1", "latin-1")
-    if not is_known or not isinstance(text, str):
+    if not isinstance(encoding, str) or encoding not in ("latin1", "latin-1") or not isinstance(text, str):
         raise ValueError("text in an encoding that plain data are not written in")
     return text.encode("latin1")
 
 
-def _bytes(*arguments: Any) -> bytes:
-    if arguments:
-        raise ValueError("bytes that are made of something")
-    return b""
-
-
 def _set(members: Any = ()) -> set[Any]:
-    check_keys(_as_list(members))
+    check_keys(_expect(members, list, tuple))
     return set(members)
 
 
-def _frozen_set(members: Any = ()) -> frozenset[Any]:
-    return frozenset(_set(members))
-
-
 def _dictionary(pairs: Any = ()) -> dict[Any, Any]:
-    check_keys(key for key, _ in map(_as_list, _as_list(pairs)))
+    check_keys(key for key, _ in (_expect(pair, list, tuple) for pair in _expect(pairs, list, tuple)))
     return dict(pairs)
 
 
+_PYTHON = ("builtins", "__builtin__")
+_MULTIARRAY, _NUMERIC = (
+    tuple(f"numpy.{core}.{name}" for core in ("core", "_core")) for name in ("multiarray", "numeric")
+)
+# By name: the modules that have it (of NumPy 1 and 2, and of Python 2, which the older protocols use), and a stand-in.
 _BUILDERS = {
-    "_reconstruct": Builder(_reconstruct),
-    "scalar": Builder(_scalar),
-    "_frombuffer": Builder(_from_buffer),
-    "ndarray": Builder(_ndarray),
-    "dtype": Builder(_dtype),
-    "encode": Builder(_encode),
-    "bytes": Builder(_bytes),
-    "set": Builder(_set, takes_members=True),
-    "frozenset": Builder(_frozen_set, takes_members=True),
-    "OrderedDict": Builder(_dictionary, takes_members=True),
-}
-# Under the module names of NumPy 1 and 2, and of Python 2, which the older protocols use.
-_ADMITTED = {
-    *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
-    *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
-    *((module, name) for module in ("builtins", "__builtin__") for name in ("set", "frozenset", "bytes")),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
-    ("collections", "OrderedDict"),
+    "_reconstruct": (_MULTIARRAY, Builder(_reconstruct)),
+    "scalar": (_MULTIARRAY, Builder(_scalar)),
+    "_frombuffer": (_NUMERIC, Builder(_from_buffer)),
+    "ndarray": (("numpy",), _NDARRAY),
+    "dtype": (("numpy",), Builder(_dtype)),
+    "encode": (("_codecs",), Builder(_encode)),
+    # Of nothing: what has content is written in another way.
+    "bytes": (_PYTHON, Builder(lambda: b"")),
+    "set": (_PYTHON, Builder(_set, takes_members=True)),
+    "frozenset": (_PYTHON, Builder(lambda *members: frozenset(_set(*members)), takes_members=True)),
+    "OrderedDict": (("collections",), Builder(_dictionary, takes_members=True)),
 }
 
 
 def _find(records: Collection[tuple[str, str]], module: str, name: str) -> Builder | type[Record]:
     if (module, name) in records:
         return Record
-    if (module, name) in _ADMITTED:
-        return _BUILDERS[name]
+    modules, builder = _BUILDERS.get(name, ((), None))
+    if builder is not None and module in modules:
+        return builder
     if module.partition(".")[0] == "torch":
-        raise PickleProblem(
-            f"contains {module}.{name}: torch tensors are not read",
-            "Convert them with tensor.numpy() where they are written",
-        )
+        problem = f"contains {module}.{name}: torch tensors are not read"
+        raise PickleProblem(problem, "Convert them with tensor.numpy() where they are written")
     raise PickleProblem(f"contains {module[:60]}.{name[:60]}, which could run code", _FROM_SOURCE)
 
 
@@ -296,22 +238,16 @@ def _dtype_of(stand_in: Any) -> np.dtype:
     return stand_in.dtype
 
 
-def _as_tuple(state: Any) -> tuple[Any, ...]:
-    if type(state) is not tuple:
-        raise ValueError("a state that NumPy does not write")
-    return state
+def _expect(value: Any, *kinds: type) -> Any:
+    if type(value) not in kinds:
+        raise ValueError(f"a {type(value).__name__} where no writer of plain data has one")
+    return value
 
 
 def _as_bytes(data: Any) -> Any:
     # The bytes that Python 2 wrote have become text where they could. Where several of them made one character,
     # there are fewer now, which shows when their number is checked.
     return data.encode("latin1") if isinstance(data, str) else data
-
-
-def _as_list(values: Any) -> list[Any] | tuple[Any, ...]:
-    if type(values) not in (list, tuple):
-        raise ValueError("a container that is made of no list")
-    return values
 
 
 def _check_bytes(data: Any, dtype: np.dtype, shape: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -13,17 +12,12 @@ from typing import Any
 
 from mmf_muvla.errors import shown
 from mmf_muvla.reading.problems import LISTED_PER_FILTER, BadRecord
-from mmf_muvla.sentences.options import SentenceOptions
+from mmf_muvla.sentences.options import USUAL_NAMES, SentenceOptions
 from mmf_muvla.sentences.parquet import listed
-from mmf_muvla.sentences.rows import BadLine, CsvLayout, decode
+from mmf_muvla.sentences.rows import CONTROL, BadLine, CsvLayout, decode
 
 # Longer lines and values are not looked into.
 LONGEST_RECORD = 4 * 2**20
-USUAL_NAMES = ("sentence", "caption", "text")
-"""Of the columns or keys that hold sentences."""
-
-# Everything below the blank that is not white space, and DEL: a text has none of them, a binary file has.
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
 # Marks without width or meaning in a sentence: soft hyphen, zero-width space, word joiner, byte order mark.
 _INVISIBLE = dict.fromkeys((0xAD, 0x200B, 0x2060, 0xFEFF))
 _LINE_ENDS = "End lines with a line feed (tr '\\r' '\\n'), or leave such lines out with on_bad_record=skip"
@@ -32,61 +26,38 @@ BYTE_ORDER_MARK = "\ufeff".encode()
 
 @dataclass(frozen=True)
 class SentenceBlock:
-    """Some consecutive lines of a file.
-
-    Attributes:
-        file: the file.
-        format: ``text``, ``tsv``, ``csv``, ``jsonl`` or ``parquet``.
-        first_line: the number of the first line in its file, from 1; of a parquet file, the row's.
-        first_source: the same, counted on from file to file.
-        content: whole lines; of a csv, rows, which may have several lines; of a parquet file, the rows, each a sentence
-            and an image id.
-        layout: of a csv, what its first row says.
-    """
+    """Some consecutive lines of a file."""
 
     file: Path
-    format: str
-    first_line: int
-    first_source: int
+    format: str  # text, tsv, csv, jsonl or parquet
+    first_line: int  # the number of the first line in its file, from 1; of a parquet file, the row's
+    first_source: int  # the same, counted on from file to file
+    # Whole lines; of a csv, rows, which may have several lines; of a parquet file, pairs of a sentence and an image id.
     content: bytes | list[bytes] | list[tuple[Any, Any]]
-    layout: CsvLayout | None = None
+    layout: CsvLayout | None = None  # of a csv
 
 
 @dataclass
 class CleanedBlock:
-    """What is good in a block, and what is not.
-
-    Attributes:
-        sentences: the sentences.
-        sources: the line of each, counted on from file to file.
-        image_ids: the image that each belongs to, or ``None``.
-        num_lines: lines of the block; of a csv, rows.
-        bad: damaged lines: line, reason, value, remedy.
-        filtered: how many lines each filter left out.
-        listed: the first of them: line, reason, value.
-    """
+    """What is good in a block, and what is not."""
 
     sentences: list[str] = field(default_factory=list)
-    sources: list[int] = field(default_factory=list)
-    image_ids: list[str | None] = field(default_factory=list)
-    num_lines: int = 0
-    bad: list[tuple[int, str, str, str]] = field(default_factory=list)
-    filtered: Counter[str] = field(default_factory=Counter)
-    listed: list[tuple[int, str, str]] = field(default_factory=list)
+    sources: list[int] = field(default_factory=list)  # the line of each, counted on from file to file
+    image_ids: list[str | None] = field(default_factory=list)  # the image of each, where that is known
+    num_lines: int = 0  # of a csv, rows
+    bad: list[tuple[int, str, str, str]] = field(default_factory=list)  # damaged: line, reason, value, remedy
+    filtered: Counter[str] = field(default_factory=Counter)  # how many lines each filter left out
+    listed: list[tuple[int, str, str]] = field(default_factory=list)  # the first of them: line, reason, value
 
 
 def clean_block(block: SentenceBlock, options: SentenceOptions, stop_at_bad: bool) -> CleanedBlock:
-    """The sentences of a block, in Unicode's composed form (NFC), with single spaces and without invisible marks.
-
-    Raises:
-        InputError: ``stop_at_bad``, and a line is damaged.
-    """
+    """The sentences of a block, cleaned; an InputError at the first damaged line if ``stop_at_bad``."""
     cleaned = CleanedBlock()
-    for number, value, image_id in _records(block):
+    for number, record in _records(block):
         cleaned.num_lines += 1
         line = block.first_line + number
         try:
-            text, owner = parse(value, image_id, block.format, options)
+            text, owner = parse(record, block.format, block.layout, options)
             sentence = _clean(text, options)
         except BadLine as problem:
             reported = problem.reason, problem.value, problem.remedy
@@ -98,58 +69,58 @@ def clean_block(block: SentenceBlock, options: SentenceOptions, stop_at_bad: boo
             cleaned.filtered[reason] += 1
             if cleaned.filtered[reason] <= LISTED_PER_FILTER:
                 cleaned.listed.append((line, reason, sentence[:200]))
-            continue
-        cleaned.sentences.append(sentence)
-        cleaned.sources.append(block.first_source + number)
-        cleaned.image_ids.append(owner)
+        else:
+            cleaned.sentences.append(sentence)
+            cleaned.sources.append(block.first_source + number)
+            cleaned.image_ids.append(owner)
     return cleaned
 
 
 def clean_sentence(text: str) -> str:
-    """A sentence as the corpus holds it: in Unicode's composed form (NFC), with single spaces."""
+    """A sentence as the corpus has it: in Unicode's composed form (NFC), with single spaces, no invisible marks."""
     if not text.isascii():
         text = unicodedata.normalize("NFC", text.translate(_INVISIBLE))
     return " ".join(text.split())
 
 
-def _records(block: SentenceBlock) -> Iterator[tuple[int, Any, Any]]:
-    """Each record with the number of lines before it, and, of a csv, how to read it instead of an image id."""
+def _records(block: SentenceBlock) -> Iterator[tuple[int, Any]]:
+    """Each record with the number of lines before it."""
     content = block.content
     if isinstance(content, bytes):
         lines = (content.removeprefix(BYTE_ORDER_MARK) if block.first_line == 1 else content).split(b"\n")
-        if not lines[-1]:
-            lines.pop()
-        yield from ((number, line, None) for number, line in enumerate(lines))
-    elif block.format == "parquet":
-        yield from ((number, *row) for number, row in enumerate(content))
+        yield from enumerate(lines if lines[-1] else lines[:-1])
+    elif block.layout is None:
+        yield from enumerate(content)
     else:
-        assert block.layout is not None
         number = 0
         for row in content:
             assert isinstance(row, bytes)
             is_first = block.first_line + number == 1
             for record in block.layout.rows_in(row.removeprefix(BYTE_ORDER_MARK) if is_first else row):
                 if block.first_line + number > 1 or not block.layout.has_header:
-                    yield number, record, block.layout
+                    yield number, record
                 number += 1 + record.count(b"\n")
 
 
-def parse(value: Any, image_id: Any, kind: str, options: SentenceOptions) -> tuple[str, str | None]:
-    """The sentence of a line and the image that it belongs to, or a BadLine; of a csv, ``image_id`` is its layout."""
-    if isinstance(value, bytes) and len(value) > LONGEST_RECORD:
-        begin = value[:200].decode("utf-8", "replace")
+def parse(record: Any, kind: str, layout: CsvLayout | None, options: SentenceOptions) -> tuple[str, str | None]:
+    """The sentence of a record and the image that it belongs to; a BadLine where it is damaged."""
+    line = record[0] if kind == "parquet" else record
+    if isinstance(line, bytes) and len(line) > LONGEST_RECORD:
+        begin = line[:200].decode("utf-8", "replace")
         if kind in ("text", "parquet"):
             # Only its length matters, which a filter will find too great.
             return begin + "…" * (options.max_characters + 1), None
         raise BadLine(f"line is longer than {LONGEST_RECORD // 2**20} MiB", f"it begins with {begin[:60]!r}")
-    return _PARSERS[kind](value, image_id, options)
+    if kind == "parquet":
+        return _checked(line, record[1], options)
+    if layout is not None:
+        return _parse_csv(line, layout, options)
+    if kind == "text":
+        return decode(_without_line_end(line)), None
+    return (_parse_tsv if kind == "tsv" else _parse_jsonl)(line, options)
 
 
-def _parse_text(line: bytes, _: Any, options: SentenceOptions) -> tuple[str, str | None]:
-    return decode(_without_line_end(line)), None
-
-
-def _parse_tsv(line: bytes, _: Any, options: SentenceOptions) -> tuple[str, str | None]:
+def _parse_tsv(line: bytes, options: SentenceOptions) -> tuple[str, str | None]:
     columns = _without_line_end(line).split(b"\t")
     if columns == [b""]:
         return "", None
@@ -158,7 +129,7 @@ def _parse_tsv(line: bytes, _: Any, options: SentenceOptions) -> tuple[str, str 
         if len(columns) <= number:
             remedy = "Set sentence_options.column, or leave such lines out with on_bad_record=skip"
             raise BadLine(f"line has no column {number}", f"it has {len(columns)}", remedy)
-    return _parse_row(columns[options.column or 0], None if owner is None else columns[owner], options)
+    return _checked(columns[options.column or 0], None if owner is None else columns[owner], options)
 
 
 def _parse_csv(record: bytes, layout: CsvLayout, options: SentenceOptions) -> tuple[str, str | None]:
@@ -166,10 +137,10 @@ def _parse_csv(record: bytes, layout: CsvLayout, options: SentenceOptions) -> tu
     if not row:
         return "", None
     owner = None if layout.image_id_column is None else row[layout.image_id_column].strip()
-    return _parse_row(row[layout.column], owner, options)
+    return _checked(row[layout.column], owner, options)
 
 
-def _parse_jsonl(line: bytes, _: Any, options: SentenceOptions) -> tuple[str, str | None]:
+def _parse_jsonl(line: bytes, options: SentenceOptions) -> tuple[str, str | None]:
     text = decode(line)
     if not text.strip():
         return "", None
@@ -184,14 +155,16 @@ def _parse_jsonl(line: bytes, _: Any, options: SentenceOptions) -> tuple[str, st
     if name is None:
         remedy = "Name the key of the sentence with sentence_options.column"
         raise BadLine(f"object has no key {' or '.join(names)}", f"it has {listed(record)}", remedy)
-    key = None if options.image_id_column is None else str(options.image_id_column)
-    if key is not None and key not in record:
+    if options.image_id_column is None:
+        return _checked(record[name], None, options)
+    key = str(options.image_id_column)
+    if key not in record:
         raise BadLine(f"object has no key {key}", f"it has {listed(record)}")
-    return _parse_row(record[name], None if key is None else record[key], options)
+    return _checked(record[name], record[key], options)
 
 
 def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # It is left open what they mean; most readers take the last one, without a word.
+    # Most readers take the last one, without a word.
     record = dict(pairs)
     if len(record) < len(pairs):
         repeated = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
@@ -202,7 +175,7 @@ def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _JSON = json.JSONDecoder(object_pairs_hook=_refuse_repeated_keys)
 
 
-def _parse_row(value: Any, image_id: Any, options: SentenceOptions) -> tuple[str, str | None]:
+def _checked(value: Any, image_id: Any, options: SentenceOptions) -> tuple[str, str | None]:
     if isinstance(value, bytes):
         value = decode(value)
     if not isinstance(value, str):
@@ -218,15 +191,12 @@ def _parse_row(value: Any, image_id: Any, options: SentenceOptions) -> tuple[str
     return value, owner
 
 
-_PARSERS = {"text": _parse_text, "tsv": _parse_tsv, "csv": _parse_csv, "jsonl": _parse_jsonl, "parquet": _parse_row}
-
-
 def _without_line_end(line: bytes) -> bytes:
     if b"\r" not in line:
         return line
     line = line.rstrip(b"\r")
     if b"\r" in line:
-        # A file of an old system has these alone, and would be a single line.
+        # A file of an old system has no other line ends, and would be a single line.
         raise BadLine("line holds a carriage return", f"at byte {line.index(13)}", _LINE_ENDS)
     return line
 
@@ -243,7 +213,7 @@ def _clean(text: str, options: SentenceOptions) -> str:
 
 
 def _refuse_what_is_no_text(text: str, what: str) -> None:
-    control = _CONTROL.search(text)
+    control = CONTROL.search(text)
     if control:
         raise BadLine(f"{what} holds a control character", f"{control.group()!r} at position {control.start()}")
     surrogate = next((character for character in text if "\ud800" <= character <= "\udfff"), None)

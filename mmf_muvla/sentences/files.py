@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.sentences.cleaning import BYTE_ORDER_MARK, LONGEST_RECORD, USUAL_NAMES, SentenceBlock, parse
-from mmf_muvla.sentences.options import SentenceOptions
+from mmf_muvla.sentences.cleaning import BYTE_ORDER_MARK, LONGEST_RECORD, SentenceBlock, parse
+from mmf_muvla.sentences.options import USUAL_NAMES, SentenceOptions
 from mmf_muvla.sentences.parquet import parquet_blocks
 from mmf_muvla.sentences.rows import BadLine, CsvLayout, decode, join_records, read_layout
 from mmf_muvla.sentences.text_shapes import (
@@ -48,12 +48,11 @@ def read_blocks(files: list[Path], options: SentenceOptions) -> Iterator[Sentenc
     """
     kinds = [_format_of(file, options) for file in files]
     _check_columns(files, kinds, options)
-    for file, kind in zip(files, kinds, strict=True):
-        _check_shape(file, kind, options)
+    layouts = [_check_shape(file, kind, options) for file, kind in zip(files, kinds, strict=True)]
     num_lines = 0
-    for file, kind in zip(files, kinds, strict=True):
+    for file, kind, layout in zip(files, kinds, layouts, strict=True):
         line = 1
-        for content, layout in _contents(file, kind, options):
+        for content in _contents(file, kind, options):
             yield SentenceBlock(file, kind, line, num_lines + line, content, layout)
             line += _count_lines(content)
         num_lines += line - 1
@@ -68,15 +67,16 @@ def _format_of(file: Path, options: SentenceOptions) -> str:
 def _check_columns(files: list[Path], kinds: list[str], options: SentenceOptions) -> None:
     """Refuse columns that the formats do not have."""
     for name, value in (("column", options.column), ("image_id_column", options.image_id_column)):
-        is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        is_number = type(value) is int and value >= 0
         for file, kind in zip(files, kinds, strict=True):
             may_be_name = kind == "csv" and isinstance(value, str) and value
-            if kind in ("csv", "tsv") and value is not None and not is_number and not may_be_name:
-                where, problem = f"sentence_options.{name}={value}", f"is no column of {file}"
-                if kind == "csv":
-                    raise InputError(where, problem, "Give the number of the column, from 0, or its name")
+            if kind not in ("csv", "tsv") or value is None or is_number or may_be_name:
+                continue
+            remedy = "Give the number of the column, from 0, or its name"
+            if kind == "tsv":
                 remedy = "Give the number of the column, or set sentence_options.format if this is not a tsv (tsv)"
-                raise InputError(where, f"{problem}, whose columns have numbers from 0", remedy)
+            of_file = f"is no column of {file}{', whose columns have numbers from 0' * (kind == 'tsv')}"
+            raise InputError(f"sentence_options.{name}={value}", of_file, remedy)
     if options.image_id_column is not None and all(kind == "text" for kind in kinds):
         raise InputError(
             f"sentence_options.image_id_column={options.image_id_column}",
@@ -85,57 +85,47 @@ def _check_columns(files: list[Path], kinds: list[str], options: SentenceOptions
         )
 
 
-def _check_shape(file: Path, kind: str, options: SentenceOptions) -> None:
-    """Refuse a file whose lines, by a sample, are something else than they are read as."""
+def _check_shape(file: Path, kind: str, options: SentenceOptions) -> CsvLayout | None:
+    """Refuse a file whose lines, by a sample, are something else than they are read as; the layout of a csv."""
     layout = None
-    records: list[tuple[SampleLine, Any, Any]]
+    samples: list[tuple[SampleLine, Any]]
     if kind == "parquet":
-        with closing(parquet_blocks(file, options, USUAL_NAMES, _ROWS_OF_A_SAMPLE)) as blocks:
-            rows = next(blocks, [])
-        records = [(SampleLine(b"", number), *row) for number, row in enumerate(rows, 1)]
+        with closing(parquet_blocks(file, options, _ROWS_OF_A_SAMPLE)) as blocks:
+            samples = [(SampleLine(b"", number), row) for number, row in enumerate(next(blocks, []), 1)]
     else:
         lines = sample_lines(file)
         refuse_what_is_no_text(file, lines)
         if kind == "text":
             refuse_tables(file, lines)
-            return
+            return None
         layout = _csv_layout(file, options) if kind == "csv" else None
-        has_header = layout is not None and layout.has_header
-        records = [
-            (line, line.content, layout)
-            for line in lines
-            if len(line.content) <= _LONGEST_LOOK and not (has_header and line.number == 1)
-        ]
-    found = [(line, _value_of(value, kind, options, owner)) for line, value, owner in records]
-    good = [(line, value) for line, value in found if value is not None and (value or kind != "parquet")]
+        header = 1 if layout is not None and layout.has_header else -1
+        short = (line for line in lines if len(line.content) <= _LONGEST_LOOK)
+        samples = [(line, line.content) for line in short if line.number != header]
+    chosen, values = [], []
+    for line, record in samples:
+        try:
+            value = parse(record, kind, layout, options)[0]
+        except BadLine:
+            continue
+        if value or kind != "parquet":
+            chosen.append(line)
+            values.append(value)
     column = options.column if layout is None else layout.column
     if column is None:
         column = 0 if kind == "tsv" else " or ".join(USUAL_NAMES)
-    chosen, values = [line for line, _ in good], [value for _, value in good]
     refuse_other_columns(file, chosen, values, str(column), is_table=kind in ("tsv", "csv"))
+    return layout
 
 
-def _value_of(line: Any, kind: str, options: SentenceOptions, image_id: Any) -> str | None:
-    """The sentence of a line, ``None`` of a damaged one."""
-    try:
-        return parse(line, image_id, kind, options)[0]
-    except BadLine:
-        return None
-
-
-def _contents(file: Path, kind: str, options: SentenceOptions) -> Iterator[tuple[Any, CsvLayout | None]]:
-    layout = _csv_layout(file, options) if kind == "csv" else None
-    blocks: Iterator[Any] = _csv_blocks(file) if kind == "csv" else _line_blocks(file)
+def _contents(file: Path, kind: str, options: SentenceOptions) -> Iterator[Any]:
     if kind == "parquet":
-        blocks = parquet_blocks(file, options, USUAL_NAMES)
-    yield from ((content, layout) for content in blocks)
+        return parquet_blocks(file, options)
+    return _csv_blocks(file) if kind == "csv" else _line_blocks(file)
 
 
 def _line_blocks(file: Path) -> Iterator[bytes]:
-    """Whole lines, some mebibytes at a time; the last may lack its line end.
-
-    Of a line that is too long to be used, the beginning stays.
-    """
+    """Whole lines, some mebibytes at a time; of a line that is too long to be used, the beginning stays."""
     rest: list[bytes] = []
     length = 0
     line = 1
@@ -159,11 +149,9 @@ def _line_blocks(file: Path) -> Iterator[bytes]:
                     rest.append(tail)
                     length += len(tail)
                 if length > _LONGEST_LINE:
-                    raise InputError(
-                        f"{file}, line {line}",
-                        f"is longer than {_LONGEST_LINE // 2**20} MiB, and begins with {b''.join(rest)[:20]!r}",
-                        "This is not a text file with a sentence a line; check its format",
-                    )
+                    problem = f"is longer than {_LONGEST_LINE // 2**20} MiB, and begins with {b''.join(rest)[:20]!r}"
+                    remedy = "This is not a text file with a sentence a line; check its format"
+                    raise InputError(f"{file}, line {line}", problem, remedy)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise InputError(str(file), "no such text file", "Name an existing file, one sentence a line") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -196,7 +184,7 @@ def _csv_layout(file: Path, options: SentenceOptions) -> CsvLayout | None:
     except BadLine as problem:
         raise InputError(f"{file}, line 1", f"{problem.reason}: {problem.value}", problem.remedy) from problem
     others = [row.rstrip(b"\r").decode("utf-8", "replace") for row in rows if 0 < len(row) <= _LONGEST_LOOK]
-    return read_layout(file, [text, *others], options, USUAL_NAMES)
+    return read_layout(file, [text, *others], options)
 
 
 def _csv_blocks(file: Path) -> Iterator[list[bytes]]:

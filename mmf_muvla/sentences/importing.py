@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,7 @@ def import_sentences(
     them, those included that were dropped for an equal one.
 
     Args:
-        files: see ``sentences`` in :class:`~mmf_muvla.pairing.config.BuildConfig`.
-        options: how to read them.
+        files, options: what to read, and how.
         on_bad_record, max_skipped_fraction: what to do about damaged lines.
         at_least: how many sentences there must be.
         work: folder, progress, workers.
@@ -71,45 +70,38 @@ def import_sentences(
     """
 
     def clean() -> dict[str, Any]:
-        notes: Iterator[tuple[int, dict[str, Any]]] = run_parts(
-            work.folder,
-            _CLEAN,
-            partial(_clean_part, options, on_bad_record == "error"),
-            enumerate(read_blocks(list(files), options)),
-            work.num_workers,
-        )
+        clean_part = partial(_clean_part, options, on_bad_record == "error")
+        blocks = enumerate(read_blocks(list(files), options))
         with work.progress.bar(None, "sentences", "line") as progress:
-            for _, note in notes:
+            for _, note in run_parts(work.folder, _CLEAN, clean_part, blocks, work.num_workers):
                 progress.update(note["lines"])
         return {}
 
     def select() -> dict[str, int]:
         left_out = _list_skipped(work.folder, on_bad_record, max_skipped_fraction)
-        counts = left_out.counts
-        keep, first_of = _find_duplicates(work, has_owners=options.image_id_column is not None)
-        counts["sentences"] = int(keep.sum())
-        counts["duplicates"] = len(keep) - counts["sentences"]
-        if counts["sentences"] < at_least:
+        has_owners = options.image_id_column is not None
+        keep, first_of = _find_duplicates(work, has_owners)
+        sentences, duplicates = int(keep.sum()), int((~keep).sum())
+        if sentences < at_least:
             raise InputError(
                 ", ".join(map(str, files)),
-                f"{counts['sentences']} distinct sentences can be used, fewer than the {at_least} to retrieve for each "
-                f"image: {left_out.describe(counts['duplicates'])}",
+                f"{sentences} distinct sentences can be used, fewer than the {at_least} to retrieve for each image: "
+                f"{left_out.describe(duplicates)}",
                 left_out.remedy(),
             )
-        if counts["sentences"] < _SMALL_SHARE * counts["lines"]:
-            logger.warning("%d sentences, %s", counts["sentences"], left_out.describe(counts["duplicates"]))
+        if sentences < _SMALL_SHARE * left_out.counts["lines"]:
+            logger.warning("%d sentences, %s", sentences, left_out.describe(duplicates))
         _write_pool(work, keep)
-        if options.image_id_column is not None:
+        if has_owners:
             _write_owners(work.folder, keep, first_of)
-        return {name: counts[name] for name in _COUNTS}
+        counts = {"sentences": sentences, "duplicates": duplicates, **left_out.counts}
+        order = ("sentences", "lines", "skipped", "empty", "duplicates", "too_short", "too_long")
+        return {name: counts[name] for name in order}
 
     once(work.folder, "cleaned", clean)
     counts = once(work.folder, "selected", select)
     remove_parts(work.folder, _CLEAN)
     return counts
-
-
-_COUNTS = ("sentences", "lines", "skipped", "empty", "duplicates", "too_short", "too_long")
 
 
 def _clean_part(
@@ -133,17 +125,11 @@ def _clean_part(
 
 @dataclass
 class _LeftOut:
-    """What became of the lines that are no sentences of the pool.
+    """What became of the lines that are no sentences of the pool."""
 
-    Attributes:
-        counts: lines, skipped, empty, too_short, too_long.
-        reasons: how many lines were left out for each reason.
-        examples: the first line of each reason: file, line, value.
-    """
-
-    counts: dict[str, int]
-    reasons: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, tuple[Path, int, str]] = field(default_factory=dict)
+    counts: dict[str, int]  # lines, skipped, empty, too_short, too_long
+    reasons: Counter[str]  # how many lines were left out for each reason
+    examples: dict[str, tuple[Path, int, str]]  # the first line of each reason: file, line, value
 
     def describe(self, num_duplicates: int) -> str:
         """How many lines were left out and why, with an example of each reason."""
@@ -158,8 +144,7 @@ class _LeftOut:
 
     def remedy(self) -> str:
         """What the user can do about it, by what the lines look like."""
-        filtered = [(reason, value) for reason, (_, _, value) in self.examples.items()]
-        if any(reason == _FILTERS[0] and looks_like_a_name(value) for reason, value in filtered):
+        if _FILTERS[0] in self.examples and looks_like_a_name(self.examples[_FILTERS[0]][2]):
             return (
                 "Lines look like addresses, names of files or numbers: name the column of the sentences with "
                 "sentence_options.column. Give more text where that is right"
@@ -172,42 +157,35 @@ _FILTERS = ("too few words", "too many words", "too many characters", "too many 
 
 def _list_skipped(folder: Path, on_bad_record: str, max_skipped_fraction: float) -> _LeftOut:
     """Write the list of what was left out, and refuse input of which too much is damaged."""
-    left_out = _LeftOut({"lines": 0})
-    filtered = Counter[str]()
+    lines, filtered = 0, Counter[str]()
+    examples: dict[str, tuple[Path, int, str]] = {}
     with SkipLog(folder / SKIPPED_FILE, on_bad_record, max_skipped_fraction) as skips:
         for note in read_notes(folder, _CLEAN):
             file = Path(note["file"])
             for line, reason, value, remedy in note["bad"]:
                 skips.add_bad(BadRecord(file, line, "", reason, value, remedy))
-                left_out.examples.setdefault(reason, (file, line, value))
+                examples.setdefault(reason, (file, line, value))
             for line, reason, value in note["listed"]:
                 skips.add_filtered(file, line, reason, value)
-                left_out.examples.setdefault(reason, (file, line, value))
+                examples.setdefault(reason, (file, line, value))
             filtered.update(note["filtered"])
-            left_out.counts["lines"] += note["lines"]
-        left_out.counts["skipped"] = skips.num_bad
-        skips.check(left_out.counts["lines"])
-        left_out.reasons = filtered + skips.bad
-    left_out.counts["empty"] = filtered["empty line"]
-    left_out.counts["too_short"] = filtered[_FILTERS[0]]
-    left_out.counts["too_long"] = sum(filtered[reason] for reason in _FILTERS[1:])
-    return left_out
+            lines += note["lines"]
+        skips.check(lines)
+    counts = {"lines": lines, "skipped": skips.num_bad, "empty": filtered["empty line"]}
+    counts |= {"too_short": filtered[_FILTERS[0]], "too_long": sum(filtered[reason] for reason in _FILTERS[1:])}
+    return _LeftOut(counts, filtered + skips.bad, examples)
 
 
 def _find_duplicates(work: Work, has_owners: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Which sentences are the first of their kind, in memory that hardly grows with their number.
+    """Which sentences are the first of their kind, bool [n], and of each the first that equals it, int64 [n].
 
-    Sentences are compared by 128-bit digests, and these not all at once: in each pass those that end in the same bits.
-
-    Returns:
-        Whether to keep a sentence, bool [n]; and, where sentences have owners, of each sentence the first one that
-        equals it, int64 [n], else empty.
+    Without owners, the latter is empty. Sentences are compared by 128-bit digests, and to need little memory, in passes
+    over those that have the same last bits.
     """
     files = part_files(work.folder, _CLEAN, ".digests")
     total = sum(file.stat().st_size for file in files) // 16
-    num_passes = 1
-    while total > num_passes * _DIGESTS_AT_ONCE:
-        num_passes *= 2
+    # A power of two.
+    num_passes = 1 << (max(total - 1, 0) // _DIGESTS_AT_ONCE).bit_length()
     keep, first_of = np.zeros(total, bool), np.zeros(total if has_owners else 0, np.int64)
     with work.progress.bar(num_passes, "duplicates", "round") as progress:
         for number in range(num_passes):
@@ -253,9 +231,7 @@ def _write_owners(folder: Path, keep: np.ndarray, first_of: np.ndarray) -> None:
     first = 0
     with publish_file(folder / OWNERS_FILE) as file, TableWriter(file, OWNERS_SCHEMA) as writer:
         for batch in read_batches(part_files(folder, _CLEAN, ".arrow")):
-            owners = batch.column("image_id")
-            rows = pool_row[first : first + batch.num_rows]
-            owned = owners.is_valid()
+            owners, rows = batch.column("image_id"), pa.array(pool_row[first : first + batch.num_rows])
             if batch.num_rows:
-                writer.write(owners.filter(owned), pa.array(rows).filter(owned))
+                writer.write(owners.drop_null(), rows.filter(owners.is_valid()))
             first += batch.num_rows

@@ -9,6 +9,9 @@ from pydantic import Field
 
 from mmf_muvla.options.kinds import Column, Options, Whole
 
+USUAL_NAMES = ("sentence", "caption", "text")
+"""Of the columns or keys that hold sentences."""
+
 
 @dataclass
 class SentenceOptions(Options):

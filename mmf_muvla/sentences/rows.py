@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.sentences.options import SentenceOptions
+from mmf_muvla.sentences.options import USUAL_NAMES, SentenceOptions
 
 # As many lines, and bytes, a quoted cell may have. A quote that is never closed must not swallow a file.
 _MOST_LINES = 10
 _MOST_BYTES = 2**16
 _DELIMITERS = ",;|\t"
+# Everything below the blank that is not white space, and DEL: a text has none of them, a binary file has.
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
 # Whatever the delimiter is, this is a cell in quotes.
 _QUOTED_CELL = re.compile(r'(^|[,;|\t])"(?:[^"]|"")*"(?=[,;|\t]|$)')
 # Longer lines are not read at all.
@@ -47,21 +49,13 @@ def decode(line: bytes) -> str:
 
 @dataclass(frozen=True)
 class CsvLayout:
-    """How the rows of a file are to be read.
-
-    Attributes:
-        delimiter: what stands between cells.
-        width: how many cells a row has.
-        column: the cell of the sentence, from 0.
-        image_id_column: the cell that names the image; ``None`` where it is not wanted.
-        has_header: whether the first row says what the columns are.
-    """
+    """How the rows of a file are to be read."""
 
     delimiter: str
-    width: int
-    column: int
-    image_id_column: int | None
-    has_header: bool
+    width: int  # cells of a row
+    column: int  # the cell of the sentence, from 0
+    image_id_column: int | None  # the cell that names the image; ``None`` where it is not wanted
+    has_header: bool  # the first row says what the columns are
 
     def cells(self, row: bytes) -> list[str]:
         """The cells of a row, none of an empty one; a BadLine where it is not UTF-8, not CSV, or of another width."""
@@ -89,10 +83,7 @@ class CsvLayout:
 
 
 def join_records(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Put the lines of a row together: a quoted cell may have line ends in it.
-
-    Lines behind a quote that is not closed within ten lines are rows of their own.
-    """
+    """Put the lines of a row together: a cell in quotes may have line ends in it, though not more than nine."""
     waiting: list[bytes] = []
     size = 0
     for line in lines:
@@ -114,8 +105,7 @@ def join_records(lines: Iterable[bytes]) -> Iterator[bytes]:
 def guess_delimiter(rows: Sequence[str]) -> str:
     """The delimiter of which most rows have as many as the first; what is in quotes does not count.
 
-    Where this holds for several, it is the one with the fewest blanks behind it, since in a sentence there is one; then
-    the one that the first row has most of; then the more usual one.
+    Of several, it is the one with the fewest blanks behind it, as a sentence has; then the first row's most common one.
     """
     bare = [_QUOTED_CELL.sub(r'\1""', row) for row in rows]
 
@@ -128,44 +118,31 @@ def guess_delimiter(rows: Sequence[str]) -> str:
 
 
 def split_row(row: str, delimiter: str) -> list[str]:
-    """The cells of a row, without its line end; none of an empty row.
-
-    Raises:
-        BadLine: the row has a quote that is not closed, or text behind a closed one.
-    """
+    """The cells of a row, none of an empty one; a BadLine where a quote is not closed, or text follows a closed one."""
     try:
         return next(csv.reader([row], delimiter=delimiter, strict=True), [])
     except csv.Error as error:
         raise BadLine("row is not CSV", f"{error}, in {row[:60]!r}", _QUOTES) from error
 
 
-def read_layout(
-    file: Path, first_rows: Sequence[str], options: SentenceOptions, usual_names: tuple[str, ...]
-) -> CsvLayout:
+def read_layout(file: Path, first_rows: Sequence[str], options: SentenceOptions) -> CsvLayout:
     """What the first row, and for the delimiter the next ones, say about a file.
 
     It names the columns if ``column`` or ``image_id_column`` is a name, or neither is given. If they are numbers, it
-    does so if the cell of the sentence is one of the usual names.
-
-    Raises:
-        InputError: the first row is no CSV, or has no such column.
+    does so if the cell of the sentence is one of the usual names. If it is no CSV, or lacks a column: an InputError.
     """
     delimiter = guess_delimiter(first_rows)
     try:
         cells = [cell.strip() for cell in split_row(first_rows[0], delimiter)]
     except BadLine as problem:
-        raise InputError(
-            f"{file}, line 1", f"{problem.reason}: {problem.value}", "Correct the file, or its sentence_options.format"
-        ) from problem
-    column = options.column
+        remedy = "Correct the file, or its sentence_options.format"
+        raise InputError(f"{file}, line 1", f"{problem.reason}: {problem.value}", remedy) from problem
+    column, owner = options.column, options.image_id_column
     if column is None:
-        column = next((name for name in usual_names if name in cells), " or ".join(usual_names))
-    number, owner = (
-        None if wanted is None else _number(file, wanted, cells) for wanted in (column, options.image_id_column)
-    )
-    assert number is not None
-    named = isinstance(column, str) or isinstance(options.image_id_column, str)
-    return CsvLayout(delimiter, len(cells), number, owner, named or cells[number].casefold() in usual_names)
+        column = next((name for name in USUAL_NAMES if name in cells), " or ".join(USUAL_NAMES))
+    number = _number(file, column, cells)
+    has_header = isinstance(column, str) or isinstance(owner, str) or cells[number].casefold() in USUAL_NAMES
+    return CsvLayout(delimiter, len(cells), number, None if owner is None else _number(file, owner, cells), has_header)
 
 
 def _number(file: Path, wanted: int | str, cells: list[str]) -> int:
@@ -177,10 +154,6 @@ def _number(file: Path, wanted: int | str, cells: list[str]) -> int:
         if cells.count(wanted) == 1:
             return cells.index(wanted)
         problem = f"has {'two columns' if wanted in cells else 'no column'} {wanted} in its first line"
-    shown = ", ".join(cells)
-    raise InputError(
-        f"{file}, line 1",
-        f"{problem} ({shown[:200]})",
-        "Name the column with sentence_options.column, or image_id_column: by a name out of the first line, or a "
-        "number from 0",
-    )
+    by = "by a name from the first line, or a number from 0"
+    remedy = f"Name the column with sentence_options.column, or image_id_column: {by}"
+    raise InputError(f"{file}, line 1", f"{problem} ({', '.join(cells)[:200]})", remedy)

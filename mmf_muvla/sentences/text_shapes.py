@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmf_muvla.errors import InputError, shown
 from mmf_muvla.reading.problems import place
-from mmf_muvla.sentences.rows import BadLine, split_row
+from mmf_muvla.sentences.rows import CONTROL, BadLine, split_row
 
 # A sample is lines from places that are spread evenly over the file, the same ones each time.
 _PLACES = 5
@@ -34,7 +34,6 @@ _BEGINNINGS = {
     b"%PDF-": "a PDF",
 }
 _PAGE = re.compile(rb"\s*<(?:!doctype\s|html[\s>]|\?xml\s)", re.IGNORECASE)
-_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1b\x7f]")
 _NAME_FIRST = re.compile(
     r"""\s*["']?(?:(?:https?|ftp|s3|gs)://\S|www\.\S"""
     r"""|[^\s,;|"]{1,300}\.(?:jpe?g|png|gif|bmp|webp|tiff?)(?:\#\d+)?(?=["'\s,;|]|$)"""
@@ -66,43 +65,29 @@ _COLUMN_NAMES = {"sentence", "sentences", "caption", "captions", "text", "commen
 
 @dataclass(frozen=True)
 class SampleLine:
-    """A line of a sample.
-
-    Attributes:
-        content: the line without its end.
-        number: its number in the file, from 1; ``None`` where that is not known.
-    """
+    """A line of a sample, without its end, and its number in the file, from 1; ``None`` where that is not known."""
 
     content: bytes
     number: int | None = None
 
 
 def sample_lines(file: Path) -> list[SampleLine]:
-    """Some lines of a file that are not blank; none of one that cannot be read, which its reader will say.
-
-    Of a gzip file, they are from its beginning.
-    """
+    """Some lines of a file that are not blank, of a gzip file from its beginning; none of one that cannot be read."""
+    most = _PLACES * _BYTES_AT_A_PLACE
     try:
-        if file.suffix == ".gz":
-            with gzip.open(file, "rb") as stream:
-                begin = stream.read(_PLACES * _BYTES_AT_A_PLACE + 1)
-            size = len(begin)
-        else:
-            size = file.stat().st_size
-            with file.open("rb") as stream:
-                begin = stream.read(_PLACES * _BYTES_AT_A_PLACE)
-        if size <= len(begin) or file.suffix == ".gz":
-            return _spread(_numbered(begin.split(b"\n")[: None if size <= _PLACES * _BYTES_AT_A_PLACE else -1]))
-        lines = []
-        with file.open("rb") as stream:
+        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
+            begin = stream.read(most + 1)
+            if len(begin) <= most or file.suffix == ".gz":
+                lines = _numbered(begin.split(b"\n")[: None if len(begin) <= most else -1])
+                return lines[:: max(len(lines) // (_PLACES * _LINES_AT_A_PLACE), 1)]
+            lines = []
             for number in range(_PLACES):
-                start = (size - _BYTES_AT_A_PLACE) * number // (_PLACES - 1)
-                stream.seek(start)
-                pieces = stream.read(_BYTES_AT_A_PLACE).split(b"\n")
+                stream.seek((file.stat().st_size - _BYTES_AT_A_PLACE) * number // (_PLACES - 1))
                 # The first and the last piece may be parts of lines.
-                found = _numbered(pieces[:-1]) if number == 0 else [SampleLine(it) for it in pieces[1:-1] if it.strip()]
+                pieces = stream.read(_BYTES_AT_A_PLACE).split(b"\n")[:-1]
+                found = [SampleLine(it) for it in pieces[1:] if it.strip()] if number else _numbered(pieces)
                 lines += found[:_LINES_AT_A_PLACE]
-        return lines
+            return lines
     except (OSError, EOFError, zlib.error):
         return []
 
@@ -111,64 +96,46 @@ def _numbered(lines: Sequence[bytes]) -> list[SampleLine]:
     return [SampleLine(line.removesuffix(b"\r"), number) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def _spread(lines: list[SampleLine]) -> list[SampleLine]:
-    return lines[:: max(len(lines) // (_PLACES * _LINES_AT_A_PLACE), 1)]
-
-
 def refuse_what_is_no_text(file: Path, lines: Sequence[SampleLine]) -> None:
-    """Refuse a file that is no text in lines, by how it begins and by bytes that no text has.
-
-    Raises:
-        InputError: it is compressed, a page, in another encoding, or binary.
-    """
+    """Refuse a file that is compressed, a page, in another encoding, or binary: an InputError."""
     if not lines:
         return
     begin = lines[0].content if lines[0].number == 1 else b""
     for magic, kind in _BEGINNINGS.items():
         if begin.startswith(magic):
-            raise InputError(
-                str(file),
-                f"holds {kind}, not text",
-                "Decompress or export it, or give it the name or the sentence_options.format of what it is",
-            )
+            remedy = "Decompress or export it, or give it the name or the sentence_options.format of what it is"
+            raise InputError(str(file), f"holds {kind}, not text", remedy)
     if _PAGE.match(begin.removeprefix(b"\xef\xbb\xbf")):
         raise InputError(f"{file}, line 1", f"is a page, not text: {shown(begin, 100)}", "Download the file itself")
     damaged = [line for line in lines if not _is_text(line.content)]
     if _are_most(damaged, lines):
         whole = b"\n".join(line.content for line in lines)
         is_utf16 = begin.startswith((b"\xff\xfe", b"\xfe\xff")) or whole.count(0) * 3 > len(whole)
-        raise InputError(
-            place(file, damaged[0].number),
-            f"most lines are no text in UTF-8{', but look like UTF-16' * is_utf16}: {shown(damaged[0].content, 100)}",
-            f"Convert the file to UTF-8 (iconv -f {'UTF-16' if is_utf16 else 'ENCODING'} -t UTF-8)",
-        )
+        problem = f"most lines are no text in UTF-8{', but look like UTF-16' * is_utf16}"
+        remedy = f"Convert the file to UTF-8 (iconv -f {'UTF-16' if is_utf16 else 'ENCODING'} -t UTF-8)"
+        raise InputError(place(file, damaged[0].number), f"{problem}: {shown(damaged[0].content, 100)}", remedy)
 
 
 def refuse_tables(file: Path, lines: Sequence[SampleLine]) -> None:
     """Refuse text of which most lines are rows of a table, objects or markup: an InputError."""
-    texts = [decoded(line) for line in lines]
+    texts = [_decoded(line) for line in lines]
     header = re.split(r"[,;|\t]", texts[0].casefold()) if lines and lines[0].number == 1 else []
     names = [name.strip("\ufeff\"' \r") for name in header]
     if len(names) > 1 and not any(" " in name for name in names) and _COLUMN_NAMES.intersection(names):
-        raise InputError(
-            f"{file}, line 1",
-            f"names columns, as in a table, not like sentences: {shown(texts[0], 100)}",
-            _table_remedy(texts[1:]),
-        )
+        problem = f"names columns, as in a table, not like sentences: {shown(texts[0], 100)}"
+        raise InputError(f"{file}, line 1", problem, _table_remedy(texts[1:]))
     tabs = _most_common([text.strip().count("\t") for text in texts])
     width = _most_common([_quoted_width(text) for text in texts])
     numbers = [int(match[1]) for match in map(_NUMBER_AND_BLANK.match, texts) if match]
     run_on = numbers == sorted(numbers) and len(set(numbers)) > 1
-    found: tuple[tuple[Callable[[str], object], str], ...] = (
-        (_NAME_FIRST.match, "begin with the name of a file or an address"),
-        (
-            lambda text: _NUMBER_FIRST.match(text) or (run_on and _NUMBER_AND_BLANK.match(text)),
-            "begin with a number of their own",
-        ),
-        (lambda text: tabs and text.strip().count("\t") == tabs, f"hold {tabs} tab{'s' * (tabs > 1)}"),
-        (lambda text: width and _quoted_width(text) == width, f"are {width} cells of CSV with quotes"),
-    )
-    for is_row, what in found:
+    begin_with_numbers = (_NUMBER_FIRST, _NUMBER_AND_BLANK) if run_on else (_NUMBER_FIRST,)
+    rows: dict[str, Callable[[str], object]] = {
+        "begin with the name of a file or an address": _NAME_FIRST.match,
+        "begin with a number of their own": lambda text: any(it.match(text) for it in begin_with_numbers),
+        f"hold {tabs} tab{'s' * (tabs > 1)}": lambda text: tabs and text.strip().count("\t") == tabs,
+        f"are {width} cells of CSV with quotes": lambda text: width and _quoted_width(text) == width,
+    }
+    for what, is_row in rows.items():
         _refuse(file, lines, texts, is_row, f"most lines {what}, as in a table", _table_remedy(texts))
     quoted = [text for text in texts if _is_quoted_cell(text)]
     if sum('""' in text.strip()[1:-1] for text in quoted) * _ONE_IN_QUOTES >= len(quoted):
@@ -182,23 +149,11 @@ def refuse_tables(file: Path, lines: Sequence[SampleLine]) -> None:
 def refuse_other_columns(
     file: Path, lines: Sequence[SampleLine], values: Sequence[str], column: str, is_table: bool
 ) -> None:
-    """Refuse a column that holds something else than sentences.
-
-    Args:
-        file: the file.
-        lines: a sample.
-        values: what the column holds in each.
-        column: its name or number.
-        is_table: whether the lines are rows with tabs or commas.
-
-    Raises:
-        InputError: most values are addresses, names of files or markup.
-    """
-    remedy = _table_remedy([decoded(line) for line in lines]) if is_table else _OTHER_COLUMN
+    """Refuse a column, by its values in some lines, that holds mostly addresses, files' names, markup or JSON."""
+    remedy = _table_remedy([_decoded(line) for line in lines]) if is_table else _OTHER_COLUMN
     for pattern, what in ((_NAME_FIRST, "addresses or names of files"), (_MARKUP, "markup"), (_JSON, "JSON")):
-        _refuse(
-            file, lines, values, pattern.match, f"column {column} holds {what}, not sentences, in most lines", remedy
-        )
+        problem = f"column {column} holds {what}, not sentences, in most lines"
+        _refuse(file, lines, values, pattern.match, problem, remedy)
 
 
 def looks_like_a_name(text: str) -> bool:
@@ -206,8 +161,7 @@ def looks_like_a_name(text: str) -> bool:
     return bool(_NAME_FIRST.match(text[:_LONGEST_LOOK])) or text.strip().isdigit()
 
 
-def decoded(line: SampleLine) -> str:
-    """The beginning of a line as text; what is no UTF-8 is replaced."""
+def _decoded(line: SampleLine) -> str:
     return line.content[:_LONGEST_LOOK].decode("utf-8", "replace")
 
 
@@ -235,11 +189,9 @@ def _table_remedy(rows: Sequence[str]) -> str:
             blanks = [sum(cells[number].strip().count(" ") for cells in alike) for number in range(width)]
             column = blanks.index(max(blanks))
             owner = next((number for number in range(width) if number != column and not blanks[number]), None)
-            return (
-                f"Set sentence_options.format={'tsv' if delimiter == chr(9) else 'csv'} "
-                f"sentence_options.column={column}"
-                + ("" if owner is None else f" (and image_id_column={owner}, if that names the image)")
-            )
+            kind = "tsv" if delimiter == "\t" else "csv"
+            images = "" if owner is None else f" (and image_id_column={owner}, if that names the image)"
+            return f"Set sentence_options.format={kind} sentence_options.column={column}{images}"
     return f"Take the names out of the lines, or give a table. {_OTHER_COLUMN}"
 
 
@@ -254,12 +206,10 @@ def _cells(row: str, delimiter: str) -> list[str]:
 
 def _quoted_width(text: str) -> int:
     """How many cells a row of CSV has of which one is in quotes; 0 of another line, as ``"Yes", he said.``"""
-    if '"' not in text:
+    if not re.search(r'(?:^|,)"', text) or _SPEECH.match(text):
         return 0
-    cells = _cells(text, ",")
-    if len(cells) < 2 or not re.search(r'(?:^|,)"', text) or _SPEECH.match(text):
-        return 0
-    return len(cells)
+    width = len(_cells(text, ","))
+    return width if width > 1 else 0
 
 
 def _is_quoted_cell(text: str) -> bool:
@@ -278,7 +228,6 @@ def _are_most(some: Sequence[object], all_lines: Sequence[object]) -> bool:
 
 def _is_text(line: bytes) -> bool:
     try:
-        line.decode()
+        return not CONTROL.search(line.decode())
     except UnicodeDecodeError:
         return False
-    return not _CONTROL.search(line)

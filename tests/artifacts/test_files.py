@@ -13,6 +13,11 @@ from mmf_muvla.artifacts.files import fingerprint, publish_file, publish_folder
 from mmf_muvla.errors import InputError
 
 
+def foreign(folder: Path) -> Path:
+    """Says that nothing in a folder is known to be of this project's making."""
+    return folder
+
+
 def test_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     target = tmp_path / "table"
     with publish_file(target) as temporary:
@@ -46,7 +51,7 @@ def test_folder_replaces_the_old_one_as_a_whole(tmp_path: Path) -> None:
 def test_failure_leaves_the_old_folder(tmp_path: Path) -> None:
     target = tmp_path / "stage"
     target.mkdir()
-    with pytest.raises(RuntimeError), publish_folder(target) as temporary:
+    with pytest.raises(RuntimeError), publish_folder(target, foreign) as temporary:
         (temporary / "half").touch()
         raise RuntimeError
     assert os.listdir(tmp_path) == ["stage"]
@@ -57,7 +62,7 @@ def test_leftovers_of_dead_processes_are_removed_and_of_living_ones_are_not(tmp_
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
     (tmp_path / f"stage.muvla-tmp-{dead.stdout.strip()}").mkdir()
     (tmp_path / f"stage.muvla-tmp-{os.getppid()}").mkdir()
-    with publish_folder(tmp_path / "stage"):
+    with publish_folder(tmp_path / "stage", foreign):
         pass
     assert sorted(os.listdir(tmp_path)) == sorted(["stage", f"stage.muvla-tmp-{os.getppid()}"])
 
@@ -65,22 +70,25 @@ def test_leftovers_of_dead_processes_are_removed_and_of_living_ones_are_not(tmp_
 @pytest.mark.parametrize("name", ["stage.old-20231105", "stage.tmp-1", "stage.muvla-old-notes", "x.muvla-tmp-999999"])
 def test_what_only_looks_like_a_leftover_is_kept(name: str, tmp_path: Path) -> None:
     (tmp_path / name).mkdir()
-    with publish_folder(tmp_path / "stage"):
+    with publish_folder(tmp_path / "stage", foreign):
         pass
     assert sorted(os.listdir(tmp_path)) == sorted([name, "stage"])
 
 
 def test_a_folder_that_says_nothing_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "stage").mkdir()
-    with publish_folder(tmp_path / "stage") as temporary:  # an empty one is
+    with publish_folder(tmp_path / "stage", foreign) as temporary:  # an empty one is
         (temporary / "made").touch()
-    with pytest.raises(InputError, match="stage: is there already"), publish_folder(tmp_path / "stage"):
+    with pytest.raises(InputError, match="stage: is there already"), publish_folder(tmp_path / "stage", foreign):
         raise AssertionError("work was done")
     assert os.listdir(tmp_path / "stage") == ["made"]
 
 
 def test_what_came_into_the_way_meanwhile_is_not_replaced(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="stage: is there already"), publish_folder(tmp_path / "stage") as temporary:
+    with (
+        pytest.raises(InputError, match="stage: is there already"),
+        publish_folder(tmp_path / "stage", foreign) as temporary,
+    ):
         (temporary / "made").touch()
         (tmp_path / "stage").mkdir()
         (tmp_path / "stage" / "notes.txt").touch()
@@ -94,7 +102,7 @@ def test_files_have_the_permissions_of_any_new_file(umask: int, mode: int, tmp_p
     try:
         with publish_file(tmp_path / "weights") as temporary:
             os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
-        with publish_folder(tmp_path / "folder") as temporary:
+        with publish_folder(tmp_path / "folder", foreign) as temporary:
             (temporary / "deep").mkdir()
             for name in ("weights", "deep/weights"):
                 os.close(os.open(temporary / name, os.O_CREAT | os.O_WRONLY, 0o600))

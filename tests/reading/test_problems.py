@@ -41,24 +41,6 @@ def test_filtered_records_are_not_bad_and_not_all_listed(tmp_path: Path) -> None
     assert len((tmp_path / "skipped").read_text().splitlines()) == 1000
 
 
-def test_a_log_goes_on_from_a_state(tmp_path: Path) -> None:
-    path = tmp_path / "skipped"
-    with SkipLog(path, "skip", 0.5) as log:
-        log.add_bad(bad(3))
-        log.add_filtered(Path("in.txt"), 4, "empty line", "")
-        state = json.loads(json.dumps(log.state()))
-        log.add_bad(bad(5))
-    with SkipLog(path, "skip", 0.5, state) as log:
-        assert (log.num_bad, log.filtered["empty line"]) == (1, 1)
-        log.add_bad(bad(6))
-        with pytest.raises(InputError, match=r"in.tsv, line 3: 2 of 3 records are bad"):
-            log.check(3)
-    assert [json.loads(line)["line"] for line in path.read_text().splitlines()] == [3, 4, 6]
-    path.write_text("")
-    with pytest.raises(InputError, match="has 0 bytes, fewer than the"):
-        SkipLog(path, "skip", 0.5, state)
-
-
 def test_records_without_a_line_and_across_processes(tmp_path: Path) -> None:
     record = BadRecord(Path("x.npy"), None, "7", "it is torn", "half", "Mend it")
     for copy in (pickle.loads(pickle.dumps(record)), BadRecord.from_json(json.loads(json.dumps(record.to_json())))):
