@@ -43,7 +43,9 @@ def find_config(name: str) -> Path:
     Raises:
         InputError: there is no such file.
     """
-    try:
-        return find_included(str(Path(name).expanduser()), "")
-    except InputError:
-        raise InputError(f"config={name}", "no such file", "Name an existing YAML file") from None
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if path.parts[:1] in (("configs",), ("projects",)):
+        return Path(resource_path(name))
+    raise InputError(f"config={name}", "no such file", "Name an existing YAML file")

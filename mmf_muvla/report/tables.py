@@ -39,7 +39,9 @@ def print_table(table: Table, console: Console) -> None:
     for number, name in enumerate(table.header):
         printed.add_column(name, justify="left" if number in table.names else "right")
     for row in table.rows:
-        printed.add_row(*row) if row else printed.add_section()
+        # Already here, since a column must be as wide as what is shown.
+        cells = (printable(it) if isinstance(it, str) else it for it in row)
+        printed.add_row(*cells) if row else printed.add_section()
     console.print(printed)
 
 

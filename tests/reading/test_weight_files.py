@@ -112,7 +112,7 @@ def test_a_damaged_bert_is_named(tmp_path: Path, name: str, damage: str) -> None
     ("config", "problem"),
     [
         ("a: [b", "cannot be read"),
-        ("- muvla\n", "is not a configuration"),
+        ("- muvla\n", "cannot be read: it does not hold keys and values"),
         (json.dumps({"model_config": {"visual_bert": {}}}), "has no model_config.muvla"),
         (json.dumps({"model_config": {"muvla": {"task": "${oc.env:HOME}"}}}), r"refers to other values"),
     ],

@@ -211,7 +211,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
         "update is None, not a whole number",
     ),
     "no yaml": (lambda folder: (folder / "config.yaml").write_text("a: [b"), r"config\.yaml: cannot be read"),
-    "a list": (lambda folder: (folder / "config.yaml").write_text("- a\n"), r"config\.yaml: is not a configuration"),
+    "a list": (
+        lambda folder: (folder / "config.yaml").write_text("- a\n"),
+        r"it does not hold keys and values",
+    ),
     "no seed": (
         lambda folder: (folder / "config.yaml").write_text("datasets: vqa2\n"),
         "training.seed is None, not a whole number",
