@@ -18,9 +18,8 @@ from torch import Tensor, nn
 class HeadKit:
     """What heads are made of. All layers start as BERT's do."""
 
-    vocabulary: Callable[
-        [], nn.Module
-    ]  # BERT's masked-token head, on the word embeddings: [M, hidden] -> [M, vocabulary]
+    # BERT's masked-token head, on the word embeddings: [M, hidden] -> [M, vocabulary]
+    vocabulary: Callable[[], nn.Module]
     linear: Callable[[int], nn.Module]  # a fully connected layer: [M, hidden] -> [M, n]
     hidden_size: int
     feature_dim: int
