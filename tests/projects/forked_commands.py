@@ -1,4 +1,4 @@
-"""Runs command lines of Python as forks of this process. Run by ``test_studies.py``.
+"""Runs command lines of Python as forks of this process. Run by the fixture ``forked``.
 
     python tests/projects/forked_commands.py OUTPUT
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.small_corpus import write_small_corpus
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[2]
+Command = Callable[[Sequence[str]], None]
 BASELINES = ROOT / "projects/muvla/baselines"
 
 # A trunk of the checkpoint's vocabulary and little else.
@@ -57,24 +59,29 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_small_corpus(tmp_path_factory.mktemp("corpus") / "small")
 
 
+def in_two_processes(arguments: Sequence[str]) -> None:
+    program = [str(BIN / "torchrun"), "--standalone", "--nproc-per-node=2", *arguments]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
 def run(
+    command: Command,
     name: str,
     dataset: str,
     corpus: Path,
     save_dir: Path,
     updates: int,
     *overrides: str,
-    launcher: tuple[str, ...] = (),
     folder: str = "baselines",
 ) -> list[dict[str, Any]]:
     """Pre-train so many updates; the lines of the history."""
     arguments = [
-        *launcher, str(BIN / "mmf_run"), f"config=projects/muvla/{folder}/{name}.yaml", *SMALL,
+        "-m", "mmf_cli.run", f"config=projects/muvla/{folder}/{name}.yaml", *SMALL,
         f"dataset_config.{dataset}.corpus={corpus}", f"dataset_config.{dataset}.held_out_fraction=0.1",
         f"env.save_dir={save_dir}", f"training.max_updates={updates}", *overrides,
     ]  # fmt: skip
-    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    command(arguments)
     return [json.loads(line) for line in (save_dir / "history.jsonl").read_text().splitlines()]
 
 
@@ -89,9 +96,9 @@ def composed(name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", TURNS)
-def test_every_system_runs_and_learns_its_losses(name: str, corpus: Path, tmp_path: Path) -> None:
+def test_every_system_runs_and_learns_its_losses(name: str, corpus: Path, tmp_path: Path, forked: Command) -> None:
     turns = TURNS[name]
-    lines = run(name, DATASETS[name], corpus, tmp_path / "save", updates=max(2, len(turns)))
+    lines = run(forked, name, DATASETS[name], corpus, tmp_path / "save", updates=max(2, len(turns)))
     train = [line for line in lines if line["split"] == "train"]
     assert [losses(line) for line in train] == [turns[number % len(turns)] for number in range(len(train))]
     assert all(line[loss] > 0 for line in train for loss in losses(line))
@@ -104,8 +111,10 @@ def test_every_system_runs_and_learns_its_losses(name: str, corpus: Path, tmp_pa
 @pytest.mark.parametrize(
     ("name", "turns"), [("joint", [{"mlm", "mrc", "mrfr"}]), ("round_robin", [{"mlm"}, {"mrc", "mrfr"}])]
 )
-def test_pre_trainings_of_the_studies_run_too(name: str, turns: list[set[str]], corpus: Path, tmp_path: Path) -> None:
-    lines = run(name, "muvla_cc", corpus, tmp_path / "save", updates=2, folder="studies")
+def test_pre_trainings_of_the_studies_run_too(
+    name: str, turns: list[set[str]], corpus: Path, tmp_path: Path, forked: Command
+) -> None:
+    lines = run(forked, name, "muvla_cc", corpus, tmp_path / "save", updates=2, folder="studies")
     assert [losses(line) for line in lines if line["split"] == "train"] == [turns[0], turns[-1]]
     small = composed(f"../studies/toyworld_{name}")
     assert small.system == name
@@ -113,18 +122,17 @@ def test_pre_trainings_of_the_studies_run_too(name: str, turns: list[set[str]], 
     assert {key: small.dataset_config.muvla_toyworld[key] for key in views} == views
 
 
-def test_a_system_of_the_toy_world_runs(corpus: Path, tmp_path: Path) -> None:
-    lines = run("toyworld_vilbert", "muvla_toyworld", corpus, tmp_path / "save", updates=2)
+def test_a_system_of_the_toy_world_runs(corpus: Path, tmp_path: Path, forked: Command) -> None:
+    lines = run(forked, "toyworld_vilbert", "muvla_toyworld", corpus, tmp_path / "save", updates=2)
     assert [losses(line) for line in lines if line["split"] == "train"] == 2 * TURNS["vilbert"]
 
 
 def test_a_system_with_losses_left_out_and_two_streams_trains_in_two_processes_too(
-    corpus: Path, tmp_path: Path
+    corpus: Path, tmp_path: Path, forked: Command
 ) -> None:
     options = [f"model_config.muvla.trunk.{part}_dropout_prob=0.0" for part in ("hidden", "attention_probs")]
-    run("vilbert", "muvla_cc", corpus, tmp_path / "one", 3, *options)
-    launcher = (str(BIN / "torchrun"), "--standalone", "--nproc-per-node=2")
-    run("vilbert", "muvla_cc", corpus, tmp_path / "two", 3, *options, "distributed.backend=gloo", launcher=launcher)
+    run(forked, "vilbert", "muvla_cc", corpus, tmp_path / "one", 3, *options)
+    run(in_two_processes, "vilbert", "muvla_cc", corpus, tmp_path / "two", 3, *options, "distributed.backend=gloo")
     one, two = (torch.load(tmp_path / name / "current.ckpt", weights_only=True)["model"] for name in ("one", "two"))
     for name in one:
         torch.testing.assert_close(two[name], one[name], atol=1e-5, rtol=0, msg=name)
