@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import random
 
+import numpy as np
 import pytest
 import torch
 
 from mmf_muvla.objectives.curriculum import pair_weights, view_weights
 from mmf_muvla.objectives.loss import Predictions, PretrainingOutput
+from mmf_muvla.objectives.objective import seed_words
 from mmf_muvla.objectives.registry import LOSSES, OBJECTIVES
 
 SAMPLES = 6
@@ -134,3 +136,11 @@ def test_two_half_batches_average_to_the_whole_batch() -> None:
         return loss_modules()["mlm"]()({}, {"pretraining": output}).item()
 
     assert (loss_of(0, 3) + loss_of(3, 6)) / 2 == pytest.approx(loss_of(0, 6), rel=1e-6)
+
+
+@pytest.mark.parametrize("numbers", [(0, 0, 0), (1, 3, 12345), (2**32, 0, 7), (2**32 - 1, 1, 2, 2**40, 5), (9,)])
+@pytest.mark.parametrize("key", [0, 5, 2**32 - 1])
+def test_streams_of_a_sample_are_those_of_numpy(numbers: tuple[int, ...], key: int) -> None:
+    theirs = np.random.default_rng(np.random.SeedSequence(numbers, spawn_key=(key,)))
+    ours = np.random.default_rng(np.append(seed_words(numbers), np.uint32(key)))
+    assert ours.integers(2**63, size=4).tolist() == theirs.integers(2**63, size=4).tolist()
