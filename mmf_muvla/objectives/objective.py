@@ -33,14 +33,14 @@ class RowOptions:
 
 
 def seed_words(numbers: Sequence[int]) -> np.ndarray:
-    """Whole numbers from 0 as uint32 words; with ``k`` as a last word they seed a generator as
+    """Whole numbers from 0 as uint32 words, and a last one that is 0. With ``k`` in its place they seed a generator as
     ``SeedSequence(numbers, spawn_key=(k,))`` does, in a third of the time, and every sample has six of them."""
     words: list[int] = []
     for number in map(int, numbers):
         words.append(number & 0xFFFFFFFF)  # the lowest word first
         while number := number >> 32:
             words.append(number & 0xFFFFFFFF)
-    return np.array(words + [0] * (_POOL_WORDS - len(words)), np.uint32)
+    return np.array([*words, *[0] * (_POOL_WORDS - len(words)), 0], np.uint32)
 
 
 class Material:
@@ -68,8 +68,9 @@ class Material:
 
     def rng(self, use: str) -> np.random.Generator:
         """The random numbers of one use, from their beginning."""
-        number = STREAMS.get(use, zlib.crc32(use.encode()))
-        return np.random.default_rng(np.append(self._entropy, np.uint32(number)))
+        words = self._entropy.copy()
+        words[-1] = STREAMS[use] if use in STREAMS else zlib.crc32(use.encode())
+        return np.random.default_rng(words)
 
 
 class Objective:
