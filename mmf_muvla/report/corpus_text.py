@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.text import Text
 
 from mmf_muvla.report.tables import Table, print_table
-from mmf_muvla.terminal import printable
 
 _KINDS = {"retrieved": "retrieved sentences", "random": "random sentences of the corpus", "true": "true captions"}
 _DECILES = (("10 %", 1), ("median", 5), ("90 %", 9))
@@ -140,7 +139,7 @@ def print_quality(quality: Mapping[str, Any], console: Console) -> None:
         rows = []
         for row in quality["tags"][key][:15]:
             cells = (row["tag"], f"{row['regions']:,}", percent(row["of_pairs"]), percent(row["of_regions"]))
-            rows.append([Text(printable(cell), "" if row["of_pairs"] else "bold red") for cell in cells])
+            rows.append([Text(cell, "" if row["of_pairs"] else "bold red") for cell in cells])
         if rows:
             print_table(Table(("tag", "regions", "linked pairs", "linked regions"), rows, title), console)
     rows = [(f"{row['uses']:,}", row["sentence"]) for row in quality["sentences"]["most_used"][:10]]

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import rich.table
 from rich.console import Console
+from rich.text import Text
 
 from mmf_muvla.report.pages import render
 from mmf_muvla.report.scores import Estimate
@@ -40,7 +41,7 @@ def print_table(table: Table, console: Console) -> None:
         printed.add_column(name, justify="left" if number in table.names else "right")
     for row in table.rows:
         # Already here, since a column must be as wide as what is shown.
-        cells = (printable(it) if isinstance(it, str) else it for it in row)
+        cells = (Text(printable(it.plain), it.style) if isinstance(it, Text) else printable(it) for it in row)
         printed.add_row(*cells) if row else printed.add_section()
     console.print(printed)
 

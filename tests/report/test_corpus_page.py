@@ -208,9 +208,11 @@ class TestPage:
     def test_terminal_gets_no_commands(self, corpus: Corpus) -> None:
         quality = measure_corpus(corpus)
         quality["sentences"]["most_used"] = [{"sentence": "[red]a\x1b[2Jb[/]", "uses": 1}]
+        quality["tags"]["most_frequent"][0]["tag"] = "[red]c\x1b[2Jd[/]"
         stream = io.StringIO()
         print_quality(quality, terminal_console(file=stream, width=150))
         assert r"[red]a\x1b[2Jb[/]" in stream.getvalue()
+        assert r"[red]c\x1b[2Jd[/]" in stream.getvalue()
 
 
 def test_images_with_captions_come_first() -> None:
