@@ -8,7 +8,6 @@ picture is brown" is false where no dog is there, and not told where there are s
 from __future__ import annotations
 
 import random
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -49,11 +48,6 @@ class Comparison:
     def to_record(self) -> dict[str, str]:
         """The line of NLVR2's files."""
         return {"sentence": self.sentence, "label": str(self.label), "identifier": self.identifier}
-
-
-def swap_sides(sentence: str) -> str:
-    """The sentence with "left" and "right" exchanged: it says of swapped pictures what the sentence said before."""
-    return re.sub(r"\b(left|right)\b", lambda found: _OTHER_SIDE[found.group()], sentence)
 
 
 def compare(

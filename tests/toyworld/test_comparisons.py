@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from mmf_muvla.toyworld.blind import image_accuracies, shown, text_accuracies
-from mmf_muvla.toyworld.comparisons import KINDS, Comparison, compare, swap_sides, tell
+from mmf_muvla.toyworld.comparisons import KINDS, Comparison, compare, tell
 from mmf_muvla.toyworld.scenes import Scene, SceneObject
 from mmf_muvla.toyworld.tasks import Tasks
 from mmf_muvla.toyworld.vocabulary import COLOURS, THEMES
@@ -18,6 +18,11 @@ from tests.toyworld.baselines import categories_in
 
 SIZES = {"train": 2160, "val": 600, "test": 1200}
 SENTENCES = {"train": 18, "val": 6, "test": 6}  # of each set
+
+
+def swap_sides(sentence: str) -> str:
+    """The sentence with "left" and "right" exchanged: it says of swapped pictures what the sentence said before."""
+    return re.sub(r"\b(left|right)\b", lambda found: {"left": "right", "right": "left"}[found.group()], sentence)
 
 
 def kitchen(*things: str) -> Scene:
