@@ -28,6 +28,8 @@ _ELSEWHERE = {
     "embeddings.norm": "embeddings.LayerNorm",
     "mlm.dense": "cls.predictions.transform.dense",
     "mlm.norm": "cls.predictions.transform.LayerNorm",
+    "pooler.cls_dense": "pooler.dense",
+    "itm.seq_relationship": "cls.seq_relationship",
     "mlm.decoder": "cls.predictions",  # its bias; its weight is the word embeddings'
 }
 # Second names, in some checkpoints, of the word embeddings and of the masked-token head's bias.
@@ -96,8 +98,8 @@ def read_checkpoint(name: str) -> dict[str, Tensor]:
 
 
 def load_bert(model: nn.Module, pretrained: str) -> LoadReport:
-    """Take embeddings, layers and masked-token head from a BERT checkpoint, as far as ``muvla``, or its encoder alone,
-    has them; some checkpoints lack the head (MiniLM).
+    """Take embeddings, layers, pooler and heads from a BERT checkpoint, as far as ``muvla``, or its encoder alone, has
+    them; some checkpoints lack the heads (MiniLM).
 
     Raises:
         InputError: the checkpoint cannot be read, or lacks embeddings or layers.

@@ -15,7 +15,7 @@ from mmf_muvla.models.trunk import TrunkConfig, initialize_weights
 class VocabularyHead(nn.Module):
     """BERT's masked-token head: dense, GELU, LayerNorm, then the word embeddings as the output matrix.
 
-    For MLM on text positions and for p-MRTC on region positions, each with its own transformation.
+    For MLM on text positions and for p-MRTC on region positions.
     """
 
     def __init__(self, config: TrunkConfig, word_embedding: nn.Embedding):
@@ -49,16 +49,36 @@ def linear_head(config: TrunkConfig, outputs: int) -> nn.Linear:
     return head
 
 
+class NextSentenceHead(nn.Module):
+    """BERT's head that tells whether two texts belong together; here, a text and an image.
+
+    Of its two logits the difference is returned: its sigmoid is the probability, and binary cross-entropy of it is the
+    cross-entropy of both.
+    """
+
+    def __init__(self, config: TrunkConfig):
+        super().__init__()
+        self.seq_relationship = linear_head(config, 2)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """float [..., hidden] -> float [..., 1]."""
+        together, apart = self.seq_relationship(pooled).split(1, dim=-1)
+        return together - apart
+
+
 class Pooler(nn.Module):
     """One vector for a text with an image: what the matching head trains, and a task's classifier goes on with.
 
-    ``pooling`` is ``cls``, the state of [CLS], as in the paper; or ``mean``: a layer (dense, GELU, LayerNorm) on the
-    mean state of the text and that of the regions, which learns from far fewer samples.
+    ``pooling`` is ``cls``, the state of [CLS]; ``bert``, BERT's own pooler (dense, tanh) on it; or ``mean``: a layer
+    (dense, GELU, LayerNorm) on the mean state of the text and that of the regions, which learns from far fewer samples.
     """
 
     def __init__(self, config: TrunkConfig, pooling: str):
         super().__init__()
         self.pooling = pooling
+        if pooling == "bert":
+            self.cls_dense = nn.Linear(config.hidden_size, config.hidden_size)
+            initialize_weights(self.cls_dense)
         if pooling == "mean":
             self.dense = nn.Linear(2 * config.hidden_size, config.hidden_size)
             self.norm = nn.LayerNorm(config.hidden_size)
@@ -76,6 +96,8 @@ class Pooler(nn.Module):
         """States of text, float [..., T, hidden], and regions, [..., R, hidden], with masks -> float [..., hidden]."""
         if self.pooling == "cls":
             return text[..., 0, :]
+        if self.pooling == "bert":
+            return torch.tanh(self.cls_dense(text[..., 0, :]))
         means = torch.cat([_masked_mean(text, text_mask), _masked_mean(regions, region_mask)], dim=-1)
         return self.norm(F.gelu(self.dense(means)))
 

@@ -68,6 +68,7 @@ class MuVLA(BaseModel):
             num_object_classes=self._size("num_object_classes"),
             warmup_epochs=(options["curriculum"] or {}).get("warmup_epochs"),
             itm_pooling=options["itm_pooling"],
+            share_vocabulary_head=options["share_vocabulary_head"],
             learned=None if options["losses"] is None else heads_of(options["losses"]),
         )
 

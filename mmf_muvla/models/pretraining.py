@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmf_muvla.models.encoder import FIELDS, ROW_FIELDS, Encoder
-from mmf_muvla.models.heads import Pooler, VocabularyHead, linear_head, vocabulary_logits
+from mmf_muvla.models.heads import NextSentenceHead, Pooler, VocabularyHead, linear_head, vocabulary_logits
 from mmf_muvla.objectives import HEADS, LOSSES, HeadKit, Predictions, PretrainingOutput
 from mmf_muvla.objectives.curriculum import pair_weights, view_weights
 from mmf_muvla.objectives.registry import view_of_row
@@ -25,7 +25,9 @@ class PretrainingHeads(nn.Module):
         encoder: the encoder they stand on; the vocabulary heads share its word embeddings.
         feature_dim, num_object_classes: sizes of a region feature, for MRFR, and of the detector, for MRC.
         warmup_epochs: m of the curriculum; None: no curriculum.
-        itm_pooling: what the matching head looks at, see :class:`Pooler`.
+        itm_pooling: what the matching head looks at, see :class:`Pooler`; on BERT's pooler it is BERT's own
+            next-sentence head.
+        share_vocabulary_head: whether p-MRTC predicts with MLM's head, instead of one of its own.
         learned: the heads that a loss looks at; None: all. The others predict nothing and weigh nothing.
     """
 
@@ -36,16 +38,20 @@ class PretrainingHeads(nn.Module):
         num_object_classes: int,
         warmup_epochs: int | None,
         itm_pooling: str = "cls",
+        *,
+        share_vocabulary_head: bool = False,
         learned: Collection[str] | None = None,
     ):
         super().__init__()
-        self.itm: nn.Linear
+        self.itm: nn.Module
         config = encoder.config
         self.learned = learned
         self.warmup_epochs = warmup_epochs
+        self.share_vocabulary_head = share_vocabulary_head
         kit = HeadKit(
             vocabulary=partial(VocabularyHead, config, encoder.embeddings.word),
             linear=partial(linear_head, config),
+            matching=partial(NextSentenceHead, config) if itm_pooling == "bert" else partial(linear_head, config, 1),
             hidden_size=config.hidden_size,
             feature_dim=feature_dim,
             num_object_classes=num_object_classes,
@@ -54,7 +60,8 @@ class PretrainingHeads(nn.Module):
         for name, loss in self.losses.items():
             if name == "itm":
                 self.pooler = Pooler(config, itm_pooling)
-            self.add_module(name, loss.head(kit))
+            if self._module_of(name) == name:
+                self.add_module(name, loss.head(kit))
 
     def forward(self, encoder: Encoder, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Encode a batch of :func:`mmf_muvla.datasets.collate.collate_pretraining`, and predict every target.
@@ -86,6 +93,10 @@ class PretrainingHeads(nn.Module):
                 pooled = self._pooled(batch, text, regions, [batch["weight_row"]])
                 self._weigh(output, self.itm(pooled.squeeze(1)).squeeze(-1), batch["epoch"])
         return result
+
+    def _module_of(self, name: str) -> str:
+        """The module that makes a loss's predictions."""
+        return "mlm" if self.share_vocabulary_head and name == "p_mrtc" else name
 
     def _learns(self, name: str) -> bool:
         return self.learned is None or name in self.learned
@@ -127,7 +138,7 @@ class PretrainingHeads(nn.Module):
         view = torch.tensor([view_of_row(row) for row in batch["rows"]], device=output.view_weight.device)
         places = {name: it.nonzero(as_tuple=True) for name, it in chosen.items() if self.losses[name].at != "pairs"}
         at = {name: states[self.losses[name].at][place] for name, place in places.items()}
-        heads: dict[str, Any] = {name: self.get_submodule(name) for name in places}
+        heads: dict[str, Any] = {name: self.get_submodule(self._module_of(name)) for name in places}
         # Heads that share their output matrix are applied together.
         words = [name for name in places if isinstance(heads[name], VocabularyHead)]
         logits = vocabulary_logits([heads[name] for name in words], [at[name] for name in words]) if words else []

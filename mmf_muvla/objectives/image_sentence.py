@@ -100,7 +100,7 @@ class ImageTextMatching(PretrainingLoss):
 
     @staticmethod
     def head(kit: HeadKit) -> nn.Module:
-        return kit.linear(1)
+        return kit.matching()
 
     @staticmethod
     def chosen(batch: Mapping[str, Any]) -> list[str]:

@@ -21,6 +21,7 @@ class HeadKit:
     # BERT's masked-token head, on the word embeddings: [M, hidden] -> [M, vocabulary]
     vocabulary: Callable[[], nn.Module]
     linear: Callable[[int], nn.Module]  # a fully connected layer: [M, hidden] -> [M, n]
+    matching: Callable[[], nn.Module]  # whether two things belong together, a logit: [M, hidden] -> [M, 1]
     hidden_size: int
     feature_dim: int
     num_object_classes: int

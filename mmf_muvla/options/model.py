@@ -76,11 +76,12 @@ class Muvla(Options):
     task: Literal["pretraining", "classification", "image_pair", "grounding"] = "pretraining"
     trunk: Trunk = field(default_factory=Trunk)
     region_init: RegionInit | None = None
-    itm_pooling: Literal["cls", "mean"] = "cls"
+    itm_pooling: Literal["cls", "bert", "mean"] = "cls"
+    share_vocabulary_head: Flag = False
     num_object_classes: Count | None = None
     num_labels: Count | None = None
     classifier_dropout: Share = 0.1
-    classifier_pooling: Literal["cls", "mean"] = "cls"
+    classifier_pooling: Literal["cls", "bert", "mean"] = "cls"
     curriculum: Curriculum | None = field(default_factory=Curriculum)
     losses: list[Loss] | None = None
     loss_weights: dict[str, Annotated[Number, Field(ge=0)]] = field(default_factory=dict)

@@ -1,17 +1,20 @@
-"""BERT's masked-token head starts the MLM head, and the report tells what was taken."""
+"""BERT's heads start those of pre-training, and the report tells what was taken."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from transformers import BertConfig, BertForMaskedLM, BertModel
+from torch.nn import functional as F
+from transformers import BertConfig, BertForMaskedLM, BertForPreTraining, BertModel
 
 from mmf_muvla.models.checkpoint import load_bert
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.pretraining import PretrainingHeads
+from mmf_muvla.models.tasks import ClassificationHeads
 from mmf_muvla.models.trunk import TrunkConfig
 
 CONFIG = BertConfig(
@@ -20,7 +23,7 @@ CONFIG = BertConfig(
 )  # fmt: skip
 
 
-def saved(folder: Path, kind: type[BertModel] | type[BertForMaskedLM]) -> BertModel | BertForMaskedLM:
+def saved(folder: Path, kind: Any) -> Any:
     torch.manual_seed(0)
     model = kind(CONFIG)
     for parameter in model.parameters():  # biases and norms of a fresh BERT are 0 and 1: give them values
@@ -41,11 +44,11 @@ def old_names(folder: Path, model: BertForMaskedLM) -> None:
     torch.save(state, folder / "pytorch_model.bin")
 
 
-def model(folder: Path) -> tuple[Encoder, PretrainingHeads, nn.ModuleDict]:
+def model(folder: Path, **options: Any) -> tuple[Encoder, PretrainingHeads, nn.ModuleDict]:
     """Encoder, heads, and both together, as in ``muvla``."""
     torch.manual_seed(1)
     encoder = Encoder(TrunkConfig.from_checkpoint(str(folder)), feature_dim=8).eval()
-    heads = PretrainingHeads(encoder, feature_dim=8, num_object_classes=3, warmup_epochs=1).eval()
+    heads = PretrainingHeads(encoder, feature_dim=8, num_object_classes=3, warmup_epochs=1, **options).eval()
     return encoder, heads, nn.ModuleDict({"encoder": encoder, "heads": heads})
 
 
@@ -80,3 +83,59 @@ def test_a_checkpoint_without_the_head_leaves_it_as_it_was(tmp_path: Path) -> No
     assert all(torch.equal(value, before[name]) for name, value in heads.state_dict().items())
     assert {"heads.mlm.dense.weight", "heads.mlm.decoder.bias"} <= set(report.missing)
     assert not any(name.startswith("heads") for name in report.loaded)
+
+
+def test_both_heads_and_the_pooler_equal_those_of_transformers(tmp_path: Path) -> None:
+    bert = saved(tmp_path, BertForPreTraining)
+    encoder, heads, both = model(tmp_path, itm_pooling="bert", share_vocabulary_head=True)
+    report = load_bert(both, str(tmp_path))
+    assert not report.unused
+    assert {name.split(".")[1] for name in report.missing if name.startswith("heads.")} == {"mrc", "mrfr"}
+    generator = torch.Generator().manual_seed(1)
+    # transformers gives [PAD], which is 0, no gradient as an input
+    input_ids = torch.randint(1, 50, (3, 9), generator=generator)
+    mask = torch.arange(9) < torch.tensor([9, 4, 6]).unsqueeze(1)
+    regions = torch.zeros(3, 1, 24)
+
+    states = encoder.trunk(encoder.embeddings.embed_text(input_ids), mask)
+    pooled = heads.pooler(states, mask, regions, torch.ones(3, 1, dtype=torch.bool))
+    words, matching = heads.mlm(states[mask]), heads.itm(pooled).squeeze(-1)
+    theirs = bert(input_ids, attention_mask=mask.long())
+    together, apart = theirs.seq_relationship_logits.unbind(1)
+    torch.testing.assert_close(words, theirs.prediction_logits[mask], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(matching, together - apart, atol=1e-5, rtol=1e-5)
+
+    # Binary cross-entropy of the difference is the cross-entropy of both logits, where 0 means: they belong together.
+    belongs = torch.tensor([1.0, 0.0, 1.0])
+    ours = F.binary_cross_entropy_with_logits(matching, belongs) + F.cross_entropy(words, input_ids[mask])
+    their_loss = F.cross_entropy(theirs.seq_relationship_logits, 1 - belongs.long())
+    their_loss = their_loss + F.cross_entropy(theirs.prediction_logits[mask], input_ids[mask])
+    torch.testing.assert_close(ours, their_loss)
+    ours.backward()
+    their_loss.backward()
+    for ours_name, theirs_name in {
+        "heads.itm.seq_relationship.weight": "cls.seq_relationship.weight",
+        "heads.pooler.cls_dense.weight": "bert.pooler.dense.weight",
+        "heads.mlm.dense.weight": "cls.predictions.transform.dense.weight",
+        "encoder.embeddings.word.weight": "bert.embeddings.word_embeddings.weight",
+        "encoder.trunk.layers.0.expand.weight": "bert.encoder.layer.0.intermediate.dense.weight",
+    }.items():
+        gradients = both.get_parameter(ours_name).grad, bert.get_parameter(theirs_name).grad
+        torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-5, msg=ours_name)
+
+
+def test_a_task_goes_on_with_the_pooler_that_matching_has_trained(tmp_path: Path) -> None:
+    bert = saved(tmp_path, BertForPreTraining)
+    encoder, _, _ = model(tmp_path)
+    task = nn.ModuleDict({"encoder": encoder, "heads": ClassificationHeads(encoder, 3, 0.0, pooling="bert")})
+    assert "heads.pooler.cls_dense.weight" in load_bert(task, str(tmp_path)).loaded
+    assert torch.equal(task.get_parameter("heads.pooler.cls_dense.weight"), bert.bert.pooler.dense.weight)
+    _, pretraining, _ = model(tmp_path, itm_pooling="bert")
+    names = {name for name in task["heads"].state_dict() if name.startswith("pooler")}
+    assert names and names <= set(pretraining.state_dict())
+
+
+def test_with_one_vocabulary_head_words_and_regions_train_the_same(tmp_path: Path) -> None:
+    saved(tmp_path, BertForPreTraining)
+    _, heads, _ = model(tmp_path, share_vocabulary_head=True)
+    assert not any(name.startswith("p_mrtc") for name in heads.state_dict())
