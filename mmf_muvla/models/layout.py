@@ -1,12 +1,21 @@
-"""Where the real positions of a padded batch are, and attention among them."""
+"""Where the real positions of a padded batch are, and attention among them.
+
+A layout is made of masks on the CPU, where counting costs nothing, and then moves to the device: a GPU is never asked
+how many positions there are, which would make the host wait for it.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmf_muvla.models.attention import varlen_attention
+from mmf_muvla.models.moving import Moves
 
-class Layout:
+
+class Layout(Moves):
     """Which positions of a padded batch are real, and the way between padded and packed tensors.
 
     A third or more of a batch is padding. So between two attentions, hidden states travel packed, real positions only,
@@ -18,6 +27,7 @@ class Layout:
         self.mask = mask
         self.index = mask.flatten().nonzero().squeeze(1)
         self.wanted = None if wanted is None else wanted.flatten()[self.index].nonzero().squeeze(1)
+        self.wanted_index = self.index if self.wanted is None else self.index[self.wanted]
 
     def attend(self, qkv: Tensor, num_heads: int, dropout: float) -> Tensor:
         """Attention of each row within itself, [real positions, 3 x width] -> [real positions, width]."""
@@ -36,8 +46,28 @@ class Layout:
 
     def pad_wanted(self, states: Tensor) -> Tensor:
         """[wanted positions, width] -> [rows, length, width], zero elsewhere."""
-        return self.pad(states) if self.wanted is None else self._spread(states, self.index[self.wanted])
+        return self.pad(states) if self.wanted is None else self._spread(states, self.wanted_index)
 
     def _spread(self, states: Tensor, index: Tensor) -> Tensor:
         padded = states.new_zeros(self.mask.numel(), states.shape[1])
         return padded.index_copy(0, index, states).view(*self.mask.shape, states.shape[1])
+
+
+class VarlenLayout(Layout):
+    """For GPUs: attention among rows of different lengths as they lie in the packed tensor."""
+
+    def __init__(self, mask: Tensor, wanted: Tensor | None):
+        super().__init__(mask, wanted)
+        lengths = mask.sum(dim=1)
+        self.offsets = F.pad(lengths.cumsum(0), (1, 0)).int()  # int32 [rows + 1]
+        self.longest = int(lengths.max())
+
+    def attend(self, qkv: Tensor, num_heads: int, dropout: float) -> Tensor:
+        return varlen_attention(qkv, self.offsets, self.longest, num_heads, dropout)
+
+
+@dataclass
+class Plan(Moves):
+    """What a step has to know of a batch that depends on its content."""
+
+    layouts: tuple[Layout, ...]  # one for each stream

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from mmf.common.registry import registry
 from mmf.models.base_model import BaseModel
 from omegaconf import OmegaConf, open_dict
-from torch import nn
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.checkpoint import load_bert
 from mmf_muvla.models.encoder import Encoder
+from mmf_muvla.models.layout import Plan
 from mmf_muvla.models.pretraining import PretrainingHeads
 from mmf_muvla.models.region_init import start_regions
-from mmf_muvla.models.tasks import ClassificationHeads, GroundingHeads, ImagePairHeads
+from mmf_muvla.models.tasks import ClassificationHeads, GroundingHeads, ImagePairHeads, TaskHeads
 from mmf_muvla.objectives.registry import heads_of
 from mmf_muvla.paths import resource_path
 from mmf_muvla.terminal import log_message
@@ -54,7 +54,7 @@ class MuVLA(BaseModel):
             raise InputError("model_config.muvla.losses", "not given, and do not follow from the data", "Name them")
         super().init_losses()
 
-    def _make_heads(self) -> nn.Module:
+    def _make_heads(self) -> TaskHeads | PretrainingHeads:
         options = self.options
         task, dropout = options["task"], options["classifier_dropout"]
         if task in ("classification", "image_pair"):
@@ -85,6 +85,15 @@ class MuVLA(BaseModel):
         with open_dict(self.config):
             self.config[option] = int(size)
         return int(size)
+
+    def prepare(self, batch: MutableMapping[str, Any]) -> None:
+        """Give a batch that is still on the CPU what a step has to know of its content.
+
+        A forward pass of a batch without it is the same, but makes the host wait for the GPU several times.
+        """
+        plan: Plan = self.heads.plan(self.encoder, batch)
+        on_gpu = self.encoder.embeddings.word.weight.device.type == "cuda"
+        batch["plan"] = plan.pin_memory() if on_gpu else plan
 
     def forward(self, sample_list: Mapping[str, Any]) -> dict[str, Any]:
         """Run the task's forward pass; see its heads for the batch's fields and for what is returned."""

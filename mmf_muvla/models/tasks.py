@@ -10,29 +10,49 @@ from torch import Tensor, nn
 
 from mmf_muvla.models.encoder import FIELDS, Encoder
 from mmf_muvla.models.heads import ClassifierHead, Pooler
+from mmf_muvla.models.layout import Plan
 
 TEXT_FIELDS, IMAGE_FIELDS = FIELDS[:2], FIELDS[2:]
 
 
 def pooled_states(encoder: Encoder, pooler: Pooler, batch: Mapping[str, Any]) -> Tensor:
-    """The vector that a classifier looks at, float [N, hidden].
-
-    The batch has one text and one image a sample: ``input_ids`` int [N, T], ``attention_mask`` bool [N, T],
-    ``image_feature_0`` [N, R, d], ``bbox`` [N, R, 4], ``image_size`` [N, 2], ``region_mask`` bool [N, R].
-    """
+    """One vector for each text with its image, float [N, hidden]; the batch is that of :class:`TaskHeads`."""
     masks = batch["attention_mask"], batch["region_mask"]
-    text, regions = _encode(encoder, batch, *pooler.looks_at(*masks))
+    wanted = tuple(it.unsqueeze(1) for it in pooler.looks_at(*masks))
+    fields = {name: batch[name].unsqueeze(1) if name in TEXT_FIELDS else batch[name] for name in FIELDS}
+    text, regions = (it.squeeze(1) for it in encoder(**fields, wanted=wanted))
     return pooler(text, masks[0], regions, masks[1])
 
 
-def _encode(encoder: Encoder, batch: Mapping[str, Any], *wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """States of text [N, T, hidden] and regions [N, R, hidden], where wanted."""
-    fields = {name: batch[name].unsqueeze(1) if name in TEXT_FIELDS else batch[name] for name in FIELDS}
-    text, regions = encoder(**fields, wanted=tuple(it.unsqueeze(1) for it in wanted))
-    return text.squeeze(1), regions.squeeze(1)
+class TaskHeads(nn.Module):
+    """What the heads of all tasks share: they look at some states of one text with one image.
+
+    Their batch has ``input_ids`` int [N, T], ``attention_mask`` bool [N, T], ``image_feature_0`` [N, R, d], ``bbox``
+    [N, R, 4], ``image_size`` [N, 2], ``region_mask`` bool [N, R].
+    """
+
+    def inputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """A batch's fields for the encoder: one row of text for each image."""
+        return {name: batch[name].unsqueeze(1) if name in TEXT_FIELDS else batch[name] for name in FIELDS}
+
+    def wanted(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The positions that are looked at: bool [N, 1, T] and [N, 1, R]."""
+        raise NotImplementedError
+
+    def plan(self, encoder: Encoder, batch: Mapping[str, Any]) -> Plan:
+        """Find positions in use and wanted states of a batch; best while it is on the CPU."""
+        inputs = self.inputs({name: batch[name] for name in FIELDS})
+        return Plan(encoder.lay_out(inputs, self.wanted(inputs)))
+
+    def encode(self, encoder: Encoder, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """States of text [N, T, hidden] and regions [N, R, hidden], where wanted; and the encoder's inputs."""
+        inputs = self.inputs(batch)
+        plan: Plan = batch["plan"] if "plan" in batch else self.plan(encoder, batch)
+        text, regions = encoder(**inputs, layouts=plan.layouts)
+        return text.squeeze(1), regions.squeeze(1), inputs
 
 
-class ClassificationHeads(nn.Module):
+class ClassificationHeads(TaskHeads):
     """A classifier of answers on the [CLS] state, or on what ``pooling`` puts in its place (see :class:`Pooler`)."""
 
     num_images = 1
@@ -44,12 +64,17 @@ class ClassificationHeads(nn.Module):
         self.classifier = ClassifierHead(self.num_images * hidden, hidden, num_labels, dropout)
 
     def forward(self, encoder: Encoder, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Score the answers of a batch (see :func:`pooled_states`): ``scores``, float [B, num_labels]."""
+        """Score the answers of a batch (see :class:`TaskHeads`): ``scores``, float [B, num_labels]."""
         return {"scores": self.classifier(self.pool(encoder, batch)).float()}
 
     def pool(self, encoder: Encoder, batch: Mapping[str, Any]) -> Tensor:
         """What is classified, float [B, num_images x hidden]."""
-        return pooled_states(encoder, self.pooler, batch)
+        text, regions, inputs = self.encode(encoder, batch)
+        pooled = self.pooler(text, inputs["attention_mask"].squeeze(1), regions, inputs["region_mask"])
+        return pooled.reshape(-1, self.num_images * encoder.config.hidden_size)
+
+    def wanted(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return self.pooler.looks_at(inputs["attention_mask"], inputs["region_mask"].unsqueeze(1))
 
 
 class ImagePairHeads(ClassificationHeads):
@@ -61,13 +86,13 @@ class ImagePairHeads(ClassificationHeads):
 
     num_images = 2
 
-    def pool(self, encoder: Encoder, batch: Mapping[str, Any]) -> Tensor:
+    def inputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         both = {name: batch[name].repeat_interleave(2, dim=0) for name in TEXT_FIELDS}  # [B, T] -> [2 B, T]
         both |= {name: batch[name].flatten(0, 1) for name in IMAGE_FIELDS}  # [B, 2, …] -> [2 B, …]
-        return pooled_states(encoder, self.pooler, both).unflatten(0, (-1, 2)).flatten(1)
+        return super().inputs(both)
 
 
-class GroundingHeads(nn.Module):
+class GroundingHeads(TaskHeads):
     """A score for each region's state, by a two-layer network that is the same for all of them."""
 
     def __init__(self, encoder: Encoder, dropout: float):
@@ -76,7 +101,7 @@ class GroundingHeads(nn.Module):
         self.scorer = ClassifierHead(hidden, hidden, num_labels=1, dropout=dropout)
 
     def forward(self, encoder: Encoder, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Score the regions of a batch (see :func:`pooled_states`), and choose the best.
+        """Score the regions of a batch (see :class:`TaskHeads`), and choose the best.
 
         The batch has ``targets`` [B, R], the right regions, and ``labelled`` [B].
 
@@ -84,8 +109,7 @@ class GroundingHeads(nn.Module):
             ``scores`` float [B, R], minus infinity at padding; ``chosen_region`` int [B]; ``chosen_is_right`` bool [B];
             ``statistics``: ``reachable``, how many labelled samples have a right region, and how many there are.
         """
-        no_text = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
-        _, states = _encode(encoder, batch, no_text, batch["region_mask"])
+        _, states, _ = self.encode(encoder, batch)
         scores = self.scorer(states).squeeze(-1).float().masked_fill(~batch["region_mask"], -torch.inf)
         chosen = scores.argmax(dim=1)
         right, labelled = batch["targets"], batch["labelled"]
@@ -95,3 +119,6 @@ class GroundingHeads(nn.Module):
             "chosen_is_right": right.gather(1, chosen.unsqueeze(1)).squeeze(1),
             "statistics": {"reachable": ((right.any(dim=1) & labelled).sum(), labelled.sum())},
         }
+
+    def wanted(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return torch.zeros_like(inputs["attention_mask"]), inputs["region_mask"].unsqueeze(1)

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.checkpoint import checkpoint_file
 from mmf_muvla.models.cpu import Dropout, Linear, RaggedLayout, feed_forward
-from mmf_muvla.models.layout import Layout
+from mmf_muvla.models.layout import Layout, VarlenLayout
 
 INITIALIZER_RANGE = 0.02  # BERT's
 
@@ -147,8 +147,21 @@ class Trunk(nn.Module):
         for layer in self.layers:
             layer.compile(dynamic=True)
 
+    def lay_out(self, attention_mask: Tensor, wanted: Tensor | None, text_length: int = 0) -> tuple[Layout, ...]:
+        """The layout of each stream, here of the only one, for :meth:`forward` on the device that the weights are on.
+
+        The masks may be on another one: on the CPU nothing has to be waited for.
+        """
+        return (layout_for(self.layers, self.compiled)(attention_mask, wanted),)
+
     def forward(
-        self, embedded: Tensor, attention_mask: Tensor, wanted: Tensor | None = None, *, text_length: int = 0
+        self,
+        embedded: Tensor,
+        attention_mask: Tensor,
+        wanted: Tensor | None = None,
+        *,
+        text_length: int = 0,
+        layouts: tuple[Layout, ...] | None = None,
     ) -> Tensor:
         """Encode, float [rows, length, hidden] -> the same, zero at padding and where not wanted.
 
@@ -158,8 +171,9 @@ class Trunk(nn.Module):
             wanted: bool [rows, length], real positions whose states are needed; None: all. What lies behind the
                 attention of the last layer is computed for them alone.
             text_length: how many positions are the text's; two streams have to know.
+            layouts: what :meth:`lay_out` gives for the same masks, where it has been made already.
         """
-        layout = lay_out(attention_mask, wanted, on_cpu=embedded.device.type == "cpu" and not self.compiled)
+        (layout,) = layouts or self.lay_out(attention_mask, wanted)
         hidden = layout.pack(embedded)
         for layer in self.layers[:-1]:
             hidden = self._run(layer, hidden, layout, None)
@@ -171,9 +185,12 @@ class Trunk(nn.Module):
         return layer(hidden, layout, chosen)
 
 
-def lay_out(mask: Tensor, wanted: Tensor | None, on_cpu: bool) -> Layout:
-    """The layout of a batch; on CPUs nothing is padded."""
-    return RaggedLayout(mask, wanted) if on_cpu else Layout(mask, wanted)
+def layout_for(layers: nn.Module, compiled: bool = False) -> type[Layout]:
+    """The layout for layers where they are: nothing is padded on CPUs and on GPUs of CUDA."""
+    device = next(layers.parameters()).device.type
+    if device == "cuda":
+        return VarlenLayout
+    return RaggedLayout if device == "cpu" and not compiled else Layout
 
 
 def initialize_weights(module: nn.Module) -> None:

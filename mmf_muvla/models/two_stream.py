@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.layout import Layout
-from mmf_muvla.models.trunk import Attention, AttentionParts, Layer, TrunkConfig, lay_out
+from mmf_muvla.models.trunk import Attention, AttentionParts, Layer, TrunkConfig, layout_for
 
 
 @dataclass(frozen=True)
@@ -123,15 +123,26 @@ class TwoStreamTrunk(nn.Module):
             found.append(AttentionParts(query, key, value, way.output.weight))
         return found
 
+    def lay_out(self, attention_mask: Tensor, wanted: Tensor | None, text_length: int) -> tuple[Layout, ...]:
+        """As :meth:`Trunk.lay_out`: the layouts of text and regions."""
+        sizes = [text_length, attention_mask.shape[1] - text_length]
+        masks = attention_mask.split(sizes, dim=1)
+        wanted_parts = (None, None) if wanted is None else wanted.split(sizes, dim=1)
+        layout = layout_for(self.layers)
+        return tuple(layout(*parts) for parts in zip(masks, wanted_parts, strict=True))
+
     def forward(
-        self, embedded: Tensor, attention_mask: Tensor, wanted: Tensor | None = None, *, text_length: int
+        self,
+        embedded: Tensor,
+        attention_mask: Tensor,
+        wanted: Tensor | None = None,
+        *,
+        text_length: int,
+        layouts: tuple[Layout, ...] | None = None,
     ) -> Tensor:
         """Encode, as :meth:`Trunk.forward`; rows may have no regions at all."""
         sizes = [text_length, embedded.shape[1] - text_length]
-        masks = attention_mask.split(sizes, dim=1)
-        wanted_parts = (None, None) if wanted is None else wanted.split(sizes, dim=1)
-        on_cpu = embedded.device.type == "cpu"
-        layouts = [lay_out(*parts, on_cpu) for parts in zip(masks, wanted_parts, strict=True)]
+        layouts = layouts or self.lay_out(attention_mask, wanted, text_length)
         text, regions = (it.pack(part) for it, part in zip(layouts, embedded.split(sizes, dim=1), strict=True))
         text_layout, region_layout = layouts
         text_alone = len(self.layers) - len(self.region_layers)

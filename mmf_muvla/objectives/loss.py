@@ -116,6 +116,7 @@ def per_sample_mean(target_losses: Tensor, group: Tensor, num_groups: int) -> tu
     Returns:
         The means, float [G], 0 where a group has no target; and the numbers of targets, int [G].
     """
-    counts = torch.bincount(group, minlength=num_groups)
+    # Not by bincount, for which a GPU has to tell the host the largest group.
+    counts = torch.zeros(num_groups, dtype=torch.long, device=group.device).index_add(0, group, torch.ones_like(group))
     sums = target_losses.new_zeros(num_groups, dtype=torch.float32).index_add(0, group, target_losses.float())
     return sums / counts.clamp(min=1), counts

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from mmf_muvla.artifacts.files import write_json
 from mmf_muvla.errors import InputError
+from mmf_muvla.models.muvla import MuVLA
 from mmf_muvla.objectives.streamed_metric import StreamedMetric
 from mmf_muvla.options.kinds import as_list
 from mmf_muvla.terminal import log_message
@@ -52,6 +53,12 @@ class Evaluator:
             del every[name]
         self.fields_kept = {field for name in every for field in self.fields_of[name]}
 
+    def on_device(self, batch: Any) -> Any:
+        """A batch from the loader on the device of the run."""
+        if isinstance(self.model, MuVLA):  # not one of MMF's
+            self.model.prepare(batch)
+        return batch.to(self.device, non_blocking=True)
+
     def forward(self, model: torch.nn.Module, batch: Any) -> Mapping[str, Any]:
         """A model's output for a batch, in the run's precision."""
         with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
@@ -84,7 +91,7 @@ class Evaluator:
         # With a generator of its own, or the loader would draw from the run's.
         loader = loader_of(self.datasets[split], batch_sampler=[items], generator=torch.Generator())
         self.model.eval()
-        batch = next(iter(loader)).to(self.device)
+        batch = self.on_device(next(iter(loader)))
         means = RunningMeans(self.device)
         output, _ = self.measure(self.model, batch, means)
         self.model.train()
@@ -108,7 +115,7 @@ class Evaluator:
         sampler = evaluation_batches(len(dataset), size, get_rank(), world_size)
         loader = loader_of(dataset, batch_sampler=sampler, num_workers=self.training.num_workers)
         for batch in tqdm(loader, desc=title, leave=leave, disable=None if is_master() else True):
-            yield batch.to(self.device)
+            yield self.on_device(batch)
 
     @torch.no_grad()
     def evaluate(self, split: str) -> dict[str, float]:

@@ -130,7 +130,7 @@ class MuVLATrainer(Run):
         torch.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1)))
         self.optimizer.zero_grad(set_to_none=True)
         for number in range(self.accumulation):
-            batch = next(batches).to(self.device)
+            batch = self.evaluator.on_device(next(batches))
             # Gradients of distributed processes are averaged once, with the last batch.
             model, is_last = self.parallel_model, number == self.accumulation - 1
             waits = None if is_last or not isinstance(model, DistributedDataParallel) else model.no_sync()

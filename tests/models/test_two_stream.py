@@ -11,9 +11,10 @@ from torch import nn
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.checkpoint import load_bert
+from mmf_muvla.models.cpu.ragged import RaggedLayout
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.layout import Layout
-from mmf_muvla.models.trunk import TrunkConfig, lay_out
+from mmf_muvla.models.trunk import TrunkConfig
 from mmf_muvla.models.two_stream import CrossAttention, TwoStreamShape, TwoStreamTrunk
 from tests.datasets.small_tasks import DIM, TASKS, make
 from tests.models.test_tasks import heads_of
@@ -149,8 +150,7 @@ def test_padded_and_ragged_streams_are_the_same(monkeypatch: pytest.MonkeyPatch)
     results = []
     for padded in (False, True):
         monkeypatch.setattr(
-            "mmf_muvla.models.two_stream.lay_out",
-            lambda mask, wanted, _, padded=padded: lay_out(mask, wanted, not padded),
+            "mmf_muvla.models.two_stream.layout_for", lambda _, padded=padded: Layout if padded else RaggedLayout
         )
         encoder.zero_grad()
         states = encoder(**batch)
