@@ -11,7 +11,6 @@ from torch.nn import functional as F
 _HEAD_MULTIPLE = 8  # the kernels' heads are of a multiple of so many numbers
 
 
-@torch.compiler.disable  # one call of a kernel that is compiled already, with numbers that change with every batch
 def varlen_attention(qkv: Tensor, offsets: Tensor, longest: int, num_heads: int, dropout: float) -> Tensor:
     """Attention of each row within itself, [sum of lengths, 3 x width] -> [sum of lengths, width].
 
@@ -44,7 +43,7 @@ def _direct(qkv: Tensor, offsets: Tensor, longest: int, num_heads: int, dropout:
 def _nested(qkv: Tensor, offsets: Tensor, longest: int, num_heads: int, dropout: float) -> Tensor:
     """By PyTorch's nested tensors."""
     query, key, value = (
-        torch.nested.nested_tensor_from_jagged(it, offsets, min_seqlen=1, max_seqlen=longest).transpose(1, 2)
+        torch.nested.nested_tensor_from_jagged(it.contiguous(), offsets, min_seqlen=1, max_seqlen=longest).transpose(1, 2)
         for it in qkv.unflatten(1, (3, num_heads, -1)).unbind(1)
     )
     context = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)

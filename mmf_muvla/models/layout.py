@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -62,6 +63,7 @@ class VarlenLayout(Layout):
         self.offsets = F.pad(lengths.cumsum(0), (1, 0)).int()  # int32 [rows + 1]
         self.longest = int(lengths.max())
 
+    @torch.compiler.disable  # one call of a kernel that is compiled already, with numbers that differ in every batch
     def attend(self, qkv: Tensor, num_heads: int, dropout: float) -> Tensor:
         return varlen_attention(qkv, self.offsets, self.longest, num_heads, dropout)
 

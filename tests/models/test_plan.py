@@ -15,8 +15,10 @@ from mmf_muvla.models.pretraining import PretrainingHeads
 from mmf_muvla.models.trunk import TrunkConfig
 from mmf_muvla.objectives import HEADS, LOSSES
 from tests.datasets.small_tasks import TASKS, make
-from tests.models.test_tasks import HIDDEN, encoder, folder, heads_of  # noqa: F401
+from tests.models.test_tasks import HIDDEN, encoder, folder, heads_of  # noqa: F401 (fixtures)
 from tests.objectives.test_equations import CLASSES, FEATURES, WORDS, random_batch
+
+CONFIG = TrunkConfig(vocab_size=WORDS, hidden_size=HIDDEN, num_hidden_layers=2, num_attention_heads=4)
 
 
 class Questions(TorchDispatchMode):
@@ -39,25 +41,23 @@ class Questions(TorchDispatchMode):
 @pytest.mark.parametrize("pooling", ["cls", "bert", "mean"])
 def test_a_step_of_pretraining_asks_nothing(pooling: str) -> None:
     torch.manual_seed(0)
-    encoder = Encoder(
-        TrunkConfig(vocab_size=WORDS, hidden_size=HIDDEN, num_hidden_layers=2, num_attention_heads=4), FEATURES
-    )
-    heads = PretrainingHeads(encoder, FEATURES, CLASSES, warmup_epochs=1, itm_pooling=pooling)
+    model = Encoder(CONFIG, FEATURES)
+    heads = PretrainingHeads(model, FEATURES, CLASSES, warmup_epochs=1, itm_pooling=pooling)
     batch = random_batch(seed=3, epoch=2)
     losses = [LOSSES[name]() for name in HEADS]
 
     def step(batch: dict[str, Any]) -> tuple[list[str], torch.Tensor]:
         torch.manual_seed(1)
         with Questions() as questions:
-            output = heads(encoder, batch)
+            output = heads(model, batch)
             torch.stack([loss({}, output) for loss in losses]).sum().backward()
-        gradient = encoder.embeddings.word.weight.grad.clone()
-        encoder.zero_grad()
+        gradient = model.embeddings.word.weight.grad.clone()
+        model.zero_grad()
         return questions.asked, gradient
 
     asked, gradient = step(batch)
     assert "nonzero" in asked
-    planned, same = step({**batch, "plan": heads.plan(encoder, batch)})
+    planned, same = step({**batch, "plan": heads.plan(model, batch)})
     assert planned == []
     assert torch.equal(same, gradient)
 
@@ -75,11 +75,9 @@ def test_a_task_asks_nothing(folder: Path, encoder: Encoder, task: str) -> None:
 
 
 def test_a_plan_moves_with_all_its_tensors() -> None:
-    encoder = Encoder(
-        TrunkConfig(vocab_size=WORDS, hidden_size=HIDDEN, num_hidden_layers=1, num_attention_heads=4), FEATURES
-    )
-    heads = PretrainingHeads(encoder, FEATURES, CLASSES, warmup_epochs=1)
-    plan = heads.plan(encoder, random_batch(seed=3, epoch=0))
+    model = Encoder(CONFIG, FEATURES)
+    heads = PretrainingHeads(model, FEATURES, CLASSES, warmup_epochs=1)
+    plan = heads.plan(model, random_batch(seed=3, epoch=0))
     moved = plan.to(torch.device("meta"))
     (layout,) = moved.layouts
     tensors = [layout.mask, layout.index, layout.wanted, moved.weight_row, moved.places["mlm"].state]
