@@ -43,7 +43,9 @@ def _direct(qkv: Tensor, offsets: Tensor, longest: int, num_heads: int, dropout:
 def _nested(qkv: Tensor, offsets: Tensor, longest: int, num_heads: int, dropout: float) -> Tensor:
     """By PyTorch's nested tensors."""
     query, key, value = (
-        torch.nested.nested_tensor_from_jagged(it.contiguous(), offsets, min_seqlen=1, max_seqlen=longest).transpose(1, 2)
+        torch.nested.nested_tensor_from_jagged(it.contiguous(), offsets, min_seqlen=1, max_seqlen=longest).transpose(
+            1, 2
+        )
         for it in qkv.unflatten(1, (3, num_heads, -1)).unbind(1)
     )
     context = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)

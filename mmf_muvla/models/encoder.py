@@ -98,7 +98,7 @@ class Encoder(nn.Module):
             hidden_regions: bool [B, V, R], regions whose feature is masked.
             sees_regions: bool [B, V], whether the regions belong to the row's input or are padding; None: always.
             wanted: bool [B, V, T] and [B, V, R], the tokens and regions whose states are needed; None: all.
-            layouts: what :meth:`lay_out` gives for the same masks, where it has been made already.
+            layouts: what the trunk's planner makes of the same masks, where it has done so already.
 
         Returns:
             Hidden states of the text, float [B, V, T, hidden], and of the regions, float [B, V, R, hidden]; zero at
@@ -120,26 +120,8 @@ class Encoder(nn.Module):
         text = self.embeddings.embed_text(input_ids.flatten(0, 1), tag_location, is_tag)
         hidden_rows = None if hidden_regions is None else hidden_regions.flatten(0, 1)
         image = self.embeddings.embed_regions(per_row(projected), per_row(location), hidden_rows)
-        mask, wanted_rows = _row_masks(attention_mask, region_mask, sees_regions, wanted)
-        embedded = torch.cat([text, image], dim=1)
-        hidden = self.trunk(embedded, mask, wanted_rows, text_length=length, layouts=layouts)
+        if layouts is None:
+            layouts = self.trunk.planner.lay_out_rows(attention_mask, region_mask, wanted, sees_regions)
+        hidden = self.trunk(torch.cat([text, image], dim=1), layouts)
         hidden = hidden.unflatten(0, (batch, views))
         return hidden[:, :, :length], hidden[:, :, length:]
-
-    def lay_out(
-        self, batch: Mapping[str, Any], wanted: tuple[Tensor, Tensor] | None, sees_regions: Tensor | None = None
-    ) -> tuple[Layout, ...]:
-        """The layouts of a batch with the masks that :meth:`forward` takes, for the device that the weights are on."""
-        masks = _row_masks(batch["attention_mask"], batch["region_mask"], sees_regions, wanted)
-        return self.trunk.lay_out(*masks, batch["attention_mask"].shape[2])
-
-
-def _row_masks(
-    attention_mask: Tensor, region_mask: Tensor, sees_regions: Tensor | None, wanted: tuple[Tensor, Tensor] | None
-) -> tuple[Tensor, Tensor | None]:
-    """Of text and regions together: which positions are real, bool [B·V, T + R], and which of them are wanted."""
-    visible = region_mask.unsqueeze(1).expand(-1, attention_mask.shape[1], -1)
-    if sees_regions is not None:
-        visible = visible & sees_regions.unsqueeze(2)
-    mask = torch.cat([attention_mask, visible], dim=2).flatten(0, 1)
-    return mask, None if wanted is None else torch.cat(wanted, dim=2).flatten(0, 1) & mask

@@ -84,14 +84,6 @@ class Pooler(nn.Module):
             self.norm = nn.LayerNorm(config.hidden_size)
             initialize_weights(self.dense)
 
-    def looks_at(self, text_mask: Tensor, region_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Which of the real positions are pooled: bool [..., T] and [..., R], and the same back."""
-        if self.pooling == "mean":
-            return text_mask, region_mask
-        first = torch.zeros_like(text_mask)
-        first[..., 0] = True
-        return first, torch.zeros_like(region_mask)
-
     def forward(self, text: Tensor, text_mask: Tensor, regions: Tensor, region_mask: Tensor) -> Tensor:
         """States of text, float [..., T, hidden], and regions, [..., R, hidden], with masks -> float [..., hidden]."""
         if self.pooling == "cls":
@@ -100,6 +92,15 @@ class Pooler(nn.Module):
             return torch.tanh(self.cls_dense(text[..., 0, :]))
         means = torch.cat([_masked_mean(text, text_mask), _masked_mean(regions, region_mask)], dim=-1)
         return self.norm(F.gelu(self.dense(means)))
+
+
+def positions_pooled(pooling: str, text_mask: Tensor, region_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the real positions a :class:`Pooler` looks at: bool [..., T] and [..., R], and the same back."""
+    if pooling == "mean":
+        return text_mask, region_mask
+    first = torch.zeros_like(text_mask)
+    first[..., 0] = True
+    return first, torch.zeros_like(region_mask)
 
 
 def _masked_mean(states: Tensor, mask: Tensor) -> Tensor:

@@ -1,12 +1,14 @@
 """Where the real positions of a padded batch are, and attention among them.
 
-A layout is made of masks on the CPU, where counting costs nothing, and then moves to the device: a GPU is never asked
-how many positions there are, which would make the host wait for it.
+Layouts are a part of plans, which are made where batches are, by the loader's processes on the CPU, and then move to
+the device. A GPU could be asked how many positions there are, too, but the host would have to wait for each answer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,7 +65,6 @@ class VarlenLayout(Layout):
         self.offsets = F.pad(lengths.cumsum(0), (1, 0)).int()  # int32 [rows + 1]
         self.longest = int(lengths.max())
 
-    @torch.compiler.disable  # one call of a kernel that is compiled already, with numbers that differ in every batch
     def attend(self, qkv: Tensor, num_heads: int, dropout: float) -> Tensor:
         return varlen_attention(qkv, self.offsets, self.longest, num_heads, dropout)
 
@@ -73,3 +74,39 @@ class Plan(Moves):
     """What a step has to know of a batch that depends on its content."""
 
     layouts: tuple[Layout, ...]  # one for each stream
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Makes the plans of batches. It knows of a model what that takes, and can be sent to other processes."""
+
+    layout: type[Layout]
+    streams: int
+
+    def __call__(self, batch: Mapping[str, Any]) -> Plan:
+        """The plan of a batch, whose device it is on."""
+        raise NotImplementedError
+
+    def lay_out(self, attention_mask: Tensor, wanted: Tensor | None, text_length: int) -> tuple[Layout, ...]:
+        """The layouts of text and regions behind it, bool [rows, length] each; two streams have one each."""
+        if self.streams == 1:
+            return (self.layout(attention_mask, wanted),)
+        sizes = [text_length, attention_mask.shape[1] - text_length]
+        wanted_parts = (None, None) if wanted is None else wanted.split(sizes, dim=1)
+        masks = attention_mask.split(sizes, dim=1)
+        return tuple(self.layout(*parts) for parts in zip(masks, wanted_parts, strict=True))
+
+    def lay_out_rows(
+        self,
+        attention_mask: Tensor,
+        region_mask: Tensor,
+        wanted: tuple[Tensor, Tensor] | None,
+        sees_regions: Tensor | None = None,
+    ) -> tuple[Layout, ...]:
+        """The layouts of V rows of text with each of B images, see :meth:`Encoder.forward` for the masks."""
+        visible = region_mask.unsqueeze(1).expand(-1, attention_mask.shape[1], -1)
+        if sees_regions is not None:
+            visible = visible & sees_regions.unsqueeze(2)
+        mask = torch.cat([attention_mask, visible], dim=2).flatten(0, 1)
+        wanted_rows = None if wanted is None else torch.cat(wanted, dim=2).flatten(0, 1) & mask
+        return self.lay_out(mask, wanted_rows, attention_mask.shape[2])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import torch
@@ -13,28 +13,61 @@ _Moves = TypeVar("_Moves", bound="Moves")
 
 
 class Moves:
-    """An object whose tensors move together, those of its lists, tuples and dictionaries too."""
+    """An object whose tensors move together, also those of its lists, tuples, dictionaries and objects of this kind.
+
+    They move as one buffer for each type of number, since a copy of a small tensor to a GPU takes the host as long as
+    that of a large one; behind it they are views of the buffers.
+    """
+
+    _buffers: dict[torch.dtype, Tensor] | None = None
 
     def to(self: _Moves, device: torch.device, non_blocking: bool = False) -> _Moves:
-        return self._with(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        return self._with(lambda buffer: buffer.to(device, non_blocking=non_blocking))
 
     def pin_memory(self: _Moves) -> _Moves:
         return self._with(torch.Tensor.pin_memory)
 
     def _with(self: _Moves, change: Callable[[Tensor], Tensor]) -> _Moves:
-        changed = copy.copy(self)
-        for name, value in vars(self).items():
-            setattr(changed, name, _changed(value, change))
-        return changed
+        buffers = self._buffers
+        if buffers is None:
+            parts: dict[torch.dtype, list[Tensor]] = {}
+            for tensor in _tensors(self):
+                parts.setdefault(tensor.dtype, []).append(tensor.flatten())
+            buffers = {dtype: torch.cat(tensors) for dtype, tensors in parts.items()}
+        buffers = {dtype: change(buffer) for dtype, buffer in buffers.items()}
+        taken = dict.fromkeys(buffers, 0)
+
+        def view(tensor: Tensor) -> Tensor:
+            start = taken[tensor.dtype]
+            taken[tensor.dtype] += tensor.numel()
+            return buffers[tensor.dtype][start : taken[tensor.dtype]].view(tensor.shape)
+
+        moved: _Moves = _replaced(self, view)
+        moved._buffers = buffers
+        return moved
 
 
-def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Moves):
+        yield from _tensors({name: part for name, part in vars(value).items() if name != "_buffers"})
+    elif isinstance(value, dict | tuple | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(part)
+
+
+def _replaced(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same with other tensors, in the order of :func:`_tensors`."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, Moves):
-        return value._with(change)
+        replaced = copy.copy(value)
+        parts = {name: part for name, part in vars(value).items() if name != "_buffers"}
+        vars(replaced).update(_replaced(parts, change))
+        return replaced
     if isinstance(value, dict):
-        return {name: _changed(part, change) for name, part in value.items()}
+        return {name: _replaced(part, change) for name, part in value.items()}
     if isinstance(value, tuple | list):
-        return type(value)(_changed(part, change) for part in value)
+        return type(value)(_replaced(part, change) for part in value)
     return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from typing import Any
 
 from mmf.common.registry import registry
@@ -12,7 +12,7 @@ from omegaconf import OmegaConf, open_dict
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.checkpoint import load_bert
 from mmf_muvla.models.encoder import Encoder
-from mmf_muvla.models.layout import Plan
+from mmf_muvla.models.layout import Planner
 from mmf_muvla.models.pretraining import PretrainingHeads
 from mmf_muvla.models.region_init import start_regions
 from mmf_muvla.models.tasks import ClassificationHeads, GroundingHeads, ImagePairHeads, TaskHeads
@@ -86,14 +86,12 @@ class MuVLA(BaseModel):
             self.config[option] = int(size)
         return int(size)
 
-    def prepare(self, batch: MutableMapping[str, Any]) -> None:
-        """Give a batch that is still on the CPU what a step has to know of its content.
+    def planner(self) -> Planner:
+        """Makes of a batch on the CPU what a step on the model's device has to know of its content, as ``plan``.
 
-        A forward pass of a batch without it is the same, but makes the host wait for the GPU several times.
+        A batch without a plan gives the same, but the host has to wait for a GPU several times in each step.
         """
-        plan: Plan = self.heads.plan(self.encoder, batch)
-        on_gpu = self.encoder.embeddings.word.weight.device.type == "cuda"
-        batch["plan"] = plan.pin_memory() if on_gpu else plan
+        return self.heads.planner(self.encoder)
 
     def forward(self, sample_list: Mapping[str, Any]) -> dict[str, Any]:
         """Run the task's forward pass; see its heads for the batch's fields and for what is returned."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,40 +11,9 @@ from torch import Tensor, nn
 
 from mmf_muvla.models.encoder import FIELDS, ROW_FIELDS, Encoder
 from mmf_muvla.models.heads import NextSentenceHead, Pooler, VocabularyHead, linear_head, vocabulary_logits
-from mmf_muvla.models.layout import Plan
-from mmf_muvla.models.moving import Moves
+from mmf_muvla.models.pretraining_plan import PretrainingPlan, PretrainingPlanner
 from mmf_muvla.objectives import HEADS, LOSSES, HeadKit, Predictions, PretrainingOutput
 from mmf_muvla.objectives.curriculum import pair_weights, view_weights
-from mmf_muvla.objectives.registry import view_of_row
-
-MATCHING_ROWS = ("matched", "mismatched")
-
-
-@dataclass
-class Places(Moves):
-    """Where one head's targets are: the number of the sample, of the row and of the position, int [M] each."""
-
-    sample: Tensor
-    row: Tensor
-    position: Tensor
-    state: Tensor  # int [M], the place among the flattened states of text or of regions
-    group: Tensor  # int [M], see Predictions
-
-
-@dataclass
-class Pairs(Moves):
-    """What a head on pairs looks at: the numbers of the rows, int [rows], and of each sample's rows what is right."""
-
-    rows: Tensor
-    target: Tensor  # float [B x rows]
-    group: Tensor  # int [B x rows], see Predictions
-
-
-@dataclass
-class PretrainingPlan(Plan):
-    places: dict[str, Places]  # by head
-    pairs: dict[str, Pairs]  # by head
-    weight_row: Tensor  # int [1], or [0]: the row in which the matching head sees the retrieved pair, for w_ITM
 
 
 class PretrainingHeads(nn.Module):
@@ -100,7 +68,7 @@ class PretrainingHeads(nn.Module):
             ``pretraining``: a :class:`PretrainingOutput`; and where the batch has the image-sentence rows
             ``scores`` and ``targets``, float [2 B]: matching logits and truths, for metrics.
         """
-        plan: PretrainingPlan = batch["plan"] if "plan" in batch else self.plan(encoder, batch)
+        plan: PretrainingPlan = batch["plan"] if "plan" in batch else self.planner(encoder)(batch)
         text, regions = encoder(**{name: batch[name] for name in (*FIELDS, *ROW_FIELDS)}, layouts=plan.layouts)
         ones = torch.ones(len(text), device=text.device)
         output = PretrainingOutput(len(text), view_weights(ones), ones)
@@ -115,37 +83,16 @@ class PretrainingHeads(nn.Module):
                 result["scores"], result["targets"] = predictions.prediction.detach(), predictions.target
         if "itm" in output.predictions:
             self._weigh(output, result["scores"].view(-1, 2)[:, 0], batch["epoch"])
-        elif len(plan.weight_row):
+        elif plan.weight_row is not None:
             with torch.no_grad():
                 pooled = self._pooled(batch, text, regions, plan.weight_row)
                 self._weigh(output, self.itm(pooled.squeeze(1)).squeeze(-1), batch["epoch"])
         return result
 
-    def plan(self, encoder: Encoder, batch: Mapping[str, Any]) -> PretrainingPlan:
-        """Find positions in use, wanted states and targets of a batch; best while it is on the CPU."""
-        chosen = self._chosen(batch)
-        wanted = self._wanted(batch, chosen)
-        names, samples = list(batch["rows"]), len(batch["region_mask"])
-        view = torch.tensor([view_of_row(row) for row in names], device=wanted[0].device)
-        plan = PretrainingPlan(encoder.lay_out(batch, wanted, batch["sees_regions"]), {}, {}, view.new_empty(0))
-        pairs: dict[str, Any] = {}
-        for name, where in chosen.items():
-            if self.losses[name].at == "pairs":
-                pairs[name] = where
-            else:
-                sample, row, position = where.nonzero(as_tuple=True)
-                state = (sample * where.shape[1] + row) * where.shape[2] + position
-                plan.places[name] = Places(sample, row, position, state, view[row] * samples + sample)
-        if "matched" in names:  # for metrics, even where it is not learned
-            pairs["itm"] = MATCHING_ROWS
-        for name, rows in pairs.items():
-            numbers = torch.tensor([names.index(row) for row in rows], device=view.device)
-            target = self.losses[name].pair_targets(batch).repeat(samples)
-            group = samples * view[numbers[0]] + torch.arange(samples, device=view.device)
-            plan.pairs[name] = Pairs(numbers, target, group.repeat_interleave(len(rows)))
-        if "itm" not in chosen and batch["weight_row"] and self._learns("itm"):
-            plan.weight_row = torch.tensor([names.index(batch["weight_row"])], device=view.device)
-        return plan
+    def planner(self, encoder: Encoder) -> PretrainingPlanner:
+        """Makes the plans of batches, which :meth:`forward` makes where a batch has none."""
+        it = encoder.trunk.planner
+        return PretrainingPlanner(it.layout, it.streams, self.pooler.pooling, tuple(self.losses), self.learned)
 
     def _module_of(self, name: str) -> str:
         """The module that makes a loss's predictions."""
@@ -153,32 +100,6 @@ class PretrainingHeads(nn.Module):
 
     def _learns(self, name: str) -> bool:
         return self.learned is None or name in self.learned
-
-    def _chosen(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """What each head looks at, by name; heads without a loss or without targets are left out."""
-        return {
-            name: loss.chosen(batch)
-            for name, loss in self.losses.items()
-            if name in batch["predicts"] and self._learns(name)
-        }
-
-    def _wanted(self, batch: Mapping[str, Any], chosen: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        """The positions that a head looks at: bool [B, V, T] and [B, V, R]."""
-        wanted = {
-            at: torch.zeros_like(batch[it]) for at, it in (("text", "attention_mask"), ("regions", "hidden_regions"))
-        }
-        pooled = {*MATCHING_ROWS, batch["weight_row"]}
-        for name, where in chosen.items():
-            if self.losses[name].at == "pairs":
-                pooled.update(where)
-            else:
-                wanted[self.losses[name].at] |= where
-        for number, row in enumerate(batch["rows"]):
-            if row in pooled:
-                text, regions = self.pooler.looks_at(batch["attention_mask"][:, number], batch["region_mask"])
-                wanted["text"][:, number] |= text
-                wanted["regions"][:, number] |= regions
-        return wanted["text"], wanted["regions"]
 
     def _predict(
         self, output: PretrainingOutput, batch: Mapping[str, Any], states: Mapping[str, Tensor], plan: PretrainingPlan

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmf_muvla.models.encoder import FIELDS, Encoder
-from mmf_muvla.models.heads import ClassifierHead, Pooler
-from mmf_muvla.models.layout import Plan
+from mmf_muvla.models.heads import ClassifierHead, Pooler, positions_pooled
+from mmf_muvla.models.layout import Plan, Planner
 
 TEXT_FIELDS, IMAGE_FIELDS = FIELDS[:2], FIELDS[2:]
 
@@ -18,10 +19,23 @@ TEXT_FIELDS, IMAGE_FIELDS = FIELDS[:2], FIELDS[2:]
 def pooled_states(encoder: Encoder, pooler: Pooler, batch: Mapping[str, Any]) -> Tensor:
     """One vector for each text with its image, float [N, hidden]; the batch is that of :class:`TaskHeads`."""
     masks = batch["attention_mask"], batch["region_mask"]
-    wanted = tuple(it.unsqueeze(1) for it in pooler.looks_at(*masks))
+    wanted = tuple(it.unsqueeze(1) for it in positions_pooled(pooler.pooling, *masks))
     fields = {name: batch[name].unsqueeze(1) if name in TEXT_FIELDS else batch[name] for name in FIELDS}
     text, regions = (it.squeeze(1) for it in encoder(**fields, wanted=wanted))
     return pooler(text, masks[0], regions, masks[1])
+
+
+@dataclass(frozen=True)
+class TaskPlanner(Planner):
+    """For batches of :class:`TaskHeads`, here of a class of them."""
+
+    heads: type[TaskHeads]
+    pooling: str
+
+    def __call__(self, batch: Mapping[str, Any]) -> Plan:
+        inputs = self.heads.inputs({name: batch[name] for name in FIELDS})
+        masks = inputs["attention_mask"], inputs["region_mask"]
+        return Plan(self.lay_out_rows(*masks, self.heads.wanted(self.pooling, *masks)))
 
 
 class TaskHeads(nn.Module):
@@ -31,23 +45,26 @@ class TaskHeads(nn.Module):
     [N, R, 4], ``image_size`` [N, 2], ``region_mask`` bool [N, R].
     """
 
-    def inputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    pooling = "cls"
+
+    @classmethod
+    def inputs(cls, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """A batch's fields for the encoder: one row of text for each image."""
         return {name: batch[name].unsqueeze(1) if name in TEXT_FIELDS else batch[name] for name in FIELDS}
 
-    def wanted(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The positions that are looked at: bool [N, 1, T] and [N, 1, R]."""
+    @classmethod
+    def wanted(cls, pooling: str, attention_mask: Tensor, region_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The positions that are looked at: bool [N, 1, T] and [N, 1, R]; masks [N, 1, T] and [N, R]."""
         raise NotImplementedError
 
-    def plan(self, encoder: Encoder, batch: Mapping[str, Any]) -> Plan:
-        """Find positions in use and wanted states of a batch; best while it is on the CPU."""
-        inputs = self.inputs({name: batch[name] for name in FIELDS})
-        return Plan(encoder.lay_out(inputs, self.wanted(inputs)))
+    def planner(self, encoder: Encoder) -> TaskPlanner:
+        """Makes the plans of batches, which :meth:`encode` makes where a batch has none."""
+        return TaskPlanner(encoder.trunk.planner.layout, encoder.trunk.planner.streams, type(self), self.pooling)
 
     def encode(self, encoder: Encoder, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """States of text [N, T, hidden] and regions [N, R, hidden], where wanted; and the encoder's inputs."""
         inputs = self.inputs(batch)
-        plan: Plan = batch["plan"] if "plan" in batch else self.plan(encoder, batch)
+        plan: Plan = batch["plan"] if "plan" in batch else self.planner(encoder)(batch)
         text, regions = encoder(**inputs, layouts=plan.layouts)
         return text.squeeze(1), regions.squeeze(1), inputs
 
@@ -59,6 +76,7 @@ class ClassificationHeads(TaskHeads):
 
     def __init__(self, encoder: Encoder, num_labels: int, dropout: float, pooling: str = "cls"):
         super().__init__()
+        self.pooling = pooling
         self.pooler = Pooler(encoder.config, pooling)
         hidden = encoder.config.hidden_size
         self.classifier = ClassifierHead(self.num_images * hidden, hidden, num_labels, dropout)
@@ -73,8 +91,9 @@ class ClassificationHeads(TaskHeads):
         pooled = self.pooler(text, inputs["attention_mask"].squeeze(1), regions, inputs["region_mask"])
         return pooled.reshape(-1, self.num_images * encoder.config.hidden_size)
 
-    def wanted(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        return self.pooler.looks_at(inputs["attention_mask"], inputs["region_mask"].unsqueeze(1))
+    @classmethod
+    def wanted(cls, pooling: str, attention_mask: Tensor, region_mask: Tensor) -> tuple[Tensor, Tensor]:
+        return positions_pooled(pooling, attention_mask, region_mask.unsqueeze(1))
 
 
 class ImagePairHeads(ClassificationHeads):
@@ -86,7 +105,8 @@ class ImagePairHeads(ClassificationHeads):
 
     num_images = 2
 
-    def inputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    @classmethod
+    def inputs(cls, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         both = {name: batch[name].repeat_interleave(2, dim=0) for name in TEXT_FIELDS}  # [B, T] -> [2 B, T]
         both |= {name: batch[name].flatten(0, 1) for name in IMAGE_FIELDS}  # [B, 2, …] -> [2 B, …]
         return super().inputs(both)
@@ -120,5 +140,6 @@ class GroundingHeads(TaskHeads):
             "statistics": {"reachable": ((right.any(dim=1) & labelled).sum(), labelled.sum())},
         }
 
-    def wanted(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        return torch.zeros_like(inputs["attention_mask"]), inputs["region_mask"].unsqueeze(1)
+    @classmethod
+    def wanted(cls, pooling: str, attention_mask: Tensor, region_mask: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.zeros_like(attention_mask), region_mask.unsqueeze(1)

@@ -11,13 +11,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.checkpoint import checkpoint_file
 from mmf_muvla.models.cpu import Dropout, Linear, RaggedLayout, feed_forward
-from mmf_muvla.models.layout import Layout, VarlenLayout
+from mmf_muvla.models.layout import Layout, Planner, VarlenLayout
 
 INITIALIZER_RANGE = 0.02  # BERT's
 
@@ -143,41 +144,32 @@ class Trunk(nn.Module):
         return [AttentionParts(query, key, value, attention.output.weight)]
 
     def compile_layers(self) -> None:
+        """Compile all layers as one, for batches of any size: a call of each by itself costs the host too much."""
         self.compiled = True
-        for layer in self.layers:
-            layer.compile(dynamic=True)
+        self._through_layers = torch.compile(self._through_layers, dynamic=True)  # type: ignore[method-assign]
 
-    def lay_out(self, attention_mask: Tensor, wanted: Tensor | None, text_length: int = 0) -> tuple[Layout, ...]:
-        """The layout of each stream, here of the only one, for :meth:`forward` on the device that the weights are on.
+    @property
+    def planner(self) -> Planner:
+        """Makes the layouts for the device that the weights are on."""
+        return Planner(layout_for(self.layers, self.compiled), streams=1)
 
-        The masks may be on another one: on the CPU nothing has to be waited for.
-        """
-        return (layout_for(self.layers, self.compiled)(attention_mask, wanted),)
-
-    def forward(
-        self,
-        embedded: Tensor,
-        attention_mask: Tensor,
-        wanted: Tensor | None = None,
-        *,
-        text_length: int = 0,
-        layouts: tuple[Layout, ...] | None = None,
-    ) -> Tensor:
+    def forward(self, embedded: Tensor, layouts: tuple[Layout, ...]) -> Tensor:
         """Encode, float [rows, length, hidden] -> the same, zero at padding and where not wanted.
+
+        What lies behind the attention of the last layer is computed for wanted positions alone.
 
         Args:
             embedded: text and behind it regions.
-            attention_mask: bool [rows, length], True at real positions; padding is never attended to.
-            wanted: bool [rows, length], real positions whose states are needed; None: all. What lies behind the
-                attention of the last layer is computed for them alone.
-            text_length: how many positions are the text's; two streams have to know.
-            layouts: what :meth:`lay_out` gives for the same masks, where it has been made already.
+            layouts: where the real and the wanted positions are, see :attr:`planner`.
         """
-        (layout,) = layouts or self.lay_out(attention_mask, wanted)
-        hidden = layout.pack(embedded)
+        (layout,) = layouts
+        return layout.pad_wanted(self._through_layers(layout.pack(embedded), layout))
+
+    def _through_layers(self, hidden: Tensor, layout: Layout) -> Tensor:
+        """[real positions, width] -> [wanted positions, width]."""
         for layer in self.layers[:-1]:
             hidden = self._run(layer, hidden, layout, None)
-        return layout.pad_wanted(self._run(self.layers[-1], hidden, layout, layout.wanted))
+        return self._run(self.layers[-1], hidden, layout, layout.wanted)
 
     def _run(self, layer: nn.Module, hidden: Tensor, layout: Layout, chosen: Tensor | None) -> Tensor:
         if self.activation_checkpointing and self.training:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.models.layout import Layout
+from mmf_muvla.models.layout import Layout, Planner
 from mmf_muvla.models.trunk import Attention, AttentionParts, Layer, TrunkConfig, layout_for
 
 
@@ -123,28 +123,16 @@ class TwoStreamTrunk(nn.Module):
             found.append(AttentionParts(query, key, value, way.output.weight))
         return found
 
-    def lay_out(self, attention_mask: Tensor, wanted: Tensor | None, text_length: int) -> tuple[Layout, ...]:
-        """As :meth:`Trunk.lay_out`: the layouts of text and regions."""
-        sizes = [text_length, attention_mask.shape[1] - text_length]
-        masks = attention_mask.split(sizes, dim=1)
-        wanted_parts = (None, None) if wanted is None else wanted.split(sizes, dim=1)
-        layout = layout_for(self.layers)
-        return tuple(layout(*parts) for parts in zip(masks, wanted_parts, strict=True))
+    @property
+    def planner(self) -> Planner:
+        """As :meth:`Trunk.planner`."""
+        return Planner(layout_for(self.layers), streams=2)
 
-    def forward(
-        self,
-        embedded: Tensor,
-        attention_mask: Tensor,
-        wanted: Tensor | None = None,
-        *,
-        text_length: int,
-        layouts: tuple[Layout, ...] | None = None,
-    ) -> Tensor:
+    def forward(self, embedded: Tensor, layouts: tuple[Layout, ...]) -> Tensor:
         """Encode, as :meth:`Trunk.forward`; rows may have no regions at all."""
-        sizes = [text_length, embedded.shape[1] - text_length]
-        layouts = layouts or self.lay_out(attention_mask, wanted, text_length)
-        text, regions = (it.pack(part) for it, part in zip(layouts, embedded.split(sizes, dim=1), strict=True))
         text_layout, region_layout = layouts
+        parts = embedded.split([it.mask.shape[1] for it in layouts], dim=1)
+        text, regions = (it.pack(part) for it, part in zip(layouts, parts, strict=True))
         text_alone = len(self.layers) - len(self.region_layers)
         for layer in self.layers[:text_alone]:
             text = layer(text, text_layout)

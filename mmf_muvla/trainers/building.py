@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from torch.utils.data import DataLoader
 
 from mmf_muvla.datasets.pretraining import PretrainingDataset
 from mmf_muvla.errors import InputError
+from mmf_muvla.models.layout import Planner
+from mmf_muvla.models.muvla import MuVLA
 from mmf_muvla.objectives.registry import heads_are_left_out
 from mmf_muvla.options.kinds import as_list
 from mmf_muvla.terminal import log_message
@@ -98,8 +101,10 @@ def leaves_heads_out(config: Any, dataset: Any) -> bool:
     return dataset.turns > 1 or heads_are_left_out(losses, dataset.predicts)
 
 
-def training_loader(dataset: Any, training: Any, accumulation: int, done: int) -> DataLoader[Any]:
-    """Batches without end, from those on that come after ``done`` updates.
+def training_loader(
+    dataset: Any, model: torch.nn.Module, training: Any, accumulation: int, done: int
+) -> DataLoader[Any]:
+    """Batches without end for a model, from those on that come after the first ``done``.
 
     Raises:
         InputError: the batch size does not fit, or there is nothing to group by.
@@ -114,16 +119,32 @@ def training_loader(dataset: Any, training: Any, accumulation: int, done: int) -
         seed=int(training.seed),
         rank=get_rank(),
         world_size=get_world_size(),
-        start_batch=done * accumulation,
+        start_batch=done,
         lengths=dataset.region_counts() if groups else None,
         turns=getattr(dataset, "turns", 1),
         batches_per_update=accumulation,
     )
     return loader_of(
-        dataset, batch_sampler=sampler, num_workers=training.num_workers, pin_memory=bool(training.pin_memory)
+        dataset, model, batch_sampler=sampler, num_workers=training.num_workers, pin_memory=bool(training.pin_memory)
     )
 
 
-def loader_of(dataset: Any, **options: Any) -> DataLoader[Any]:
-    """PyTorch's loader of MMF's batches."""
-    return DataLoader(dataset, collate_fn=BatchCollator(dataset.dataset_name, dataset.dataset_type), **options)
+def loader_of(dataset: Any, model: torch.nn.Module, **options: Any) -> DataLoader[Any]:
+    """PyTorch's loader of MMF's batches, with plans where the model is one that wants them."""
+    collate = BatchCollator(dataset.dataset_name, dataset.dataset_type)
+    if isinstance(model, MuVLA):  # not one of MMF's own
+        collate = _WithPlan(collate, model.planner())
+    return DataLoader(dataset, collate_fn=collate, **options)
+
+
+class _WithPlan:
+    """Makes batches with their plans, in the loader's processes."""
+
+    def __init__(self, collate: Callable[[Any], Any], planner: Planner):
+        self.collate = collate
+        self.planner = planner
+
+    def __call__(self, samples: Any) -> Any:
+        batch = self.collate(samples)
+        batch["plan"] = self.planner(batch)
+        return batch

@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 from mmf_muvla.artifacts.files import write_json
 from mmf_muvla.errors import InputError
-from mmf_muvla.models.muvla import MuVLA
 from mmf_muvla.objectives.streamed_metric import StreamedMetric
 from mmf_muvla.options.kinds import as_list
 from mmf_muvla.terminal import log_message
@@ -53,12 +52,6 @@ class Evaluator:
             del every[name]
         self.fields_kept = {field for name in every for field in self.fields_of[name]}
 
-    def on_device(self, batch: Any) -> Any:
-        """A batch from the loader on the device of the run."""
-        if isinstance(self.model, MuVLA):  # not one of MMF's
-            self.model.prepare(batch)
-        return batch.to(self.device, non_blocking=True)
-
     def forward(self, model: torch.nn.Module, batch: Any) -> Mapping[str, Any]:
         """A model's output for a batch, in the run's precision."""
         with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
@@ -89,9 +82,9 @@ class Evaluator:
             return
         items = [(0, item) for item in range(min(2, len(self.datasets[split])))]
         # With a generator of its own, or the loader would draw from the run's.
-        loader = loader_of(self.datasets[split], batch_sampler=[items], generator=torch.Generator())
+        loader = loader_of(self.datasets[split], self.model, batch_sampler=[items], generator=torch.Generator())
         self.model.eval()
-        batch = self.on_device(next(iter(loader)))
+        batch = next(iter(loader)).to(self.device)
         means = RunningMeans(self.device)
         output, _ = self.measure(self.model, batch, means)
         self.model.train()
@@ -113,9 +106,9 @@ class Evaluator:
         dataset, world_size = self.datasets[split], get_world_size()
         size = max(1, self.training.batch_size // world_size)
         sampler = evaluation_batches(len(dataset), size, get_rank(), world_size)
-        loader = loader_of(dataset, batch_sampler=sampler, num_workers=self.training.num_workers)
+        loader = loader_of(dataset, self.model, batch_sampler=sampler, num_workers=self.training.num_workers)
         for batch in tqdm(loader, desc=title, leave=leave, disable=None if is_master() else True):
-            yield self.on_device(batch)
+            yield batch.to(self.device)
 
     @torch.no_grad()
     def evaluate(self, split: str) -> dict[str, float]:

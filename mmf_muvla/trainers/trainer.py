@@ -101,7 +101,8 @@ class MuVLATrainer(Run):
             _ = self._data  # as they are now
         self.history = History(self.folder.path, enabled=is_master(), tensorboard=bool(self.training.tensorboard))
         self.model.train()
-        batches = iter(training_loader(self.datasets["train"], self.training, self.accumulation, self.num_updates))
+        done = self.num_updates * self.accumulation
+        batches = iter(training_loader(self.datasets["train"], self.model, self.training, self.accumulation, done))
         means = RunningMeans(self.device)
         samples_per_update = int(self.training.batch_size) * self.accumulation
         if self.num_updates and self._is_time_for("evaluation") and self.last_validation != self.num_updates:
@@ -130,7 +131,7 @@ class MuVLATrainer(Run):
         torch.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1)))
         self.optimizer.zero_grad(set_to_none=True)
         for number in range(self.accumulation):
-            batch = self.evaluator.on_device(next(batches))
+            batch = next(batches).to(self.device)
             # Gradients of distributed processes are averaged once, with the last batch.
             model, is_last = self.parallel_model, number == self.accumulation - 1
             waits = None if is_last or not isinstance(model, DistributedDataParallel) else model.no_sync()

@@ -16,6 +16,7 @@ from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.pretraining import PretrainingHeads
 from mmf_muvla.models.tasks import ClassificationHeads
 from mmf_muvla.models.trunk import TrunkConfig
+from tests.models.test_trunk import through_trunk
 
 CONFIG = BertConfig(
     vocab_size=50, hidden_size=24, num_hidden_layers=2, num_attention_heads=4, intermediate_size=40,
@@ -62,7 +63,7 @@ def test_logits_equal_those_of_transformers(tmp_path: Path, old: bool) -> None:
     input_ids = torch.randint(0, 50, (3, 9), generator=torch.Generator().manual_seed(1))
     mask = torch.arange(9) < torch.tensor([9, 4, 6]).unsqueeze(1)
     with torch.no_grad():
-        states = encoder.trunk(encoder.embeddings.embed_text(input_ids), mask)[mask]
+        states = through_trunk(encoder, encoder.embeddings.embed_text(input_ids), mask)[mask]
         theirs = bert(input_ids, attention_mask=mask.long()).logits[mask]
         torch.testing.assert_close(heads.mlm(states), theirs, atol=1e-4, rtol=1e-5)
         assert (heads.p_mrtc(states) - theirs).abs().max() > 0.1
@@ -97,7 +98,7 @@ def test_both_heads_and_the_pooler_equal_those_of_transformers(tmp_path: Path) -
     mask = torch.arange(9) < torch.tensor([9, 4, 6]).unsqueeze(1)
     regions = torch.zeros(3, 1, 24)
 
-    states = encoder.trunk(encoder.embeddings.embed_text(input_ids), mask)
+    states = through_trunk(encoder, encoder.embeddings.embed_text(input_ids), mask)
     pooled = heads.pooler(states, mask, regions, torch.ones(3, 1, dtype=torch.bool))
     words, matching = heads.mlm(states[mask]), heads.itm(pooled).squeeze(-1)
     theirs = bert(input_ids, attention_mask=mask.long())

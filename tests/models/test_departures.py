@@ -152,9 +152,10 @@ def test_behind_the_last_attention_only_what_heads_look_at_is_computed() -> None
     )
     it.heads(it.encoder, it.batch)
     hook.remove()
-    text, regions = it.heads._wanted(it.batch, it.heads._chosen(it.batch))
-    assert sizes == [int(text.sum() + regions.sum())]
-    assert int(text.sum()) == int((it.batch["mlm_labels"] != -100).sum()) + 2 * len(text)  # and two [CLS] a sample
+    plan, samples = it.heads.planner(it.encoder)(it.batch), len(it.batch["mlm_labels"])
+    assert len(plan.places["mlm"].state) == int((it.batch["mlm_labels"] != -100).sum())
+    regions = {tuple(it) for name in ("p_mrtc", "mrc", "mrfr") for it in plan.places[name].state[:, None].tolist()}
+    assert sizes == [len(plan.places["mlm"].state) + len(regions) + 2 * samples]  # and two [CLS] a sample
 
 
 def test_a_stored_image_is_its_features_and_little_more(tmp_path: Path) -> None:

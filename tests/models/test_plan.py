@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.layout import Layout
+from mmf_muvla.models.moving import _tensors as tensors_of
 from mmf_muvla.models.pretraining import PretrainingHeads
 from mmf_muvla.models.trunk import TrunkConfig
 from mmf_muvla.objectives import HEADS, LOSSES
@@ -57,7 +58,7 @@ def test_a_step_of_pretraining_asks_nothing(pooling: str) -> None:
 
     asked, gradient = step(batch)
     assert "nonzero" in asked
-    planned, same = step({**batch, "plan": heads.plan(model, batch)})
+    planned, same = step({**batch, "plan": heads.planner(model)(batch)})
     assert planned == []
     assert torch.equal(same, gradient)
 
@@ -66,7 +67,7 @@ def test_a_step_of_pretraining_asks_nothing(pooling: str) -> None:
 def test_a_task_asks_nothing(folder: Path, encoder: Encoder, task: str) -> None:  # noqa: F811
     heads, batch = heads_of(task, encoder), make(folder, task).__getitems__(range(4))
     expected = heads(encoder, batch)["scores"]
-    batch["plan"] = heads.plan(encoder, batch)
+    batch["plan"] = heads.planner(encoder)(batch)
     with Questions() as questions:
         scores = heads(encoder, batch)["scores"]
         scores.nan_to_num(neginf=0.0).sum().backward()
@@ -77,10 +78,16 @@ def test_a_task_asks_nothing(folder: Path, encoder: Encoder, task: str) -> None:
 def test_a_plan_moves_with_all_its_tensors() -> None:
     model = Encoder(CONFIG, FEATURES)
     heads = PretrainingHeads(model, FEATURES, CLASSES, warmup_epochs=1)
-    plan = heads.plan(model, random_batch(seed=3, epoch=0))
+    plan = heads.planner(model)(random_batch(seed=3, epoch=0))
     moved = plan.to(torch.device("meta"))
     (layout,) = moved.layouts
-    tensors = [layout.mask, layout.index, layout.wanted, moved.weight_row, moved.places["mlm"].state]
+    tensors = [layout.mask, layout.index, layout.wanted, moved.places["mlm"].state]
     assert {it.device.type for it in [*tensors, moved.pairs["itm"].rows]} == {"meta"}
     assert isinstance(layout, Layout) and layout.lengths == plan.layouts[0].lengths
+    assert moved.places["mlm"].state.shape == plan.places["mlm"].state.shape
+    back = plan.to(torch.device("cpu"))
+    for one, other in zip(tensors_of(back), tensors_of(plan), strict=True):
+        assert one.dtype == other.dtype and torch.equal(one, other)
+    buffers = {it.untyped_storage().data_ptr() for it in tensors_of(back) if it.numel()}
+    assert len(buffers) == len({it.dtype for it in tensors_of(back) if it.numel()})
     assert plan.layouts[0].mask.device.type == plan.places["mlm"].state.device.type == "cpu"

@@ -27,9 +27,15 @@ def pretrained_encoder(options: dict[str, Any]) -> Encoder:
     return encoder
 
 
+def through_trunk(
+    encoder: Encoder, hidden: torch.Tensor, mask: torch.Tensor, wanted: torch.Tensor | None = None
+) -> torch.Tensor:
+    return encoder.trunk(hidden, encoder.trunk.planner.lay_out(mask, wanted, text_length=0))
+
+
 def encode_text(encoder: Encoder, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
     hidden = encoder.embeddings.embed_text(input_ids)
-    return encoder.trunk(hidden, attention_mask.bool())
+    return through_trunk(encoder, hidden, attention_mask.bool())
 
 
 def small_bert(folder: Path, safe: bool = True) -> BertModel:
@@ -140,11 +146,11 @@ def test_padded_and_ragged_attention_are_the_same(tmp_path: Path) -> None:
     wanted = mask & (torch.arange(7) % 2 == 0)
     results = []
     for encoder.trunk.compiled in (False, True):  # compiled layers are padded everywhere; here they are not compiled
-        states = encoder.trunk(hidden, mask, wanted)
+        states = through_trunk(encoder, hidden, mask, wanted)
         (gradient,) = torch.autograd.grad(states.square().sum(), hidden)
         results.append((states, gradient))
     torch.testing.assert_close(results[0], results[1], atol=1e-5, rtol=1e-5)
-    everything = encoder.trunk(hidden, mask)
+    everything = through_trunk(encoder, hidden, mask)
     torch.testing.assert_close(results[0][0], everything * wanted.unsqueeze(-1), atol=1e-5, rtol=0)
 
 
@@ -185,7 +191,9 @@ def test_compiled_layers_give_the_same(tmp_path: Path) -> None:
     compiled.load_state_dict(plain.state_dict())
     hidden = torch.randn(2, 6, 24, generator=torch.Generator().manual_seed(1))
     mask = torch.arange(6) < torch.tensor([[6], [4]])
-    torch.testing.assert_close(compiled.trunk(hidden, mask), plain.trunk(hidden, mask), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        through_trunk(compiled, hidden, mask), through_trunk(plain, hidden, mask), atol=1e-5, rtol=0
+    )
 
 
 def test_fewer_layers_are_the_lowest_ones(tmp_path: Path) -> None:

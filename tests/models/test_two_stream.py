@@ -18,7 +18,7 @@ from mmf_muvla.models.trunk import TrunkConfig
 from mmf_muvla.models.two_stream import CrossAttention, TwoStreamShape, TwoStreamTrunk
 from tests.datasets.small_tasks import DIM, TASKS, make
 from tests.models.test_tasks import heads_of
-from tests.models.test_trunk import small_bert
+from tests.models.test_trunk import small_bert, through_trunk
 
 SHAPE = TwoStreamShape(region_layers=2, co_layers=2)
 CONFIG = TrunkConfig(
@@ -114,7 +114,7 @@ def test_co_attention_follows_the_last_layers_alone() -> None:
     single = Encoder(CONFIG, FEATURES).eval()
     single.load_state_dict(encoder.state_dict(), strict=False)
     mask = batch["attention_mask"].flatten(0, 1)
-    alone = single.trunk(single.embeddings.embed_text(batch["input_ids"].flatten(0, 1)), mask)[mask]
+    alone = through_trunk(single, single.embeddings.embed_text(batch["input_ids"].flatten(0, 1)), mask)[mask]
     torch.testing.assert_close(seen[0][: len(alone)], alone, atol=1e-5, rtol=0)
 
 
