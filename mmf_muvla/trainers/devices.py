@@ -16,13 +16,42 @@ PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(config: Any) -> torch.device:
-    """The GPU of this process if ``training.device`` wants one and there is one, otherwise the CPU."""
-    if "cuda" in str(config.training.device) and torch.cuda.is_available():
-        # MMF leaves device_id at 0 for every process that torchrun starts.
-        local_rank = int(os.environ.get("LOCAL_RANK", config.get("device_id", 0)))
-        torch.cuda.set_device(local_rank)
-        return torch.device("cuda", local_rank)
-    return torch.device("cpu")
+    """What ``training.device`` names, and of several GPUs that of this process; the CPU where there is no GPU.
+
+    Raises:
+        InputError: there is no such GPU, or several processes would have one, which NCCL does not do.
+    """
+    name = str(config.training.device)
+    if not name.startswith("cuda") or not torch.cuda.is_available():
+        return torch.device("cpu")
+    present, (_, _, named) = torch.cuda.device_count(), name.partition(":")
+    if named:
+        if int(named) >= present:
+            raise InputError(f"training.device={name}", f"this process sees {present} GPU(s)", "Give a smaller number")
+        return torch.device(name)
+    number = _number_on_this_machine(config)
+    if number >= present and config.distributed.backend == "nccl":
+        raise InputError(
+            f"process {number} of this machine",
+            f"has no GPU of its own, of {present}, and NCCL gives none to two processes",
+            f"Start {present}, or share by distributed.backend=gloo",
+        )
+    return torch.device("cuda", number % present)
+
+
+def count_gpus(device: str) -> int:
+    """How many GPUs of this machine a run has by its ``training.device``: ``cuda`` means all, ``cuda:1`` that one."""
+    present = torch.cuda.device_count() if device.startswith("cuda") else 0
+    return min(present, 1) if ":" in device else present
+
+
+def _number_on_this_machine(config: Any) -> int:
+    """The number of this process, by whoever has started it: MMF itself, torchrun or SLURM, for which MMF says 0."""
+    started_by_others = config.distributed.get("no_spawn")
+    for variable in ("LOCAL_RANK", "SLURM_LOCALID") if started_by_others else ():
+        if variable in os.environ:
+            return int(os.environ[variable])
+    return int(config.get("device_id") or 0)
 
 
 def choose_precision(precision: str, device: torch.device) -> torch.dtype | None:

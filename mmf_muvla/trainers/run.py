@@ -55,6 +55,8 @@ class Run:
         config = self.config
         self.rank, self.world_size = get_rank(), get_world_size()
         self.device = choose_device(config)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
         registry.register("current_device", self.device)
         autocast_dtype = choose_precision(self.training.get("precision", "fp32"), self.device)
         self.datasets = build_datasets(config, trains="train" in self.run_type)
