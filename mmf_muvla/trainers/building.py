@@ -98,7 +98,7 @@ def leaves_heads_out(config: Any, dataset: Any) -> bool:
     return dataset.turns > 1 or heads_are_left_out(losses, dataset.predicts)
 
 
-def training_loader(dataset: Any, training: Any, accumulation: int, done: int) -> DataLoader[Any]:
+def training_loader(dataset: Any, training: Any, accumulation: int, done: int, device: torch.device) -> DataLoader[Any]:
     """Batches without end, from those on that come after ``done`` updates.
 
     Raises:
@@ -119,9 +119,13 @@ def training_loader(dataset: Any, training: Any, accumulation: int, done: int) -
         turns=getattr(dataset, "turns", 1),
         batches_per_update=accumulation,
     )
-    return loader_of(
-        dataset, batch_sampler=sampler, num_workers=training.num_workers, pin_memory=bool(training.pin_memory)
-    )
+    return loader_of(dataset, batch_sampler=sampler, **loading(training, device))
+
+
+def loading(training: Any, device: torch.device) -> dict[str, Any]:
+    """How batches are loaded for a device: the options of PyTorch's loader that ``training`` has."""
+    pins = device.type == "cuda" if training.pin_memory is None else bool(training.pin_memory)
+    return {"num_workers": training.num_workers, "pin_memory": pins}
 
 
 def loader_of(dataset: Any, **options: Any) -> DataLoader[Any]:

@@ -14,6 +14,8 @@ from mmf_muvla.terminal import log_message
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+_CUBLAS, _CUBLAS_CONFIGS = "CUBLAS_WORKSPACE_CONFIG", (":4096:8", ":16:8")
+
 
 def choose_device(config: Any) -> torch.device:
     """What ``training.device`` names, and of several GPUs that of this process; the CPU where there is no GPU.
@@ -37,6 +39,31 @@ def choose_device(config: Any) -> torch.device:
             f"Start {present}, or share by distributed.backend=gloo",
         )
     return torch.device("cuda", number % present)
+
+
+def take_device(config: Any) -> torch.device:
+    """The device of this process, ready for it, with ``training.deterministic`` for sums of GPUs in a fixed order.
+
+    Raises:
+        InputError: there is none to take, or the environment has cuBLAS work in a way that PyTorch refuses to then.
+    """
+    device = choose_device(config)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        if config.training.get("deterministic"):
+            _fix_order_of_sums()
+    return device
+
+
+def _fix_order_of_sums() -> None:
+    chosen = os.environ.setdefault(_CUBLAS, _CUBLAS_CONFIGS[0])  # read at the first product of matrices, still to come
+    if chosen not in _CUBLAS_CONFIGS:
+        problem = f"with the environment variable {_CUBLAS}={chosen}, products of matrices are not"
+        raise InputError("training.deterministic=true", problem, f"Unset it, or set it to {_CUBLAS_CONFIGS[0]}")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    # Otherwise every new tensor would be filled first, in case that somebody reads it before it is written.
+    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def count_gpus(device: str) -> int:

@@ -17,7 +17,7 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.terminal import log_message
 from mmf_muvla.trainers.building import build_datasets, build_steps, run_length
 from mmf_muvla.trainers.checkpoints import first_not_finite, load_matching, read_checkpoint_file
-from mmf_muvla.trainers.devices import choose_device, choose_precision
+from mmf_muvla.trainers.devices import choose_precision, take_device
 from mmf_muvla.trainers.evaluation import Evaluator
 from mmf_muvla.trainers.resume import StepSizes, content_of, refuse_another_run, refuse_other_data
 from mmf_muvla.trainers.run_folder import BEST, RunFolder
@@ -54,9 +54,7 @@ class Run:
     def _build(self) -> None:
         config = self.config
         self.rank, self.world_size = get_rank(), get_world_size()
-        self.device = choose_device(config)
-        if self.device.type == "cuda":
-            torch.cuda.set_device(self.device)
+        self.device = take_device(config)
         registry.register("current_device", self.device)
         autocast_dtype = choose_precision(self.training.get("precision", "fp32"), self.device)
         self.datasets = build_datasets(config, trains="train" in self.run_type)

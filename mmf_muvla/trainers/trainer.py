@@ -101,7 +101,8 @@ class MuVLATrainer(Run):
             _ = self._data  # as they are now
         self.history = History(self.folder.path, enabled=is_master(), tensorboard=bool(self.training.tensorboard))
         self.model.train()
-        batches = iter(training_loader(self.datasets["train"], self.training, self.accumulation, self.num_updates))
+        train = self.datasets["train"]
+        batches = iter(training_loader(train, self.training, self.accumulation, self.num_updates, self.device))
         means = RunningMeans(self.device)
         samples_per_update = int(self.training.batch_size) * self.accumulation
         if self.num_updates and self._is_time_for("evaluation") and self.last_validation != self.num_updates:
