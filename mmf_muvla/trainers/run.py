@@ -33,6 +33,7 @@ class Run:
         self.folder = RunFolder(Path(config.env.save_dir), model=str(config.model))
         self.accumulation = int(config.training.get("update_frequency", 1))
         self.num_updates = 0
+        self.skipped_updates = 0  # of these, in fp16
         self.best_update = 0
         self.best_value: float | None = None
         self.last_validation = 0  # the update after which the last one was
@@ -88,6 +89,7 @@ class Run:
                 "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "num_updates": self.num_updates,
+                "skipped_updates": self.skipped_updates,
                 "current_iteration": self.num_updates * self.accumulation,
                 "current_epoch": self._current_epoch(),
                 "best_update": self.best_update,
@@ -180,6 +182,7 @@ class Run:
             raise InputError(str(path), f"{place} is not finite", remedy)
         if counts:
             self.num_updates = int(content["num_updates"])
+            self.skipped_updates = int(content.get("skipped_updates", 0))
             self.best_update = int(content.get("best_update", 0))
             self.best_value = content.get("best_metric_value")
             self._forget_best_by_another_measure(content)
@@ -188,7 +191,7 @@ class Run:
                 self.scheduler.load_state_dict(content["scheduler"])
             if content.get("scaler"):
                 self.scaler.load_state_dict(content["scaler"])
-        self.step_sizes.set_rates(self.optimizer, self.scheduler, self.num_updates)
+        self.step_sizes.set_rates(self.optimizer, self.scheduler, self.num_updates - self.skipped_updates)
         self._last_checkpoint = path
         log_message(f"{path}: going on after update {self.num_updates}")
 
