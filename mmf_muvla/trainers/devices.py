@@ -63,7 +63,7 @@ def _fix_order_of_sums() -> None:
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
     # Otherwise every new tensor would be filled first, in case that somebody reads it before it is written.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def count_gpus(device: str) -> int:
