@@ -108,6 +108,17 @@ def put_folder_in_place(folder: Path, path: Path, foreign_in: ForeignIn) -> None
     shutil.rmtree(replaced, ignore_errors=True)
 
 
+def link_or_copy(existing: Path, new: Path) -> None:
+    """Give a file that is never written to again a second name, by a copy where the file system has no hard links.
+
+    ``new`` has to be a temporary name, or in a temporary folder: half a copy may be left when the process is killed.
+    """
+    try:
+        os.link(existing, new)
+    except OSError:  # EPERM, EOPNOTSUPP, ENOSYS, EMLINK, or EXDEV, by file system
+        shutil.copyfile(existing, new)
+
+
 def remove_as_a_whole(path: Path) -> None:
     """Remove a file or folder, if it is there; a folder is renamed first, so that half of it is never taken for all."""
     if path.is_dir() and not path.is_symlink():

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
 from omegaconf import OmegaConf, open_dict
 
 from mmf_muvla.compat.patch_options import written_options
@@ -22,6 +21,7 @@ from mmf_muvla.options.reading import COMMAND_LINE, Layers, decoded, put, read_o
 from mmf_muvla.options.run import check_written
 from mmf_muvla.options.schema import at, entries
 from mmf_muvla.paths import find_included
+from mmf_muvla.trainers.devices import count_gpus
 
 _OWN_DEFAULTS = str(Path(__file__).with_name("defaults.yaml"))
 _CONFIGURATION = "mmf.utils.configuration"
@@ -49,7 +49,8 @@ def resolvers(_: Any, self: Any) -> None:
 
     known = {
         "env": lambda name, default=None: os.environ.get(name, default),
-        "device_count": lambda: max(1, torch.cuda.device_count()),
+        # MMF starts as many processes; one where ``training.device`` is not all the GPUs.
+        "device_count": lambda *, _root_: max(1, count_gpus(str(_root_.training.device))),
         "resolve_cache_dir": resolve_cache_dir,
         "resolve_dir": resolve_dir,
     }

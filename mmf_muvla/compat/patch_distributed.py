@@ -8,12 +8,12 @@ import sys
 from types import ModuleType
 from typing import Any
 
-import torch
 from torch import distributed
 
 from mmf_muvla.compat.registration import Function, around, patches
 from mmf_muvla.compat.substitutes import MMF_BUILTINS, Overlay, cpu_for_cuda
 from mmf_muvla.errors import InputError
+from mmf_muvla.trainers.devices import choose_device, count_gpus
 
 _DISTRIBUTED = "mmf.utils.distributed"
 
@@ -28,21 +28,43 @@ def distributed_without_nccl(module: ModuleType) -> None:
     module.dist = Overlay(distributed, is_nccl_available=distributed.is_available)  # type: ignore[attr-defined]
 
 
+@around("mmf.utils.configuration", "Configuration.get_config")
+def device_of_this_process(get_config: Function, self: Any) -> Any:
+    """mmf_cli/run.py:88 and 91 say ``device_id = 0`` in every process that MMF has not started itself, main too.
+
+    Symptoms: under torchrun and SLURM all processes of a machine set its first GPU, and occupy memory of it, where NCCL
+    refuses their first collective ("Duplicate GPU detected"); ``training.device`` counts for nothing before there is a
+    trainer. Here each has its own from the start; -1, for which ``torch.cuda.set_device`` does nothing, is the CPU.
+    Can go when MMF reads LOCAL_RANK and ``training.device``.
+    """
+    config = get_config(self)
+    if config.training.device != "cuda":  # MMF would start a process for each GPU
+        config.distributed.no_spawn = True
+    if config.get("device_id") is not None:  # MMF has just said it, and will set it next
+        index = choose_device(config).index
+        config.device_id = -1 if index is None else index
+    return config
+
+
 @around(_DISTRIBUTED, "distributed_init")
 def distributed_init_on_cpu(distributed_init: Function, config: Any) -> Any:
-    """utils/distributed.py:220-237 (main 386).
+    """utils/distributed.py:212-237 (main 371-440).
 
     Symptoms: "Distributed package doesn't have NCCL built in", or "ProcessGroupNCCL is only supported with GPUs" where
     torch was built for CUDA; then "Torch not compiled with CUDA enabled", and a process group that is never left, so
-    that a failing rank leaves the others waiting. Without a GPU or without NCCL the backend is gloo, and the group is
-    left at exit. Can go when MMF does both.
+    that a failing rank leaves the others waiting; ``torchrun --nproc-per-node=1`` is a ValueError. On the CPU, or
+    without NCCL, the backend is gloo; one process is a group; it is left at exit. Can go when MMF does all this.
     """
-    has_nccl = torch.cuda.is_available() and distributed.is_nccl_available()
-    if config.distributed.backend == "nccl" and not has_nccl:
-        config.distributed.backend = "gloo"
+    device, group = choose_device(config), config.distributed
+    if group.backend == "nccl" and (device.type == "cpu" or not distributed.is_nccl_available()):
+        group.backend = "gloo"
     if not distributed.is_initialized():
         atexit.register(lambda: distributed.is_initialized() and distributed.destroy_process_group())
-    with cpu_for_cuda():
+        if group.world_size == 1:
+            distributed.init_process_group(group.backend, group.init_method, world_size=1, rank=0)
+            group.rank = 0
+            return 0
+    with cpu_for_cuda(device):
         rank = distributed_init(config)
     # MMF has replaced the builtin print on all ranks but the first; its modules hold their own builtins.
     MMF_BUILTINS["print"] = builtins.print
@@ -57,11 +79,11 @@ def world_size_without_address(infer_init_method: Function, config: Any) -> None
     to start such a run. Can go when MMF starts CPU processes itself.
     """
     infer_init_method(config)
-    wanted, present = config.distributed.world_size, torch.cuda.device_count()
+    wanted, present = config.distributed.world_size, count_gpus(str(config.training.device))
     if config.distributed.init_method is None and wanted > max(1, present):
         raise InputError(
             f"distributed.world_size={wanted}",
-            f"this machine has {present} CUDA device(s), and processes on CPUs are not started from here",
+            f"this run has {present} CUDA device(s), and processes on CPUs are not started from here",
             f"Start them with torchrun --nproc-per-node={wanted} {sys.argv[0]} ..., or start each by hand with "
             "distributed.init_method=tcp://HOST:PORT distributed.rank=0, 1, ...",
         )

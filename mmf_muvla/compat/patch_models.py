@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from types import ModuleType
 from typing import Any
 
@@ -35,20 +36,21 @@ def tied_weights(module: ModuleType) -> None:
 
 
 @around(_VISUAL_BERT, "VisualBERT.add_custom_params")
-def visual_mask_on_cpu(add_custom_params: Function, *args: Any) -> Any:
+def visual_mask_on_cpu(add_custom_params: Function, self: Any, sample_list: Any) -> Any:
     """models/visual_bert.py:500 ends in ``.cuda()``. Fixed in main; can go with rc10.
 
-    Symptom: ``AssertionError: Torch not compiled with CUDA enabled``.
+    Symptom: ``AssertionError: Torch not compiled with CUDA enabled``; beside a GPU, tensors on two devices.
     """
-    with cpu_for_cuda():
-        return add_custom_params(*args)
+    regions = getattr(sample_list, "visual_embeddings", None)
+    with contextlib.nullcontext() if regions is None else cpu_for_cuda(regions.device):
+        return add_custom_params(self, sample_list)
 
 
 @around("mmf.modules.embeddings", "BertVisioLinguisticEmbeddings.forward")
-def visual_positions_on_cpu(forward: Function, *args: Any, **kwargs: Any) -> Any:
+def visual_positions_on_cpu(forward: Function, self: Any, *args: Any, **kwargs: Any) -> Any:
     """modules/embeddings.py:389 and 408 end in ``.cuda()``. Symptom and end as of ``visual_mask_on_cpu``."""
-    with cpu_for_cuda():
-        return forward(*args, **kwargs)
+    with cpu_for_cuda(self.position_embeddings_visual.weight.device):
+        return forward(self, *args, **kwargs)
 
 
 @around("mmf.utils.patch", "patch_transformers")

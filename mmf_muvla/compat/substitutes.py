@@ -144,6 +144,6 @@ class _StayOnCpu(TorchFunctionMode):
         return args[0] if func is torch.Tensor.cuda else func(*args, **(kwargs or {}))
 
 
-def cpu_for_cuda() -> AbstractContextManager[Any]:
-    """In this block of this thread, ``tensor.cuda()`` is the tensor itself where there is no CUDA."""
-    return nullcontext() if torch.cuda.is_available() else _StayOnCpu()
+def cpu_for_cuda(device: torch.device) -> AbstractContextManager[Any]:
+    """In this block of this thread, ``tensor.cuda()`` is the tensor itself if ``device`` is the CPU."""
+    return _StayOnCpu() if device.type == "cpu" else nullcontext()

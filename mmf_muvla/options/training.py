@@ -74,7 +74,8 @@ class Training(Options):
     max_updates: Count | None = None
     max_epochs: Positive | None = None
     num_workers: CountOrNone = 4
-    pin_memory: Flag = False
+    pin_memory: Flag | None = None
+    deterministic: Flag = False
     clip_gradients: Flag = False
     max_grad_l2_norm: Positive | None = None
     lr_scheduler: Flag = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from itertools import chain, islice
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmf_muvla.artifacts.arrow import TableWriter, read_batches
-from mmf_muvla.artifacts.files import publish_file, publish_folder
+from mmf_muvla.artifacts.files import link_or_copy, publish_file, publish_folder
 from mmf_muvla.pairing.store import (
     BUILD_KEY,
     CORPUS_FILE,
@@ -74,7 +73,7 @@ def pack_corpus(
     (target / CORPUS_FILE).unlink(missing_ok=True)
     with publish_folder(target / REGIONS_FOLDER, foreign_in_store) as folder:
         for file in store_files(store):
-            _link_or_copy(file, folder / file.name)
+            link_or_copy(file, folder / file.name)
     if is_lmdb_store(target / FORMER_REGIONS_FOLDER):
         shutil.rmtree(target / FORMER_REGIONS_FOLDER)
     pool_rows = []
@@ -125,10 +124,3 @@ def _digest(regions: str, *files: Path) -> str:
             while chunk := file.read(2**20):
                 digest.update(chunk)
     return digest.hexdigest()
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

@@ -24,11 +24,13 @@ VERSIONS = {
     "build_corpus.py": 1,
 }
 
-# What cannot change a result: names, folders, what is logged and kept, how many processes work.
+# What cannot change a result: names, folders, what is logged and kept, how many processes work; a GPU's rounding is
+# not known anyway.
 _NO_RESULT_OF_RUNS = {
     *("system", "env", "distributed", "checkpoint.resume", "checkpoint.max_to_keep", "checkpoint.save_git_details"),
     *("evaluation.predict", "evaluation.predict_file_format", "training.find_unused_parameters"),
-    *("training.num_workers", "training.pin_memory", "training.log_interval", "training.checkpoint_interval"),
+    *("training.num_workers", "training.pin_memory", "training.deterministic"),
+    *("training.log_interval", "training.checkpoint_interval"),
     *("training.tensorboard", "training.experiment_name", "training.logger_level", "training.log_format"),
     *("training.log_detailed_config", "training.should_not_log", "training.stdout_capture", "training.colored_logs"),
 }

@@ -124,9 +124,13 @@ def training_loader(
         turns=getattr(dataset, "turns", 1),
         batches_per_update=accumulation,
     )
-    return loader_of(
-        dataset, model, batch_sampler=sampler, num_workers=training.num_workers, pin_memory=bool(training.pin_memory)
-    )
+    return loader_of(dataset, model, batch_sampler=sampler, **loading(training, next(model.parameters()).device))
+
+
+def loading(training: Any, device: torch.device) -> dict[str, Any]:
+    """How batches are loaded for a device: the options of PyTorch's loader that ``training`` has."""
+    pins = device.type == "cuda" if training.pin_memory is None else bool(training.pin_memory)
+    return {"num_workers": training.num_workers, "pin_memory": pins}
 
 
 def loader_of(dataset: Any, model: torch.nn.Module, **options: Any) -> DataLoader[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 from omegaconf import Container, OmegaConf
 from torch import Tensor, nn
 
-from mmf_muvla.artifacts.files import publish_file
+from mmf_muvla.artifacts.files import link_or_copy, publish_file
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.checkpoint import LoadReport
 from mmf_muvla.reading.weight_files import CHECKSUM_KEY, checksum, read_safetensors, read_torch_file
@@ -43,10 +42,7 @@ def plain(value: Any) -> Any:
 def link_atomically(existing: Path, path: Path) -> None:
     """Give a written checkpoint a second name, replacing what had it; a copy if there are no hard links."""
     with publish_file(path) as temporary:
-        try:
-            os.link(existing, temporary)
-        except OSError:
-            shutil.copyfile(existing, temporary)
+        link_or_copy(existing, temporary)
 
 
 def save_weights(model: nn.Module, path: Path, update: int) -> None:

@@ -14,15 +14,71 @@ from mmf_muvla.terminal import log_message
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+_CUBLAS, _CUBLAS_CONFIGS = "CUBLAS_WORKSPACE_CONFIG", (":4096:8", ":16:8")
+
 
 def choose_device(config: Any) -> torch.device:
-    """The GPU of this process if ``training.device`` wants one and there is one, otherwise the CPU."""
-    if "cuda" in str(config.training.device) and torch.cuda.is_available():
-        # MMF leaves device_id at 0 for every process that torchrun starts.
-        local_rank = int(os.environ.get("LOCAL_RANK", config.get("device_id", 0)))
-        torch.cuda.set_device(local_rank)
-        return torch.device("cuda", local_rank)
-    return torch.device("cpu")
+    """What ``training.device`` names, and of several GPUs that of this process; the CPU where there is no GPU.
+
+    Raises:
+        InputError: there is no such GPU, or several processes would have one, which NCCL does not do.
+    """
+    name = str(config.training.device)
+    if not name.startswith("cuda") or not torch.cuda.is_available():
+        return torch.device("cpu")
+    present, (_, _, named) = torch.cuda.device_count(), name.partition(":")
+    if named:
+        if int(named) >= present:
+            raise InputError(f"training.device={name}", f"this process sees {present} GPU(s)", "Give a smaller number")
+        return torch.device(name)
+    number = _number_on_this_machine(config)
+    if number >= present and config.distributed.backend == "nccl":
+        raise InputError(
+            f"process {number} of this machine",
+            f"has no GPU of its own, of {present}, and NCCL gives none to two processes",
+            f"Start {present}, or share by distributed.backend=gloo",
+        )
+    return torch.device("cuda", number % present)
+
+
+def take_device(config: Any) -> torch.device:
+    """The device of this process, ready for it, with ``training.deterministic`` for sums of GPUs in a fixed order.
+
+    Raises:
+        InputError: there is none to take, or the environment has cuBLAS work in a way that PyTorch refuses to then.
+    """
+    device = choose_device(config)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        if config.training.get("deterministic"):
+            _fix_order_of_sums()
+    return device
+
+
+def _fix_order_of_sums() -> None:
+    chosen = os.environ.setdefault(_CUBLAS, _CUBLAS_CONFIGS[0])  # read at the first product of matrices, still to come
+    if chosen not in _CUBLAS_CONFIGS:
+        problem = f"with the environment variable {_CUBLAS}={chosen}, products of matrices are not"
+        raise InputError("training.deterministic=true", problem, f"Unset it, or set it to {_CUBLAS_CONFIGS[0]}")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    # Otherwise every new tensor would be filled first, in case that somebody reads it before it is written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def count_gpus(device: str) -> int:
+    """How many GPUs of this machine a run has by its ``training.device``: ``cuda`` means all, ``cuda:1`` that one."""
+    present = torch.cuda.device_count() if device.startswith("cuda") else 0
+    return min(present, 1) if ":" in device else present
+
+
+def _number_on_this_machine(config: Any) -> int:
+    """The number of this process, by whoever has started it: MMF itself, torchrun or SLURM, for which MMF says 0."""
+    started_by_others = config.distributed.get("no_spawn")
+    for variable in ("LOCAL_RANK", "SLURM_LOCALID") if started_by_others else ():
+        if variable in os.environ:
+            return int(os.environ[variable])
+    return int(config.get("device_id") or 0)
 
 
 def choose_precision(precision: str, device: torch.device) -> torch.dtype | None:

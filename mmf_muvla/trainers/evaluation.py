@@ -20,7 +20,7 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.objectives.streamed_metric import StreamedMetric
 from mmf_muvla.options.kinds import as_list
 from mmf_muvla.terminal import log_message
-from mmf_muvla.trainers.building import loader_of
+from mmf_muvla.trainers.building import loader_of, loading
 from mmf_muvla.trainers.history import RunningMeans, gather, of_all_processes
 from mmf_muvla.trainers.sampler import evaluation_batches, in_order_of_items
 
@@ -106,7 +106,7 @@ class Evaluator:
         dataset, world_size = self.datasets[split], get_world_size()
         size = max(1, self.training.batch_size // world_size)
         sampler = evaluation_batches(len(dataset), size, get_rank(), world_size)
-        loader = loader_of(dataset, self.model, batch_sampler=sampler, num_workers=self.training.num_workers)
+        loader = loader_of(dataset, self.model, batch_sampler=sampler, **loading(self.training, self.device))
         for batch in tqdm(loader, desc=title, leave=leave, disable=None if is_master() else True):
             yield batch.to(self.device)
 

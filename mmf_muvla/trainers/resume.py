@@ -173,13 +173,13 @@ class StepSizes:
         groups = [{**saved, **own} for saved, own in zip(state["param_groups"], self._groups, strict=True)]
         return {**state, "param_groups": groups}
 
-    def set_rates(self, optimizer: Optimizer, scheduler: Any, update: int) -> None:
-        """Set the learning rates of the update that comes after ``update`` updates, and of those after it."""
+    def set_rates(self, optimizer: Optimizer, scheduler: Any, step: int) -> None:
+        """Set the learning rates of the step that comes after ``step`` steps, and of those after it."""
         if not self._counts or scheduler is None:
             return
         scheduler.base_lrs = [group["initial_lr"] for group in self._groups]
-        scheduler.last_epoch = update
-        rates = [rate * factor(update) for rate, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)]
+        scheduler.last_epoch = step
+        rates = [rate * factor(step) for rate, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)]
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
         scheduler._last_lr = rates

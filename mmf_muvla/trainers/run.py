@@ -17,7 +17,7 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.terminal import log_message
 from mmf_muvla.trainers.building import build_datasets, build_steps, run_length
 from mmf_muvla.trainers.checkpoints import first_not_finite, load_matching, read_checkpoint_file
-from mmf_muvla.trainers.devices import choose_device, choose_precision
+from mmf_muvla.trainers.devices import choose_precision, take_device
 from mmf_muvla.trainers.evaluation import Evaluator
 from mmf_muvla.trainers.resume import StepSizes, content_of, refuse_another_run, refuse_other_data
 from mmf_muvla.trainers.run_folder import BEST, RunFolder
@@ -33,6 +33,7 @@ class Run:
         self.folder = RunFolder(Path(config.env.save_dir), model=str(config.model))
         self.accumulation = int(config.training.get("update_frequency", 1))
         self.num_updates = 0
+        self.skipped_updates = 0  # of these, in fp16
         self.best_update = 0
         self.best_value: float | None = None
         self.last_validation = 0  # the update after which the last one was
@@ -54,7 +55,7 @@ class Run:
     def _build(self) -> None:
         config = self.config
         self.rank, self.world_size = get_rank(), get_world_size()
-        self.device = choose_device(config)
+        self.device = take_device(config)
         registry.register("current_device", self.device)
         autocast_dtype = choose_precision(self.training.get("precision", "fp32"), self.device)
         self.datasets = build_datasets(config, trains="train" in self.run_type)
@@ -88,6 +89,7 @@ class Run:
                 "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "num_updates": self.num_updates,
+                "skipped_updates": self.skipped_updates,
                 "current_iteration": self.num_updates * self.accumulation,
                 "current_epoch": self._current_epoch(),
                 "best_update": self.best_update,
@@ -180,6 +182,7 @@ class Run:
             raise InputError(str(path), f"{place} is not finite", remedy)
         if counts:
             self.num_updates = int(content["num_updates"])
+            self.skipped_updates = int(content.get("skipped_updates", 0))
             self.best_update = int(content.get("best_update", 0))
             self.best_value = content.get("best_metric_value")
             self._forget_best_by_another_measure(content)
@@ -188,7 +191,7 @@ class Run:
                 self.scheduler.load_state_dict(content["scheduler"])
             if content.get("scaler"):
                 self.scaler.load_state_dict(content["scaler"])
-        self.step_sizes.set_rates(self.optimizer, self.scheduler, self.num_updates)
+        self.step_sizes.set_rates(self.optimizer, self.scheduler, self.num_updates - self.skipped_updates)
         self._last_checkpoint = path
         log_message(f"{path}: going on after update {self.num_updates}")
 

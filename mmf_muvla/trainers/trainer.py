@@ -2,6 +2,9 @@
 
 It reads the configuration of MMF's own trainer; ``projects/muvla/trainer.yaml`` lists every option. A resumed run goes
 on as if it had never stopped: dropout is seeded by (seed, update, rank), everything else by (seed, epoch, sample).
+
+An update is ``update_frequency`` batches, learned from or not: fp16 skips the steps whose scaled gradients are not
+finite, a few at the start, and the schedule goes on only with those that are taken.
 """
 
 from __future__ import annotations
@@ -101,6 +104,7 @@ class MuVLATrainer(Run):
             _ = self._data  # as they are now
         self.history = History(self.folder.path, enabled=is_master(), tensorboard=bool(self.training.tensorboard))
         self.model.train()
+        self._scale = self.scaler.get_scale()
         done = self.num_updates * self.accumulation
         batches = iter(training_loader(self.datasets["train"], self.model, self.training, self.accumulation, done))
         means = RunningMeans(self.device)
@@ -141,11 +145,19 @@ class MuVLATrainer(Run):
         self.scaler.unscale_(self.optimizer)
         if self.training.clip_gradients:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.max_grad_l2_norm)
+        if self._step():
+            if self.scheduler is not None:
+                self.scheduler.step()
+        else:
+            self.skipped_updates += 1
+        self.num_updates += 1
+
+    def _step(self) -> bool:
+        """Step the optimizer; False where fp16 has skipped it, since the scaled gradients were not finite."""
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if self.scheduler is not None:
-            self.scheduler.step()
-        self.num_updates += 1
+        before, self._scale = self._scale, self.scaler.get_scale()  # waits for the GPU; without fp16 it is always 1
+        return self._scale >= before
 
     def _after_update(self, means: RunningMeans, bar: UpdateBar) -> None:
         """Log, save and validate if it is time to."""

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mmf_muvla.artifacts import files
-from mmf_muvla.artifacts.files import fingerprint, publish_file, publish_folder
+from mmf_muvla.artifacts.files import fingerprint, link_or_copy, publish_file, publish_folder
 from mmf_muvla.errors import InputError
 
 
@@ -35,6 +38,33 @@ def test_failure_leaves_the_old_file(tmp_path: Path) -> None:
         raise RuntimeError
     assert target.read_text() == "old"
     assert os.listdir(tmp_path) == ["table"]
+
+
+@pytest.mark.parametrize("code", [None, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV])
+def test_a_second_name_is_a_copy_where_there_are_no_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int | None
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(code, os.strerror(code or 0))
+
+    if code is not None:
+        monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "one").write_text("content")
+    link_or_copy(tmp_path / "one", tmp_path / "two")
+    assert (tmp_path / "two").read_text() == "content"
+    assert (tmp_path / "two").samefile(tmp_path / "one") is (code is None)
+
+    def fail_half_way(source: Path, target: Path) -> None:
+        target.write_text("con")
+        raise OSError(errno.ENOSPC, "disk full")
+
+    (tmp_path / "one").write_text("newer")
+    monkeypatch.setattr(shutil, "copyfile", fail_half_way)
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(OSError, match="disk full"), publish_file(tmp_path / "two") as temporary:
+        link_or_copy(tmp_path / "one", temporary)
+    assert sorted(os.listdir(tmp_path)) == ["one", "two"]
+    assert (tmp_path / "two").read_text() == ("content" if code is not None else "newer")
 
 
 def test_folder_replaces_the_old_one_as_a_whole(tmp_path: Path) -> None:

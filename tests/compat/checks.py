@@ -145,7 +145,9 @@ def stock_configs() -> None:
 
 
 def world_size_without_address() -> None:
-    config = OmegaConf.create({"distributed": {"init_method": None, "port": -1, "world_size": 99}})
+    config = OmegaConf.create(
+        {"distributed": {"init_method": None, "port": -1, "world_size": 99}, "training": {"device": "cuda"}}
+    )
     try:
         infer_init_method(config)
     except InputError as error:
@@ -155,11 +157,12 @@ def world_size_without_address() -> None:
 
 
 def distributed_init_on_cpu() -> None:
-    """Also where torch has NCCL and the machine has no GPU."""
-    for has_nccl in (True, False):
-        config = OmegaConf.create({"distributed": {"backend": "nccl", "world_size": 2, "rank": 0, "init_method": "x"}})
+    """Also where torch has NCCL and the machine has no GPU, or has one that the run is not for."""
+    group = {"backend": "nccl", "world_size": 2, "rank": 0, "init_method": "x"}
+    for has_nccl, has_gpu, device in ((True, False, "cuda"), (False, False, "cuda"), (True, True, "cpu")):
+        config = OmegaConf.create({"distributed": group, "training": {"device": device}})
         with (
-            mock.patch("torch.cuda.is_available", return_value=False),
+            mock.patch("torch.cuda.is_available", return_value=has_gpu),
             mock.patch("torch.distributed.is_nccl_available", return_value=has_nccl),
             mock.patch("torch.distributed.init_process_group", side_effect=InterruptedError) as init,
             contextlib.suppress(InterruptedError),
