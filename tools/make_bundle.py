@@ -4,9 +4,9 @@
     python tools/make_bundle.py out=bundle [python=3.12] [scenes=600] [full=true] [limit_mib=60] [also=[name,name]]
 
 python is that machine's version, or an interpreter of that version on this machine. The bundle has wheels of MMF and
-other packages that the machine lacks, a small BERT, the corpus and the tasks of a generated world of so many scenes, and
-run.sh, which runs any command with them. also names packages that the machine lacks beyond these. With full=true the
-bundle can also remake the corpus of the whole generated world there: it carries pairs and sentences of
+other packages that the machine lacks, a small BERT, the corpus and the tasks of a generated world of so many scenes,
+and run.sh, which runs any command with them. also names packages that the machine lacks beyond these. With full=true
+the bundle can also remake the corpus of the whole generated world there: it carries pairs and sentences of
 full_corpus=data/corpus/toyworld, which tools/build_corpus.py has made. A bundle that is larger than limit_mib together
 with this clone is not made. Takes some minutes.
 """

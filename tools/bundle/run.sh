@@ -21,19 +21,22 @@ python=$(command -v "${PYTHON:-python3}") || stop "${PYTHON:-python3}: no such i
 [ -d "$tree/mmf_muvla" ] || stop "$tree: is not the root of the project's tree. Change to the folder that mmf_muvla lies in"
 [ $# -gt 0 ] || stop "no command. Write it behind run.sh: mmf_run config=…"
 
-# Unpacked once for a bundle and an interpreter, under a temporary name until all is there.
-key=$(cat "$bundle/machine.json" <(echo "$python") <(ls -l "$bundle/wheels") | cksum | cut -d " " -f 1)
+# What is unpacked serves all later commands with these wheels and this interpreter.
+key=$({ cksum "$bundle/machine.json" "$bundle"/wheels/* && echo "$python"; } | cksum | cut -d " " -f 1)
 work=${BUNDLE_WORK:-${TMPDIR:-/tmp}/mmf-muvla-$(id -u)}
 (umask 077 && mkdir -p "$work")
 [ -O "$work" ] || stop "$work: belongs to somebody else. Name another folder: BUNDLE_WORK=…"
 site=$work/site-$key
-if [ ! -d "$site" ]; then
-    "$python" - "$bundle/machine.json" <<'PY' || exit 2
+full=$work/full-$key
+
+check_machine() {
+    "$python" - "$bundle/machine.json" <<'PY'
 import json
 import sys
 from importlib import metadata
 
-machine = json.load(open(sys.argv[1]))
+with open(sys.argv[1]) as file:
+    machine = json.load(file)
 found = ".".join(map(str, sys.version_info[:2]))
 if found != machine["python"]:
     sys.exit(f"error: {sys.executable} is Python {found}, and this bundle is for {machine['python']}. Name one: PYTHON=…")
@@ -46,14 +49,21 @@ for name in machine["packages"]:
 if missing:
     sys.exit(f"error: {sys.executable} has no {', '.join(missing)}. Make the bundle with also=[{','.join(missing)}]")
 PY
-    unfinished=$(mktemp -d "$work/site-XXXXXX")
-    trap 'rm -rf "$unfinished"' EXIT
-    "$python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-cache-dir --target "$unfinished" \
-        "$bundle"/wheels/*.whl
-    cp "$bundle/sitecustomize.py" "$unfinished/"
-    # Where another process was quicker, its folder stays.
-    mv -T "$unfinished" "$site" 2>/dev/null || [ -d "$site" ]
-fi
+}
+
+install_wheels() {
+    # Under a temporary name until all is there.
+    rm -rf "$site.unfinished" &&
+        "$python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-cache-dir \
+            --target "$site.unfinished" "$bundle"/wheels/*.whl &&
+        cp "$bundle/sitecustomize.py" "$site.unfinished/" &&
+        mv "$site.unfinished" "$site"
+}
+
+(
+    flock 9 # several commands may begin at the same time
+    [ -d "$site" ] || { check_machine && install_wheels; } || exit 2
+) 9>"$work/lock"
 
 export PYTHONPATH="$tree:$site${PYTHONPATH:+:$PYTHONPATH}"
 export PATH="$site/bin:$(dirname "$python"):$PATH"
@@ -68,11 +78,11 @@ for word in "$@"; do
     options=$bundle/options/${word#@}
     [ -f "$options" ] || stop "$word: this bundle has only $(cd "$bundle/options" && printf '@%s ' *)"
     if [ "$word" = @full ]; then
-        "$python" tools/remake_corpus.py "source=$bundle/data/full" "out=$work/full-$key" >&2
+        (flock 9 && "$python" tools/remake_corpus.py "source=$bundle/data/full" "out=$full" >&2) 9>"$work/lock"
     fi
     while IFS= read -r option; do
         option=${option//"{bundle}"/"$bundle"}
-        command+=("${option//"{full}"/"$work/full-$key"}")
+        command+=("${option//"{full}"/"$full"}")
     done <"$options"
 done
 [ "${command[0]}" != python ] || command[0]=$python
