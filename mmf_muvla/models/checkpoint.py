@@ -32,6 +32,13 @@ _ELSEWHERE = {
     "itm.seq_relationship": "cls.seq_relationship",
     "mlm.decoder": "cls.predictions",  # its bias; its weight is the word embeddings'
 }
+# Parts that not every checkpoint has, by what BERT calls their tensors.
+_OPTIONAL = {
+    "pooler": "pooler.",
+    "next-sentence head": "cls.seq_relationship.",
+    "masked-token head": "cls.predictions.",
+}
+_BIAS = "cls.predictions.bias"
 # Second names, in some checkpoints, of the word embeddings and of the masked-token head's bias.
 _TIED = {"cls.predictions.decoder.weight", "cls.predictions.decoder.bias"}
 
@@ -44,9 +51,10 @@ class LoadReport:
     missing: tuple[str, ...]  # in the checkpoint; they keep their initial values
     mismatched: tuple[str, ...]  # of another shape
     unused: tuple[str, ...]  # as the model lacks them
+    notes: tuple[str, ...] = ()  # what that means
 
     def __str__(self) -> str:
-        parts = [f"{len(self.loaded)} tensors loaded"]
+        parts = [f"{len(self.loaded)} tensors loaded", *self.notes]
         for title, names in (
             ("not in the checkpoint", self.missing),
             ("of another shape", self.mismatched),
@@ -77,7 +85,8 @@ def checkpoint_file(name: str, filename: str) -> str | None:
 def read_checkpoint(name: str) -> dict[str, Tensor]:
     """The tensors of a BERT checkpoint, from safetensors or from an old ``.bin`` (weights only, no code is run).
 
-    A leading ``bert.`` is removed, old LayerNorm names (gamma, beta) are brought up to date.
+    A leading ``bert.`` is removed, old LayerNorm names (gamma, beta) are brought up to date, and the bias of the
+    masked-token head has its own name, where a checkpoint has it under that of its decoder alone.
 
     Raises:
         InputError: the checkpoint has no weights file, or a damaged one.
@@ -89,17 +98,23 @@ def read_checkpoint(name: str) -> dict[str, Tensor]:
     else:
         problem = "there is neither model.safetensors nor pytorch_model.bin"
         raise InputError(f"pretrained={name}", problem, "Name a BERT checkpoint")
-    return {
+    named = {
         key.removeprefix("bert.")
         .replace("LayerNorm.gamma", "LayerNorm.weight")
         .replace("LayerNorm.beta", "LayerNorm.bias"): value
         for key, value in tensors.items()
     }
+    if "cls.predictions.decoder.bias" in named:
+        named.setdefault(_BIAS, named["cls.predictions.decoder.bias"])
+    return named
 
 
 def load_bert(model: nn.Module, pretrained: str) -> LoadReport:
     """Take embeddings, layers, pooler and heads from a BERT checkpoint, as far as ``muvla``, or its encoder alone, has
-    them; some checkpoints lack the heads (MiniLM).
+    them.
+
+    Not every checkpoint has pooler and heads: that of ``BertModel`` lacks the heads, that of ``BertForMaskedLM`` pooler
+    and next-sentence head. What is not there stays as it is, and the report says so.
 
     Raises:
         InputError: the checkpoint cannot be read, or lacks embeddings or layers.
@@ -117,13 +132,19 @@ def load_bert(model: nn.Module, pretrained: str) -> LoadReport:
         if theirs and set(theirs) <= set(tensors)
     }
     model.load_state_dict(state, strict=False)
-    if "cls.predictions.bias" in used:
+    if _BIAS in used:
         used |= _TIED
+    absent = used - set(tensors) - _TIED
     return LoadReport(
         loaded=tuple(state),
         missing=tuple(name for name in wanted if name not in state),
         mismatched=(),
         unused=tuple(name for name in tensors if name not in used),
+        notes=tuple(
+            f"no {part}: starts at random"
+            for part, prefix in _OPTIONAL.items()
+            if any(name.startswith(prefix) for name in absent)
+        ),
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,6 +108,18 @@ def _masked_mean(states: Tensor, mask: Tensor) -> Tensor:
     """[..., L, hidden], bool [..., L] -> [..., hidden]."""
     weights = mask.unsqueeze(-1).to(states.dtype)
     return (states * weights).sum(dim=-2) / weights.sum(dim=-2).clamp(min=1)
+
+
+def variants_of(tensors: Collection[str]) -> dict[str, Any]:
+    """The options of the heads by which a checkpoint of ``muvla`` was made, from the names of its tensors."""
+    layers = {"bert": "heads.pooler.cls_dense.weight", "mean": "heads.pooler.dense.weight"}
+    pooling = next((pooling for pooling, layer in layers.items() if layer in tensors), "cls")
+    if any(name.startswith("heads.classifier.") for name in tensors):
+        return {"classifier_pooling": pooling}
+    if any(name.startswith("heads.itm.") for name in tensors):
+        has_own = any(name.startswith("heads.p_mrtc.") for name in tensors)
+        return {"itm_pooling": pooling, "share_vocabulary_head": not has_own}
+    return {}
 
 
 class ClassifierHead(nn.Module):

@@ -85,7 +85,12 @@ def heads_of(losses: Iterable[str | Mapping[str, Any]]) -> set[str]:
     return {LOSSES[name].head_name() for name in names}
 
 
-def heads_are_left_out(losses: Iterable[str | Mapping[str, Any]], targets: Collection[str]) -> bool:
+def heads_are_left_out(
+    losses: Iterable[str | Mapping[str, Any]], targets: Collection[str], share_vocabulary_head: bool = False
+) -> bool:
     """Whether there are heads in the model that no loss trains, for want of the loss or of targets."""
     read = heads_of(losses)
-    return bool({*HEADS, *read} - (read & set(targets)))
+    trained, shared = read & set(targets), {"mlm", "p_mrtc"}
+    if share_vocabulary_head and trained & shared:
+        trained |= shared
+    return bool({*HEADS, *read} - trained)

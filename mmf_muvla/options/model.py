@@ -71,17 +71,22 @@ LOSSES: dict[str, type[Options]] = {
 }
 
 
+# Options that had another default, or did not exist, when runs were made that do not have them in their configuration:
+# what such a run did.
+FORMER_DEFAULTS: dict[str, Any] = {"itm_pooling": "cls", "classifier_pooling": "cls", "share_vocabulary_head": False}
+
+
 @dataclass
 class Muvla(Options):
     task: Literal["pretraining", "classification", "image_pair", "grounding"] = "pretraining"
     trunk: Trunk = field(default_factory=Trunk)
     region_init: RegionInit | None = None
-    itm_pooling: Literal["cls", "bert", "mean"] = "cls"
-    share_vocabulary_head: Flag = False
+    itm_pooling: Literal["cls", "bert", "mean"] = "bert"
+    share_vocabulary_head: Flag = True
     num_object_classes: Count | None = None
     num_labels: Count | None = None
     classifier_dropout: Share = 0.1
-    classifier_pooling: Literal["cls", "bert", "mean"] = "cls"
+    classifier_pooling: Literal["cls", "bert", "mean"] = "bert"
     curriculum: Curriculum | None = field(default_factory=Curriculum)
     losses: list[Loss] | None = None
     loss_weights: dict[str, Annotated[Number, Field(ge=0)]] = field(default_factory=dict)

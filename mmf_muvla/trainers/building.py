@@ -97,8 +97,9 @@ def leaves_heads_out(config: Any, dataset: Any) -> bool:
     option = bool(config.training.find_unused_parameters)
     if option or not isinstance(dataset, PretrainingDataset):
         return option
-    losses = config.model_config[config.model].get("losses")
-    return dataset.turns > 1 or heads_are_left_out(losses, dataset.predicts)
+    model = config.model_config[config.model]
+    shares = bool(model.get("share_vocabulary_head"))
+    return dataset.turns > 1 or heads_are_left_out(model.get("losses"), dataset.predicts, shares)
 
 
 def training_loader(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mmf_muvla.artifacts.files import link_or_copy, publish_file
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.checkpoint import LoadReport
+from mmf_muvla.models.heads import variants_of
 from mmf_muvla.reading.weight_files import CHECKSUM_KEY, checksum, read_safetensors, read_torch_file
 
 _UPDATE_KEY = "update"  # in the metadata of a safetensors file: the update that its weights are of
@@ -94,11 +95,17 @@ def load_matching(model: nn.Module, tensors: Mapping[str, Tensor], source: str) 
     own = model.state_dict()
     tensors = {name: value for name, value in tensors.items() if isinstance(value, Tensor)}
     fitting = {name: value for name, value in tensors.items() if name in own and own[name].shape == value.shape}
+    missing = tuple(name for name in own if name not in tensors)
+    notes = []
+    if any(name.startswith("heads.pooler.") for name in missing):
+        pooling = variants_of(tensors).get("itm_pooling", "cls")
+        notes = [f"no trained pooler (itm_pooling={pooling} has no such one): starts as in BERT, or at random"]
     report = LoadReport(
         loaded=tuple(fitting),
-        missing=tuple(name for name in own if name not in tensors),
+        missing=missing,
         mismatched=tuple(name for name in own if name in tensors and name not in fitting),
         unused=tuple(name for name in tensors if name not in own),
+        notes=tuple(notes),
     )
     if not any(name.startswith("encoder.") and own[name].dim() > 1 for name in report.loaded):
         raise InputError(source, f"it holds no encoder that fits this model ({report})", "Use a checkpoint of `muvla`")

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.muvla import MuVLA
+from mmf_muvla.options.model import FORMER_DEFAULTS
 from mmf_muvla.run_config import read_run_config
 from mmf_muvla.trainers.checkpoints import read_checkpoint_file
 
@@ -24,7 +25,7 @@ def load_run(folder: str | Path, weights: str = "muvla_final.safetensors") -> Mu
     """
     folder = Path(folder)
     defaults = OmegaConf.load(MuVLA.config_path()).model_config.muvla  # for options younger than the run
-    options = OmegaConf.merge(defaults, _model_options(folder / "config.yaml"))
+    options = OmegaConf.merge(defaults, FORMER_DEFAULTS, _model_options(folder / "config.yaml"))
     # What is only a start: its corpus and its weights may be gone.
     options.region_init, options.trunk.random_init = None, True
     model = MuVLA(options)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from mmf_muvla.artifacts.files import digest_of_json, fingerprint
 from mmf_muvla.datasets.pretraining import PretrainingDataset
 from mmf_muvla.datasets.tasks.task import TaskDataset
 from mmf_muvla.errors import InputError
+from mmf_muvla.models.heads import variants_of
+from mmf_muvla.options.model import FORMER_DEFAULTS
 from mmf_muvla.pairing.store import PAIRS_FILE, SENTENCES_FILE
 
 # Options by which something else would be trained, as patterns of ``fnmatch``.
@@ -45,9 +47,15 @@ _PLACES = (
 )
 # Data first: what is learned follows from it.
 _COMPARED = ("model", "datasets", "system", "training", "dataset_config", "model_config", "optimizer", "scheduler")
+# Options of `muvla` that only some of its tasks have heads for, in the present configuration.
+_TASKS = {
+    **dict.fromkeys(("itm_pooling", "share_vocabulary_head"), ("pretraining",)),
+    "classifier_pooling": ("classification", "image_pair"),
+}
 _NOT_SAID = ("training.start_over", "training.batch_size", "training.update_frequency", "training.local_rank")
 _IMAGES_LOOKED_AT = 16
 _LONGEST = 200  # of a value in a message, in characters
+_MUVLA = "model_config.muvla."
 _ANOTHER = "or start a new run in another env.save_dir"
 
 
@@ -58,6 +66,14 @@ def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any], source
         InputError: something has changed that may not; both values are named.
     """
     old, new = (dict(_leaves({name: config.get(name) for name in _COMPARED})) for config in (before, now))
+    task = new.get(f"{_MUVLA}task")
+    for option, tasks in _TASKS.items():
+        name = f"{_MUVLA}{option}"
+        if task is not None and task not in tasks:
+            old.pop(name, None)
+            new.pop(name, None)
+        elif name in new and f"{_MUVLA}task" in old:
+            old.setdefault(name, FORMER_DEFAULTS[option])
     changed = []
     for name in sorted({*old, *new}):
         first, second = old.get(name), new.get(name)
@@ -87,6 +103,20 @@ def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any], source
             raise InputError(said, f"the run in {source} has {size} and {parts}{problem}", f"Set it back, {_ANOTHER}")
         changed.append(f"training.batch_size, training.update_frequency: {size}, {parts} -> {new_size}, {new_parts}")
     return changed
+
+
+def refuse_other_heads(options: Mapping[str, Any], tensors: Collection[str], source: Path) -> None:
+    """Refuse a checkpoint whose heads are other variants of those that ``model_config.muvla`` asks for, as those of
+    runs from before an option had its present default: the layers that fit would give other results without a word.
+
+    Raises:
+        InputError: the option, and its value for this checkpoint.
+    """
+    for option, value in variants_of(tensors).items():
+        if options.get("task") in _TASKS[option] and options.get(option, value) != value:
+            written = _short(value).lower()
+            where = f"{_MUVLA}{option}={_short(options[option]).lower()}"
+            raise InputError(where, f"{source} was trained with {written}", f"Add {_MUVLA}{option}={written}")
 
 
 def refuse_other_data(before: Mapping[str, Any], now: Mapping[str, Any], source: Path, has_best: bool) -> list[str]:

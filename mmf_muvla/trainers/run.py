@@ -19,7 +19,7 @@ from mmf_muvla.trainers.building import build_datasets, build_steps, run_length
 from mmf_muvla.trainers.checkpoints import first_not_finite, load_matching, read_checkpoint_file
 from mmf_muvla.trainers.devices import choose_precision, take_device
 from mmf_muvla.trainers.evaluation import Evaluator
-from mmf_muvla.trainers.resume import StepSizes, content_of, refuse_another_run, refuse_other_data
+from mmf_muvla.trainers.resume import StepSizes, content_of, refuse_another_run, refuse_other_data, refuse_other_heads
 from mmf_muvla.trainers.run_folder import BEST, RunFolder
 
 
@@ -109,6 +109,8 @@ class Run:
         if own is None and options.resume_file and (options.resume_pretrained or options.reset.all):
             path = Path(options.resume_file)
             content = read_checkpoint_file(path)
+            if "train" not in self.run_type:
+                refuse_other_heads(self.config.model_config[self.config.model], content["model"], path)
             log_message(f"{path}: {load_matching(self.model, content['model'], str(path))}")
             self.tested = {"update": content.get("num_updates"), "weights": str(path)}
         elif own is not None or options.resume_file:
@@ -137,6 +139,7 @@ class Run:
                 raise InputError(str(path), problem, f"To start a new run from its weights: {afresh}")
             if "num_updates" in needed:
                 self._compare(path, content)
+        refuse_other_heads(self.config.model_config[self.config.model], content["model"], path)
         try:
             self.model.load_state_dict(content["model"])
             if "optimizer" in needed:

@@ -44,7 +44,15 @@ def test_mean_pooling_is_a_layer_on_the_means_of_real_positions() -> None:
     torch.testing.assert_close(pooler(text, text_mask, regions, region_mask), expected)
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_bert_pooling_is_a_layer_on_the_first_token() -> None:
+    torch.manual_seed(0)
+    pooler = Pooler(CONFIG, "bert")
+    text, text_mask, regions, region_mask = states()
+    expected = torch.tanh(text[:, 0] @ pooler.cls_dense.weight.T + pooler.cls_dense.bias)
+    torch.testing.assert_close(pooler(text, text_mask, regions, region_mask), expected)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "bert", "mean"])
 def test_what_the_matching_head_has_trained_is_what_a_task_starts_from(pooling: str) -> None:
     encoder = Encoder(TrunkConfig(vocab_size=9, hidden_size=4, num_attention_heads=2, num_hidden_layers=1), 3)
     trained = PretrainingHeads(encoder, 3, num_object_classes=2, warmup_epochs=1, itm_pooling=pooling).state_dict()
@@ -53,4 +61,4 @@ def test_what_the_matching_head_has_trained_is_what_a_task_starts_from(pooling: 
             name for name, value in heads.state_dict().items() if value.shape == trained.get(name, value[:0]).shape
         }
         assert taken == {name for name in trained if name.startswith("pooler.")}
-        assert bool(taken) == (pooling == "mean")
+        assert bool(taken) == (pooling != "cls")

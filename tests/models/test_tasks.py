@@ -51,7 +51,7 @@ def scores(task: str, encoder: Encoder, batch: Any, pooling: str = "cls") -> tor
         return heads_of(task, encoder, pooling)(encoder, batch)["scores"]
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("pooling", ["cls", "bert", "mean"])
 @pytest.mark.parametrize("task", TASKS)
 def test_the_company_of_other_samples_changes_no_score(folder: Path, encoder: Encoder, task: str, pooling: str) -> None:
     """Alone or in a batch, padded to its longest text and its most regions, a sample has the same scores."""
@@ -67,7 +67,7 @@ def test_the_company_of_other_samples_changes_no_score(folder: Path, encoder: En
     torch.testing.assert_close(backwards.flip(0), many, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("pooling", ["cls", "bert", "mean"])
 @pytest.mark.parametrize("task", TASKS)
 def test_what_lies_in_padding_changes_no_score(folder: Path, encoder: Encoder, task: str, pooling: str) -> None:
     batch = make(folder, task).__getitems__(range(8))

@@ -45,6 +45,10 @@ def test_what_is_learned_follows_from_it(own: None) -> None:
     everything, metrics = learned(["region_tag", "region_phrase", "image_sentence", "whole_pair"], MaskingConfig())
     assert metrics == ["muvla_itm_accuracy"]
     assert not heads_are_left_out(everything, ["mlm", "mrc", "mrfr", "p_mrtc", "itm", "region_size"])
+    without_phrases = ["mlm", "mrc", "mrfr", "itm", "region_size"]
+    assert heads_are_left_out(everything, without_phrases)
+    assert not heads_are_left_out(everything, without_phrases, share_vocabulary_head=True)
+    assert heads_are_left_out(everything, ["mrc", "mrfr", "itm", "region_size"], share_vocabulary_head=True)
 
 
 def test_two_updates_of_the_model(own: None, tmp_path: Path) -> None:

@@ -187,6 +187,16 @@ def test_alternating_views_train_in_two_processes_too(corpus: Path, tmp_path: Pa
     assert_close_weights(tmp_path / "two", tmp_path / "one")
 
 
+def test_two_processes_that_leave_phrases_out_have_no_head_without_gradient(corpus: Path, tmp_path: Path) -> None:
+    """What p-MRTC would predict with is MLM's head."""
+    options = [*NO_DROPOUT, "dataset_config.muvla_cc.objectives=[region_tag,image_sentence]", "training.max_updates=3"]
+    run(command(corpus, tmp_path / "one", *options))
+    launcher = (str(BIN / "torchrun"), "--standalone", "--nproc-per-node=2", str(BIN / "mmf_run"))
+    output = run(command(corpus, tmp_path / "two", *options, "distributed.backend=gloo", program=launcher))
+    assert_close_weights(tmp_path / "two", tmp_path / "one")
+    assert "find_unused_parameters=True was specified" not in output  # as PyTorch warns where there is none
+
+
 def test_bf16_and_what_saves_memory_and_time_run_and_learn(corpus: Path, tmp_path: Path) -> None:
     options = ["training.group_by_length=true", "model_config.muvla.trunk.activation_checkpointing=true"]
     run(command(corpus, tmp_path / "save", *options, "training.max_updates=8", "training.precision=bf16"))

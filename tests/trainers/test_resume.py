@@ -82,6 +82,35 @@ def test_what_makes_another_run_is_refused_with_both_values(name: str, value: An
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "former"), [("share_vocabulary_head", True, "False"), ("itm_pooling", "bert", "cls")]
+)
+def test_a_run_from_before_an_option_has_what_was_done_then(name: str, value: Any, former: str) -> None:
+    old = copy.deepcopy(CONFIG)
+    old["model_config"]["muvla"].pop(name, None)
+    option = f"model_config.muvla.{name}"
+    with pytest.raises(InputError, match=f"the run in {SOURCE} has {former}. Set it back .{option}={former}"):
+        refuse_another_run(old, changed(option, value), SOURCE)
+    assert refuse_another_run(old, changed(option, former), SOURCE) == []
+
+
+def test_options_of_heads_that_the_task_does_not_have_may_change() -> None:
+    """Their defaults have."""
+    old, new = CONFIG, changed("model_config.muvla.classifier_pooling", "bert")
+    assert refuse_another_run(old, new, SOURCE) == []
+    for task in ("classification", "grounding"):
+        old, new = (changed("model_config.muvla.task", task) for _ in range(2))
+        new["model_config"]["muvla"] |= {"itm_pooling": "bert", "share_vocabulary_head": True}
+        assert refuse_another_run(old, new, SOURCE) == []
+        old["model_config"]["muvla"]["classifier_pooling"] = "cls"
+        new["model_config"]["muvla"]["classifier_pooling"] = "bert"
+        if task == "grounding":
+            assert refuse_another_run(old, new, SOURCE) == []
+            continue
+        with pytest.raises(InputError, match="classifier_pooling=bert: the run in .* has cls"):
+            refuse_another_run(old, new, SOURCE)
+
+
+@pytest.mark.parametrize(
     ("name", "value", "before"),
     [
         ("optimizer.params.lr", 1e-2, 6e-5),

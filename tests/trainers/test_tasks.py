@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mmf_muvla.errors import InputError
 from tests.datasets.small_tasks import ANSWERS, DIM, SPLITS, TASKS, records, write_annotations, write_task
 
 pytestmark = pytest.mark.usefixtures("own_registry")
@@ -133,6 +134,16 @@ def test_predictions_on_a_hidden_split_are_those_of_the_model(trained: Path, tmp
         written = save_dir / "predictions" / f"{task}_test{PREDICTIONS[task]}"
         assert {path.name for path in written.parent.iterdir()} == {written.name, "config.yaml"}
         assert predictions_of(task, written) == truths(task)
+
+
+@pytest.mark.parametrize("weights", ["current.ckpt", "muvla_final.safetensors"])
+def test_a_model_is_not_used_with_another_pooler_than_its_own(trained: Path, tmp_path: Path, weights: str) -> None:
+    """As happens where a default has changed since it was trained."""
+    resume = f"checkpoint.resume_file={learn(trained, 'visual_entailment') / weights}"
+    other = "model_config.muvla.classifier_pooling=bert"
+    for arguments, predict in (([resume, other], True), ([resume, other, "run_type=test"], False)):
+        with pytest.raises(InputError, match=rf"{other}: .*{weights} was trained with mean. Add .*pooling=mean"):
+            run(trained, "visual_entailment", tmp_path / "save", *arguments, predict=predict)
 
 
 @pytest.mark.parametrize("task", TASKS)
