@@ -4,7 +4,8 @@
 
 Steps:
     machine        what this runs on
-    correct        side by side: the tests marked gpu; pre-training and tasks in bf16 and fp16; kill and resume; torchrun
+    correct        the tests marked gpu; pre-training and tasks in bf16 and fp16; kill and resume; torchrun: all at the
+                   same time, and each also a step by itself, as correct.resume
     speed          a step at BERT-base's size beside the authors' formulation and a matrix product
     variants       the same with other attention, precision and batch sizes, and with activation checkpointing
     compiled, deterministic   the same with trunk.compile, and with deterministic algorithms
@@ -23,6 +24,7 @@ GPU.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
@@ -36,7 +38,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from gpu_correct import Jobs, correct_jobs
 from gpu_cost import cost_report
@@ -57,12 +59,13 @@ LIMITS = {
     "loader": 150,
     "cost": 30,
 }
+CORRECT = [f"correct.{name}" for name in correct_jobs()]
 AT_THE_SAME_TIME = 14
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", nargs="+", choices=list(LIMITS), default=list(LIMITS), metavar="STEP")
+    parser.add_argument("--steps", nargs="+", choices=[*LIMITS, *CORRECT], default=list(LIMITS), metavar="STEP")
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "gpu", help="folder of the results")
     parser.add_argument("--run", default="", help="what stands before commands, as 'bash bundle/run.sh'")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
@@ -80,12 +83,14 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as work:
         report = Report(arguments.out)
-        for step in [name for name in LIMITS if name in arguments.steps]:
-            names = [f"correct.{name}" for name in correct_jobs()] if step == "correct" else [step]
+        for step in LIMITS:
+            names = [step] if step in arguments.steps else []
+            if step == "correct":
+                names = CORRECT if names else [name for name in CORRECT if name in arguments.steps]
             with ThreadPoolExecutor(min(AT_THE_SAME_TIME, len(os.sched_getaffinity(0)))) as pool:
-                for name in names:
-                    command = own_command(name, Path(work) / name, arguments.out)
-                    pool.submit(run_step, name, command, LIMITS[step] * arguments.limit, report)
+                commands = [own_command(name, Path(work) / name, arguments.out) for name in names]
+                limits = [LIMITS[step] * arguments.limit] * len(names)
+                list(pool.map(run_step, names, commands, limits, [report] * len(names)))
     return int(report.failed > 0)
 
 
@@ -128,34 +133,37 @@ def run_step(step: str, command: Sequence[str], limit: float, report: Report) ->
         start_new_session=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
     )
-    stopped = threading.Event()
-
-    def stop() -> None:
-        stopped.set()
-        stop_group(process.pid)
-
-    clock = threading.Timer(limit, stop)
-    clock.start()
     lines: list[str] = []
     assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith('{"step": '):
-            report.add(json.loads(line))
-        else:
-            lines.append(line.rstrip("\n"))
-    process.wait()
-    clock.cancel()
+    # In a thread: what a step leaves behind could hold the pipe open.
+    reader = threading.Thread(target=read_results, args=(process.stdout, lines, report), daemon=True)
+    reader.start()
+    try:
+        problem = f"ended with {code}" if (code := process.wait(limit)) else ""
+    except subprocess.TimeoutExpired:
+        problem = f"stopped after {limit:g} s"
+        stop_all(process.pid)
+    reader.join(5.0)
     seconds = round(time.perf_counter() - started, 1)
     report.log(step, "\n".join(lines))
-    if process.returncode or stopped.is_set():
-        why = f"stopped after {limit:g} s" if stopped.is_set() else f"ended with {process.returncode}"
-        error = "\n".join([why, *lines[-LINES_OF_ERROR:]])
+    if problem:
+        error = "\n".join([problem, *lines[-LINES_OF_ERROR:]])
         report.add({"step": step, "ok": False, "seconds": seconds, "error": error})
     else:
         report.add({"step": f"{step}.done", "seconds": seconds})
 
 
-def stop_group(leader: int) -> None:
+def read_results(output: IO[str], others: list[str], report: Report) -> None:
+    """Report a step's results as they come; all other lines go to ``others``."""
+    with output:
+        for line in output:
+            if line.startswith('{"step": '):
+                report.add(json.loads(line))
+            else:
+                others.append(line.rstrip("\n"))
+
+
+def stop_all(leader: int) -> None:
     """Kill a step's process and all that it has started, in whatever process groups."""
     children: dict[int, list[int]] = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
@@ -183,7 +191,9 @@ def one_step(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     step: str = arguments.one
     arguments.work.mkdir(parents=True, exist_ok=True)
     jobs = Jobs(shlex.split(arguments.run), arguments.work, arguments.device, arguments.tiny)
-    if step.startswith("correct."):
+    if step == "machine":
+        yield {"step": step, **machine()}
+    elif step.startswith("correct."):
         yield {"step": step, **correct_jobs()[step.removeprefix("correct.")](jobs)}
     elif step == "cost":
         yield {"step": "cost", **cost_report(*measured_speeds(arguments.out))}
@@ -196,13 +206,8 @@ def _with_torch(step: str, jobs: Jobs, arguments: argparse.Namespace) -> Iterato
     import gpu_loader
     import gpu_speed
     import torch
-    from machine import describe_machine
 
     device, scale = torch.device(arguments.device), gpu_speed.TINY if jobs.tiny else gpu_speed.Scale()
-    if step == "machine":
-        names = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
-        yield {"step": step, **describe_machine("transformers"), **names}
-        return
     steps: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
         "speed": lambda: gpu_speed.speed(device, scale),
         "variants": lambda: gpu_speed.compare_variants(device, scale),
@@ -212,6 +217,19 @@ def _with_torch(step: str, jobs: Jobs, arguments: argparse.Namespace) -> Iterato
         "loader": lambda: gpu_loader.loader(jobs, device, scale),
     }
     yield from steps[step]()
+
+
+def machine() -> dict[str, Any]:
+    """What this runs on."""
+    import torch
+    from machine import describe_machine
+
+    described = {**describe_machine(), "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+    if torch.cuda.is_available():
+        asked = ["nvidia-smi", "--query-gpu=driver_version,memory.total,power.limit", "--format=csv,noheader"]
+        with contextlib.suppress(OSError):
+            described["nvidia_smi"] = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+    return described
 
 
 def measured_speeds(out: Path) -> tuple[dict[int, float], str]:

@@ -60,8 +60,8 @@ class Jobs:
         ]
 
     def precision(self, name: str) -> str:
-        """fp16 is for GPUs only."""
-        return f"training.precision={'fp32' if self.device == 'cpu' and name == 'fp16' else name}"
+        """On a CPU, on which this is only tried, always float32."""
+        return f"training.precision={'fp32' if self.device == 'cpu' else name}"
 
 
 Job = Callable[[Jobs], dict[str, Any]]
@@ -175,7 +175,7 @@ class Started:
 
 def start(command: list[str], environment: dict[str, str] | None = None) -> Started:
     print("$", *command, file=sys.stderr, flush=True)
-    output = tempfile.TemporaryFile()
+    output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
     options: dict[str, Any] = {"env": environment, "stderr": subprocess.STDOUT, "start_new_session": True}
     return Started(subprocess.Popen(command, stdout=output, **options), output)
 

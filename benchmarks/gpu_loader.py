@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from gpu_correct import Jobs, finish, start
-from gpu_speed import Scale, measure
+from gpu_speed import Scale, measure, precision_on
 from loading import write_corpus
 from omegaconf import OmegaConf
 from training_steps import Learner
@@ -52,7 +52,7 @@ def train(jobs: Jobs, corpus: Path, workers: int, scale: Scale) -> float:
         f"{trunk}.hidden_dropout_prob=0.1",
         f"{trunk}.attention_probs_dropout_prob=0.1",
         *([*small, f"{trunk}.num_attention_heads=1"] if jobs.tiny else []),
-        "training.precision=bf16",
+        jobs.precision("bf16"),
         f"training.batch_size={scale.batch}",
         f"training.max_updates={updates}",
         f"training.log_interval={interval}",
@@ -75,7 +75,7 @@ def model_by_itself(jobs: Jobs, corpus: Path, device: torch.device, scale: Scale
     run = OmegaConf.load(jobs.work / f"loader_{workers}" / "config.yaml")
     config.corpus, config.tokenizer = str(corpus), run.model_config.muvla.trunk.pretrained
     dataset = PretrainingDataset("muvla_cc", config, "train", seed=1)
-    learner = Learner(device, torch.bfloat16, scale.config)
-    keys = iter(TrainingBatches(len(dataset), scale.batch, seed=1))
+    learner = Learner(device, precision_on(device, "bf16"), scale.config)
+    keys: Any = iter(TrainingBatches(len(dataset), scale.batch, seed=1))
     batches = [learner.ready({**dataset.__getitems__(next(keys))}) for _ in range(scale.batches)]
     return scale.batch / measure(learner.steps(batches), len(batches), scale.rotations, device)["ms"] * 1e3

@@ -26,9 +26,11 @@ from gpu_profile import busy_share, kernel_table, read_trace
 from machine import describe_machine
 from training_steps import BERT_BASE, Learner, flops_in_use, peer_steps, sample_batches
 
+from mmf_muvla.models import attention
 from mmf_muvla.models.trunk import TrunkConfig
 
 WORDS = 12
+ATTENTION = attention.CHOSEN  # the project's choice
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -65,7 +67,7 @@ def variants(scale: Scale) -> dict[str, Variant]:
     ours = Variant(scale.batch)
     return {
         "ours": ours,
-        **{f"attention_{name}": replace(ours, attention=name) for name in attention_kernels()},
+        **{f"attention_{name}": replace(ours, attention=name) for name in attention.KERNELS if name != ATTENTION},
         "fp16": replace(ours, precision="fp16"),
         "checkpointing": replace(ours, checkpointing=True),
         **{f"batch_{size}": replace(ours, batch=size) for size in (scale.batch // 2, 2 * scale.batch, 4 * scale.batch)},
@@ -81,8 +83,8 @@ def speed(device: torch.device, scale: Scale) -> Iterator[dict[str, Any]]:
     ours = measure_variant(Variant(scale.batch), device, scale)
     yield {"step": "speed.ours", **ours, "share_of_product_rate": ours["tflops"] * 1e12 / rate}
     samples = list(sample_batches(2, scale.batch, WORDS))  # padded to the same lengths, whatever the samples
-    step = peer_steps(samples, device, torch.bfloat16, scale.config)
-    peer = measure(step, len(samples), scale.rotations, device)
+    step = peer_steps(samples, device, precision_on(device, "bf16"), scale.config)
+    peer: dict[str, Any] = {**measure(step, len(samples), scale.rotations, device)}
     peer["samples_per_s"] = scale.batch / peer["ms"] * 1e3
     peer["synchronisations"] = synchronisations(step, device)
     yield {"step": "speed.peer", "batch": scale.batch, **peer}
@@ -103,6 +105,7 @@ def speed(device: torch.device, scale: Scale) -> Iterator[dict[str, Any]]:
 def compare_variants(device: torch.device, scale: Scale) -> Iterator[dict[str, Any]]:
     """A line for each variant; one that cannot be run says why, and the next is measured."""
     for name, variant in variants(scale).items():
+        result: dict[str, Any]
         try:
             result = measure_variant(variant, device, scale)
         except RuntimeError as error:  # out of memory, too
@@ -115,7 +118,7 @@ def compare_variants(device: torch.device, scale: Scale) -> Iterator[dict[str, A
 
 def one_variant(name: str, device: torch.device, scale: Scale) -> Iterator[dict[str, Any]]:
     """Variants that leave their traces in a process."""
-    variant = Variant(scale.batch, **{name: True})
+    variant = Variant(scale.batch, compiled=name == "compiled", deterministic=name == "deterministic")
     yield {"step": name, **asdict(variant), **measure_variant(variant, device, scale)}
 
 
@@ -133,9 +136,10 @@ def steps_of(variant: Variant, device: torch.device, scale: Scale) -> tuple[Call
     if variant.deterministic:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
         torch.use_deterministic_algorithms(True)
-    choose_attention(variant.attention)
-    precision = PRECISIONS[variant.precision]
-    learner = Learner(device, precision, scale.config, variant.checkpointing, variant.compiled)
+    attention.CHOSEN = variant.attention or ATTENTION
+    learner = Learner(
+        device, precision_on(device, variant.precision), scale.config, variant.checkpointing, variant.compiled
+    )
     batches, flops = [], []
     for samples in sample_batches(scale.batches, variant.batch, WORDS):
         flops.append(flops_in_use(samples, scale.config))
@@ -143,27 +147,15 @@ def steps_of(variant: Variant, device: torch.device, scale: Scale) -> tuple[Call
     return learner.steps(batches), statistics.mean(flops)
 
 
-def attention_kernels() -> list[str]:
-    """The variants of attention on GPUs."""
-    try:
-        from mmf_muvla.models.attention import KERNELS
-    except ImportError:
-        return []
-    return list(KERNELS)
-
-
-def choose_attention(name: str | None) -> None:
-    """Take a variant from now on; ``None``: the first, which the project takes by itself."""
-    if kernels := attention_kernels():
-        from mmf_muvla.models import attention
-
-        attention.CHOSEN = name or kernels[0]
+def precision_on(device: torch.device, name: str) -> torch.dtype | None:
+    """What products are in; a CPU, on which this script is only tried, may emulate 16 bits, a hundred times as slow."""
+    return PRECISIONS[name] if device.type == "cuda" else None
 
 
 # ------------------------------------------------------------------------------------------------------ measuring
 
 
-def measure(step: Callable[[], None], batches: int, rotations: int, device: torch.device) -> dict[str, float]:
+def measure(step: Callable[[], Any], batches: int, rotations: int, device: torch.device) -> dict[str, float]:
     """Milliseconds of a step (median, lowest and highest of the rotations) and the peak of memory, after a warm-up."""
     started = time.perf_counter()
     for _ in range(2 * batches):
