@@ -7,8 +7,8 @@
 # and steps that need data fail. STEPS are all by default, OUT is where results go. Options are those of gpu.py.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-run=()
-[ -z "${BUNDLE:-}" ] || run=(bash "$BUNDLE/run.sh")
+run=() python=${PYTHON:-python}
+[ -z "${BUNDLE:-}" ] || run=(bash "$BUNDLE/run.sh") python=python # run.sh knows which
 read -r -a steps <<<"${STEPS:-}"
 [ ${#steps[@]} -eq 0 ] || set -- --steps "${steps[@]}" "$@"
-exec "${run[@]}" python benchmarks/gpu.py --run "${run[*]}" --out "${OUT:-outputs/gpu}" "$@"
+exec "${run[@]}" "$python" benchmarks/gpu.py --run "${run[*]}" --out "${OUT:-outputs/gpu}" "$@"

@@ -88,7 +88,7 @@ def pytest(jobs: Jobs, *arguments: str) -> dict[str, Any]:
     """The tests for GPUs; on a CPU they test themselves."""
     environment = {**os.environ, **({"GPU_TESTS_ON": "cpu"} if jobs.device == "cpu" else {})}
     options = ["-q", "-m", "gpu", "-p", "no:cacheprovider", "--tb=short", "--durations=3"]
-    text = finish(start([*jobs.run, "python", "-m", "pytest", *options, *arguments], environment))
+    text = finish(start([*jobs.run, sys.executable, "-m", "pytest", *options, *arguments], environment))
     return {"result": text.strip().splitlines()[-1].strip("= ")}
 
 
@@ -137,7 +137,7 @@ def torchrun(jobs: Jobs) -> dict[str, Any]:
     """One process on NCCL, and two on one card with gloo, give the losses of a process by itself."""
 
     def processes(count: int) -> tuple[str, ...]:
-        return "python", "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"
+        return sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"
 
     options = ["@pretrain", *jobs.updates(20), jobs.precision("fp32")]
     runs = {

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-import os
 import statistics
 import tempfile
 import time
@@ -24,10 +23,12 @@ from typing import Any
 import torch
 from gpu_profile import busy_share, kernel_table, read_trace
 from machine import describe_machine
+from omegaconf import OmegaConf
 from training_steps import BERT_BASE, Learner, flops_in_use, peer_steps, sample_batches
 
 from mmf_muvla.models import attention
 from mmf_muvla.models.trunk import TrunkConfig
+from mmf_muvla.trainers.devices import take_device
 
 WORDS = 12
 ATTENTION = attention.CHOSEN  # the project's choice
@@ -134,8 +135,8 @@ def measure_variant(variant: Variant, device: torch.device, scale: Scale) -> dic
 def steps_of(variant: Variant, device: torch.device, scale: Scale) -> tuple[Callable[[], None], float]:
     """A function that takes a step with the next batch, and the operations of a step, on average."""
     if variant.deterministic:
-        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-        torch.use_deterministic_algorithms(True)
+        training = {"device": device.type, "deterministic": True}
+        take_device(OmegaConf.create({"training": training, "distributed": {"backend": "nccl"}}))
     attention.CHOSEN = variant.attention or ATTENTION
     learner = Learner(
         device, precision_on(device, variant.precision), scale.config, variant.checkpointing, variant.compiled
