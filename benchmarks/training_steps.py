@@ -132,7 +132,7 @@ class Learner:
 
     def ready(self, batch: dict[str, Any]) -> dict[str, Any]:
         """A collated batch with what the trainer adds to it before the step, pinned where that helps."""
-        batch["plan"] = self.heads.plan(self.encoder, batch)
+        batch["plan"] = self.heads.planner(self.encoder)(batch)
         if self.device.type == "cuda":
             batch = {name: it.pin_memory() if hasattr(it, "pin_memory") else it for name, it in batch.items()}
         return batch

@@ -120,7 +120,7 @@ def enliven(model: nn.Module) -> None:
 def prepared(model: nn.Module, batch: Any, device: torch.device) -> Any:
     """A batch of the loader as the trainer hands it to a model, which is on the device already."""
     ready = batch.copy()
-    ready["plan"] = model.heads.plan(model.encoder, ready)
+    ready["plan"] = model.heads.planner(model.encoder)(ready)
     return ready.to(device, non_blocking=True)
 
 
