@@ -1,0 +1,114 @@
+"""Whole small runs on the GPU: no update waits for the device, and a killed one goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.datasets.small_tasks import TASKS
+from tests.projects.test_mmf_run import SMALL as SMALL_PRETRAINING
+from tests.small_corpus import write_small_corpus
+from tests.trainers.test_tasks import run as run_task
+
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("own_registry")]
+
+ROOT = Path(__file__).resolve().parents[2]
+KILLS = 4
+WARM = 3  # updates after which what is made once is there: optimizer states, workspaces, compiled kernels
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_corpus(tmp_path_factory.mktemp("corpus") / "small")
+
+
+@pytest.fixture
+def updates_that_wait(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Every update from the fourth on is an error where it synchronises with the host; they are counted."""
+    from mmf_muvla.trainers.trainer import MuVLATrainer
+
+    own, watched = MuVLATrainer._update, []
+
+    def update(self: Any, *arguments: Any) -> None:
+        if self.num_updates < WARM or self.device.type != "cuda":
+            return own(self, *arguments)
+        watched.append(self.num_updates)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            return own(self, *arguments)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(MuVLATrainer, "_update", update)
+    return watched
+
+
+def options_of(bert: Path, options: list[str], *overrides: str) -> list[str]:
+    """Small runs with a tokenizer that needs no package."""
+    kept = [
+        option
+        for option in options
+        if not option.startswith(("model_config.muvla.trunk.pretrained", "training.device"))
+    ]
+    # Heads of 64 numbers, as BERT's.
+    sizes = ["model_config.muvla.trunk.hidden_size=128", "model_config.muvla.trunk.num_attention_heads=2"]
+    return [*kept, *sizes, f"model_config.muvla.trunk.pretrained={bert}", *overrides]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_no_update_of_the_pretraining_waits(
+    precision: str, corpus: Path, bert: Path, tmp_path: Path, updates_that_wait: list[int], cuda: torch.device
+) -> None:
+    from mmf_cli.run import run
+
+    few = ("training.max_updates=8", "training.log_interval=2", f"training.precision={precision}")
+    where = (f"dataset_config.muvla_cc.corpus={corpus}", f"env.save_dir={tmp_path / 'save'}")
+    run(["config=projects/muvla/pretrain_cc.yaml", *where, *options_of(bert, SMALL_PRETRAINING, *few)])
+    assert updates_that_wait == [3, 4, 5, 6, 7]
+    lines = [json.loads(line) for line in (tmp_path / "save" / "history.jsonl").read_text().splitlines()]
+    assert [line["update"] for line in lines if line["split"] == "train"] == [2, 4, 6, 8]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_no_update_of_a_task_waits(
+    task: str, bert: Path, tmp_path: Path, updates_that_wait: list[int], cuda: torch.device
+) -> None:
+    few = ("training.max_updates=6", "training.evaluation_interval=100", "training.precision=bf16")
+    # They come behind the small options that `run_task` gives, and win.
+    run_task(tmp_path, task, tmp_path / "save", *options_of(bert, [], *few), "training.device=cuda")
+    assert updates_that_wait == [3, 4, 5]
+
+
+def test_killed_and_resumed_to_the_bit(corpus: Path, bert: Path, tmp_path: Path) -> None:
+    """``training.deterministic=true``: at the end, the same weights and optimizer states as of a run left alone."""
+    left_to_it = ("training.num_workers", "training.checkpoint")
+    options = [option for option in SMALL_PRETRAINING if not option.startswith(left_to_it)]
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "tests" / "trainers" / "killed_runs.py"),
+            str(tmp_path),
+            str(KILLS),
+            "0",
+            "config=projects/muvla/pretrain_cc.yaml",
+            f"dataset_config.muvla_cc.corpus={corpus}",
+            *options_of(bert, options, "training.deterministic=true", "training.precision=auto"),
+        ],
+        cwd=ROOT,
+        # The runs are forks of one process, which itself must not touch the GPU.
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["differing"] == []
+    assert sum(result["killed"].values()) == KILLS
