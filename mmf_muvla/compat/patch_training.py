@@ -8,12 +8,14 @@ import weakref
 from types import ModuleType
 from typing import Any
 
+import torch
 from omegaconf import OmegaConf
 
 from mmf_muvla.compat.registration import Function, around, patches
 from mmf_muvla.compat.substitutes import Overlay
 from mmf_muvla.errors import InputError
 from mmf_muvla.terminal import log_message
+from mmf_muvla.trainers.devices import choose_device
 
 
 @patches("mmf.trainers.base_trainer")
@@ -27,6 +29,42 @@ def one_name_of_the_trainer(module: ModuleType) -> None:
     trainer = registry.get_trainer_class("base_trainer")
     if trainer is not None:  # main: its trainer is of another module
         registry.register_trainer("mmf")(trainer)
+
+
+@patches("mmf.trainers.base_trainer", "mmf.trainers.core.device")
+def trainer_on_cpu(module: ModuleType) -> None:
+    """trainers/base_trainer.py:64 and 124; main: trainers/core/device.py:31 and 87.
+
+    Symptoms: with several processes the device is ``cuda`` also where there is none, and without it they would train
+    each a model of its own; with one process ``training.device=cpu`` is passed over. Can go when MMF asks for neither.
+    """
+    from mmf.common.registry import registry
+
+    name = "BaseTrainer" if hasattr(module, "BaseTrainer") else "TrainerDeviceMixin"
+    trainer: Any = getattr(module, name)
+    choose = "_set_device" if hasattr(trainer, "_set_device") else "configure_device"
+    if not hasattr(trainer, choose):  # main has both modules
+        return
+    own_choice, own_parallel = getattr(trainer, choose), trainer.parallelize_model
+
+    def choose_cpu(self: Any) -> None:
+        if choose_device(self.config).type == "cuda":
+            own_choice(self)
+            return
+        self.local_rank, self.device = -1, torch.device("cpu")
+        self.distributed = torch.distributed.is_initialized()
+        registry.register("global_device", self.config.distributed.rank)
+        registry.register("current_device", self.device)
+
+    def parallelize(self: Any) -> None:
+        own_parallel(self)
+        if self.distributed and self.device.type == "cpu":
+            registry.register("distributed", True)
+            unused = bool(self.config.training.find_unused_parameters)
+            self.model = torch.nn.parallel.DistributedDataParallel(self.model, find_unused_parameters=unused)
+
+    setattr(trainer, choose, choose_cpu)
+    trainer.parallelize_model = parallelize
 
 
 @around("mmf.utils.early_stopping", "EarlyStopping.__call__")

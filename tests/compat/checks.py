@@ -179,6 +179,15 @@ def one_name_of_the_trainer() -> None:
     build.build_trainer(config)
 
 
+def trainer_on_cpu() -> None:
+    from mmf.trainers.base_trainer import BaseTrainer
+
+    group = {"init_method": "env://", "rank": 1}
+    trainer = BaseTrainer(OmegaConf.create({"training": {"device": "cpu"}, "distributed": group, "device_id": 1}))
+    trainer._set_device()
+    assert trainer.device == torch.device("cpu"), f"on {trainer.device}"
+
+
 def criterion_without_dataset() -> None:
     watched = EarlyStopping(None, mock.Mock(), "an_accuracy", minimize=False)
     values = {"val/total_loss": 2.0, "val/images/an_accuracy": 0.5, "train/images/an_accuracy": 0.9}

@@ -31,6 +31,7 @@ SYMPTOMS = {
     "world_size_without_address": "AssertionError: not refused here",
     "distributed_init_on_cpu": "AssertionError: NCCL was asked for, without a GPU",
     "one_name_of_the_trainer": "TypeError: 'NoneType' object is not callable",
+    "trainer_on_cpu": "AssertionError: on cuda:1",
     "criterion_without_dataset": r"ValueError: Criteria used for early stopping \(val/an_accuracy\) is not present",
     "safetensors_files": "UnpicklingError|RuntimeError: Loading safetensors",
     "weights_initialisation": "AttributeError: .*all_tied_weights_keys",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +34,49 @@ def pretrained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "best_val/muvla_cc/muvla_itm_accuracy: 0." in output
     assert re.search(r"progress: \S+, test/\S+: .*test/muvla_cc/muvla_itm_accuracy", output)
     return save_dir
+
+
+# What torchrun does, with forks of a process that has imported everything.
+PROCESSES = """
+import os, signal, sys
+from mmf.utils.env import setup_imports
+from mmf_cli.run import run
+from tests.forks import fork
+
+setup_imports()
+
+def work(rank):
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+    run(sys.argv[1:])
+
+children = {fork(lambda rank=rank: work(rank)) for rank in (0, 1)}
+while children:
+    child, status = os.wait()
+    children.remove(child)
+    if status:
+        for other in children:
+            os.kill(other, signal.SIGKILL)
+        sys.exit(1)
+"""
+
+
+def test_two_processes_train_one_model_on_cpus(corpus: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    options = command(corpus, tmp_path / "save", *MMF_TRAINER, *CRITERION, "training.max_updates=2", program=())
+    done = subprocess.run(
+        [sys.executable, "-c", PROCESSES, *options],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **group},
+        timeout=300,
+    )
+    assert done.returncode == 0
+    # PyTorch's wrapper around the model, which averages gradients, is in the one file and not in the other.
+    final = torch.load(tmp_path / "save" / "muvla_final.pth", weights_only=True)
+    saved = torch.load(tmp_path / "save" / "current.ckpt", weights_only=True)["model"]
+    assert final.keys() == {f"module.{name}" for name in saved}
 
 
 def task_command(folder: Path, task: str, save_dir: Path, *overrides: str) -> list[str]:
