@@ -75,7 +75,7 @@ def mean(values: list[float]) -> float:
 class Case:
     """A random model with a random batch, its hidden states, and every loss of every sample by the formulas."""
 
-    def __init__(self, seed: int, epoch: int, published: bool):
+    def __init__(self, seed: int, epoch: int, published: bool = True):
         torch.manual_seed(seed)
         config = TrunkConfig(
             vocab_size=WORDS, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
