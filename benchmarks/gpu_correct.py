@@ -25,6 +25,7 @@ TASKS = ("vqa2", "nlvr2", "visual_entailment", "refcoco_plus")
 AGREEMENT = 1e-3
 WEIGHTS = "muvla_final.safetensors"
 KILL_AFTER = 10  # updates
+LINES_OF_ERROR = 25
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,10 @@ def finish(started: Started) -> str:
     text = started.output.read().decode(errors="replace")
     print(text, file=sys.stderr, flush=True)
     if code:
-        raise ValueError(f"ended with {code}:\n" + "\n".join(text.splitlines()[-30:]))
+        lines = text.splitlines()
+        # torchrun's own report stands behind what its processes say.
+        end = next((number for number, line in enumerate(lines) if "failed (exitcode:" in line), len(lines))
+        raise ValueError(f"ended with {code}:\n" + "\n".join(lines[:end][-LINES_OF_ERROR:]))
     return text
 
 
