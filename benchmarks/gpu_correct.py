@@ -128,9 +128,9 @@ def kill_and_resume(jobs: Jobs) -> dict[str, Any]:
     if "going on after update" not in text:
         raise ValueError(f"the run has begun anew:\n{text[-2000:]}")
     finish(whole)
-    first, second = ((jobs.work / name / WEIGHTS).read_bytes() for name in ("resume_whole", "resume_killed"))
-    if first != second:
-        raise ValueError(f"killed after update {reached} and resumed, the weights are others than those of a whole run")
+    first, second = (weights_of(jobs.work / name) for name in ("resume_whole", "resume_killed"))
+    if others := [name for name in first if first[name] != second[name]]:
+        raise ValueError(f"killed after update {reached} and resumed, a run has other weights: {', '.join(others)}")
     return {"killed_after_update": reached, "same_bits": True}
 
 
@@ -211,6 +211,13 @@ def wait_for_checkpoint(started: Started, folder: Path, update: int) -> int:
             finish(started)
             raise ValueError(f"the run ended without a checkpoint of update {update}")
         time.sleep(0.01)
+
+
+def weights_of(folder: Path) -> dict[str, bytes]:
+    """The bits of each of a run's weights, by name."""
+    from safetensors.numpy import load_file
+
+    return {name: value.tobytes() for name, value in load_file(folder / WEIGHTS).items()}
 
 
 def told_by_history(folder: Path) -> dict[str, float]:
