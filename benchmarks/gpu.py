@@ -56,7 +56,7 @@ LIMITS = {
     "variants": 150,
     "compiled": 120,
     "deterministic": 60,
-    "loader": 150,
+    "loader": 180,
     "cost": 30,
 }
 CORRECT = [f"correct.{name}" for name in correct_jobs()]

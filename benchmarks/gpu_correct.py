@@ -25,6 +25,7 @@ TASKS = ("vqa2", "nlvr2", "visual_entailment", "refcoco_plus")
 AGREEMENT = 1e-3
 WEIGHTS = "muvla_final.safetensors"
 KILL_AFTER = 10  # updates
+LINES_OF_ERROR = 25
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,9 @@ def kill_and_resume(jobs: Jobs) -> dict[str, Any]:
     if "going on after update" not in text:
         raise ValueError(f"the run has begun anew:\n{text[-2000:]}")
     finish(whole)
-    first, second = ((jobs.work / name / WEIGHTS).read_bytes() for name in ("resume_whole", "resume_killed"))
-    if first != second:
-        raise ValueError(f"killed after update {reached} and resumed, the weights are others than those of a whole run")
+    first, second = (weights_of(jobs.work / name) for name in ("resume_whole", "resume_killed"))
+    if others := [name for name in first if first[name] != second[name]]:
+        raise ValueError(f"killed after update {reached} and resumed, a run has other weights: {', '.join(others)}")
     return {"killed_after_update": reached, "same_bits": True}
 
 
@@ -187,7 +188,10 @@ def finish(started: Started) -> str:
     text = started.output.read().decode(errors="replace")
     print(text, file=sys.stderr, flush=True)
     if code:
-        raise ValueError(f"ended with {code}:\n" + "\n".join(text.splitlines()[-30:]))
+        lines = text.splitlines()
+        # torchrun's own report stands behind what its processes say.
+        end = next((number for number, line in enumerate(lines) if "failed (exitcode:" in line), len(lines))
+        raise ValueError(f"ended with {code}:\n" + "\n".join(lines[:end][-LINES_OF_ERROR:]))
     return text
 
 
@@ -207,6 +211,13 @@ def wait_for_checkpoint(started: Started, folder: Path, update: int) -> int:
             finish(started)
             raise ValueError(f"the run ended without a checkpoint of update {update}")
         time.sleep(0.01)
+
+
+def weights_of(folder: Path) -> dict[str, bytes]:
+    """The bits of each of a run's weights, by name."""
+    from safetensors.numpy import load_file
+
+    return {name: value.tobytes() for name, value in load_file(folder / WEIGHTS).items()}
 
 
 def told_by_history(folder: Path) -> dict[str, float]:

@@ -23,7 +23,7 @@ from mmf_muvla.trainers.sampler import TrainingBatches
 
 WORKERS = (2, 4, 8, 12)
 IMAGES = 2_000
-UPDATES, INTERVAL = 160, 20
+UPDATES, INTERVAL = 120, 20
 
 
 def loader(jobs: Jobs, device: torch.device, scale: Scale) -> Iterator[dict[str, Any]]:
@@ -48,7 +48,7 @@ def train(jobs: Jobs, corpus: Path, workers: int, scale: Scale) -> float:
     small = [f"{trunk}.num_hidden_layers=1", f"{trunk}.hidden_size=64", f"{trunk}.intermediate_size=96"]
     options = [
         f"dataset_config.muvla_toyworld.corpus={corpus}",
-        f"{trunk}.feature_dim=2048",
+        "model_config.muvla.region_init.max_regions=1000",
         f"{trunk}.hidden_dropout_prob=0.1",
         f"{trunk}.attention_probs_dropout_prob=0.1",
         *([*small, f"{trunk}.num_attention_heads=1"] if jobs.tiny else []),

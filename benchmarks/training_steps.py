@@ -117,7 +117,8 @@ class Learner:
     def __post_init__(self) -> None:
         torch.manual_seed(0)
         self.encoder = Encoder(self.config, FEATURES, self.checkpointing)
-        self.heads = PretrainingHeads(self.encoder, FEATURES, CLASSES, warmup_epochs=1)
+        heads: dict[str, Any] = {"itm_pooling": "bert", "share_vocabulary_head": True}  # as by default
+        self.heads = PretrainingHeads(self.encoder, FEATURES, CLASSES, warmup_epochs=1, **heads)
         self.model = nn.ModuleDict({"encoder": self.encoder, "heads": self.heads}).to(self.device).train()
         if self.compiled:
             self.encoder.trunk.compile_layers()
@@ -151,6 +152,7 @@ class Learner:
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self.scaler.get_scale()  # was the update skipped? With fp16, this waits for a GPU
         self.optimizer.zero_grad(set_to_none=True)
 
     def steps(self, batches: Sequence[dict[str, Any]]) -> Callable[[], None]:

@@ -70,12 +70,16 @@ def task_batch(folder: Path, bert: Path, task: str, items: Sequence[int] = range
 class PretrainingModel(nn.Module):
     """Encoder, heads and the sum of the five losses."""
 
-    def __init__(self, two_streams: bool = False, pooling: str = "cls", checkpointing: bool = False):
+    def __init__(
+        self, two_streams: bool = False, pooling: str = "cls", shared: bool = False, checkpointing: bool = False
+    ):
         super().__init__()
         torch.manual_seed(0)
         shape = TwoStreamShape(region_layers=1, co_layers=1) if two_streams else None
         self.encoder = Encoder(CONFIG, DIM, checkpointing, shape)
-        self.heads = PretrainingHeads(self.encoder, DIM, len(NAMES), warmup_epochs=1, itm_pooling=pooling)
+        self.heads = PretrainingHeads(
+            self.encoder, DIM, len(NAMES), warmup_epochs=1, itm_pooling=pooling, share_vocabulary_head=shared
+        )
         self.losses = {name: LOSSES[name]() for name in HEADS}
         enliven(self)
 

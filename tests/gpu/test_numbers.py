@@ -39,7 +39,7 @@ PRETRAINING: dict[str, Callable[[], PretrainingModel]] = {
     "single_stream": PretrainingModel,
     "two_streams": lambda: PretrainingModel(two_streams=True),
     "mean_pooling": lambda: PretrainingModel(pooling="mean"),
-    "bert_pooling": lambda: PretrainingModel(pooling="bert"),
+    "published_heads": lambda: PretrainingModel(pooling="bert", shared=True),
     "checkpointing": lambda: PretrainingModel(checkpointing=True),
 }
 
