@@ -9,7 +9,7 @@ Steps:
     speed          a step at BERT-base's size beside the authors' formulation and a matrix product
     variants       the same with other attention, precision and batch sizes, and with activation checkpointing
     compiled, deterministic   the same with trunk.compile, and with deterministic algorithms
-    profile        the kernels of a step, and when the GPU does nothing
+    profile, profile_compiled   the kernels of a step, and when the GPU does nothing
     loader         how many loader workers keep the GPU busy
     cost           hours and money for the paper's pre-training, from the speed
 
@@ -53,7 +53,8 @@ LIMITS = {
     "correct": 150,
     "speed": 90,
     "profile": 60,
-    "variants": 150,
+    "profile_compiled": 100,
+    "variants": 60,
     "compiled": 120,
     "deterministic": 60,
     "loader": 180,
@@ -214,6 +215,7 @@ def _with_torch(step: str, jobs: Jobs, arguments: argparse.Namespace) -> Iterato
         "compiled": lambda: gpu_speed.one_variant("compiled", device, scale),
         "deterministic": lambda: gpu_speed.one_variant("deterministic", device, scale),
         "profile": lambda: gpu_speed.profile(device, scale, arguments.out),
+        "profile_compiled": lambda: gpu_speed.profile(device, scale, arguments.out, compiled=True),
         "loader": lambda: gpu_loader.loader(jobs, device, scale),
     }
     yield from steps[step]()

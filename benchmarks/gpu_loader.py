@@ -21,7 +21,7 @@ from training_steps import Learner
 from mmf_muvla.paths import resource_path
 from mmf_muvla.trainers.sampler import TrainingBatches
 
-WORKERS = (2, 4, 8, 12)
+WORKERS = (4, 8, 12)
 IMAGES = 2_000
 UPDATES, INTERVAL = 120, 20
 

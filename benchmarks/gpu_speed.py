@@ -69,9 +69,9 @@ def variants(scale: Scale) -> dict[str, Variant]:
     return {
         "ours": ours,
         **{f"attention_{name}": replace(ours, attention=name) for name in attention.KERNELS if name != ATTENTION},
-        "fp16": replace(ours, precision="fp16"),
+        **{f"batch_{size}": replace(ours, batch=size) for size in (2 * scale.batch, 4 * scale.batch)},
         "checkpointing": replace(ours, checkpointing=True),
-        **{f"batch_{size}": replace(ours, batch=size) for size in (scale.batch // 2, 2 * scale.batch, 4 * scale.batch)},
+        "fp16": replace(ours, precision="fp16"),
         "ours_again": ours,
         "fp32": replace(ours, precision="fp32"),
     }
@@ -223,9 +223,10 @@ def synchronisations(step: Callable[[], None], device: torch.device) -> dict[str
 # ------------------------------------------------------------------------------------------------------ profiling
 
 
-def profile(device: torch.device, scale: Scale, out: Path) -> Iterator[dict[str, Any]]:
-    """What the GPU does in a step, and when it does nothing; the table of kernels goes to ``profile.txt``."""
-    step, _ = steps_of(Variant(scale.batch), device, scale)
+def profile(device: torch.device, scale: Scale, out: Path, compiled: bool = False) -> Iterator[dict[str, Any]]:
+    """What the GPU does in a step, and when it does nothing; the table of kernels goes to ``NAME.txt``."""
+    name = "profile_compiled" if compiled else "profile"
+    step, _ = steps_of(Variant(scale.batch, compiled=compiled), device, scale)
     for _ in range(2 * scale.batches):
         step()
     activities = [torch.profiler.ProfilerActivity.CPU]
@@ -243,9 +244,9 @@ def profile(device: torch.device, scale: Scale, out: Path) -> Iterator[dict[str,
         profiler.export_chrome_trace(str(trace))
         events = read_trace(trace, on_gpu=device.type == "cuda")
     table = kernel_table(events, count)
-    (out / "profile.txt").write_text(f"{count} steps of batch {scale.batch}\n\n{table.text}\n", encoding="utf-8")
+    (out / f"{name}.txt").write_text(f"{count} steps of batch {scale.batch}\n\n{table.text}\n", encoding="utf-8")
     yield {
-        "step": "profile",
+        "step": name,
         "steps": count,
         "kernels_per_step": len(events) / count,
         **busy_share(events, count),

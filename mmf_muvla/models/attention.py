@@ -33,23 +33,23 @@ def _direct(qkv: Tensor, offsets: Tensor, longest: int, num_heads: int, dropout:
             query, key, value, offsets, offsets, longest, longest, dropout, False, False, scale=size**-0.5
         )[0]
     else:
-        one = (it.unsqueeze(0) for it in (query, key, value))
-        context = torch.ops.aten._efficient_attention_forward(
-            *one, None, offsets, offsets, longest, longest, dropout, 0, True, scale=size**-0.5
-        )[0].squeeze(0)
+        context = _efficient_kernel(query, key, value, offsets, longest, dropout, size**-0.5)
     return context[..., :size].flatten(1)
 
 
-def _nested(qkv: Tensor, offsets: Tensor, longest: int, num_heads: int, dropout: float) -> Tensor:
-    """By PyTorch's nested tensors."""
-    query, key, value = (
-        torch.nested.nested_tensor_from_jagged(it.contiguous(), offsets, min_seqlen=1, max_seqlen=longest).transpose(
-            1, 2
-        )
-        for it in qkv.unflatten(1, (3, num_heads, -1)).unbind(1)
-    )
-    context = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
-    return context.transpose(1, 2).values().flatten(1)
+@torch.compiler.disable  # PyTorch 2.11 cannot trace its backward pass: its description has too few parameters
+def _efficient_kernel(
+    query: Tensor, key: Tensor, value: Tensor, offsets: Tensor, longest: int, dropout: float, scale: float
+) -> Tensor:
+    one = (it.unsqueeze(0) for it in (query, key, value))
+    return torch.ops.aten._efficient_attention_forward(
+        *one, None, offsets, offsets, longest, longest, dropout, 0, True, scale=scale
+    )[0].squeeze(0)
+
+
+def _efficient(qkv: Tensor, offsets: Tensor, longest: int, num_heads: int, dropout: float) -> Tensor:
+    query, key, value = qkv.unflatten(1, (3, num_heads, -1)).unbind(1)
+    return _efficient_kernel(query, key, value, offsets, longest, dropout, query.shape[-1] ** -0.5).flatten(1)
 
 
 def _padded(qkv: Tensor, offsets: Tensor, longest: int, num_heads: int, dropout: float) -> Tensor:
@@ -65,5 +65,5 @@ def _padded(qkv: Tensor, offsets: Tensor, longest: int, num_heads: int, dropout:
     return context.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, place)
 
 
-KERNELS: dict[str, Callable[..., Tensor]] = {"direct": _direct, "nested": _nested, "padded": _padded}
+KERNELS: dict[str, Callable[..., Tensor]] = {"direct": _direct, "efficient": _efficient, "padded": _padded}
 CHOSEN = "direct"

@@ -111,7 +111,7 @@ def test_killed_and_resumed_to_the_bit(corpus: Path, bert: Path, tmp_path: Path)
         text=True,
         timeout=600,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["differing"] == []
     assert sum(result["killed"].values()) == KILLS
