@@ -176,9 +176,8 @@ def test_another_sitecustomize_is_still_run(made: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "sitecustomize.py").write_text("import sys\nsys.argv_before = True\nsys.path.append('/added')\n")
-    done = run(
-        bundle, "python", "-c", "import sys; print(sys.argv_before, '/added' in sys.path)", PYTHONPATH=str(other)
-    )
+    ask = "import sys; print(sys.argv_before, '/added' in sys.path)"
+    done = run(made, "python", "-c", ask, PYTHONPATH=str(other))
     assert done.stdout == "True True\n", done.stderr
     assert shown(made, PYTHONPATH=str(other))["awake"] == "MmfFinder"
 
