@@ -33,15 +33,15 @@ def _direct(qkv: Tensor, offsets: Tensor, longest: int, num_heads: int, dropout:
             query, key, value, offsets, offsets, longest, longest, dropout, False, False, scale=size**-0.5
         )[0]
     else:
-        context = _efficient_kernel(query, key, value, offsets, longest, dropout, size**-0.5)
+        context = _efficient_kernel((query, key, value), offsets, longest, dropout, size**-0.5)
     return context[..., :size].flatten(1)
 
 
 @torch.compiler.disable  # PyTorch 2.11 cannot trace its backward pass: its description has too few parameters
 def _efficient_kernel(
-    query: Tensor, key: Tensor, value: Tensor, offsets: Tensor, longest: int, dropout: float, scale: float
+    parts: tuple[Tensor, Tensor, Tensor], offsets: Tensor, longest: int, dropout: float, scale: float
 ) -> Tensor:
-    one = (it.unsqueeze(0) for it in (query, key, value))
+    one = (it.unsqueeze(0) for it in parts)
     return torch.ops.aten._efficient_attention_forward(
         *one, None, offsets, offsets, longest, longest, dropout, 0, True, scale=scale
     )[0].squeeze(0)
@@ -49,7 +49,7 @@ def _efficient_kernel(
 
 def _efficient(qkv: Tensor, offsets: Tensor, longest: int, num_heads: int, dropout: float) -> Tensor:
     query, key, value = qkv.unflatten(1, (3, num_heads, -1)).unbind(1)
-    return _efficient_kernel(query, key, value, offsets, longest, dropout, query.shape[-1] ** -0.5).flatten(1)
+    return _efficient_kernel((query, key, value), offsets, longest, dropout, query.shape[-1] ** -0.5).flatten(1)
 
 
 def _padded(qkv: Tensor, offsets: Tensor, longest: int, num_heads: int, dropout: float) -> Tensor:
