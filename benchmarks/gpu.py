@@ -1,6 +1,7 @@
 """Everything that has to be seen on a GPU, in some minutes: is it correct, how fast is it, and what follows.
 
     python benchmarks/gpu.py [--steps STEP …] [--out FOLDER] [--run COMMAND] [--device cpu] [--tiny]
+    python benchmarks/gpu.py --keep [--out FOLDER]
 
 Steps:
     machine        what this runs on
@@ -18,7 +19,7 @@ that whatever ends this early, what was done is kept. A step runs in a process o
 fails, or does not end, says so in a line of its own, with the last 30 lines of what it printed; all of it goes to
 ``log.txt``. --run is what stands before commands that need data, as ``bash bundle/run.sh`` of a bundle made by
 tools/make_bundle.py; this script is best run by it too. --device cpu with --tiny tries the script where there is no
-GPU.
+GPU. --keep takes no step, but writes the last result of each into ``benchmarks/results/gpu.json``.
 """
 
 from __future__ import annotations
@@ -72,12 +73,18 @@ def main() -> int:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="as little as possible of everything")
     parser.add_argument("--limit", type=float, default=1.0, help="factor of the limits of time")
+    parser.add_argument("--keep", action="store_true", help="write the results file")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # the step of this process
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.out = arguments.out.resolve()
     arguments.out.mkdir(parents=True, exist_ok=True)
     os.chdir(ROOT)  # configurations are named from there
+    if arguments.keep:
+        from machine import keep_results
+
+        print(keep_results("gpu", {line["step"]: line for line in read_results(arguments.out)}))
+        return 0
     if arguments.one:
         for result in one_step(arguments):
             print(json.dumps(result), flush=True)
@@ -137,7 +144,7 @@ def run_step(step: str, command: Sequence[str], limit: float, report: Report) ->
     lines: list[str] = []
     assert process.stdout is not None
     # In a thread: what a step leaves behind could hold the pipe open.
-    reader = threading.Thread(target=read_results, args=(process.stdout, lines, report), daemon=True)
+    reader = threading.Thread(target=pass_on, args=(process.stdout, lines, report), daemon=True)
     reader.start()
     try:
         problem = f"ended with {code}" if (code := process.wait(limit)) else ""
@@ -154,7 +161,7 @@ def run_step(step: str, command: Sequence[str], limit: float, report: Report) ->
         report.add({"step": f"{step}.done", "seconds": seconds})
 
 
-def read_results(output: IO[str], others: list[str], report: Report) -> None:
+def pass_on(output: IO[str], others: list[str], report: Report) -> None:
     """Report a step's results as they come; all other lines go to ``others``."""
     with output:
         for line in output:
@@ -234,18 +241,22 @@ def machine() -> dict[str, Any]:
     return described
 
 
+def read_results(out: Path) -> list[dict[str, Any]]:
+    """What is in a folder's file of results, if there is one."""
+    file = out / RESULTS
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+
 def measured_speeds(out: Path) -> tuple[dict[int, float], str]:
     """Samples a second by the size of the batch, and the card, of what has been measured last.
 
     Raises:
         ValueError: nothing has.
     """
-    file = out / RESULTS
-    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
-    lines = [line for line in lines if line["ok"]]
+    lines = [line for line in read_results(out) if line["ok"]]
     speeds = [line for line in lines if line["step"] == "speed"]
     if not speeds:
-        raise ValueError(f"{file} has no speed to go by: take the step speed first")
+        raise ValueError(f"{out / RESULTS} has no speed to go by: take the step speed first")
     batches = [line for line in lines if line["step"].startswith("variants.batch_")]
     return {line["batch"]: line["samples_per_s"] for line in (*batches, speeds[-1])}, str(speeds[-1]["card"])
 

@@ -145,3 +145,20 @@ def test_time_in_which_nothing_runs(module: Any, tmp_path: Path) -> None:
         ("norm", 0.5),
     ]
     assert table.rows[0]["share"] == pytest.approx(50 / 105, abs=1e-4)
+
+
+def test_the_last_result_of_each_step_is_kept_for_the_repository(
+    module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu, machine = module("gpu"), module("machine")
+    monkeypatch.setattr(machine, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--keep", "--out", str(tmp_path)])
+    kept = [
+        {"step": "speed", "ms": 2.0, "ok": True},
+        {"step": "profile", "ok": False},
+        {"step": "speed", "ms": 1.0, "ok": True},
+    ]
+    (tmp_path / "gpu.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+    monkeypatch.chdir(ROOT)  # the script goes there
+    assert gpu.main() == 0
+    assert json.loads((tmp_path / "results" / "gpu.json").read_text()) == {"speed": kept[2], "profile": kept[1]}
