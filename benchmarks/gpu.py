@@ -8,7 +8,7 @@ Steps:
     correct        the tests marked gpu; pre-training and tasks in bf16 and fp16; kill and resume; torchrun: all at the
                    same time, and each also a step by itself, as correct.resume
     speed          a step at BERT-base's size beside the authors' formulation and a matrix product
-    variants       the same with other attention, precision and batch sizes, and with activation checkpointing
+    variants       the same with other batch sizes and precisions, and with activation checkpointing
     compiled, deterministic   the same with trunk.compile, and with deterministic algorithms
     profile, profile_compiled   the kernels of a step, and when the GPU does nothing
     loader         how many loader workers keep the GPU busy

@@ -26,12 +26,10 @@ from machine import describe_machine
 from omegaconf import OmegaConf
 from training_steps import BERT_BASE, Learner, flops_in_use, peer_steps, sample_batches
 
-from mmf_muvla.models import attention
 from mmf_muvla.models.trunk import TrunkConfig
 from mmf_muvla.trainers.devices import take_device
 
 WORDS = 12
-ATTENTION = attention.CHOSEN  # the project's choice
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -60,7 +58,6 @@ class Variant:
     compiled: bool = False
     checkpointing: bool = False
     deterministic: bool = False
-    attention: str | None = None  # one of mmf_muvla.models.attention.KERNELS; None: the project's choice
 
 
 def variants(scale: Scale) -> dict[str, Variant]:
@@ -68,7 +65,6 @@ def variants(scale: Scale) -> dict[str, Variant]:
     ours = Variant(scale.batch)
     return {
         "ours": ours,
-        **{f"attention_{name}": replace(ours, attention=name) for name in attention.KERNELS if name != ATTENTION},
         **{f"batch_{size}": replace(ours, batch=size) for size in (2 * scale.batch, 4 * scale.batch)},
         "checkpointing": replace(ours, checkpointing=True),
         "fp16": replace(ours, precision="fp16"),
@@ -137,7 +133,6 @@ def steps_of(variant: Variant, device: torch.device, scale: Scale) -> tuple[Call
     if variant.deterministic:
         training = {"device": device.type, "deterministic": True}
         take_device(OmegaConf.create({"training": training, "distributed": {"backend": "nccl"}}))
-    attention.CHOSEN = variant.attention or ATTENTION
     learner = Learner(
         device, precision_on(device, variant.precision), scale.config, variant.checkpointing, variant.compiled
     )
@@ -215,7 +210,7 @@ def synchronisations(step: Callable[[], None], device: torch.device) -> dict[str
         torch.cuda.set_sync_debug_mode("warn")
         step()
         torch.cuda.set_sync_debug_mode("default")
-    waits = [it for it in caught if "synchroniz" in str(it.message)]
+    waits = [it for it in caught if "called a synchronizing" in str(it.message)]
     places = Counter(f"{Path(it.filename).name}:{it.lineno}" for it in waits)
     return {"count": len(waits), "places": dict(places.most_common(10))}
 

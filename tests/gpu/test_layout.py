@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmf_muvla.models import attention
 from tests.gpu.material import PretrainingModel, autocast, relative_error
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("own_registry")]
@@ -71,17 +70,13 @@ def states(model: Any, batch: dict[str, Tensor], device: torch.device, dtype: to
 
 
 @pytest.mark.parametrize("dtype", [FP32, BF16, FP16])
-@pytest.mark.parametrize("kernel", attention.KERNELS)
 @pytest.mark.parametrize("two_streams", [False, True])
 def test_rows_in_company_and_by_themselves(
     two_streams: bool,
-    kernel: str,
     dtype: torch.dtype,
     rows: list[dict[str, Tensor]],
     device: torch.device,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(attention, "CHOSEN", kernel)
     model = PretrainingModel(two_streams=two_streams).eval().to(device)
     packed = states(model, together(rows), device, dtype)
     padded = states(model, together(rows, more=9), device, dtype)

@@ -47,7 +47,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
                 own(self, *arguments)
             finally:
                 torch.cuda.set_sync_debug_mode("default")
-        found.append([f"{it.filename}:{it.lineno}" for it in caught if "synchroniz" in str(it.message)])
+        found.append([f"{it.filename}:{it.lineno}" for it in caught if "called a synchronizing" in str(it.message)])
 
     monkeypatch.setattr(MuVLATrainer, "_update", update)
     return found
