@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from mmf.common.sample import SampleList
 from torch.nn import functional as F
-from tqdm import tqdm
 
+from mmf_muvla.artifacts.progress import progress_bar
 from mmf_muvla.datasets.collate import PretrainingSample, collate_images, collate_pretraining, lengths_to_mask, pad
 from mmf_muvla.models.muvla import MuVLA
 from mmf_muvla.models.pretraining import PretrainingHeads
@@ -54,7 +54,7 @@ def match_logits(
         return np.concatenate([[vocabulary.cls_id], words(text, max_tokens)[0], [vocabulary.sep_id]])
 
     logits = [torch.zeros(0)]
-    for part in _batches(pairs, batch_size, "matching"):
+    for part in _batches(pairs, batch_size, "matching", "pair"):
         texts = [tokens_of(sentence) for _, sentence in part]
         batch = collate_images([image_of(image) for image, _ in part])
         batch["input_ids"] = pad(texts, vocabulary.pad_id, torch.long)
@@ -87,7 +87,7 @@ def masked_nats(
     vocabulary = words.vocabulary
     image_of = lru_cache(_IMAGES_IN_MEMORY)(regions.get)
     nats = [torch.zeros(0)]
-    for part in _batches(masked, batch_size, "masked nouns"):
+    for part in _batches(masked, batch_size, "masked nouns", "noun"):
         samples = []
         for image_id, tokens, hidden in part:
             image = image_of(image_id)
@@ -106,9 +106,11 @@ def _hidden_row(tokens: Ints, hidden: Bools, num_regions: int, words: WordPieces
     return make_row(shown, labels, vocabulary, hidden_regions=np.zeros(num_regions, bool), predicts=("mlm",))
 
 
-def _batches(items: Sequence[Any], size: int, title: str) -> Iterator[Sequence[Any]]:
-    for start in tqdm(range(0, len(items), size), desc=title, unit="batch", disable=None):
-        yield items[start : start + size]
+def _batches(items: Sequence[Any], size: int, title: str, unit: str) -> Iterator[Sequence[Any]]:
+    with progress_bar(len(items), title, unit) as progress:
+        for start in range(0, len(items), size):
+            yield items[start : start + size]
+            progress.update(len(items[start : start + size]))
 
 
 def _moved(batch: Mapping[str, Any], model: MuVLA) -> Any:

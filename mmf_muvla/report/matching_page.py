@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from mmf_muvla.report.matching_measures import DIRECTIONS, RANKS
 from mmf_muvla.report.tables import MISSING, Table, html_page, print_table
 from mmf_muvla.terminal import printable, terminal_console
 
+_WIDTH_OF_FILES = 160
 _FILES = ("results.json", "matching.html")
 _TITLES = {
     "pair_accuracy": "own caption above another image's",
@@ -40,7 +42,8 @@ def matching_command(arguments: Sequence[str]) -> None:
     page = html_page("Matching images with captions", tables, lead=lead, reading=about, command=command)
     for name, text in zip(_FILES, (as_json(results), page), strict=True):
         write_output(out / name, text)
-    console = terminal_console()
+    # Where nobody says how wide it is, in a file for one, nothing need be broken.
+    console = terminal_console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
     for table in tables:
         print_table(table, console)
     console.print("\n".join([lead, *about, *(str(out / name) for name in _FILES)]), soft_wrap=True)
@@ -79,11 +82,13 @@ def explained(results: Mapping[str, Any]) -> list[str]:
     """What was compared, what was left out, and what the figures mean, a paragraph each."""
     counts, rest = results["counts"], []
     if left := counts["images"] - results["images"]:
-        rest.append(f"{left:,} further images have captions and were not drawn.")
+        rest.append(f"Further images with captions, not drawn: {left:,}.")
     if unknown := counts["captions_of_unknown_images"]:
-        rest.append(f"{unknown:,} captions are left out, of {counts['unknown_images']:,} images without regions.")
+        rest.append(
+            f"Captions of images without regions, left out: {unknown:,}, of {counts['unknown_images']:,} images."
+        )
     if repeated := counts["repeated_captions"]:
-        rest.append(f"{repeated:,} captions are left out that their image has twice.")
+        rest.append(f"Captions that an image has twice, left out: {repeated:,}.")
     compared = (
         f"{results['images']:,} images, each with one of its captions, compared with {results['candidates'] - 1:,} "
         f"others (seed {results['seed']}). In brackets: 95 % intervals, by {results['resamples']:,} bootstrap samples "

@@ -1,4 +1,4 @@
-"""Which captions are compared, by hand; scores in their places; and what a model with a known preference makes of nouns."""
+"""Which captions are compared; scores in their places; and what masked nouns cost by a model of known preferences."""
 
 from __future__ import annotations
 
