@@ -13,6 +13,7 @@ from mmf_muvla.datasets.images import open_images
 from mmf_muvla.errors import InputError
 from mmf_muvla.objectives.masking import Bools, Floats
 from mmf_muvla.objectives.tokens import WordPieces
+from mmf_muvla.options.data import Pretraining
 from mmf_muvla.options.kinds import Count, Name, Options, Seed, accept, as_list, kind
 from mmf_muvla.pairing.config import EmbeddingOptions, PhraseOptions, QueryOptions
 from mmf_muvla.pairing.embed import devices_of
@@ -48,6 +49,7 @@ def _candidates(value: Any) -> Any:
     return accept(number, number == "all" or (type(number) is int and number >= 2))
 
 
+_WITHOUT_EFFECT = ("out", "batch_size", "device")
 Candidates = Annotated[Any, kind(_candidates, "is no number of candidates", "Give a whole number from 2, or all")]
 
 
@@ -93,15 +95,16 @@ class MatchingEvaluation:
         config = read_run_config(self.run / "config.yaml")
         # The tokenizer of the texts that it was trained on, and where they were cut.
         texts = config.dataset_config[as_list(config.datasets)[0]]
-        self.words, self.max_tokens = WordPieces(texts.tokenizer), int(texts.max_text_tokens)
+        self.words = WordPieces(texts.get("tokenizer") or self.model.options["trunk"]["pretrained"])
+        self.max_tokens = int(texts.get("max_text_tokens") or Pretraining.max_text_tokens)
         self.resamples = resample(count, options.seed)
 
     def results(self) -> dict[str, Any]:
-        """What ``results.json`` holds: how much was compared; ``matching`` and ``nouns``, see :meth:`matching` and
-        :meth:`nouns`; and ``last_validation``, what the run's own last validation has said of retrieved pairs."""
-        options = self.options
+        """What ``results.json`` holds: the ``options`` that change figures, how much was compared, ``matching`` and
+        ``nouns`` (see :meth:`matching` and :meth:`nouns`), and ``last_validation``, what the run's own last validation
+        has said of retrieved pairs."""
         return {
-            **{name: getattr(options, name) for name in ("run", "weights", "captions", "regions", "seed")},
+            "options": {name: value for name, value in asdict(self.options).items() if name not in _WITHOUT_EFFECT},
             "resamples": RESAMPLES,
             "images": len(self.captioned),
             "candidates": self.candidates,

@@ -91,8 +91,8 @@ def explained(results: Mapping[str, Any]) -> list[str]:
         rest.append(f"Captions that an image has twice, left out: {repeated:,}.")
     compared = (
         f"{results['images']:,} images, each with one of its captions, compared with {results['candidates'] - 1:,} "
-        f"others (seed {results['seed']}). In brackets: 95 % intervals, by {results['resamples']:,} bootstrap samples "
-        "of the images."
+        f"others (seed {results['options']['seed']}). In brackets: 95 % intervals, by {results['resamples']:,} "
+        "bootstrap samples of the images."
     )
     meanings = [" ".join([compared, *rest])]
     if not any(of["model"] for of in results["matching"].values()):

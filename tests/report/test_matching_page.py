@@ -142,6 +142,7 @@ def test_equal_seeds_give_equal_results(run: Path, captions: Path, corpus: Corpu
     assert first == again != other
     results = json.loads(first)
     assert (results["images"], results["candidates"]) == (9, 4)
+    assert results["options"]["num_images"] == 9 and results["options"]["query"]["min_confidence"] == 0.5
     assert set(results["matching"]) == {
         "pair_accuracy", "auc", "accuracy", "image_to_text_r1", "text_to_image_r1",
     }  # fmt: skip
