@@ -35,21 +35,24 @@ class KnownCaptions:
 
 
 def read_captions(path: str | Path) -> Iterator[tuple[str, str]]:
-    """Image ids and captions, cleaned as sentences are, of JSON lines ``{"image_id", "caption"}`` (``.gz`` as well).
+    """Image ids and captions, cleaned as sentences are, of JSON lines ``{"image_id", "caption"}``, or ``"captions"``
+    with a list of them (``.gz`` as well).
 
     Raises:
         InputError: there is no such file, it is damaged, or a line is no such object or has no caption.
     """
     remedy = 'Every line is a JSON object {"image_id": …, "caption": …} in UTF-8; mend or remove this one'
     for number, record in read_json_lines(path):
-        image_id, caption = record.get("image_id"), record.get("caption")
+        image_id, several = record.get("image_id"), record.get("captions")
         if isinstance(image_id, bool) or not isinstance(image_id, (int, str)) or image_id == "":
             problem = f"image_id is {image_id!r}, neither a name nor a whole number"
             raise InputError(f"{path}, line {number}", problem, remedy)
-        text = clean_sentence(caption) if isinstance(caption, str) else ""
-        if not text:
-            raise InputError(f"{path}, line {number}", f"caption is {caption!r}, not a text with words", remedy)
-        yield str(image_id), text
+        one = [record.get("caption")]
+        for caption in several if several and isinstance(several, list) and one == [None] else one:
+            text = clean_sentence(caption) if isinstance(caption, str) else ""
+            if not text:
+                raise InputError(f"{path}, line {number}", f"caption is {caption!r}, not a text with words", remedy)
+            yield str(image_id), text
 
 
 def known_captions(corpus: Corpus, path: str | Path, seed: int = 0, wanted: int = SAMPLED_IMAGES) -> KnownCaptions:

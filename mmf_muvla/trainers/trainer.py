@@ -28,6 +28,7 @@ from mmf_muvla.trainers.building import leaves_heads_out, training_loader
 from mmf_muvla.trainers.checkpoints import first_not_finite, save_weights
 from mmf_muvla.trainers.devices import give_free_memory_back
 from mmf_muvla.trainers.history import History, RunningMeans, shown
+from mmf_muvla.trainers.matching import unlearned_matching
 from mmf_muvla.trainers.progress import UpdateBar
 from mmf_muvla.trainers.run import Run
 from mmf_muvla.trainers.run_folder import CURRENT, EVALUATION, PREDICTIONS, RESULTS
@@ -218,10 +219,12 @@ class MuVLATrainer(Run):
     def _validate_and_keep_best(self) -> None:
         """Evaluate on the validation split; if the monitored value is the best so far, so is the checkpoint."""
         values = None if self.datasets["val"] is None else self.evaluator.evaluate("val")
-        self.last_validation = self.num_updates
+        before, self.last_validation = self.last_validation, self.num_updates
         if values is None:
             return
         self._record("val", values)
+        if warning := unlearned_matching(values, before, self.num_updates, self.total_updates):
+            log_message(warning, "warning")
         criterion, best = self.evaluator.criterion(), self.best_value
         value = values.get(criterion, math.nan)
         if not math.isfinite(value):

@@ -151,6 +151,13 @@ def watched(folder: Path) -> list[str]:
     return [f"run={folder / 'run'}", f"world={folder}"]
 
 
+def evaluated(folder: Path) -> list[str]:
+    (folder / "run").mkdir()
+    (folder / "regions").mkdir()
+    (folder / "captions.jsonl").write_text("")
+    return [f"run={folder / 'run'}", f"regions={folder / 'regions'}", f"captions={folder / 'captions.jsonl'}"]
+
+
 def study(folder: Path) -> list[str]:
     (folder / "jobs").mkdir()
     return ["config=projects/muvla/studies/main.yaml", f"work={folder / 'jobs'}", "report_only=true"]
@@ -176,6 +183,7 @@ CASES = {
     "convert vqa2": Case("convert_annotations.py", questions, "source", ("imdb_test.npy", "answers_vqa.txt")),
     "inspect_corpus": Case("inspect_corpus.py", inspected, "corpus", ("quality.json", "corpus.html")),
     "score_table": Case("score_table.py", runs, "runs/one/config.yaml", ("scores.md", "scores.csv", "scores.html")),
+    "evaluate_matching": Case("evaluate_matching.py", evaluated, "run", ("results.json", "matching.html")),
     "watch_alignment": Case("watch_alignment.py", watched, "run", ("alignment.json", "alignment.svg")),
     "check_world": Case("check_world.py", results, "results/runs.jsonl", ("world.md", "world.json")),
     "measure_likeness": Case("measure_likeness.py", likeness, "corpus", ("likeness.json", "likeness.md")),
