@@ -59,7 +59,7 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
         return pack_corpus(*files, pool_size=counts["sentences"], num_skipped=num_skipped, target=out)
 
     def stage(name: str, run: Callable[[Work], dict[str, int]], *after: Artifact, **options: Any) -> Artifact:
-        return Artifact(build / name, run, after=after, version=2, **options)
+        return Artifact(build / name, run, after=after, **{"version": 2, **options})
 
     regions = region_store(store, as_paths(config.regions), config.region_options, **policy)
     sentences = stage(
@@ -98,6 +98,7 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
         "link",
         lambda work: link_regions(store, phrase_table, retrieved, config.link, work),
         *(regions, retrieve, phrases),
+        version=3,
         inputs=_fingerprint_of_pretrained(config.link.vectors, "link.vectors"),
         parameters=asdict(config.link),
         libraries=("gensim", "numpy"),
