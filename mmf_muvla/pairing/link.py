@@ -70,8 +70,8 @@ def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptio
                 notes.append(note)
         total = {name: sum(it[name] for it in notes) for name in ("links", "possible", "phrases", "phrases_unknown")}
         if total["phrases"] and total["phrases_unknown"] == total["phrases"]:
-            unknown = dict.fromkeys(phrase for note in notes for phrase in note["unknown_phrases"])
-            raise _knows_nothing(options, "phrases", list(unknown))
+            lost = dict.fromkeys(phrase for note in notes for phrase in note["unknown_phrases"])
+            raise _knows_nothing(options, "phrases", list(lost))
         apart: dict[str, str] = notes[0]["split_classes"]
         if apart:
             _name_split_classes(apart)
