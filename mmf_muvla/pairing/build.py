@@ -47,7 +47,7 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
     phrase_table, links = build / "phrases" / PHRASES_FILE, build / "link" / LINKS_FILE
     pairing = config.pairing if config.pairing.source == "captions" else None
 
-    def run_retrieve(work: Work) -> dict[str, int]:
+    def run_retrieve(work: Work) -> dict[str, float]:
         options = (config.query, config.embedding, config.retrieval)
         table = owners if config.retrieval.exclude_own or pairing else None
         return retrieve_sentences(store, build / "embed", *options, work, owners=table, pairing=pairing)
@@ -58,8 +58,8 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
         num_skipped = counts["skipped"] + regions.state().counts["skipped"]
         return pack_corpus(*files, pool_size=counts["sentences"], num_skipped=num_skipped, target=out)
 
-    def stage(name: str, run: Callable[[Work], dict[str, int]], *after: Artifact, **options: Any) -> Artifact:
-        return Artifact(build / name, run, after=after, version=2, **options)
+    def stage(name: str, run: Callable[[Work], dict[str, Any]], *after: Artifact, **options: Any) -> Artifact:
+        return Artifact(build / name, run, after=after, **{"version": 2, **options})
 
     regions = region_store(store, as_paths(config.regions), config.region_options, **policy)
     sentences = stage(
@@ -98,6 +98,7 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
         "link",
         lambda work: link_regions(store, phrase_table, retrieved, config.link, work),
         *(regions, retrieve, phrases),
+        version=3,
         inputs=_fingerprint_of_pretrained(config.link.vectors, "link.vectors"),
         parameters=asdict(config.link),
         libraries=("gensim", "numpy"),
@@ -114,9 +115,9 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
 
 
 def _sentence_parameters(options: SentenceOptions) -> dict[str, Any]:
-    # Options that were added later: a corpus that was built without them need not be built again.
-    added, usual = ("max_characters", "max_word_characters"), asdict(SentenceOptions())
-    return {name: value for name, value in asdict(options).items() if name not in added or value != usual[name]}
+    added = ("max_characters", "max_word_characters")
+    first = (name for name in asdict(options) if name not in added)
+    return _only(options, *first) | _changed(options, *added)
 
 
 def _pair_parameters(config: BuildConfig) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def _pair_parameters(config: BuildConfig) -> dict[str, Any]:
     elif retrieval.index != "exact":
         # Exact results do not depend on FAISS's options.
         added = {"faiss": asdict(retrieval.faiss)}
-    return _only(retrieval, "k", "index", "exclude_own") | added
+    return _only(retrieval, "k", "index", "exclude_own") | _changed(retrieval, "scores", "max_uses") | added
 
 
 def build_corpus(config: BuildConfig) -> None:
@@ -204,6 +205,12 @@ def _fingerprints(files: Sequence[Path]) -> dict[str, Any]:
 def _fingerprint_of_pretrained(name: str, option: str) -> dict[str, Any]:
     path = Path(resolve_pretrained(name, option))
     return {name: fingerprint(path) if path.exists() else "by name"}
+
+
+def _changed(options: Any, *names: str) -> dict[str, Any]:
+    """Those of some options that were added later which are not as usual: without them nothing is built again."""
+    usual = type(options)()
+    return {name: value for name, value in _only(options, *names).items() if value != getattr(usual, name)}
 
 
 def _only(options: Any, *names: str) -> dict[str, Any]:

@@ -61,6 +61,8 @@ class RetrievalOptions(Options):
     """How sentences are searched."""
 
     k: Annotated[Whole, Field(ge=1, le=1000)] = 5
+    scores: Literal["cosine", "csls"] = "cosine"
+    max_uses: Annotated[Whole, Field(ge=1, le=10**9)] | None = None
     index: Literal["exact", "flat", "ivf", "hnsw"] = "exact"
     faiss: FaissOptions = field(default_factory=FaissOptions)
     exclude_own: Flag = False
@@ -177,6 +179,9 @@ def _check_sentences(config: BuildConfig) -> None:
         where = "retrieval.exclude_own=True" if config.retrieval.exclude_own else "pairing.source=captions"
         problem = "it is not known which image a sentence belongs to"
         raise InputError(where, problem, "Set sentence_options.image_id_column")
+    if config.retrieval.exclude_own and config.retrieval.max_uses:
+        problem = "is not possible together with retrieval.exclude_own=true"
+        raise InputError(f"retrieval.max_uses={config.retrieval.max_uses}", problem, "Leave one of them out")
     if config.retrieval.exclude_own and wants_captions:
         problem = "gives images their own sentences, which retrieval.exclude_own=true forbids"
         raise InputError("pairing.source=captions", problem, "Set retrieval.exclude_own=false")

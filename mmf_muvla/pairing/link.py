@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 LINKS_SCHEMA = pa.schema([("link_phrase", pa.list_(pa.int16())), ("link_similarity", pa.list_(pa.float32()))])
 LINKS_FILE = "links.arrow"
-# Class names without a word vector, one a line; only where there are any.
+# Class names without a word vector, one a line, those of most regions first; only where there are any.
 UNKNOWN_CLASSES_FILE = "unknown_classes.txt"
 _NAMES_SAID = 10
 _PART = "part"
@@ -37,7 +38,8 @@ def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptio
     otherwise outweigh the object ("red car" is nearer to "red dress" than to "car").
 
     Per image the table has, row-major [K, regions]: ``link_phrase``, index into the sentence's phrases (-1: none), and
-    ``link_similarity``, 0 to 1 (0: none). Class names without a word vector are listed in ``unknown_classes.txt``.
+    ``link_similarity``, 0 to 1 (0: none). Of a class name without a word vector that is two words in a row
+    ("diningtable") these are compared; names that are not are listed in ``unknown_classes.txt``.
 
     Args:
         store: region store, for the classes of the regions.
@@ -47,7 +49,8 @@ def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptio
         work: folder, progress.
 
     Returns:
-        Counts: links, possible (pairs of region and sentence), unknown_classes (class names without a word vector),
+        Counts: links, possible (pairs of region and sentence), split_classes (class names taken for two words),
+        unknown_classes (class names without a word vector), unknown_regions (regions of these classes),
         phrases_unknown (looked-up phrases without a word vector).
 
     Raises:
@@ -67,15 +70,23 @@ def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptio
                 notes.append(note)
         total = {name: sum(it[name] for it in notes) for name in ("links", "possible", "phrases", "phrases_unknown")}
         if total["phrases"] and total["phrases_unknown"] == total["phrases"]:
-            unknown = dict.fromkeys(phrase for note in notes for phrase in note["unknown_phrases"])
-            raise _knows_nothing(options, "phrases", list(unknown))
-        classes = notes[0]["class_names"]
-        if classes:
-            _list_unknown_classes(work.folder, options, classes, len(regions.object_names))
+            lost = dict.fromkeys(phrase for note in notes for phrase in note["unknown_phrases"])
+            raise _knows_nothing(options, "phrases", list(lost))
+        apart: dict[str, str] = notes[0]["split_classes"]
+        if apart:
+            _name_split_classes(apart)
+        # Of equally many regions in the order of the names: every note has all of them.
+        unknown = Counter[str]()
+        for note in notes:
+            unknown.update(note["unknown_classes"])
+        if unknown:
+            _list_unknown_classes(work.folder, options, unknown, len(regions.object_names))
         return {
             "links": total["links"],
             "possible": total["possible"],
-            "unknown_classes": len(classes),
+            "split_classes": len(apart),
+            "unknown_classes": len(unknown),
+            "unknown_regions": unknown.total(),
             "phrases_unknown": total["phrases_unknown"],
         }
 
@@ -94,7 +105,7 @@ class _Inputs:
         self.pool_rows = np.concatenate([batch.column("pool_row").to_numpy() for batch in self._table.batches])
         self.sentences = np.load(retrieved, mmap_mode="r", allow_pickle=False)
         self.linker = Linker(object_names, load_word_vectors(options.vectors, options.max_words), options)
-        if len(self.linker.unknown_classes) == len(object_names):
+        if len(self.linker.unknown_classes) + len(self.linker.split_classes) == len(object_names):
             raise _knows_nothing(options, f"{len(object_names)} class names", object_names)
 
     def phrases(self, row: int) -> list[tuple[str, str]]:
@@ -109,6 +120,7 @@ def _link_part(inputs: _Inputs, item: tuple[int, list[np.ndarray]], path: Path) 
     first, class_ids = item
     linker = inputs.linker
     links = possible = 0
+    regions_of = np.bincount(np.concatenate(class_ids), minlength=len(linker.object_names)).tolist()
     # So that what is counted does not depend on where a killed process stopped.
     linker.forget()
     with publish_part(path, ".arrow") as file, TableWriter(file, LINKS_SCHEMA) as writer:
@@ -126,7 +138,12 @@ def _link_part(inputs: _Inputs, item: tuple[int, list[np.ndarray]], path: Path) 
         "images": len(class_ids),
         "links": links,
         "possible": possible,
-        "class_names": linker.unknown_classes,
+        "split_classes": linker.split_classes,
+        "unknown_classes": {
+            name: count
+            for name, count in zip(linker.object_names, regions_of, strict=True)
+            if name in linker.unknown_classes
+        },
         "phrases": linker.num_phrases,
         "phrases_unknown": linker.num_unknown_phrases,
         "unknown_phrases": linker.unknown_phrases,
@@ -138,11 +155,23 @@ def _knows_nothing(options: LinkOptions, what: str, unknown: Sequence[str]) -> I
     return InputError(f"link.vectors={options.vectors}", f"knows none of the {what} ({_said(unknown)})", remedy)
 
 
-def _list_unknown_classes(folder: Path, options: LinkOptions, names: Sequence[str], num_classes: int) -> None:
+def _name_split_classes(apart: Mapping[str, str]) -> None:
+    names = list(apart)
+    shown = ", ".join(f"{name}: {apart[name]}" for name in names[:_NAMES_SAID]) + " …" * (len(names) > _NAMES_SAID)
+    logger.warning(
+        "%d class names without a word vector are linked as two words. In tags and queries they stay as they are; "
+        "region_options.rename={%s} changes them there as well",
+        *(len(names), shown),
+    )
+
+
+def _list_unknown_classes(folder: Path, options: LinkOptions, unknown: Counter[str], num_classes: int) -> None:
+    names = [name for name, _ in unknown.most_common()]
     (folder / UNKNOWN_CLASSES_FILE).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     logger.warning(
-        "%d of %d classes have no word vector in %s, so that their regions get no links: %s (all in %s)",
-        *(len(names), num_classes, options.vectors, _said(names), UNKNOWN_CLASSES_FILE),
+        "%d of %d classes have no word vector in %s, so that their %d regions get no links: %s (all in %s). "
+        "region_options.rename gives a class a name of words that have one",
+        *(len(names), num_classes, options.vectors, unknown.total(), _said(names), UNKNOWN_CLASSES_FILE),
     )
 
 
@@ -159,7 +188,9 @@ class Linker:
         options: weight of the head of a phrase or class name, threshold.
 
     Attributes:
-        unknown_classes: class names that have no word vector.
+        object_names: the class names.
+        split_classes: of class names without a word vector that are two words in a row, these words.
+        unknown_classes: all others that have no word vector.
         num_unknown_phrases: phrases that were looked up and have no word vector, each counted once.
         unknown_phrases: the first of them.
     """
@@ -167,11 +198,16 @@ class Linker:
     def __init__(self, object_names: Sequence[str], vectors: WordVectors, options: LinkOptions):
         self._vectors = vectors
         self._options = options
-        # The head of a class name is its last word ("traffic light"), so that a phrase of the same words is the same.
-        self._classes = np.stack([vectors.mean(name, name.split()[-1], options.head_weight) for name in object_names])
-        both = zip(object_names, self._classes, strict=True)
-        self.unknown_classes = [name for name, vector in both if not vector.any()]
+        self.object_names = object_names
+        apart = {name: vectors.split_compounds(name) for name in object_names if not self._direction(name).any()}
+        self._classes = np.stack([self._direction(apart.get(name, name)) for name in object_names])
+        self.split_classes = {name: words for name, words in apart.items() if self._direction(words).any()}
+        self.unknown_classes = [name for name in apart if name not in self.split_classes]
         self.forget()
+
+    def _direction(self, name: str) -> np.ndarray:
+        # The head of a class name is its last word ("traffic light"), so that a phrase of the same words is the same.
+        return self._vectors.mean(name, name.split()[-1], self._options.head_weight)
 
     def forget(self) -> None:
         """Begin anew to remember phrases, and to count those without a word vector."""

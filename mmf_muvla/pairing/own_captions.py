@@ -13,6 +13,7 @@ from mmf_muvla.artifacts.arrow import MappedTable
 from mmf_muvla.artifacts.artifact import read_manifest
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import EmbeddingOptions, QueryOptions
+from mmf_muvla.pairing.csls import penalised
 from mmf_muvla.pairing.embed import Embedder
 from mmf_muvla.pairing.embeddings import Embeddings
 from mmf_muvla.pairing.query import image_query
@@ -28,7 +29,8 @@ _ROWS_AT_ONCE = 65536
 def own_caption_ranks(corpus: Path, captions: Mapping[str, Sequence[str]]) -> dict[str, int]:
     """At which place of all sentences each image's best own caption is.
 
-    The image's query is compared with every sentence of the pool, with the settings that the corpus was built with.
+    The image's query is compared with every sentence of the pool, with the settings that the corpus was built with, but
+    for ``max_uses``.
 
     Args:
         corpus: folder of a corpus, with what its stages left in ``build``.
@@ -54,6 +56,9 @@ def own_caption_ranks(corpus: Path, captions: Mapping[str, Sequence[str]]) -> di
     images = [image_id for image_id, rows in own.items() if rows and image_id in regions]
     pool = Embeddings.of_folder(build / "embed")
     queries = Embedder(embedding).embed(image_queries(regions, images, query)) if images else np.zeros((0, 1))
+    if settings["retrieve"].get("scores") == "csls" and images:
+        pool = penalised(pool, build / "retrieve")
+        queries = pool.queries(queries)
     ranks = pool_ranks(queries, pool, [np.array(own[image_id]) for image_id in images])
     return dict(zip(images, ranks.tolist(), strict=True))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -27,18 +28,23 @@ from mmf_muvla.artifacts.parts import (
     run_parts,
 )
 from mmf_muvla.errors import InputError
+from mmf_muvla.pairing.capped import check_max_uses, limit_uses, num_candidates
 from mmf_muvla.pairing.config import EmbeddingOptions, PairingOptions, QueryOptions, RetrievalOptions
+from mmf_muvla.pairing.csls import ImageEmbeddings, PenalisedEmbeddings, find_penalties, penalised
 from mmf_muvla.pairing.embed import Embedder, devices_of, embedding_workers, start_embedder
 from mmf_muvla.pairing.embeddings import Embeddings
 from mmf_muvla.pairing.faiss_search import INDEX_NAME, build_indexes, search_indexes
 from mmf_muvla.pairing.pairs import GivenPairs, Owners, digests_of_images
 from mmf_muvla.pairing.query import image_query
+from mmf_muvla.pairing.uses import hub_warning, measure_uses
 from mmf_muvla.regions.regions import image_digests
 from mmf_muvla.regions.store import RegionStore
 
+logger = logging.getLogger(__name__)
+
 SENTENCE_FILE, SCORE_FILE, USED_FILE = "sentence.npy", "score.npy", "used.npy"
 
-_QUERIES, _RESULTS = "queries", "results"
+_QUERIES, _RESULTS, _CAPPED = "queries", "results", "capped"
 _GROUPED = "grouped"
 # Images whose queries are embedded together; equal queries among them are embedded once.
 _IMAGES_PER_PART = 8192
@@ -62,11 +68,12 @@ def retrieve_sentences(
     *,
     owners: Path | None = None,
     pairing: PairingOptions | None = None,
-) -> dict[str, int]:
+) -> dict[str, float]:
     """Find the sentences of every image.
 
     Written are ``sentence.npy``, int64 [images, K]: numbers of sentences, best first; ``score.npy``, float32
-    [images, K]: their cosine similarities; ``used.npy``, int64 [n]: the sentences that were retrieved at all, sorted.
+    [images, K]: their cosine similarities, whatever they are ordered by; ``used.npy``, int64 [n]: the sentences that
+    were retrieved at all, sorted. With ``scores=csls`` also ``penalty.npy``, see :mod:`mmf_muvla.pairing.csls`.
 
     Args:
         store, embeddings: as the stages *regions* and *embed* leave them.
@@ -77,7 +84,8 @@ def retrieve_sentences(
         pairing: which images get their own sentences, and which some of others; ``None``: sentences are searched.
 
     Returns:
-        Counts: images, queries (distinct texts, within some thousand images), sentences_used (distinct sentences).
+        Counts: images, queries (distinct texts, within some thousand images), sentences_used (distinct sentences), and
+        how unevenly these are used, see :func:`~mmf_muvla.pairing.uses.measure_uses`.
         Where they are searched, searched_again (queries whose first result could not be proved exact), not_found
         (images for which an approximate index found fewer than K sentences, and that were searched for exactly); else
         with_own (images that got their own).
@@ -93,25 +101,51 @@ def retrieve_sentences(
         problem = f"there are only {len(pool)} sentences"
         raise InputError(f"retrieval.k={retrieval.k}", problem, "Give more text, or lower it")
     # Before anything is embedded: here it is found out whether images have too few or too many sentences of their own.
-    find: _Find
-    if pairing:
-        assert owners is not None
-        find = partial(_pair_part, pool, GivenPairs(regions, owners, len(pool), retrieval.k, pairing))
-    else:
-        find = partial(_search_part, pool, _owners(owners, regions) if owners else None, retrieval)
-
-    def index() -> dict[str, int]:
-        with work.progress.bar(len(pool), "index", "sentence") as progress:
-            return {"indexes": build_indexes(pool, retrieval.index, retrieval.faiss, folder, progress)}
-
+    own = _owners(owners, regions) if owners and not pairing else None
+    given = GivenPairs(regions, owners, len(pool), retrieval.k, pairing) if owners and pairing else None
+    is_capped = retrieval.max_uses is not None and not pairing
+    if is_capped:
+        check_max_uses(retrieval.max_uses or 0, retrieval.k, len(regions), len(pool))
     counts = once(folder, "queries", lambda: _embed_queries(regions, query, embedding, work))
-    if retrieval.index != "exact" and not pairing:
-        once(folder, "index", index)
+    find: _Find
+    searched = pool
+    if given:
+        find = partial(_pair_part, pool, given)
+    else:
+        if retrieval.scores == "csls":
+            searched = _penalised(pool, retrieval, work)
+        if retrieval.index != "exact":
+            once(folder, "index", lambda: _build_indexes(searched, retrieval, work))
+        find = partial(_search_part, searched, own, retrieval)
     counts |= once(folder, "searched", lambda: _find(find, len(pool), retrieval.images_at_once, work))
-    counts |= once(folder, "joined", lambda: _join(folder, (len(regions), retrieval.k), len(pool)))
-    for name in (_QUERIES, INDEX_NAME, _RESULTS):
+    results = _RESULTS
+    if is_capped:
+        results = _CAPPED
+        make_part(folder, results, 0, partial(_cap, folder, searched, retrieval))
+    counts |= once(folder, "joined", lambda: _join(folder, results, (len(regions), retrieval.k), len(pool)))
+    for name in (_QUERIES, INDEX_NAME, _RESULTS, _CAPPED):
         remove_parts(folder, name)
+    if not pairing and (warning := hub_warning(counts)):
+        logger.warning("%s", warning)
     return counts
+
+
+def _penalised(pool: Embeddings, retrieval: RetrievalOptions, work: Work) -> Embeddings:
+    images = ImageEmbeddings(part_files(work.folder, _QUERIES, ".safetensors"))
+    devices = devices_of(retrieval.device, "retrieval.device")
+
+    def find() -> dict[str, int]:
+        with work.progress.bar(len(pool), "penalties", "sentence") as progress:
+            find_penalties(images, pool, devices, work.folder, progress)
+        return {}
+
+    once(work.folder, "penalties", find)
+    return penalised(pool, work.folder)
+
+
+def _build_indexes(pool: Embeddings, retrieval: RetrievalOptions, work: Work) -> dict[str, int]:
+    with work.progress.bar(len(pool), "index", "sentence") as progress:
+        return {"indexes": build_indexes(pool, retrieval.index, retrieval.faiss, work.folder, progress)}
 
 
 def _owners(table: Path, regions: RegionStore) -> Owners:
@@ -181,10 +215,12 @@ def _search_part(
     progress: Any,
     path: Path,
 ) -> dict[str, int]:
-    from mmf_muvla.pairing.search import exact_top_k, rescore  # loads torch
+    from mmf_muvla.pairing.search import exact_top_k, inner_products, rescore  # loads torch
 
-    queries, query_of_image, images = _load_queries(files)
-    k = min(options.k + (owners.most_of_one_image if owners else 0), len(pool))
+    plain, query_of_image, images = _load_queries(files)
+    queries = pool.queries(plain) if isinstance(pool, PenalisedEmbeddings) else plain
+    wanted = num_candidates(options.k, len(pool)) if options.max_uses else options.k
+    k = min(wanted + (owners.most_of_one_image if owners else 0), len(pool))
     note = {"searched_again": 0, "not_found": 0}
     if options.index == "exact":
         devices = devices_of(options.device, "retrieval.device")
@@ -197,11 +233,31 @@ def _search_part(
             devices = devices_of(options.device, "retrieval.device")
             ids[lacking], scores[lacking], _ = exact_top_k(queries[lacking], pool, k, devices)
         note["not_found"] = int(np.isin(query_of_image, lacking).sum())
-    ids, scores = ids[query_of_image], scores[query_of_image]
-    if owners:
-        ids, scores = _leave_out(owners, images, ids, scores, options.k)
+    if not options.max_uses:
+        ids, scores = ids[query_of_image], scores[query_of_image]
+        if owners:
+            ids, scores = _leave_out(owners, images, ids, scores, options.k)
+        if isinstance(pool, PenalisedEmbeddings):
+            # Cosines are kept, whatever the order: they can be compared between corpora.
+            scores = inner_products(plain[query_of_image], pool.plain, ids)
     _save_results(path, ids, scores)
     return note
+
+
+def _cap(folder: Path, pool: Embeddings, options: RetrievalOptions, path: Path) -> dict[str, int]:
+    from mmf_muvla.pairing.search import inner_products  # loads torch
+
+    queries, candidates = (part_files(folder, name, ".safetensors") for name in (_QUERIES, _RESULTS))
+    ids, scores = limit_uses(queries, candidates, pool, options)
+    if isinstance(pool, PenalisedEmbeddings):
+        first = 0
+        for file in queries:
+            part = load_file(file)
+            images = slice(first, first + len(part["image"]))
+            scores[images] = inner_products(part["embedding"][part["query_of_image"]], pool.plain, ids[images])
+            first = images.stop
+    _save_results(path, ids, scores)
+    return {}
 
 
 def _pair_part(pool: Embeddings, pairs: GivenPairs, files: Sequence[Path], _: Any, path: Path) -> dict[str, int]:
@@ -248,10 +304,10 @@ def _leave_out(
     return np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
-def _join(folder: Path, shape: tuple[int, int], pool_size: int) -> dict[str, int]:
+def _join(folder: Path, name_of_parts: str, shape: tuple[int, int], pool_size: int) -> dict[str, float]:
     """Write the results of all parts to single files, arrays of that shape, without holding these in memory."""
-    files = part_files(folder, _RESULTS, ".safetensors")
-    used = np.zeros(pool_size, bool)
+    files = part_files(folder, name_of_parts, ".safetensors")
+    uses = np.zeros(pool_size, np.int32)
     for name, target, dtype in (("sentence", SENTENCE_FILE, np.int64), ("score", SCORE_FILE, np.float32)):
         with publish_file(folder / target) as path, path.open("wb") as stream:
             header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
@@ -260,8 +316,8 @@ def _join(folder: Path, shape: tuple[int, int], pool_size: int) -> dict[str, int
                 values = load_file(file)[name]
                 stream.write(values.tobytes())
                 if name == "sentence":
-                    used[values] = True
-    rows = np.flatnonzero(used)
+                    np.add.at(uses, values.reshape(-1), 1)
+    rows = np.flatnonzero(uses)
     with publish_file(folder / USED_FILE) as path, path.open("wb") as stream:
         np.save(stream, rows)
-    return {"sentences_used": len(rows)}
+    return {"sentences_used": len(rows), **measure_uses(uses[rows], pool_size)}

@@ -93,6 +93,12 @@ def rescore(queries: np.ndarray, rows: Embeddings, candidates: np.ndarray, k: in
         Rows, best first, of equal ones the earlier first, int64 [q, k] (-1: fewer candidates than ``k``), and their
         scores, float32 [q, k] (-inf there).
     """
+    # Equal sentences have equal scores: their order must not depend on the last bit of a sum.
+    return _best(candidates, inner_products(queries, rows, candidates), k)
+
+
+def inner_products(queries: np.ndarray, rows: Embeddings, candidates: np.ndarray) -> np.ndarray:
+    """Those of each query and its candidates, int64 [q, c], float32 [q, c]; -inf where the candidate is -1, none."""
     flat = candidates.reshape(-1)
     # In the order of the rows, so that the embeddings are read once from their beginning to their end.
     order = np.argsort(flat, kind="stable")
@@ -102,8 +108,7 @@ def rescore(queries: np.ndarray, rows: Embeddings, candidates: np.ndarray, k: in
         part = order[start : start + _GATHERED]
         vectors = rows.gather(flat[part]).astype(np.float64)
         exact[part] = np.einsum("nd,nd->n", queries[part // candidates.shape[1]].astype(np.float64), vectors)
-    # Equal sentences have equal scores: their order must not depend on the last bit of a sum.
-    return _best(candidates, exact.reshape(candidates.shape).astype(np.float32), k)
+    return exact.reshape(candidates.shape).astype(np.float32)
 
 
 def fastest_dtype(device: torch.device, dimensions: int) -> torch.dtype:

@@ -42,6 +42,8 @@ _LINES_TO_COUNT = 100
 _LONGEST_LINE = 2**20
 _ROWS_AT_ONCE = 2**16
 _UNREADABLE = (ValueError, TypeError, EOFError, OSError, OverflowError, MemoryError, zlib.error, pa.ArrowException)
+# Published files begin with the frequent words; among the rare ones, any two letters are somebody's name.
+_FREQUENT_WORDS = 100_000
 _PUNCTUATION = ".,;:!?\"'`()[]{}“”‘’…-–—"
 
 
@@ -73,6 +75,20 @@ class WordVectors:
             total += (head_weight if word in heads else 1.0) * self.keyed_vectors.get_vector(word, norm=True)
         length = np.linalg.norm(total)
         return total / length if length > 0 else total
+
+    def split_compounds(self, text: str) -> str:
+        """The text with each word that has no vector, and is two frequent ones in a row ("diningtable"), taken apart.
+
+        Of several ways, the one whose rarer part is the most frequent is taken; frequent words come first in a file.
+        """
+        return " ".join(word if any(self.known_words(word)) else self._parts(word) for word in text.split())
+
+    def _parts(self, word: str) -> str:
+        number_of, lower = self.keyed_vectors.key_to_index, word.lower()
+        splits = [(lower[:end], lower[end:]) for end in range(2, len(word) - 1)] if word.isalpha() else []
+        rarest = {parts: max(number_of.get(part, _FREQUENT_WORDS) for part in parts) for parts in splits}
+        best = min(rarest, key=rarest.__getitem__, default=None)
+        return " ".join(best) if best and rarest[best] < _FREQUENT_WORDS else word
 
     def _spelling(self, word: str) -> str | None:
         """The word as the vectors know it: as it stands, or in lower case."""

@@ -15,6 +15,7 @@ from mmf_muvla.artifacts.outputs import check_outputs, output_folder, write_outp
 from mmf_muvla.options.kinds import CountOrNone, Name, Options, Seed
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.pairing.store import Corpus
+from mmf_muvla.pairing.uses import hub_warning
 from mmf_muvla.report.corpus_captions import KnownCaptions, known_captions, measure_captions
 from mmf_muvla.report.corpus_plots import draw_plots
 from mmf_muvla.report.corpus_sample import SAMPLED_IMAGES, measure_mentions, measure_tags, sample_images
@@ -109,6 +110,7 @@ def render_page(quality: Mapping[str, Any], images: Sequence[dict[str, Any]], li
         quality=quality,
         cards=headline_numbers(quality),
         sections=list(sections(quality)),
+        warning=hub_warning(quality["sentences"]),
         plots=[themed(svg) for svg in draw_plots(quality)],
         num_captioned=sum(image["captions"] is not None for image in images),
         links_to_pictures=links_to_pictures,

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from mmf_muvla.pairing.uses import MANY, hub_warning
 from mmf_muvla.report.tables import Table, print_table
 
 _KINDS = {"retrieved": "retrieved sentences", "random": "random sentences of the corpus", "true": "true captions"}
@@ -58,8 +59,11 @@ def sections(quality: Mapping[str, Any]) -> Iterator[tuple[str, str, Lines]]:
         ("distinct sentences used", f"{sentences['used']:,}{pool}"),
         ("as uneven as so many, equally used", f"{sentences['as_many_as']:,}"),
         ("used once", f"{sentences['used_once']:,}"),
+        ("images of the most used", f"{sentences['max_uses']:,}"),
+        (f"retrievals of the {MANY} most used", percent(sentences["share_of_top_100"])),
         ("retrievals of the most used 1 %", percent(sentences["share_of_top_1_percent"])),
         ("retrievals of the most used 10 %", percent(sentences["share_of_top_10_percent"])),
+        ("skewness of uses", f"{sentences['skewness']:.2f}"),
         ("words per sentence", _spread(sentences["words"])),
         ("noun phrases per sentence", _spread(sentences["phrases"])),
     ]
@@ -144,3 +148,5 @@ def print_quality(quality: Mapping[str, Any], console: Console) -> None:
             print_table(Table(("tag", "regions", "linked pairs", "linked regions"), rows, title), console)
     rows = [(f"{row['uses']:,}", row["sentence"]) for row in quality["sentences"]["most_used"][:10]]
     print_table(Table(("uses", "sentence"), rows, "Most used sentences", names=(1,)), console)
+    if warning := hub_warning(quality["sentences"]):
+        console.print(Text(f"Warning: {warning}", "bold red"))

@@ -35,6 +35,8 @@ _NO_RESULT_OF_RUNS = {
     *("training.log_detailed_config", "training.should_not_log", "training.stdout_capture", "training.colored_logs"),
 }
 _NO_RESULT_OF_TOOLS = ("out", "overwrite", "num_workers")
+# Options that were added later, with the value by which everything is as it was without them.
+_AS_BEFORE = {"retrieval": {"scores": "cosine", "max_uses": None}}
 
 
 def digest_of_run(content: Mapping[str, Any], version: str) -> str:
@@ -68,6 +70,8 @@ def digest_of_step(command: str, arguments: Sequence[str]) -> str:
         options = asdict(read_options(MakeOptions, arguments))
     elif command == "build_corpus.py":
         options = asdict(load_config(BuildConfig, arguments))
+        for group, usual in _AS_BEFORE.items():
+            options[group] = {key: value for key, value in options[group].items() if usual.get(key, ...) != value}
     elif command == "import_regions.py":
         options = asdict(load_config(ImportConfig, arguments))
     else:

@@ -224,6 +224,22 @@ def test_changed_option_leads_to_another_corpus(copy: Path, built_corpus: Path, 
     assert Corpus(copy).counts["links"] < Corpus(built_corpus).counts["links"]
 
 
+def test_options_against_much_used_sentences_lead_to_another_corpus(copy: Path, built_corpus: Path, world: Any) -> None:
+    # At their defaults they are as if they were not there, also for corpora that were built without them.
+    usual = ["retrieval.scores=cosine", "retrieval.max_uses=null"]
+    assert to_do([*world.arguments(copy), *usual]) == {}
+    arguments = [*world.arguments(copy), "retrieval.scores=csls", "retrieval.max_uses=3"]
+    assert to_do(arguments)["retrieve"] in ("max_uses: None became 3", "scores: None became 'csls'")
+    build_command(arguments)
+    assert to_do(arguments) == {}
+    limited, unlimited = (
+        np.bincount(np.concatenate([corpus.sentence_ids(number) for number in range(len(corpus))]))
+        for corpus in map(Corpus, (copy, built_corpus))
+    )
+    assert limited.max() == 3 < unlimited.max()
+    assert limited.sum() == unlimited.sum()
+
+
 def test_changed_input_is_noticed(built_corpus: Path, world: Any, tmp_path: Path) -> None:
     inputs = shutil.copytree(world.folder, tmp_path / "inputs")
     copy = shutil.copytree(built_corpus, tmp_path / "copy")

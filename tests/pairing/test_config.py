@@ -88,6 +88,8 @@ def test_names_of_classes_are_the_users_own() -> None:
         ([*NEEDED, "retrieval.k=many"], "retrieval.k"),
         ([*NEEDED, "query.separator=, "], r"query.separator=, : the value is not valid YAML"),
         ([*NEEDED, "retrieval.k=0"], "retrieval.k=0: must be between 1 and 1000"),
+        ([*NEEDED, "retrieval.max_uses=0"], "retrieval.max_uses=0"),
+        ([*NEEDED, "retrieval.scores=dot"], "retrieval.scores=dot"),
         ([*NEEDED, "link.threshold=1.5"], "link.threshold=1.5: must be between 0 and 1"),
         ([*NEEDED, "query.order=random"], "query.order=random: unknown value. Use one of frequency"),
         ([*NEEDED, "on_bad_record=ignore"], "on_bad_record=ignore: unknown value. Use one of error, skip"),
@@ -109,6 +111,13 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
     path.write_text("out: o\nretrieval:\n  kk: 5\n")
     with pytest.raises(InputError, match=r"a.yaml: unknown key 'retrieval.kk'. Did you mean retrieval.k"):
         load_config(BuildConfig, [f"config={path}"])
+
+
+def test_a_limit_of_uses_does_not_go_with_leaving_out_own_sentences() -> None:
+    own = ["sentence_options.format=jsonl", "sentence_options.image_id_column=i", "retrieval.exclude_own=true"]
+    with pytest.raises(InputError, match="retrieval.max_uses=9: is not possible together with retrieval.exclude_own"):
+        load_config(BuildConfig, [*NEEDED, *own, "retrieval.max_uses=9"])
+    assert load_config(BuildConfig, [*NEEDED, "retrieval.max_uses=9"]).retrieval.max_uses == 9
 
 
 def test_paths() -> None:

@@ -109,7 +109,53 @@ def test_links_of_images(images_per_part: int, work: Any, tmp_path: Path, monkey
     assert rows == [[1, 0, -1, 0], [-1, -1, 0, -1, 1, 0]]
     similarities = [row for block in table.blocks("link_similarity") for row in block]
     np.testing.assert_allclose(similarities[0], [1, 1, 0, 0.8 / np.sqrt(2)], rtol=1e-6)
-    assert counts == {"links": 6, "possible": 10, "unknown_classes": 1, "phrases_unknown": 0}
+    assert counts == {
+        "links": 6,
+        "possible": 10,
+        "split_classes": 0,
+        "unknown_classes": 1,
+        "unknown_regions": 1,
+        "phrases_unknown": 0,
+    }
+
+
+def test_a_class_of_two_words_in_a_row_is_linked_as_these(vectors: WordVectors) -> None:
+    linker = Linker(["redcar", "red car", "carheard", "big redcar"], vectors, LinkOptions(threshold=0.5))
+    assert linker.split_classes == {"redcar": "red car", "big redcar": "big red car"}
+    assert linker.unknown_classes == ["carheard"]
+    phrase, similarity = best_phrases(linker, [[("dog", "dog"), ("car", "car")]])
+    assert phrase.tolist() == [[1, 1, -1, 1]]
+    assert similarity[0, 0] == similarity[0, 1] == similarity[0, 3] > 0.8
+    # A phrase is taken as it stands.
+    assert best_phrases(linker, [[("redcar", "redcar")]])[0].tolist() == [[-1, -1, -1, -1]]
+
+
+def test_classes_that_are_split_or_unknown_are_named_with_the_remedy(
+    work: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = write_inputs(tmp_path, ["nowhere", "unheard", "redcar", "dog"], WORDS)
+    counts = link_regions(tmp_path / "store", tmp_path / "phrases.arrow", tmp_path / "sentence.npy", options, work())
+    # Class 0 and 1 have two regions each, class 2 has one.
+    assert (counts["split_classes"], counts["unknown_classes"], counts["unknown_regions"]) == (1, 2, 4)
+    assert "region_options.rename={redcar: red car} changes them there as well" in caplog.text
+    assert "their 4 regions get no links: 'nowhere', 'unheard' (all in" in caplog.text
+    assert "region_options.rename gives a class a name of words that have one" in caplog.text
+
+
+@pytest.mark.parametrize("images_per_part", [1, 100])
+def test_unknown_classes_of_most_regions_come_first(
+    images_per_part: int, work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "_IMAGES_PER_PART", images_per_part)
+    options = write_inputs(tmp_path, ["dog", "xy", "unheard", "unseen"], WORDS)
+    with RegionStoreWriter(tmp_path / "store2", ["dog", "xy", "unheard", "unseen"], [], 1) as store:
+        for image_id, ids in (("1", [1, 2, 2]), ("2", [2, 3, 3])):
+            features, boxes = np.zeros((3, 1), np.float16), np.zeros((3, 4), np.float32)
+            attributes, confidence = np.full(3, -1, np.int32), np.full(3, 0.5, np.float32)
+            store.put(Regions(image_id, 9, 9, features, boxes, np.array(ids, np.int32), attributes, confidence))
+    counts = link_regions(tmp_path / "store2", tmp_path / "phrases.arrow", tmp_path / "sentence.npy", options, work())
+    assert (work().folder / "unknown_classes.txt").read_text().split() == ["unheard", "unseen", "xy"]
+    assert counts["unknown_regions"] == 6
 
 
 @pytest.mark.parametrize("images_per_part", [1, 100])
@@ -119,6 +165,8 @@ def test_links_of_images(images_per_part: int, work: Any, tmp_path: Path, monkey
         (["Hund", "rotes Auto", "Katze"], WORDS, r"none of the 3 class names \('Hund', 'rotes Auto', 'Katze'\)"),
         ([f"n0{number}" for number in range(40)], WORDS, r"none of the 40 class names \('n00', .*'n09' …\)"),
         (CLASSES, {"unheard": [1.0, 0.0]}, r"none of the phrases \('car', 'dog', 'red truck'\)"),
+        # Not two of these words in a row, either: such classes alone would be an accident.
+        (["reddog", "cardog", "Hund"], WORDS, "none of the 3 class names"),
         (["cat", "cow", "hen"], {"hen": [1.0], "cow": [2.0]}, r"none of the phrases"),
     ],
 )

@@ -133,6 +133,22 @@ def test_ranks_of_captions(corpus: Path, embedder: Embedder) -> None:
     assert len(set(found.values())) > 1
 
 
+def test_ranks_are_by_the_scores_that_the_corpus_was_built_with(corpus: Path, embedder: Embedder) -> None:
+    query = QueryOptions(attributes=False)
+    captions = {str(1000 + number): [SENTENCES[number], SENTENCES[number + 9]] for number in range(8)}
+    by_cosine = own_caption_ranks(corpus, captions)
+    penalty = np.linspace(0.3, 0, len(SENTENCES)).astype(np.float32)
+    np.save(corpus / "build" / "retrieve" / "penalty.npy", penalty)
+    write_parameters(corpus / "build" / "retrieve", **vars(query), k=3, index="exact", exclude_own=False, scores="csls")
+    found = own_caption_ranks(corpus, captions)
+    queries = image_queries(RegionStore(corpus / "regions"), list(captions), query)
+    sentences = embedder.embed(SENTENCES).astype(np.float16).astype(np.float64)
+    for number, text in enumerate(queries):
+        scores, own = sentences @ embedder.embed([text])[0] - penalty, [number, number + 9]
+        assert found[str(1000 + number)] == 1 + (np.delete(scores, own) > scores[own].max()).sum()
+    assert found != by_cosine
+
+
 def test_captions_are_cleaned_as_sentences_are(corpus: Path) -> None:
     plain = own_caption_ranks(corpus, {"1000": ["two caf\u00e9s in the rain"]})
     assert plain == own_caption_ranks(corpus, {"1000": [" two\u00a0cafe\u0301s  in\tthe rain\u200b\n"]})

@@ -9,7 +9,7 @@ import pytest
 
 from mmf_muvla.artifacts.arrow import TableWriter
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing import retrieve
+from mmf_muvla.pairing import capped, csls, retrieve
 from mmf_muvla.pairing.config import EmbeddingOptions, FaissOptions, PairingOptions, QueryOptions, RetrievalOptions
 from mmf_muvla.pairing.embed import Embedder
 from mmf_muvla.pairing.embeddings import Embeddings
@@ -340,7 +340,8 @@ def test_own_sentences_with_their_scores(
         assert found["sentence"][number].tolist() == best
         np.testing.assert_allclose(found["score"][number], expected[number, best], atol=1e-6)
     assert found["used"].tolist() == sorted(set(found["sentence"].reshape(-1).tolist()))
-    assert counts == {"images": 10, "queries": 9, "with_own": 10, "sentences_used": len(found["used"])}
+    expected_counts = {"images": 10, "queries": 9, "with_own": 10, "sentences_used": len(found["used"])}
+    assert {name: counts[name] for name in expected_counts} == expected_counts
     left = {path.name for path in work().folder.iterdir() if not path.name.endswith(".done.json")}
     assert left <= {"sentence.npy", "score.npy", "used.npy", "progress.json"}
 
@@ -496,3 +497,113 @@ def test_embeddings_that_are_missing_or_torn(store: Path, pool: Path, work: Any,
     torn.write_bytes(torn.read_bytes()[:500])
     with pytest.raises(InputError, match="embeddings-000002.npy: cannot be read as embeddings"):
         retrieve_sentences(store, tmp_path / "torn", QueryOptions(), EMBEDDING, options(), work())
+
+
+# --- Against sentences that are near to very many images ------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("one_model")
+def test_csls_by_hand(
+    store: Path, pool: Path, embedder: Embedder, vectors: np.ndarray, work: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for neighbours in (10, 2):
+        monkeypatch.setattr(csls, "_NEIGHBOURS", neighbours)
+        name = f"{neighbours}"
+        retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, options(k=7, scores="csls"), work(name))
+        found, cosines = results(work(name).folder), similarities(embedder, vectors)
+        nearest = np.sort(cosines, axis=0)[-neighbours:].mean(axis=0)
+        np.testing.assert_allclose(np.load(work(name).folder / "penalty.npy"), nearest / 2, atol=1e-6)
+        order = np.argsort(nearest - 2 * cosines, axis=1, kind="stable")[:, :7]
+        np.testing.assert_array_equal(found["sentence"], order)
+        # What is kept are cosines.
+        np.testing.assert_allclose(found["score"], np.take_along_axis(cosines, order, axis=1), atol=1e-6)
+    retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, options(k=7), work("cosine"))
+    assert (results(work("cosine").folder)["sentence"] != order).any()
+    assert not (work("cosine").folder / "penalty.npy").exists()
+
+
+@pytest.mark.usefixtures("one_model", "small_parts")
+@pytest.mark.parametrize("settings", [{"scores": "csls"}, {"max_uses": 2}, {"scores": "csls", "max_uses": 2}])
+def test_options_against_hubs_do_not_hang_on_how_one_searches(
+    settings: dict[str, Any], store: Path, pool: Path, work: Any, tmp_path: Path
+) -> None:
+    faiss = FaissOptions(nprobe=100, efSearch=100, sentences_per_index=30)
+    ways: list[dict[str, Any]] = [
+        {"images_at_once": 1000},
+        {"images_at_once": 4},
+        {"index": "flat", "faiss": faiss},
+        {"index": "ivf", "faiss": faiss, "images_at_once": 8},
+    ]
+    for number, way in enumerate(ways):
+        retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, options(**settings, **way), work(f"{number}"))
+        assert contents(work(f"{number}").folder) == contents(work("0").folder)
+        left = {path.name for path in work(f"{number}").folder.iterdir() if not path.name.endswith(".done.json")}
+        assert left <= {"sentence.npy", "score.npy", "used.npy", "penalty.npy", "progress.json"}
+
+
+@pytest.mark.usefixtures("one_model")
+def test_no_sentence_is_used_more_often_than_it_may(store: Path, pool: Path, work: Any) -> None:
+    # Three images ask for cars, of which there are eight sentences.
+    for max_uses in (1, 2, 3):
+        counts = retrieve_sentences(
+            store, pool, QueryOptions(), EMBEDDING, options(max_uses=max_uses), work(f"{max_uses}")
+        )
+        found = results(work(f"{max_uses}").folder)
+        uses = np.bincount(found["sentence"].reshape(-1))
+        assert uses.max() == counts["max_uses"] == max_uses
+        assert all(len(set(row)) == 3 for row in found["sentence"].tolist())
+        assert (np.diff(found["score"], axis=1) <= 0).all()
+        # What is to be seen is still what is spoken of first.
+        for tags, row in zip(TAGS, found["sentence"], strict=True):
+            assert NAMES[row[0] // len(PLACES)] in tags
+    retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, options(), work("unlimited"))
+    retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, options(max_uses=10), work("10"))
+    assert contents(work("10").folder) == contents(work("unlimited").folder)
+
+
+@pytest.mark.usefixtures("one_model")
+def test_images_whose_candidates_are_used_up_get_others(
+    store: Path, pool: Path, work: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Three candidates each: three images with the same query cannot all find three that are used for one image only.
+    monkeypatch.setattr(retrieve, "num_candidates", lambda k, _: k)
+    monkeypatch.setattr(capped, "num_candidates", lambda k, _: k)
+    retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, options(max_uses=1), work())
+    sentences = results(work().folder)["sentence"]
+    assert len(np.unique(sentences)) == sentences.size == 30
+    cars = sentences[[1, 7, 8]]
+    assert len(cars[(cars >= 16) & (cars < 24)]) == 8
+
+
+def test_a_limit_that_is_too_low_is_known_before_anything_is_embedded(
+    one_model: list[list[str]], store: Path, pool: Path, work: Any
+) -> None:
+    with pytest.raises(InputError, match="retrieval.max_uses=2: 48 sentences are too few .* Raise it to 3 or more"):
+        retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, options(k=10, max_uses=2), work())
+    assert one_model == []
+
+
+@pytest.mark.usefixtures("one_model", "small_parts")
+def test_a_killed_run_with_a_limit_goes_on(store: Path, pool: Path, work: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = options(scores="csls", max_uses=1, images_at_once=4)
+    whole = retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, settings, work("whole"))
+    for name in ("find_penalties", "_search_part", "limit_uses", "_join"):
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(retrieve, name, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, settings, work("killed"))
+    counts = retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, settings, work("killed"))
+    assert (counts, contents(work("killed").folder)) == (whole, contents(work("whole").folder))
+
+
+@pytest.mark.usefixtures("one_model")
+def test_hubs_are_counted_and_named_with_the_remedy(
+    store: Path, pool: Path, work: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    counts = retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, options(), work())
+    uses = np.bincount(results(work().folder)["sentence"].reshape(-1), minlength=48)
+    assert counts["max_uses"] == uses.max() and counts["share_of_top_100"] == 1.0
+    assert counts["skewness"] == pytest.approx(((uses - uses.mean()) ** 3).mean() / uses.std() ** 3, abs=0.01)
+    assert "skewness" not in caplog.text
+    monkeypatch.setattr("mmf_muvla.pairing.uses.HUB_SKEWNESS", 0.1)
+    retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, options(), work("again"))
+    assert "retrieval.max_uses" in caplog.text and "retrieval.scores=csls" in caplog.text

@@ -12,6 +12,7 @@ import pytest
 from gensim.models import KeyedVectors, Word2Vec
 
 from mmf_muvla.errors import InputError
+from mmf_muvla.pairing import word_vectors
 from mmf_muvla.pairing.word_vectors import load_word_vectors
 
 # gensim leaves the text file open.
@@ -67,6 +68,28 @@ def test_words_of_a_text(tmp_path: Path) -> None:
     # A compound that is known stays whole, another one is taken apart.
     assert known("t-shirt dog-and-cat") == ["t-shirt", "dog", "cat"]
     assert known("unheard-of - '' ") == []
+
+
+def test_compounds_are_taken_apart(tmp_path: Path) -> None:
+    words = ["table", "tab", "dining", "ledining", "t", "able", "bedtable", "TV", "tv"]
+    path = tmp_path / "glove.txt"
+    path.write_text("".join(f"{word} 1.0 2.0\n" for word in words))
+    vectors = load_word_vectors(str(path))
+    # Of "table dining" and "tab ledining" the first: its rarer word comes earlier. No word is a single letter.
+    assert vectors.split_compounds("tabledining") == "table dining"
+    assert vectors.split_compounds("diningable bedtable") == "dining able bedtable"
+    assert vectors.split_compounds("a TVtable Diningtable") == "a tv table dining table"
+    for same in ("ttable", "tablechair", "bedTable", "dining-table", "tvtabletv2", "", "t", "tt"):
+        assert vectors.split_compounds(same) == same
+
+
+def test_words_beyond_the_frequent_ones_make_no_compound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "glove.txt"
+    path.write_text("".join(f"{word} 1.0 2.0\n" for word in ("potted", "plant", "pot", "tedplant")))
+    vectors = load_word_vectors(str(path))
+    assert vectors.split_compounds("pottedplant") == "potted plant"
+    monkeypatch.setattr(word_vectors, "_FREQUENT_WORDS", 1)
+    assert vectors.split_compounds("pottedplant") == "pottedplant"
 
 
 def test_mean_direction(tmp_path: Path) -> None:

@@ -189,6 +189,16 @@ class TestPage:
         text = Page(render_page(quality, [])).text
         assert "recall at 100, of the 8 images with a caption there" in text and "1,234.5" in text
 
+    def test_hubs_are_warned_of(self, corpus: Corpus) -> None:
+        quality = measure_corpus(corpus)
+        for skewness, is_warned in ((5.0, False), (25.0, True)):
+            quality["sentences"] |= {"skewness": skewness, "share_of_top_100": 0.5, "max_uses": 70}
+            console = Console(file=io.StringIO(), width=500, record=True)
+            print_quality(quality, console)
+            for text in (Page(render_page(quality, [])).text, console.export_text()):
+                assert ("the 100 most used have 50% of all places" in text) == is_warned
+                assert ("retrieval.max_uses" in text) == is_warned
+
     def test_empty_measures(self, corpus: Corpus) -> None:
         # A corpus in which nothing is linked, of a pool whose size is known.
         quality = measure_corpus(corpus)

@@ -96,6 +96,9 @@ class TestTables:
         shares = np.array(list(uses.values())) / uses.total()
         assert used["as_many_as"] == round(math.exp(-(shares * np.log(shares)).sum()))
         top = sum(sorted(uses.values(), reverse=True)[: math.ceil(len(uses) / 10)])
+        assert used["max_uses"] == max(uses.values()) and used["share_of_top_100"] == 1
+        many = np.array([*uses.values(), *[0] * (corpus.num_sentences - len(uses))])
+        assert used["skewness"] == pytest.approx(((many - many.mean()) ** 3).mean() / many.std() ** 3, abs=0.01)
         assert used["share_of_top_10_percent"] == pytest.approx(top / uses.total(), abs=1e-6)
 
     def test_scores_by_rank(self, corpus: Corpus) -> None:

@@ -144,6 +144,10 @@ def test_a_step_is_known_by_all_options_that_it_runs_with() -> None:
     before = digest_of_step("build_corpus.py", said)
     assert digest_of_step("build_corpus.py", [*said, "retrieval.k=5", "num_workers=3"]) == before
     assert digest_of_step("build_corpus.py", [*said, "retrieval.k=4"]) != before
+    # Options that were added later count where they change something.
+    for name, usual, other in (("scores", "cosine", "csls"), ("max_uses", "null", "7")):
+        assert digest_of_step("build_corpus.py", [*said, f"retrieval.{name}={usual}"]) == before
+        assert digest_of_step("build_corpus.py", [*said, f"retrieval.{name}={other}"]) != before
     with pytest.raises(InputError, match="retrieval.kk"):
         digest_of_step("build_corpus.py", [*said, "retrieval.kk=4"])
 
