@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 from mmf_muvla.artifacts.artifact import Work
 from mmf_muvla.artifacts.progress import PROGRESS_FILE, ProgressRecord
 from mmf_muvla.pairing.commands import build_command
+from tests.forked import Forked, forking_process
 
 FEATURE_DIM = 8
 
@@ -99,6 +100,13 @@ def repository() -> Path:
 def offline_environment(repository: Path) -> dict[str, str]:
     """Environment for the command-line tools as processes of their own."""
     return {**os.environ, "PYTHONPATH": str(repository), "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.fixture(scope="session")
+def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forked]:
+    """Runs whole commands as forks of one process."""
+    with forking_process(tmp_path_factory.mktemp("forked")) as forked:
+        yield forked
 
 
 NAMES = ["dog", "cat", "car", "horse", "chair", "bottle"]

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 from mmf_muvla.reading.json_lines import read_json_lines
 from tests.datasets.small_tasks import DIM, EXAMPLES, MINILM, NAMES, classes_of, write_regions
+from tests.forked import Forked
 
 MMF_RUN = Path(sys.executable).parent / "mmf_run"
 PACKAGE = '''
@@ -116,13 +117,12 @@ def elsewhere(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    command = [str(MMF_RUN), f"config={folder / 'mine.yaml'}", f"env.save_dir={folder / 'save'}", *overrides]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+def command(folder: Path, *overrides: str) -> list[str]:
+    return [str(MMF_RUN), f"config={folder / 'mine.yaml'}", f"env.save_dir={folder / 'save'}", *overrides]
 
 
 def test_a_task_from_outside_is_trained_and_has_a_score(elsewhere: Path) -> None:
-    done = run(elsewhere)
+    done = subprocess.run(command(elsewhere), cwd=elsewhere, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     results = json.loads((elsewhere / "save" / "results.json").read_text())
     assert results["updates_trained"] == 2 and results["test"]["counting_error"] > 0
@@ -141,6 +141,6 @@ def test_a_task_from_outside_is_trained_and_has_a_score(elsewhere: Path) -> None
         ("dataset_config.counting.most=0", "dataset_config.counting.most=0: is not a whole number from 1"),
     ],
 )
-def test_its_options_are_checked(elsewhere: Path, override: str, message: str) -> None:
-    done = run(elsewhere, override)
+def test_its_options_are_checked(elsewhere: Path, forked: Forked, override: str, message: str) -> None:
+    done = forked.run(command(elsewhere, override), cwd=elsewhere)
     assert done.returncode == 2 and re.search(message, done.stderr), done.stderr[-2000:]

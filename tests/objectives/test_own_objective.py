@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from mmf_muvla.models.trunk import TrunkConfig
 from mmf_muvla.objectives import LOSSES, OBJECTIVES, MaskingConfig
 from mmf_muvla.objectives.registry import heads_are_left_out, learned
 from tests.datasets.test_pretraining import make
+from tests.forked import Forked
 from tests.projects.test_baselines import SMALL
 from tests.small_corpus import DIM, NAMES, write_small_corpus
 
@@ -77,7 +77,7 @@ def test_two_updates_of_the_model(own: None, tmp_path: Path) -> None:
     assert isinstance(head, nn.Sequential) and any(p.grad.abs().max() > 0 for p in head.parameters())
 
 
-def test_a_run_of_mmf_learns_it(tmp_path: Path) -> None:
+def test_a_run_of_mmf_learns_it(tmp_path: Path, forked: Forked) -> None:
     corpus = write_small_corpus(tmp_path / "small")
     config = tmp_path / "mine.yaml"
     config.write_text(
@@ -88,11 +88,7 @@ def test_a_run_of_mmf_learns_it(tmp_path: Path) -> None:
     )
     save_dir, data = tmp_path / "save", "dataset_config.muvla_toyworld"
     options = [f"{data}.corpus={corpus}", f"{data}.held_out_fraction=0.1", f"env.save_dir={save_dir}"]
-    done = subprocess.run(
-        [MMF_RUN, f"config={config}", *SMALL, *options, "training.max_updates=2"],
-        cwd=ROOT, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    forked([MMF_RUN, f"config={config}", *SMALL, *options, "training.max_updates=2"])
     lines = [json.loads(line) for line in (save_dir / "history.jsonl").read_text().splitlines()]
     train = [line for line in lines if line["split"] == "train"]
     assert len(train) == 2 and all(line["region_size"] > 0 and "itm" not in line for line in train)

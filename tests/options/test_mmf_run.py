@@ -1,4 +1,4 @@
-"""Options of `mmf_run`: what it makes of shipped files, and how real processes end."""
+"""Options of `mmf_run`: what it makes of shipped files, and how whole commands end."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mmf.utils.configuration import Configuration
 from mmf.utils.env import setup_imports
 
 from mmf_muvla.errors import InputError
+from tests.forked import Forked
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -212,14 +213,20 @@ def test_the_configuration_of_a_run_can_be_read_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("program", "option", "named"),
     [
-        ((str(BIN / "mmf_run"),), "training.max_update=3", "unknown key 'training.max_update'"),
-        ((sys.executable, "-m", "mmf_cli.run"), "dataset_config.muvla_toyworld.max_tag_tokens=-5", "max_tag_tokens=-5"),
-        ((str(BIN / "mmf_predict"),), "training.log_interval=0", "training.log_interval=0"),
+        ([BIN / "mmf_run"], "training.max_update=3", "unknown key 'training.max_update'"),
+        (["-m", "mmf_cli.run"], "dataset_config.muvla_toyworld.max_tag_tokens=-5", "max_tag_tokens=-5"),
+        ([BIN / "mmf_predict"], "training.log_interval=0", "training.log_interval=0"),
     ],
 )
-def test_a_real_run_ends_with_one_line(tmp_path: Path, program: tuple[str, ...], option: str, named: str) -> None:
+def test_a_run_ends_with_one_line(
+    tmp_path: Path, forked: Forked, program: list[object], option: str, named: str
+) -> None:
+    """The first as a real process, in which it is the interpreter that ends; the others as forks."""
     command = [*program, TOYWORLD, f"env.save_dir={tmp_path / 'save'}", option]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    if program == [BIN / "mmf_run"]:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    else:
+        done = forked.run(command)
     assert done.returncode == 2, done.stderr[-2000:]
     assert "Traceback" not in done.stderr
     last = done.stderr.strip().splitlines()[-1]

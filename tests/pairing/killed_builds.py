@@ -2,7 +2,8 @@
 
     python tests/pairing/killed_builds.py FOLDER KILLS SEED OPTION=VALUE …
 
-All work is cut into the smallest parts. One build is left alone; others are killed and begun again until they are done.
+All work is cut into the smallest parts, and models are loaded once for all builds: it is work that is to be killed. One
+build is left alone; others are killed and begun again until they are done.
 Printed is, as JSON, how many builds were finished, in which stages processes were killed, and which files differ.
 """
 
@@ -15,14 +16,17 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import sentence_transformers  # noqa: F401 - loaded once, for all children
-import spacy  # noqa: F401
+import sentence_transformers
+import spacy
 
 from mmf_muvla.artifacts.artifact import read_manifest
 from mmf_muvla.pairing import embed, link, phrases, retrieve
 from mmf_muvla.pairing.commands import build_command
+from mmf_muvla.pairing.config import BuildConfig, load_config
 from mmf_muvla.regions import importing, vinvl
 from mmf_muvla.sentences import files as sentence_files
 
@@ -57,6 +61,29 @@ def finish(child: int) -> None:
     assert status == 0, f"the build failed with {status}"
 
 
+def once(load: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, which gives again what it gave for equal arguments before."""
+    loaded: dict[str, Any] = {}
+
+    def load_once(*arguments: Any, **named: Any) -> Any:
+        key = repr((arguments, named))
+        if key not in loaded:
+            loaded[key] = load(*arguments, **named)
+        return loaded[key]
+
+    return load_once
+
+
+def load_models(config: BuildConfig) -> None:
+    """Load what the stages load; children that are forked later have it."""
+    sentence_transformers.SentenceTransformer = once(sentence_transformers.SentenceTransformer)
+    spacy.load = once(spacy.load)
+    link.load_word_vectors = once(link.load_word_vectors)
+    embed.Embedder(config.embedding)
+    phrases.PhraseFinder(config.phrases)
+    link.load_word_vectors(config.link.vectors, config.link.max_words)
+
+
 def main(folder: Path, kills: int, seed: int, arguments: list[str]) -> None:
     embed.part_size = lambda *_: 16
     phrases._SENTENCES_PER_PART = 8
@@ -65,6 +92,7 @@ def main(folder: Path, kills: int, seed: int, arguments: list[str]) -> None:
     sentence_files._BLOCK_BYTES = 256
     vinvl._BYTES_PER_SHARD = 512
     importing._PIECES_PER_SHARD = 2
+    load_models(load_config(BuildConfig, [f"out={folder / 'whole'}", *arguments]))
     finish(start(folder / "whole", arguments))
     seconds = {stage: read_manifest(folder / "whole" / "build" / stage)["seconds"] for stage in STAGES}
     choose = random.Random(seed)

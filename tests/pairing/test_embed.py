@@ -55,6 +55,7 @@ def test_embeddings_can_be_stored_in_half_precision(table: Path, work: Any) -> N
     np.testing.assert_allclose(np.linalg.norm(vectors.astype(np.float32), axis=1), 1, atol=1e-3)
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_several_processes_and_a_killed_run_give_the_same(
     table: Path, work: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

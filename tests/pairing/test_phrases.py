@@ -53,6 +53,7 @@ def test_determiners_can_stay() -> None:
     assert phrases_and_heads(finder, "A man sits in his red car.") == [("A man", "man"), ("his red car", "car")]
 
 
+@pytest.mark.usefixtures("quick_workers")
 @pytest.mark.parametrize(("part", "num_workers"), [(4096, 1), (1, 2)])
 def test_only_retrieved_sentences_are_parsed_each_once(
     part: int, num_workers: int, work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

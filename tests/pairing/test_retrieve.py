@@ -389,7 +389,7 @@ def test_missing_sentences_are_known_before_anything_is_embedded(
     assert one_model == []
 
 
-@pytest.mark.usefixtures("small_parts")
+@pytest.mark.usefixtures("small_parts", "quick_workers")
 def test_given_pairs_do_not_hang_on_workers(store: Path, pool: Path, own_table: Path, work: Any) -> None:
     outcomes = []
     for num_workers, images_at_once in ((1, 1000), (2, 4)):
@@ -426,7 +426,7 @@ def test_given_pairs_go_on_where_they_were(
 # --- What it does not hang on ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("small_parts")
+@pytest.mark.usefixtures("small_parts", "quick_workers")
 def test_workers_and_images_at_once_do_not_matter(store: Path, pool: Path, work: Any, tmp_path: Path) -> None:
     table = owners_table(tmp_path / "owners.arrow", [("image1", 2), ("image9", 0)])
     outcomes = []

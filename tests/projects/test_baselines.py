@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ from omegaconf import OmegaConf
 
 from mmf_muvla.datasets.builders import PretrainingBuilder
 from mmf_muvla.paths import resource_path
+from tests.forked import Forked
 from tests.small_corpus import write_small_corpus
 
-BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[2]
-Command = Callable[[Sequence[str]], None]
+Command = Callable[[Sequence[str]], str]
 BASELINES = ROOT / "projects/muvla/baselines"
 
 # A trunk of the checkpoint's vocabulary and little else.
@@ -59,12 +58,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_small_corpus(tmp_path_factory.mktemp("corpus") / "small")
 
 
-def in_two_processes(arguments: Sequence[str]) -> None:
-    program = [str(BIN / "torchrun"), "--standalone", "--nproc-per-node=2", *arguments]
-    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-
-
 def run(
     command: Command,
     name: str,
@@ -96,7 +89,7 @@ def composed(name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", TURNS)
-def test_every_system_runs_and_learns_its_losses(name: str, corpus: Path, tmp_path: Path, forked: Command) -> None:
+def test_every_system_runs_and_learns_its_losses(name: str, corpus: Path, tmp_path: Path, forked: Forked) -> None:
     turns = TURNS[name]
     lines = run(forked, name, DATASETS[name], corpus, tmp_path / "save", updates=max(2, len(turns)))
     train = [line for line in lines if line["split"] == "train"]
@@ -112,7 +105,7 @@ def test_every_system_runs_and_learns_its_losses(name: str, corpus: Path, tmp_pa
     ("name", "turns"), [("joint", [{"mlm", "mrc", "mrfr"}]), ("round_robin", [{"mlm"}, {"mrc", "mrfr"}])]
 )
 def test_pre_trainings_of_the_studies_run_too(
-    name: str, turns: list[set[str]], corpus: Path, tmp_path: Path, forked: Command
+    name: str, turns: list[set[str]], corpus: Path, tmp_path: Path, forked: Forked
 ) -> None:
     lines = run(forked, name, "muvla_cc", corpus, tmp_path / "save", updates=2, folder="studies")
     assert [losses(line) for line in lines if line["split"] == "train"] == [turns[0], turns[-1]]
@@ -122,17 +115,18 @@ def test_pre_trainings_of_the_studies_run_too(
     assert {key: small.dataset_config.muvla_toyworld[key] for key in views} == views
 
 
-def test_a_system_of_the_toy_world_runs(corpus: Path, tmp_path: Path, forked: Command) -> None:
+def test_a_system_of_the_toy_world_runs(corpus: Path, tmp_path: Path, forked: Forked) -> None:
     lines = run(forked, "toyworld_vilbert", "muvla_toyworld", corpus, tmp_path / "save", updates=2)
     assert [losses(line) for line in lines if line["split"] == "train"] == 2 * TURNS["vilbert"]
 
 
 def test_a_system_with_losses_left_out_and_two_streams_trains_in_two_processes_too(
-    corpus: Path, tmp_path: Path, forked: Command
+    corpus: Path, tmp_path: Path, forked: Forked
 ) -> None:
     options = [f"model_config.muvla.trunk.{part}_dropout_prob=0.0" for part in ("hidden", "attention_probs")]
     run(forked, "vilbert", "muvla_cc", corpus, tmp_path / "one", 3, *options)
-    run(in_two_processes, "vilbert", "muvla_cc", corpus, tmp_path / "two", 3, *options, "distributed.backend=gloo")
+    two_processes = partial(forked, num_processes=2)
+    run(two_processes, "vilbert", "muvla_cc", corpus, tmp_path / "two", 3, *options, "distributed.backend=gloo")
     one, two = (torch.load(tmp_path / name / "current.ckpt", weights_only=True)["model"] for name in ("one", "two"))
     for name in one:
         torch.testing.assert_close(two[name], one[name], atol=1e-5, rtol=0, msg=name)

@@ -1,4 +1,8 @@
-"""Pre-training by real `mmf_run` processes: overrides, resuming, other ways to start it, two processes."""
+"""Pre-training by `mmf_run`: overrides, resuming, other ways to start it, two processes.
+
+What is killed, started by torchrun or from another folder, and what these are compared with, are real processes; the
+others are forks, see ``tests/forked.py``.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.pairing.store import Corpus
 from mmf_muvla.report.matching import match_logits
 from mmf_muvla.trainers.loading import load_run
+from tests.forked import Forked
 from tests.small_corpus import write_small_corpus
 
 BIN = Path(sys.executable).parent
@@ -111,7 +116,7 @@ def test_overrides_reach_the_run(reference: Path) -> None:
     assert rates[18] == pytest.approx(0.01 * 2 / 18)
 
 
-def test_a_killed_run_resumes_to_the_same_bits(corpus: Path, reference: Path, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_to_the_same_bits(corpus: Path, reference: Path, tmp_path: Path, forked: Forked) -> None:
     """Killed without warning after some update, resumed with another number of workers."""
     arguments = command(corpus, tmp_path / "save", "training.max_updates=20", "training.checkpoint_interval=1")
     process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -123,7 +128,7 @@ def test_a_killed_run_resumes_to_the_same_bits(corpus: Path, reference: Path, tm
     process.wait()
     done = torch.load(checkpoint, weights_only=True)["num_updates"]
     assert 0 < done < 20
-    output = run([*arguments, "checkpoint.resume=True", "training.num_workers=1"])
+    output = forked([*arguments, "checkpoint.resume=True", "training.num_workers=1"])
     assert f"going on after update {done}" in output
     assert_same_weights(tmp_path / "save", reference)
 
@@ -146,9 +151,9 @@ NO_DROPOUT = [
 
 
 @pytest.fixture(scope="module")
-def without_dropout(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def without_dropout(corpus: Path, tmp_path_factory: pytest.TempPathFactory, forked: Forked) -> Path:
     save_dir = tmp_path_factory.mktemp("without_dropout") / "save"
-    run(command(corpus, save_dir, *NO_DROPOUT))
+    forked(command(corpus, save_dir, *NO_DROPOUT))
     return save_dir
 
 
@@ -170,36 +175,36 @@ def test_two_processes_with_half_the_batch_each_are_one_with_the_whole(
 
 
 def test_accumulating_four_quarter_batches_is_one_whole_batch(
-    corpus: Path, without_dropout: Path, tmp_path: Path
+    corpus: Path, without_dropout: Path, tmp_path: Path, forked: Forked
 ) -> None:
-    run(command(corpus, tmp_path / "save", *NO_DROPOUT, "training.batch_size=2", "training.update_frequency=4"))
+    forked(command(corpus, tmp_path / "save", *NO_DROPOUT, "training.batch_size=2", "training.update_frequency=4"))
     assert_close_weights(tmp_path / "save", without_dropout)
 
 
-def test_alternating_views_train_in_two_processes_too(corpus: Path, tmp_path: Path) -> None:
+def test_alternating_views_train_in_two_processes_too(corpus: Path, tmp_path: Path, forked: Forked) -> None:
     options = [*NO_DROPOUT, "dataset_config.muvla_cc.schedule=alternate", "training.max_updates=6"]
-    run(command(corpus, tmp_path / "one", *options, "training.log_interval=1"))
+    forked(command(corpus, tmp_path / "one", *options, "training.log_interval=1"))
     lines = history(tmp_path / "one")
     names = [{"mlm", "mrc", "mrfr", "p_mrtc", "itm", "w_itm"} & set(line) for line in lines[:3]]
     assert names == [{"mlm", "mrc", "mrfr"}, {"mlm", "p_mrtc", "w_itm"}, {"mlm", "itm", "w_itm"}]
-    launcher = (str(BIN / "torchrun"), "--standalone", "--nproc-per-node=2", str(BIN / "mmf_run"))
-    run(command(corpus, tmp_path / "two", *options, "distributed.backend=gloo", program=launcher))
+    forked(command(corpus, tmp_path / "two", *options, "distributed.backend=gloo"), num_processes=2)
     assert_close_weights(tmp_path / "two", tmp_path / "one")
 
 
-def test_two_processes_that_leave_phrases_out_have_no_head_without_gradient(corpus: Path, tmp_path: Path) -> None:
+def test_two_processes_that_leave_phrases_out_have_no_head_without_gradient(
+    corpus: Path, tmp_path: Path, forked: Forked
+) -> None:
     """What p-MRTC would predict with is MLM's head."""
     options = [*NO_DROPOUT, "dataset_config.muvla_cc.objectives=[region_tag,image_sentence]", "training.max_updates=3"]
-    run(command(corpus, tmp_path / "one", *options))
-    launcher = (str(BIN / "torchrun"), "--standalone", "--nproc-per-node=2", str(BIN / "mmf_run"))
-    output = run(command(corpus, tmp_path / "two", *options, "distributed.backend=gloo", program=launcher))
+    forked(command(corpus, tmp_path / "one", *options))
+    output = forked(command(corpus, tmp_path / "two", *options, "distributed.backend=gloo"), num_processes=2)
     assert_close_weights(tmp_path / "two", tmp_path / "one")
     assert "find_unused_parameters=True was specified" not in output  # as PyTorch warns where there is none
 
 
-def test_bf16_and_what_saves_memory_and_time_run_and_learn(corpus: Path, tmp_path: Path) -> None:
+def test_bf16_and_what_saves_memory_and_time_run_and_learn(corpus: Path, tmp_path: Path, forked: Forked) -> None:
     options = ["training.group_by_length=true", "model_config.muvla.trunk.activation_checkpointing=true"]
-    run(command(corpus, tmp_path / "save", *options, "training.max_updates=8", "training.precision=bf16"))
+    forked(command(corpus, tmp_path / "save", *options, "training.max_updates=8", "training.precision=bf16"))
     lines = history(tmp_path / "save")
     assert lines[-1]["mlm"] < lines[0]["mlm"]
 
@@ -213,15 +218,16 @@ def test_bf16_and_what_saves_memory_and_time_run_and_learn(corpus: Path, tmp_pat
         ("training.early_stop.criteria=muvla_cc/accuracy", "the validation gives no such value"),
     ],
 )
-def test_bad_options_end_the_run_with_their_name(corpus: Path, tmp_path: Path, override: str, message: str) -> None:
-    arguments = command(corpus, tmp_path / "save", "training.max_updates=2", override)
-    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=300)
+def test_bad_options_end_the_run_with_their_name(
+    corpus: Path, tmp_path: Path, forked: Forked, override: str, message: str
+) -> None:
+    done = forked.run(command(corpus, tmp_path / "save", "training.max_updates=2", override))
     assert done.returncode != 0
     assert message in done.stderr
 
 
 def test_the_separation_of_well_aligned_pairs_is_measured_at_every_checkpoint(
-    corpus: Path, reference: Path, tmp_path: Path
+    corpus: Path, reference: Path, tmp_path: Path, forked: Forked
 ) -> None:
     """The world says that images show cars and trees alone: sentences about these fit, others do not."""
     content = Corpus(corpus)
@@ -229,9 +235,7 @@ def test_the_separation_of_well_aligned_pairs_is_measured_at_every_checkpoint(
         {"image_id": image_id, "objects": [{"category": "car"}, {"category": "tree"}]} for image_id in content.image_ids
     ]
     (tmp_path / "scenes.jsonl").write_text("".join(json.dumps(scene) + "\n" for scene in scenes))
-    run(
-        [sys.executable, "tools/watch_alignment.py", f"run={reference}", f"world={tmp_path}", f"out={tmp_path / 'out'}"]
-    )
+    forked(["tools/watch_alignment.py", f"run={reference}", f"world={tmp_path}", f"out={tmp_path / 'out'}"])
 
     (measured,) = json.loads((tmp_path / "out" / "alignment.json").read_text())
     pairs = [
@@ -249,13 +253,8 @@ def test_the_separation_of_well_aligned_pairs_is_measured_at_every_checkpoint(
     assert (tmp_path / "out" / "alignment.svg").read_text().startswith("<svg")
 
 
-def test_a_world_without_the_images_is_refused(reference: Path, tmp_path: Path) -> None:
+def test_a_world_without_the_images_is_refused(reference: Path, tmp_path: Path, forked: Forked) -> None:
     (tmp_path / "scenes.jsonl").write_text('{"image_id": "1", "objects": [{"category": "car"}]}\n')
-    done = subprocess.run(
-        [sys.executable, "tools/watch_alignment.py", f"run={reference}", f"world={tmp_path}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    done = forked.run(["tools/watch_alignment.py", f"run={reference}", f"world={tmp_path}"])
     assert done.returncode == 2
     assert "image 1000 of" in done.stderr and "is not in it" in done.stderr

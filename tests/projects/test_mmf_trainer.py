@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from tests.datasets.small_tasks import SPLITS, write_task
-from tests.projects.test_mmf_run import BIN, ROOT, SMALL, command, run
+from tests.forked import Forked
+from tests.projects.test_mmf_run import BIN, SMALL, command
 from tests.small_corpus import write_small_corpus
 
 MMF_TRAINER = ["training.trainer=mmf", "training.evaluation_interval=2"]
@@ -28,51 +25,17 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pretrained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pretrained(corpus: Path, tmp_path_factory: pytest.TempPathFactory, forked: Forked) -> Path:
     save_dir = tmp_path_factory.mktemp("pretrained") / "save"
-    output = run(command(corpus, save_dir, *MMF_TRAINER, *CRITERION, "training.max_updates=4"))
+    output = forked(command(corpus, save_dir, *MMF_TRAINER, *CRITERION, "training.max_updates=4"))
     assert "best_val/muvla_cc/muvla_itm_accuracy: 0." in output
     assert re.search(r"progress: \S+, test/\S+: .*test/muvla_cc/muvla_itm_accuracy", output)
     return save_dir
 
 
-# What torchrun does, with forks of a process that has imported everything.
-PROCESSES = """
-import os, signal, sys
-from mmf.utils.env import setup_imports
-from mmf_cli.run import run
-from tests.forks import fork
-
-setup_imports()
-
-def work(rank):
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
-    run(sys.argv[1:])
-
-children = {fork(lambda rank=rank: work(rank)) for rank in (0, 1)}
-while children:
-    child, status = os.wait()
-    children.remove(child)
-    if status:
-        for other in children:
-            os.kill(other, signal.SIGKILL)
-        sys.exit(1)
-"""
-
-
-def test_two_processes_train_one_model_on_cpus(corpus: Path, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    options = command(corpus, tmp_path / "save", *MMF_TRAINER, *CRITERION, "training.max_updates=2", program=())
-    done = subprocess.run(
-        [sys.executable, "-c", PROCESSES, *options],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **group},
-        timeout=300,
-    )
-    assert done.returncode == 0
+def test_two_processes_train_one_model_on_cpus(corpus: Path, tmp_path: Path, forked: Forked) -> None:
+    options = [*MMF_TRAINER, *CRITERION, "training.max_updates=2"]
+    forked(command(corpus, tmp_path / "save", *options), num_processes=2)
     # PyTorch's wrapper around the model, which averages gradients, is in the one file and not in the other.
     final = torch.load(tmp_path / "save" / "muvla_final.pth", weights_only=True)
     saved = torch.load(tmp_path / "save" / "current.ckpt", weights_only=True)["model"]
@@ -95,11 +58,11 @@ def task_command(folder: Path, task: str, save_dir: Path, *overrides: str) -> li
 
 
 @pytest.mark.parametrize("task", ["visual_entailment", "refcoco_plus"])
-def test_it_fine_tunes_from_a_safetensors_file(pretrained: Path, task: str, tmp_path: Path) -> None:
+def test_it_fine_tunes_from_a_safetensors_file(pretrained: Path, task: str, tmp_path: Path, forked: Forked) -> None:
     weights = torch.load(pretrained / "current.ckpt", weights_only=True)["model"]
     save_file({name: tensor.clone() for name, tensor in weights.items()}, tmp_path / "weights.safetensors")
     # No step changes anything: what is left behind is what it started from.
-    output = run(
+    output = forked(
         task_command(
             tmp_path / "task",
             task,
@@ -127,11 +90,9 @@ def test_it_fine_tunes_from_a_safetensors_file(pretrained: Path, task: str, tmp_
         ("checkpoint.resume_file={tmp_path}/foreign.safetensors", r"foreign\.safetensors: it holds no encoder"),
     ],
 )
-def test_what_it_cannot_use_is_named(corpus: Path, tmp_path: Path, override: str, message: str) -> None:
+def test_what_it_cannot_use_is_named(corpus: Path, tmp_path: Path, forked: Forked, override: str, message: str) -> None:
     save_file({"layer.weight": torch.zeros(2, 2)}, tmp_path / "foreign.safetensors")
     options = [*MMF_TRAINER, "training.max_updates=2", override.format(tmp_path=tmp_path)]
-    done = subprocess.run(
-        command(corpus, tmp_path / "save", *options), cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
+    done = forked.run(command(corpus, tmp_path / "save", *options))
     assert done.returncode != 0
     assert re.search(message, done.stderr)

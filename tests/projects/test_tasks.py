@@ -1,9 +1,11 @@
-"""The four tasks by real processes: trained, validated, tested and predicted on the toy world's files."""
+"""The four tasks by whole commands: trained, validated, tested and predicted on the toy world's files.
+
+The commands are forks, see ``tests/forked.py``; those of the demo are real processes.
+"""
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +16,9 @@ import pytest
 
 from mmf_muvla.reading.restricted_pickle import load_object_array
 from mmf_muvla.regions.boxes import intersection_over_union
+from tests.forked import Forked
 
 BIN = Path(sys.executable).parent
-ROOT = Path(__file__).resolve().parents[2]
 SPLITS = ("train", "val", "test")
 METRICS = {
     "vqa2": "muvla_vqa_accuracy",
@@ -40,27 +42,19 @@ SMALL = [
 ]
 
 
-def call(*command: object) -> str:
-    done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout + done.stderr
-
-
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def world(tmp_path_factory: pytest.TempPathFactory, forked: Forked) -> Path:
     """A small toy world, its regions imported, and of each task's test examples the first 32 in files of their own."""
     folder = tmp_path_factory.mktemp("tasks") / "world"
-    call(
-        sys.executable, "tools/make_toyworld.py", f"out={folder}", "scenes=3", "captions=5", "books=5",
+    forked([
+        "tools/make_toyworld.py", f"out={folder}", "scenes=3", "captions=5", "books=5",
         "heldout_scenes=2", "pictures=1", *(f"task_{split}_scenes=80" for split in SPLITS),
         *(f"vqa_{split}_questions=40" for split in SPLITS), *(f"entailment_{split}_examples=36" for split in SPLITS),
         *(f"refcoco_{split}_expressions=60" for split in SPLITS), *(f"nlvr2_{split}_examples=48" for split in SPLITS),
         "nlvr2_train_sentences=6",
-    )  # fmt: skip
+    ])  # fmt: skip
     for name in ("tasks", "nlvr2"):
-        call(
-            sys.executable, "tools/import_regions.py", f"regions={folder}/regions_{name}", f"out={folder}/store_{name}"
-        )
+        forked(["tools/import_regions.py", f"regions={folder}/regions_{name}", f"out={folder}/store_{name}"])
     for task in METRICS:
         if task == "vqa2":
             # The first entry describes the file.
@@ -93,12 +87,12 @@ def arguments(world: Path, task: str, save_dir: Path, *overrides: str) -> list[s
 
 
 @pytest.mark.parametrize("task", METRICS)
-def test_a_run_knows_32_examples_by_heart_and_predicts_them(world: Path, task: str, tmp_path: Path) -> None:
+def test_a_run_knows_32_examples_by_heart_and_predicts_them(
+    world: Path, task: str, tmp_path: Path, forked: Forked
+) -> None:
     save_dir = tmp_path / "save"
-    call(
-        BIN / "mmf_run",
-        *arguments(world, task, save_dir, "training.max_updates=200", "training.evaluation_interval=50"),
-    )
+    options = ["training.max_updates=200", "training.evaluation_interval=50"]
+    forked([BIN / "mmf_run", *arguments(world, task, save_dir, *options)])
     results = json.loads((save_dir / "results.json").read_text())
     reachable = results["test"].get("reachable", 1.0)  # an object that the detector missed cannot be found
     assert reachable > 0.8
@@ -110,10 +104,8 @@ def test_a_run_knows_32_examples_by_heart_and_predicts_them(world: Path, task: s
     assert (save_dir / "best.ckpt").is_file()
 
     predicted = tmp_path / "predicted"
-    call(
-        BIN / "mmf_predict",
-        *arguments(world, task, predicted, "run_type=test", f"checkpoint.resume_file={save_dir / 'current.ckpt'}"),
-    )
+    options = ["run_type=test", f"checkpoint.resume_file={save_dir / 'current.ckpt'}"]
+    forked([BIN / "mmf_predict", *arguments(world, task, predicted, *options)])
     CHECKS[task](predicted / "predictions", world, results["test"])
 
 

