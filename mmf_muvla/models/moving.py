@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -22,6 +22,8 @@ class Moves:
     _buffers: dict[torch.dtype, Tensor] | None = None
 
     def to(self: _Moves, device: torch.device, non_blocking: bool = False) -> _Moves:
+        if all(tensor.device == device for tensor in (self._buffers or {}).values() or _tensors(self)):
+            return self
         return self._with(lambda buffer: buffer.to(device, non_blocking=non_blocking))
 
     def pin_memory(self: _Moves) -> _Moves:
@@ -47,18 +49,19 @@ class Moves:
         return moved
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Moves):
-        yield from _tensors({name: part for name, part in vars(value).items() if name != "_buffers"})
-    elif isinstance(value, dict | tuple | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(part)
+def _tensors(value: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    _replaced(value, keep)
+    return found
 
 
 def _replaced(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """The same with other tensors, in the order of :func:`_tensors`."""
+    """The same with other tensors, always in the same order."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, Moves):

@@ -20,8 +20,7 @@ def pooled_states(encoder: Encoder, pooler: Pooler, batch: Mapping[str, Any]) ->
     """One vector for each text with its image, float [N, hidden]; the batch is that of :class:`TaskHeads`."""
     masks = batch["attention_mask"], batch["region_mask"]
     wanted = tuple(it.unsqueeze(1) for it in positions_pooled(pooler.pooling, *masks))
-    fields = {name: batch[name].unsqueeze(1) if name in TEXT_FIELDS else batch[name] for name in FIELDS}
-    text, regions = (it.squeeze(1) for it in encoder(**fields, wanted=wanted))
+    text, regions = (it.squeeze(1) for it in encoder(**TaskHeads.inputs(batch), wanted=wanted))
     return pooler(text, masks[0], regions, masks[1])
 
 
@@ -59,7 +58,8 @@ class TaskHeads(nn.Module):
 
     def planner(self, encoder: Encoder) -> TaskPlanner:
         """Makes the plans of batches, which :meth:`encode` makes where a batch has none."""
-        return TaskPlanner(encoder.trunk.planner.layout, encoder.trunk.planner.streams, type(self), self.pooling)
+        it = encoder.trunk.planner
+        return TaskPlanner(it.layout, it.streams, type(self), self.pooling)
 
     def encode(self, encoder: Encoder, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """States of text [N, T, hidden] and regions [N, R, hidden], where wanted; and the encoder's inputs."""

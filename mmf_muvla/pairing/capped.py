@@ -72,14 +72,13 @@ def limit_uses(
     Returns:
         Sentences, best first, int64 [images, K], and their scores, float32 [images, K].
     """
-    sizes = [0, *(len(load_file(file)["embedding"]) for file in queries)]
-    firsts = np.cumsum(sizes)
-    query_of_image = [load_file(file)["query_of_image"] + first for file, first in zip(queries, firsts, strict=False)]
+    query_of_image, firsts = [], [0]
+    for file in queries:
+        part = load_file(file)
+        query_of_image.append(part["query_of_image"] + firsts[-1])
+        firsts.append(firsts[-1] + len(part["embedding"]))
     pairs = CappedPairs(np.concatenate(query_of_image), options.k, len(pool), options.max_uses or 0)
-    parts, first = [], 0
-    for file in candidates:
-        parts.append(partial(_load_candidates, file, first))
-        first += len(load_file(file)["sentence"])
+    parts = [partial(_load_candidates, *it) for it in zip(candidates, firsts[:-1], strict=True)]
     pairs.take(parts)
     wanted = num_candidates(options.k, len(pool))
     while len(lacking := pairs.lacking()):
