@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,11 +13,11 @@ import torch
 from tests.datasets.small_tasks import TASKS
 from tests.projects.test_mmf_run import SMALL as SMALL_PRETRAINING
 from tests.small_corpus import write_small_corpus
+from tests.trainers.test_killed_runs import kill_runs
 from tests.trainers.test_tasks import run as run_task
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("own_registry")]
 
-ROOT = Path(__file__).resolve().parents[2]
 KILLS = 4
 WARM = 3  # updates after which what is made once is there: optimizer states, workspaces, compiled kernels
 
@@ -93,25 +90,13 @@ def test_killed_and_resumed_to_the_bit(corpus: Path, bert: Path, tmp_path: Path)
     """``training.deterministic=true``: at the end, the same weights and optimizer states as of a run left alone."""
     left_to_it = ("training.num_workers", "training.checkpoint")
     options = [option for option in SMALL_PRETRAINING if not option.startswith(left_to_it)]
-    done = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "tests" / "trainers" / "killed_runs.py"),
-            str(tmp_path),
-            str(KILLS),
-            "0",
-            "config=projects/muvla/pretrain_cc.yaml",
-            f"dataset_config.muvla_cc.corpus={corpus}",
-            *options_of(bert, options, "training.deterministic=true", "training.precision=auto"),
-        ],
-        cwd=ROOT,
-        # The runs are forks of one process, which itself must not touch the GPU.
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
+    # The runs are forks of one process, which itself must not touch the GPU.
+    result = kill_runs(
+        tmp_path,
+        KILLS,
+        f"dataset_config.muvla_cc.corpus={corpus}",
+        *options_of(bert, options, "training.deterministic=true", "training.precision=auto"),
+        PYTORCH_NVML_BASED_CUDA_CHECK="1",
     )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-    result = json.loads(done.stdout.splitlines()[-1])
     assert result["differing"] == []
     assert sum(result["killed"].values()) == KILLS
