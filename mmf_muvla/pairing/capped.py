@@ -78,7 +78,10 @@ def limit_uses(
         query_of_image.append(part["query_of_image"] + firsts[-1])
         firsts.append(firsts[-1] + len(part["embedding"]))
     pairs = CappedPairs(np.concatenate(query_of_image), options.k, len(pool), options.max_uses or 0)
-    parts = [partial(_load_candidates, *it) for it in zip(candidates, firsts[:-1], strict=True)]
+    parts, first = [], 0  # one of these files may hold the rows of several of the others
+    for file in candidates:
+        parts.append(partial(_load_candidates, file, first))
+        first += len(load_file(file)["sentence"])
     pairs.take(parts)
     wanted = num_candidates(options.k, len(pool))
     while len(lacking := pairs.lacking()):
