@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.cpu import Dropout
-from mmf_muvla.models.trunk import TrunkConfig, initialize_weights
+from mmf_muvla.models.trunk import INITIALIZER_RANGE, TrunkConfig, initialize_weights
 
 TEXT_SEGMENT, REGION_SEGMENT = 0, 1  # BERT's first and second sentence
 
@@ -44,8 +44,18 @@ class MultimodalEmbeddings(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
         self.apply(initialize_weights)
-        # A word embedding has a standard deviation of about 0.05 in BERT; regions start at the same size.
-        nn.init.normal_(self.feature.weight, std=0.05 / feature_dim**0.5)
+        nn.init.normal_(self.feature.weight, std=INITIALIZER_RANGE / feature_dim**0.5)  # as large as a word
+
+    @torch.no_grad()
+    def start_regions_at_the_size_of_words(self) -> None:
+        """Scale the initial weights of features and locations to the word embeddings of a checkpoint.
+
+        Trained word embeddings are larger than random ones: in BERT-base twice. Beside them the location that a tag
+        shares with its region would be too small for attention to notice.
+        """
+        factor = self.word.weight.std() / INITIALIZER_RANGE
+        self.feature.weight.mul_(factor)
+        self.location.weight.mul_(factor)
 
     def embed_text(self, input_ids: Tensor, tag_location: Tensor | None = None, is_tag: Tensor | None = None) -> Tensor:
         """Embed words and tags, int [rows, T] -> float [rows, T, hidden].

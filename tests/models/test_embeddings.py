@@ -69,9 +69,12 @@ def test_hidden_region_enters_as_the_zero_feature_at_its_place(embeddings: Multi
     torch.testing.assert_close(result, embeddings.embed_regions(embeddings.project_features(zeroed), location))
 
 
-def test_initial_text_and_regions_have_the_same_size() -> None:
+@pytest.mark.parametrize("size", [0.02, 0.05, 0.11])  # of random words, of BERT-base's, of a small BERT's
+def test_regions_and_locations_start_at_the_size_of_words(size: float) -> None:
     torch.manual_seed(0)
     module = MultimodalEmbeddings(TrunkConfig(), feature_dim=2048).eval()
-    text = module.word.weight.std() * 2.5  # BERT's trained word embeddings are about 2.5 times its initial 0.02
+    torch.nn.init.normal_(module.word.weight, std=size)
+    module.start_regions_at_the_size_of_words()
     projected = module.project_features(torch.rand(50, 2048) * 3)
-    assert 0.5 < projected.std() / text < 2
+    assert projected.std().item() == pytest.approx(size, rel=0.1)
+    assert module.location.weight.std().item() == pytest.approx(size, rel=0.1)
