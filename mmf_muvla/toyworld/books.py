@@ -67,19 +67,15 @@ def book_corpus(rng: random.Random, count: int) -> list[str]:
     return first_distinct((book_sentence(rng) for _ in repeat(None)), count)
 
 
-def book_passage(rng: random.Random, count: int) -> list[str]:
-    """``count`` different sentences in a row, about the same two characters in the same place."""
-    author = _Author(rng)
-    return first_distinct((author.sentence() for _ in repeat(None)), count)
-
-
 def book_sentence(rng: random.Random) -> str:
     """One sentence with capital and full stop."""
-    return _Author(rng).sentence()
+    author = _Author(rng)
+    templates = _OBJECTLESS if rng.random() < _OBJECTLESS_SHARE else _TEMPLATES
+    return capitalised(rng.choice(templates).format_map(author)) + "."
 
 
 class _Author:
-    """Fills the gaps of templates, and keeps to one place and to two characters."""
+    """Fills the gaps of a template, and keeps to one place and to two characters for the length of a sentence."""
 
     def __init__(self, rng: random.Random):
         self.rng = rng
@@ -88,13 +84,7 @@ class _Author:
         she, her = ("she", "her") if one in _WOMEN else ("he", "his")
         self._characters = {"one": one, "she": she, "her": her, "other": other}
         self._phrases = _PHRASES | {"place": _PLACES[theme.name]}
-        self._weights_of_place = {name: weight for name, weight in theme.weights.items() if not is_person(name)}
-        self._weights: dict[str, int] = {}
-
-    def sentence(self) -> str:
-        self._weights = dict(self._weights_of_place)
-        templates = _OBJECTLESS if self.rng.random() < _OBJECTLESS_SHARE else _TEMPLATES
-        return capitalised(self.rng.choice(templates).format_map(self)) + "."
+        self._weights = {name: weight for name, weight in theme.weights.items() if not is_person(name)}
 
     def __getitem__(self, gap: str) -> str:
         if gap in self._characters:

@@ -47,7 +47,8 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> SmallBertOptions:
     (folder / "words.txt").write_text("giraffe\nwhat\n")
     return SmallBertOptions(
         texts=str(write_stories(folder / "stories.txt")), words=str(folder / "words.txt"), out=str(folder / "small"),
-        device="cpu", hidden_size=16, num_attention_heads=2, num_hidden_layers=1, max_tokens=16, updates=3, batch_size=8,
+        device="cpu", hidden_size=16, num_attention_heads=2, num_hidden_layers=1, max_tokens=16, updates=3,
+        batch_size=8,
     )  # fmt: skip
 
 
