@@ -123,7 +123,7 @@ def make_small_bert(options: SmallBertOptions) -> Evaluation:
     tokenizer = make_tokenizer([it for story in stories for it in story], _lines(words), options.vocab_size)
     log_message(f"{len(stories):,} stories, a vocabulary of {len(tokenizer):,}")
     torch.manual_seed(options.seed)
-    model = BertForPreTraining(
+    model: Any = BertForPreTraining(
         BertConfig(
             vocab_size=len(tokenizer),
             hidden_size=options.hidden_size,
@@ -186,7 +186,7 @@ def make_tokenizer(texts: Iterable[str], words: Iterable[str], vocab_size: int) 
     """
     from tokenizers.normalizers import BertNormalizer
     from tokenizers.pre_tokenizers import BertPreTokenizer
-    from transformers import BertTokenizerFast
+    from transformers import BertTokenizer
 
     normalizer, splitter = BertNormalizer(lowercase=True), BertPreTokenizer()
 
@@ -199,7 +199,7 @@ def make_tokenizer(texts: Iterable[str], words: Iterable[str], vocab_size: int) 
     characters = sorted({*string.digits, *string.ascii_lowercase, *string.punctuation, *"".join(kept)})
     pieces = [*_SPECIAL, *characters, *(f"##{it}" for it in characters if it.isalnum()), *kept]
     vocabulary = {piece: number for number, piece in enumerate(list(dict.fromkeys(pieces))[:vocab_size])}
-    return BertTokenizerFast(vocab=vocabulary, do_lower_case=True)
+    return BertTokenizer(vocab=vocabulary, do_lower_case=True)
 
 
 class Pairs:
