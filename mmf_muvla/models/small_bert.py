@@ -137,7 +137,8 @@ def make_small_bert(options: SmallBertOptions) -> Evaluation:
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
         )
-    ).to(devices_of(options.device, "device")[0])
+    )
+    model.to(devices_of(options.device, "device")[0])
     held_out = stories[::_HELD_OUT]
     train(model, [story for number, story in enumerate(stories) if number % _HELD_OUT], tokenizer, options)
     evaluation = evaluate(model, held_out, tokenizer, options)
