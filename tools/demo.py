@@ -41,7 +41,7 @@ class DemoOptions(Options):
 
 
 FAST_WORLD = [
-    "scenes=120", "captions=300", "books=50", "heldout_scenes=20", "pictures=60",
+    "scenes=120", "captions=300", "books=50", "stories=100", "heldout_scenes=20", "pictures=60",
     *(f"task_{split}_scenes=60" for split in ("train", "val", "test")),
     "vqa_train_questions=60", "vqa_val_questions=30", "vqa_test_questions=30",
     "entailment_train_examples=45", "entailment_val_examples=9", "entailment_test_examples=9",
@@ -128,8 +128,12 @@ def main(arguments: Sequence[str]) -> None:
 
     steps.run("toyworld", [*tool("make_toyworld.py"), f"out={world}", f"seed={seed}", "overwrite=true", *world_options])
     steps.run(
-        "bert", [*tool("make_small_bert.py"), f"words={world / 'words.txt'}", "num_hidden_layers=2", f"out={bert}"]
-    )
+        "bert",
+        [
+            *tool("make_small_bert.py"), f"texts={world / 'stories.txt'}", f"words={world / 'words.txt'}",
+            f"out={bert}", *(["updates=20"] if fast else []),
+        ],
+    )  # fmt: skip
     steps.run(
         "corpus",
         [

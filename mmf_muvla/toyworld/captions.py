@@ -7,13 +7,13 @@ included. Each template takes what it needs from the scene, or gives up where th
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import permutations, repeat
 
 from mmf_muvla.toyworld.scenes import Scene, SceneObject, objects_by_category, relations_between
-from mmf_muvla.toyworld.vocabulary import SIZE_WORDS, THEMES
+from mmf_muvla.toyworld.vocabulary import SIZE_WORDS, THEMES, Noun
 from mmf_muvla.toyworld.wording import (
     NUMBER_WORDS,
     capitalised,
@@ -52,9 +52,13 @@ class _Absent(Exception):
     """A scene does not have what a template speaks of."""
 
 
-def caption_scene(rng: random.Random, scene: Scene) -> str:
-    """One caption that is true of the scene, which has at least two objects; every choice comes from ``rng``."""
-    narrator = _Narrator(rng, scene)
+def caption_scene(rng: random.Random, scene: Scene, nouns: Mapping[str, Noun] | None = None) -> str:
+    """One caption that is true of the scene, which has at least two objects; every choice comes from ``rng``.
+
+    Args:
+        nouns: what to call the categories; None: now by their names, now by a synonym.
+    """
+    narrator = _Narrator(rng, scene, nouns)
     templates = list(_TEMPLATES)
     rng.shuffle(templates)
     for template in [*templates, _pair]:  # the last resort suits every scene with two objects
@@ -77,8 +81,9 @@ def caption_corpus(rng: random.Random, scenes: Iterator[Scene], count: int) -> l
 class _Narrator:
     """Looks at one scene and finds words for what is there."""
 
-    def __init__(self, rng: random.Random, scene: Scene):
+    def __init__(self, rng: random.Random, scene: Scene, nouns: Mapping[str, Noun] | None):
         self.rng = rng
+        self.nouns = nouns
         self.scene = scene
         self.crowds = objects_by_category(scene)
 
@@ -114,8 +119,11 @@ class _Narrator:
     def one_of(self, *phrases: str) -> str:
         return self.rng.choice(phrases)
 
+    def word(self, category: str) -> Noun:
+        return self.nouns[category] if self.nouns else choose_noun(self.rng, category)
+
     def noun(self, it: SceneObject) -> str:
-        return choose_noun(self.rng, it.category).singular
+        return self.word(it.category).singular
 
     def kind(self, it: SceneObject) -> str:
         """ "a car" """
@@ -141,7 +149,7 @@ class _Narrator:
     def many(self, crowd: list[SceneObject]) -> str:
         """ "three white sheep"; the colour only where all share it."""
         category, colours = crowd[0].category, {it.colour for it in crowd}
-        plural = choose_noun(self.rng, category).plural
+        plural = self.word(category).plural
         return f"{NUMBER_WORDS[len(crowd)]} {coloured(category, plural, colours.pop() if len(colours) == 1 else '')}"
 
     def doing(self, it: SceneObject) -> str:
@@ -256,7 +264,7 @@ def _one_of_several(n: _Narrator) -> str:
     one = n.rng.choice(crowd)
     if sum(it.colour == one.colour for it in crowd) != 1:
         raise _Absent
-    plural = choose_noun(n.rng, one.category).plural
+    plural = n.word(one.category).plural
     things = f"{NUMBER_WORDS[len(crowd)]} {plural} and {n.a(other)}{n.maybe_place()}"
     return f"{things}, where one of the {plural} {n.has_colour(one)}"
 
