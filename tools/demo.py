@@ -113,6 +113,8 @@ def main(arguments: Sequence[str]) -> None:
     world, corpus, bert = out / "toyworld", out / "corpus", out / "bert"
     task_regions, heldout_regions = (out / name for name in REGIONS)
     check_demo(out)
+    from mmf_muvla.models.small_bert import world_texts
+
     steps = Steps(out / "logs")
 
     def tool(name: str) -> list[str]:
@@ -130,8 +132,8 @@ def main(arguments: Sequence[str]) -> None:
     steps.run(
         "bert",
         [
-            *tool("make_small_bert.py"), f"texts={world / 'stories.txt'}", f"words={world / 'words.txt'}",
-            f"out={bert}", *(["updates=20"] if fast else []),
+            *tool("make_small_bert.py"), f"texts=[{','.join(world_texts(world))}]",
+            f"out={bert}", *(["next_sentence_updates=10", "updates=10"] if fast else []),
         ],
     )  # fmt: skip
     steps.run(

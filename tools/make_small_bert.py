@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Train a small BERT on stories: masked tokens and next sentences, no images. Three minutes on two cores.
+"""Train a small BERT on texts: next sentences, then masked tokens too; no images. Three minutes on two cores.
 
-    python tools/make_small_bert.py texts=data/toyworld/stories.txt words=data/toyworld/words.txt \\
-        out=data/corpus/toyworld_bert [hidden_size=128] [num_hidden_layers=2] [updates=3000] [device=auto] [seed=0]
+    python tools/make_small_bert.py texts=[data/toyworld/stories.txt,data/toyworld/captions.txt] \\
+        out=data/corpus/toyworld_bert [hidden_size=128] [num_hidden_layers=2] [device=auto] [seed=0] \\
+        [next_sentence_updates=800] [updates=2000]
 
-texts is a UTF-8 file with a sentence a line and an empty line after each story, or a list of such files:
-texts=[a.txt,b.txt]. words has words that the vocabulary is to have whole, too. What is written is a BERT checkpoint
-with pooler and both heads: name the folder as model_config.muvla.trunk.pretrained. evaluation.json in it says how well
-it tells masked tokens and next sentences of stories that it was not trained on.
+texts are UTF-8 files with a sentence a line. Empty lines end stories, whose sentences follow each other; in a file
+without any, every sentence stands alone. Without texts, all those of data/toyworld are read. What is written is a BERT
+checkpoint with pooler and both heads: name the folder as model_config.muvla.trunk.pretrained. evaluation.json in it
+says how well it tells next sentences and masked tokens of what it was not trained on, for each file.
 """
 
 import sys

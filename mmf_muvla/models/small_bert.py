@@ -10,7 +10,7 @@ import random
 import string
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -36,53 +36,72 @@ _POOL = 16  # batches whose pairs are drawn together, and sorted by length: less
 _IGNORED = -100  # the label of what is not predicted
 
 
+def world_texts(world: str | Path) -> list[str]:
+    """All kinds of text of a generated world."""
+    return [f"{world}/{name}.txt" for name in ("stories", "captions", "books", "words")]
+
+
 @dataclass
 class SmallBertOptions(Options):
     """The options of the command.
 
     Attributes:
-        texts: files of stories: a sentence a line, an empty line after each story.
-        words: files of further words that the vocabulary has whole; null: those of the texts alone.
+        texts: files with a sentence a line. In a file with empty lines these end stories, whose sentences follow each
+            other; in any other file every sentence stands alone, and only its masked tokens are learned.
         out: folder to write, in the format of Hugging Face; one that this command has made is replaced.
         vocab_size: words, characters and special tokens, at most.
         hidden_size, num_hidden_layers, num_attention_heads: the shape; the inner layers are four times as wide.
+        initializer_range: standard deviation of the weights that training starts from. BERT's 0.02 is for states of 768
+            numbers; with a few, next sentences stay at chance.
         max_tokens: word pieces of a pair of sentences, at most, [CLS] and both [SEP] included.
-        updates, batch_size, lr: of the training. The rate rises for a twentieth of it, and falls to zero in its last
-            three tenths.
-        masked_token_weight: of their loss, where that of next sentences has 1. BERT's own 1 drowns the small gradient
-            from which small models in short runs find out which sentences belong together.
+        next_sentence_updates: updates on next sentences alone, which come first: beside masked tokens, small models in
+            short runs do not find out which sentences belong together.
+        updates: those on both tasks, afterwards; half of a batch are pairs of stories, the others lone sentences.
+        batch_size, lr: of both stages. The rate rises for a twentieth of a stage, and falls to zero in its last three
+            tenths.
         device: auto takes a GPU if there is one.
         seed: of weights, pairs and masks.
     """
 
-    texts: Paths = "data/toyworld/stories.txt"
-    words: Paths | None = "data/toyworld/words.txt"
+    texts: Paths = field(default_factory=lambda: world_texts("data/toyworld"))
     out: Name = "data/corpus/toyworld_bert"
     vocab_size: Annotated[Count, Field(ge=200)] = 4000
     hidden_size: Count = 128
     num_hidden_layers: Count = 2
     num_attention_heads: Count = 4
+    initializer_range: Annotated[Number, Field(gt=0)] = 0.1
     max_tokens: Annotated[Count, Field(ge=8, le=512)] = 128
-    updates: CountOrNone = 3000
+    next_sentence_updates: CountOrNone = 800
+    updates: CountOrNone = 2000
     batch_size: Count = 64
     lr: Annotated[Number, Field(gt=0)] = 1e-3
-    masked_token_weight: Annotated[Number, Field(ge=0)] = 0.1
     device: Name = "auto"
     seed: Seed = 0
 
 
-class Evaluation(NamedTuple):
-    """How well held-out stories are told: nats a masked token, and shares of both questions answered right."""
+class Text(NamedTuple):
+    """The stories of a file, which have one sentence or more each."""
 
+    name: str
+    stories: list[list[str]]
+
+
+class Evaluation(NamedTuple):
+    """How well what was held out of a text is told: nats a masked token, and shares of what is right.
+
+    The last is None for a text of lone sentences.
+    """
+
+    text: str
+    held_out: int
     masked_token_loss: float
     masked_token_accuracy: float
-    next_sentence_accuracy: float
+    next_sentence_accuracy: float | None
 
     def __str__(self) -> str:
-        return (
-            f"of held-out stories {self.masked_token_accuracy:.1%} of the masked tokens are right "
-            f"({self.masked_token_loss:.2f} nats), of the next sentences {self.next_sentence_accuracy:.1%}"
-        )
+        following = self.next_sentence_accuracy
+        told = "" if following is None else f"next sentences {following:.1%}, "
+        return f"{self.text}: {told}masked tokens {self.masked_token_accuracy:.1%} ({self.masked_token_loss:.2f} nats)"
 
 
 def small_bert_command(arguments: Sequence[str]) -> None:
@@ -94,34 +113,41 @@ def small_bert_command(arguments: Sequence[str]) -> None:
     start_logging()
     options = read_options(SmallBertOptions, arguments)
     made = make_small_bert(options)
-    print(f"{options.out}: {options.num_hidden_layers} layers of {options.hidden_size}; {made}")
+    print(
+        f"{options.out}: {options.num_hidden_layers} layers of {options.hidden_size}. Told right of what was held out:"
+    )
+    print(*(f"  {it}" for it in made), sep="\n")
 
 
-def make_small_bert(options: SmallBertOptions) -> Evaluation:
+def make_small_bert(options: SmallBertOptions) -> list[Evaluation]:
     """Train a BERT with its pooler and both heads, and write it, with ``evaluation.json`` beside it.
 
     Returns:
-        How good it is on the twentieth of the stories that it is not trained on.
+        How good it is on the twentieth of each text that it is not trained on.
 
     Raises:
-        InputError: ``out`` is something else already, or what is read; a file is not there, or has too few stories; the
-            shape or the device cannot be.
+        InputError: ``out`` is something else already, or what is read; a file is not there; there are too few stories;
+            the shape or the device cannot be.
     """
     from transformers import BertConfig, BertForPreTraining
 
     if options.hidden_size % options.num_attention_heads:
         problem = f"does not divide hidden_size={options.hidden_size}"
         raise InputError(f"num_attention_heads={options.num_attention_heads}", problem, "Choose a divisor")
-    texts, words = _files("texts", options.texts), _files("words", options.words or [])
-    out = output_folder("out", options.out, [*texts, *words])
+    files = _files(options.texts)
+    out = output_folder("out", options.out, files)
     refuse_foreign(out, foreign_in_marked)
-    stories = [story for file in texts for story in read_stories(file)]
-    if len(stories) < 2 * _HELD_OUT:
-        problem = f"{len(stories)} stories of two sentences or more are too few"
+    device = devices_of(options.device, "device")[0]
+    texts = [Text(file.name, read_stories(file)) for file in files]
+    told = sum(len(story) > 1 for text in texts for story in text.stories)
+    if told < 2 * _HELD_OUT:
+        problem = f"{told} stories of two sentences or more are too few"
         remedy = f"Give at least {2 * _HELD_OUT}, with an empty line between them"
         raise InputError(f"texts={options.texts}", problem, remedy)
-    tokenizer = make_tokenizer([it for story in stories for it in story], _lines(words), options.vocab_size)
-    log_message(f"{len(stories):,} stories, a vocabulary of {len(tokenizer):,}")
+    tokenizer = make_tokenizer(_sentences(texts), options.vocab_size)
+    log_message(
+        f"{told:,} stories, {sum(1 for _ in _sentences(texts)):,} sentences, a vocabulary of {len(tokenizer):,}"
+    )
     torch.manual_seed(options.seed)
     model: Any = BertForPreTraining(
         BertConfig(
@@ -131,58 +157,51 @@ def make_small_bert(options: SmallBertOptions) -> Evaluation:
             num_attention_heads=options.num_attention_heads,
             intermediate_size=4 * options.hidden_size,
             max_position_embeddings=options.max_tokens,
-            # BERT's 0.02 is for states of 768 numbers; with fewer, hardly anything would reach the next layer
-            initializer_range=0.8 / options.hidden_size**0.5,
+            initializer_range=options.initializer_range,
             # every pair is seen a few times only
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
         )
     )
-    model.to(devices_of(options.device, "device")[0])
-    held_out = stories[::_HELD_OUT]
-    train(model, [story for number, story in enumerate(stories) if number % _HELD_OUT], tokenizer, options)
-    evaluation = evaluate(model, held_out, tokenizer, options)
+    model.to(device)
+    learned = [story for text in texts for number, story in enumerate(text.stories) if number % _HELD_OUT]
+    train(model, learned, tokenizer, options)
+    evaluations = [evaluate(model, Text(it.name, it.stories[::_HELD_OUT]), tokenizer, options) for it in texts]
     tokenizer.backend_tokenizer.no_truncation()  # else others would cut their texts as pairs are cut here
     with publish_folder(out, foreign_in_marked) as folder:
         tokenizer.save_pretrained(folder)
         model.save_pretrained(folder)
-        write_json(folder / EVALUATION, {"held_out_stories": len(held_out), **evaluation._asdict()})
+        write_json(folder / EVALUATION, [it._asdict() for it in evaluations])
         mark_folder(folder)
-    return evaluation
+    return evaluations
 
 
-def read_stories(file: Path) -> Iterator[list[str]]:
-    """The stories of a file that have two sentences or more."""
-    story: list[str] = []
-    for line in [*_lines([file]), ""]:
-        if line:
-            story.append(line)
-            continue
-        if len(story) > 1:
-            yield story
-        story = []
+def read_stories(file: Path) -> list[list[str]]:
+    """The stories of a file; where no line is empty, every sentence is one of its own."""
+    text = "\n".join(line.strip() for line in file.read_text(encoding="utf-8").splitlines()).strip("\n")
+    parts = text.split("\n\n" if "\n\n" in text else "\n")
+    return [part.strip("\n").split("\n") for part in parts if part.strip("\n")]
 
 
-def _lines(files: Sequence[Path]) -> list[str]:
-    return [line.strip() for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+def _sentences(texts: Iterable[Text]) -> Iterator[str]:
+    return (sentence for text in texts for story in text.stories for sentence in story)
 
 
-def _files(option: str, names: Any) -> list[Path]:
-    files = [Path(name) for name in as_list(names if isinstance(names, list) else [names])] if names else []
+def _files(names: Any) -> list[Path]:
+    files = [Path(name) for name in as_list(names)]
     for file in files:
         if not file.is_file():
-            raise InputError(f"{option}={file}", "no such file", "Give a text file, or [several,of them]")
+            raise InputError(f"texts={file}", "no such file", "Give a text file, or [several,of them]")
     return files
 
 
-def make_tokenizer(texts: Iterable[str], words: Iterable[str], vocab_size: int) -> Any:
+def make_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
     """BERT's tokenizer with the words of these texts, in lower case; other words are spelled.
 
     Word pieces as ``tokenizers`` learns them differ from run to run, and a small corpus has few words.
 
     Args:
         texts: what words are counted in; the most frequent are kept.
-        words: further words, which are kept before them.
         vocab_size: words, characters and special tokens, at most.
     """
     from tokenizers.normalizers import BertNormalizer
@@ -190,53 +209,65 @@ def make_tokenizer(texts: Iterable[str], words: Iterable[str], vocab_size: int) 
     from transformers import BertTokenizer
 
     normalizer, splitter = BertNormalizer(lowercase=True), BertPreTokenizer()
-
-    def count(texts: Iterable[str]) -> list[str]:
-        split = (splitter.pre_tokenize_str(normalizer.normalize_str(text)) for text in texts)
-        counts = Counter(word for parts in split for word, _ in parts)
-        return sorted(counts, key=lambda word: (-counts[word], word))
-
-    kept = [*count(words), *count(texts)]
-    characters = sorted({*string.digits, *string.ascii_lowercase, *string.punctuation, *"".join(kept)})
-    pieces = [*_SPECIAL, *characters, *(f"##{it}" for it in characters if it.isalnum()), *kept]
+    split = (splitter.pre_tokenize_str(normalizer.normalize_str(text)) for text in texts)
+    counts = Counter(word for parts in split for word, _ in parts)
+    words = sorted(counts, key=lambda word: (-counts[word], word))
+    characters = sorted({*string.digits, *string.ascii_lowercase, *string.punctuation, *"".join(words)})
+    pieces = [*_SPECIAL, *characters, *(f"##{it}" for it in characters if it.isalnum()), *words]
     vocabulary = {piece: number for number, piece in enumerate(list(dict.fromkeys(pieces))[:vocab_size])}
     return BertTokenizer(vocab=vocabulary, do_lower_case=True)
 
 
-class Pairs:
-    """Pairs of sentences: half of them follow each other in a story, the second of the others is of another story."""
+class Batches:
+    """Pairs of sentences of stories, and lone sentences: half and half, where there are both.
 
-    def __init__(self, stories: Sequence[Sequence[str]], tokenizer: Any, options: SmallBertOptions, seed: int):
+    Half of the pairs follow each other in a story, the second sentence of the others is of another story.
+
+    Args:
+        masked: share of the tokens that are to be predicted.
+    """
+
+    def __init__(
+        self, stories: Iterable[list[str]], tokenizer: Any, options: SmallBertOptions, seed: int, masked: float = 0.15
+    ):
         from transformers import DataCollatorForLanguageModeling
 
-        self._stories, self._tokenizer, self._options = stories, tokenizer, options
-        self._following = [(number, *pair) for number, story in enumerate(stories) for pair in pairwise(story)]
+        stories = list(stories)
+        self._stories = [story for story in stories if len(story) > 1]
+        self._following = [(number, *pair) for number, story in enumerate(self._stories) for pair in pairwise(story)]
+        self._lone = [story[0] for story in stories if len(story) == 1]
+        self._lone_share = 0.5 if self._lone and self._following else float(bool(self._lone))
         self._rng = random.Random(seed)
-        self._mask = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15, seed=seed)
-        self._device = devices_of(options.device, "device")[0]
+        self._size, self._device = options.batch_size, devices_of(options.device, "device")[0]
+        self._tokenizer = tokenizer.backend_tokenizer
+        self._tokenizer.enable_truncation(options.max_tokens)
+        self._mask = DataCollatorForLanguageModeling(tokenizer, mlm_probability=masked, seed=seed)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """Batches without end: ``input_ids``, ``token_type_ids``, ``attention_mask``, ``labels`` int [B, T],
-        ``next_sentence_label`` int [B]; the last as in BERT: 0, it is the next one; 1, it is another."""
-        size = self._options.batch_size
+        ``next_sentence_label`` int [B]; the last as in BERT: 0, it is the next one; 1, it is another; -100 for lone
+        sentences."""
         while True:
-            pool = sorted((self._draw() for _ in range(_POOL * size)), key=lambda it: len(it[0]) + len(it[1]))
-            for start in self._rng.sample(range(0, len(pool), size), _POOL):
-                yield self._batch(pool[start : start + size])
+            pool = sorted((self._draw() for _ in range(_POOL * self._size)), key=lambda it: sum(map(len, it[0])))
+            for start in self._rng.sample(range(0, len(pool), self._size), _POOL):
+                yield self._batch(pool[start : start + self._size])
 
-    def _draw(self) -> tuple[str, str, int]:
+    def _draw(self) -> tuple[tuple[str, ...], int]:
+        if self._rng.random() < self._lone_share:
+            return (self._rng.choice(self._lone),), _IGNORED
         number, first, second = self._rng.choice(self._following)
         if self._rng.random() < 0.5:
-            return first, second, 0
+            return (first, second), 0
         other = self._rng.randrange(len(self._stories) - 1)
-        return first, self._rng.choice(self._stories[other + (other >= number)]), 1
+        return (first, self._rng.choice(self._stories[other + (other >= number)])), 1
 
-    def _batch(self, pairs: Sequence[tuple[str, str, int]]) -> dict[str, Tensor]:
-        firsts, seconds, labels = zip(*pairs, strict=True)
-        encoded = self._tokenizer(
-            firsts, seconds, truncation=True, max_length=self._options.max_tokens, return_special_tokens_mask=True
-        )
-        rows = [{name: values[row] for name, values in encoded.items()} for row in range(len(pairs))]
+    def _batch(self, drawn: Sequence[tuple[tuple[str, ...], int]]) -> dict[str, Tensor]:
+        texts, labels = zip(*drawn, strict=True)
+        encoded = self._tokenizer.encode_batch([it if len(it) > 1 else it[0] for it in texts])
+        rows = [
+            {"input_ids": it.ids, "token_type_ids": it.type_ids, "special_tokens_mask": it.special_tokens_mask}
+            for it in encoded
+        ]
         batch = {**self._mask(rows), "next_sentence_label": torch.tensor(labels)}
         return {name: it.to(self._device) for name, it in batch.items()}
 
@@ -258,38 +289,55 @@ def tell(model: Any, batch: Mapping[str, Tensor]) -> Told:
     return Told(words, batch["labels"][masked], following, batch["next_sentence_label"])
 
 
-def train(model: Any, stories: Sequence[Sequence[str]], tokenizer: Any, options: SmallBertOptions) -> None:
-    """Learn both tasks together, with Adam."""
+def losses_of(told: Told) -> tuple[Tensor, Tensor]:
+    """The mean losses of masked tokens and of next sentences, in nats; 0 where a batch has none."""
+    return _mean_loss(told.words, told.masked), _mean_loss(told.following, told.labels)
+
+
+def _mean_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    counted = (labels != _IGNORED).sum().clamp(min=1)
+    return F.cross_entropy(logits, labels, ignore_index=_IGNORED, reduction="sum") / counted
+
+
+def train(model: Any, stories: Sequence[list[str]], tokenizer: Any, options: SmallBertOptions) -> None:
+    """Learn next sentences, then both tasks."""
+    model.train()
+    told = [story for story in stories if len(story) > 1]
+    first = Batches(told, tokenizer, options, options.seed, masked=0.0)
+    _learn(model, first, "next sentences", options.next_sentence_updates, options.lr)
+    _learn(model, Batches(stories, tokenizer, options, options.seed), "both tasks", options.updates, options.lr)
+
+
+def _learn(model: Any, batches: Batches, name: str, updates: int, lr: float) -> None:
+    """One stage: this many updates, with Adam."""
     from transformers import get_wsd_schedule
 
-    batches = iter(Pairs(stories, tokenizer, options, options.seed))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=options.lr, betas=(0.9, 0.99), fused=True)
-    rise, fall = (max(1, int(share * options.updates)) for share in (0.05, 0.3))
-    schedule = get_wsd_schedule(optimizer, rise, fall, num_training_steps=options.updates, decay_type="linear")
-    model.train()
-    with progress_bar(options.updates, "small BERT", "update") as bar:
-        for _ in range(options.updates):
-            told = tell(model, next(batches))
-            losses = F.cross_entropy(told.words, told.masked), F.cross_entropy(told.following, told.labels)
-            (options.masked_token_weight * losses[0] + losses[1]).backward()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, fused=True)
+    rise, fall = (max(1, int(share * updates)) for share in (0.05, 0.3))
+    schedule = get_wsd_schedule(optimizer, rise, fall, num_training_steps=updates, decay_type="linear")
+    with progress_bar(updates, f"small BERT, {name}", "update") as bar:
+        for batch in islice(batches, updates):
+            masked, following = losses_of(tell(model, batch))
+            (masked + following).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()
-            bar.set_postfix_str("masked tokens {:.2f}, next sentences {:.3f}".format(*losses), refresh=False)
+            bar.set_postfix_str(f"masked tokens {masked:.2f}, next sentences {following:.3f}", refresh=False)
             bar.update()
 
 
 @torch.no_grad()
-def evaluate(
-    model: Any, stories: Sequence[Sequence[str]], tokenizer: Any, options: SmallBertOptions, batches: int = 32
-) -> Evaluation:
-    """How well the model tells masked tokens and next sentences of these stories."""
+def evaluate(model: Any, text: Text, tokenizer: Any, options: SmallBertOptions, batches: int = 32) -> Evaluation:
+    """How well the model tells masked tokens and next sentences of this text."""
     model.eval()
     losses, right, next_right = [], [], []
-    for batch in islice(Pairs(stories, tokenizer, options, options.seed + 1), batches):
+    for batch in islice(Batches(text.stories, tokenizer, options, options.seed + 1), batches):
         told = tell(model, batch)
         losses.append(F.cross_entropy(told.words, told.masked, reduction="none"))
         right.append(told.words.argmax(-1) == told.masked)
-        next_right.append(told.following.argmax(-1) == told.labels)
-    return Evaluation(*(torch.cat(it).float().mean().item() for it in (losses, right, next_right)))
+        pairs = told.labels != _IGNORED
+        next_right.append((told.following.argmax(-1) == told.labels)[pairs])
+    loss, accuracy, next_accuracy = (torch.cat(it).float() for it in (losses, right, next_right))
+    following = next_accuracy.mean().item() if len(next_accuracy) else None
+    return Evaluation(text.name, len(text.stories), loss.mean().item(), accuracy.mean().item(), following)

@@ -7,13 +7,13 @@ included. Each template takes what it needs from the scene, or gives up where th
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import permutations, repeat
 
 from mmf_muvla.toyworld.scenes import Scene, SceneObject, objects_by_category, relations_between
-from mmf_muvla.toyworld.vocabulary import SIZE_WORDS, THEMES, Noun
+from mmf_muvla.toyworld.vocabulary import SIZE_WORDS, THEMES
 from mmf_muvla.toyworld.wording import (
     NUMBER_WORDS,
     capitalised,
@@ -27,7 +27,7 @@ from mmf_muvla.toyworld.wording import (
     with_article,
 )
 
-_PREPOSITIONS = {
+PREPOSITIONS = {
     "on": ("on", "on top of"),
     "under": ("under", "underneath", "beneath"),
     "above": ("above", "over"),
@@ -52,13 +52,9 @@ class _Absent(Exception):
     """A scene does not have what a template speaks of."""
 
 
-def caption_scene(rng: random.Random, scene: Scene, nouns: Mapping[str, Noun] | None = None) -> str:
-    """One caption that is true of the scene, which has at least two objects; every choice comes from ``rng``.
-
-    Args:
-        nouns: what to call the categories; None: now by their names, now by a synonym.
-    """
-    narrator = _Narrator(rng, scene, nouns)
+def caption_scene(rng: random.Random, scene: Scene) -> str:
+    """One caption that is true of the scene, which has at least two objects; every choice comes from ``rng``."""
+    narrator = _Narrator(rng, scene)
     templates = list(_TEMPLATES)
     rng.shuffle(templates)
     for template in [*templates, _pair]:  # the last resort suits every scene with two objects
@@ -81,9 +77,8 @@ def caption_corpus(rng: random.Random, scenes: Iterator[Scene], count: int) -> l
 class _Narrator:
     """Looks at one scene and finds words for what is there."""
 
-    def __init__(self, rng: random.Random, scene: Scene, nouns: Mapping[str, Noun] | None):
+    def __init__(self, rng: random.Random, scene: Scene):
         self.rng = rng
-        self.nouns = nouns
         self.scene = scene
         self.crowds = objects_by_category(scene)
 
@@ -119,11 +114,8 @@ class _Narrator:
     def one_of(self, *phrases: str) -> str:
         return self.rng.choice(phrases)
 
-    def word(self, category: str) -> Noun:
-        return self.nouns[category] if self.nouns else choose_noun(self.rng, category)
-
     def noun(self, it: SceneObject) -> str:
-        return self.word(it.category).singular
+        return choose_noun(self.rng, it.category).singular
 
     def kind(self, it: SceneObject) -> str:
         """ "a car" """
@@ -149,14 +141,14 @@ class _Narrator:
     def many(self, crowd: list[SceneObject]) -> str:
         """ "three white sheep"; the colour only where all share it."""
         category, colours = crowd[0].category, {it.colour for it in crowd}
-        plural = self.word(category).plural
+        plural = choose_noun(self.rng, category).plural
         return f"{NUMBER_WORDS[len(crowd)]} {coloured(category, plural, colours.pop() if len(colours) == 1 else '')}"
 
     def doing(self, it: SceneObject) -> str:
         return posture(self.rng, it.category)
 
     def where(self, relation: _Relation) -> str:
-        return self.one_of(*_PREPOSITIONS[relation.kind])
+        return self.one_of(*PREPOSITIONS[relation.kind])
 
     def to(self, relation: _Relation) -> str:
         """ "next to a tall man in blue" """
@@ -264,7 +256,7 @@ def _one_of_several(n: _Narrator) -> str:
     one = n.rng.choice(crowd)
     if sum(it.colour == one.colour for it in crowd) != 1:
         raise _Absent
-    plural = n.word(one.category).plural
+    plural = choose_noun(n.rng, one.category).plural
     things = f"{NUMBER_WORDS[len(crowd)]} {plural} and {n.a(other)}{n.maybe_place()}"
     return f"{things}, where one of the {plural} {n.has_colour(one)}"
 

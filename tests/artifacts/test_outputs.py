@@ -94,9 +94,8 @@ def corpus_of(folder: Path) -> list[str]:
 
 
 def stories_of(folder: Path) -> list[str]:
-    (folder / "words.txt").write_text("dog\n")
     (folder / "stories.txt").write_text("A dog.\nIt sleeps.\n\n" * 40)
-    return [f"texts={folder / 'stories.txt'}", f"words={folder / 'words.txt'}"]
+    return [f"texts={folder / 'stories.txt'}"]
 
 
 def published(folder: Path) -> list[str]:

@@ -8,6 +8,7 @@ import random
 import shutil
 import stat
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,10 @@ from mmf_muvla.models.checkpoint import load_bert
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.pretraining import PretrainingHeads
 from mmf_muvla.models.small_bert import (
-    Pairs,
+    Batches,
     SmallBertOptions,
+    Told,
+    losses_of,
     make_small_bert,
     make_tokenizer,
     read_stories,
@@ -44,11 +47,11 @@ def write_stories(path: Path) -> Path:
 @pytest.fixture(scope="module")
 def options(tmp_path_factory: pytest.TempPathFactory) -> SmallBertOptions:
     folder = tmp_path_factory.mktemp("bert")
-    (folder / "words.txt").write_text("giraffe\nwhat\n")
+    (folder / "lines.txt").write_text("a giraffe\nwhat\n" * 20)
     return SmallBertOptions(
-        texts=str(write_stories(folder / "stories.txt")), words=str(folder / "words.txt"), out=str(folder / "small"),
-        device="cpu", hidden_size=16, num_attention_heads=2, num_hidden_layers=1, max_tokens=16, updates=3,
-        batch_size=8,
+        texts=[str(write_stories(folder / "stories.txt")), str(folder / "lines.txt")], out=str(folder / "small"),
+        device="cpu", hidden_size=16, num_attention_heads=2, num_hidden_layers=1, max_tokens=16,
+        next_sentence_updates=2, updates=2, batch_size=8,
     )  # fmt: skip
 
 
@@ -70,13 +73,15 @@ def test_it_is_a_checkpoint_with_a_pooler_and_both_heads(small: Path) -> None:
 
 
 def test_it_says_how_good_it_is(small: Path) -> None:
-    told = json.loads((small / "evaluation.json").read_text())
-    assert told["held_out_stories"] == 3, "every twentieth of sixty"
-    assert 0 <= told["next_sentence_accuracy"] <= 1 and 0 <= told["masked_token_accuracy"] <= 1
-    assert 0 < told["masked_token_loss"] < 10
+    stories, lines = json.loads((small / "evaluation.json").read_text())
+    assert (stories["text"], stories["held_out"]) == ("stories.txt", 3), "every twentieth of sixty"
+    assert (lines["text"], lines["held_out"]) == ("lines.txt", 2), "every twentieth of forty"
+    assert 0 <= stories["next_sentence_accuracy"] <= 1 and lines["next_sentence_accuracy"] is None
+    for told in (stories, lines):
+        assert 0 <= told["masked_token_accuracy"] <= 1 and 0 < told["masked_token_loss"] < 10
 
 
-def test_words_of_texts_and_of_the_list_are_whole_and_others_are_spelled(small: Path) -> None:
+def test_words_of_all_texts_are_whole_and_others_are_spelled(small: Path) -> None:
     tokenizer, words = AutoTokenizer.from_pretrained(str(small)), WordPieces(str(small))
     for text, pieces in {
         "A dog SLEEPS.": ["a", "dog", "sleeps", "."],
@@ -103,31 +108,70 @@ def test_a_seed_gives_the_same_files_and_another_one_others(
         assert [(out / name).read_bytes() == (small / name).read_bytes() for name in names[:2]] == [same, True]
 
 
-def test_half_of_the_pairs_follow_each_other_and_no_other_pair_is_of_one_story(options: SmallBertOptions) -> None:
+def test_half_are_pairs_and_half_of_these_follow_each_other_and_no_other_pair_is_of_one_story(
+    options: SmallBertOptions,
+) -> None:
     stories = [[f"a{number} b{number}", f"c{number} d{number}", f"e{number}"] for number in range(40)]
-    tokenizer = make_tokenizer([it for story in stories for it in story], [], 4000)
-    pairs = Pairs(stories, tokenizer, options, seed=0)
-    follow = total = masked = ordinary = 0
-    for _, batch in zip(range(60), pairs, strict=False):
+    lone = ["lone f", "lone g"]
+    tokenizer = make_tokenizer([it for story in [*stories, lone] for it in story], 4000)
+    batches = Batches([*stories, *([it] for it in lone)], tokenizer, options, seed=0)
+    counts = {0: 0, 1: 0, -100: 0}
+    masked = ordinary = 0
+    for batch in islice(batches, 120):
         shown = torch.where(batch["labels"] >= 0, batch["labels"], batch["input_ids"])
         masked += int((batch["labels"] >= 0).sum())
         ordinary += int((shown >= 5).sum())
-        for ids, types, is_other in zip(shown, batch["token_type_ids"], batch["next_sentence_label"], strict=True):
+        labels = batch["next_sentence_label"].tolist()
+        for ids, types, label in zip(shown, batch["token_type_ids"], labels, strict=True):
             first = tokenizer.decode(ids[types == 0], skip_special_tokens=True).split()
             second = tokenizer.decode(ids[types == 1], skip_special_tokens=True).split()
+            counts[label] += 1
+            if label == -100:
+                assert " ".join(first) in lone and not second
+                continue
             numbers = {word[1:] for word in first}, {word[1:] for word in second}
-            assert (numbers[0] == numbers[1]) == (is_other == 0)
-            if is_other == 0:
+            assert (numbers[0] == numbers[1]) == (label == 0)
+            if label == 0:
                 assert (first[0][0], second[0][0]) in {("a", "c"), ("c", "e")}
-            follow, total = follow + int(is_other == 0), total + 1
-    assert total == 480 and 200 < follow < 280
+    assert sum(counts.values()) == 960
+    assert 430 < counts[-100] < 530 and 200 < counts[0] < 280
     assert 0.12 < masked / ordinary < 0.18
+
+
+def test_without_stories_all_are_lone_and_without_lone_sentences_all_are_pairs(options: SmallBertOptions) -> None:
+    tokenizer = make_tokenizer(["a b", "c d"], 4000)
+    for stories, lone in (([["a b"], ["c d"]], True), ([["a b", "c d"]] * 2, False)):
+        (batch,) = islice(Batches(stories, tokenizer, options, seed=0), 1)
+        assert ((batch["next_sentence_label"] == -100) == lone).all()
+
+
+def test_nothing_is_masked_where_next_sentences_are_learned_alone(options: SmallBertOptions) -> None:
+    tokenizer = make_tokenizer(["a b", "c d"], 4000)
+    for batch in islice(Batches([["a b", "c d"]] * 2, tokenizer, options, seed=0, masked=0.0), 4):
+        assert (batch["labels"] == -100).all()
+        assert tokenizer.mask_token_id not in batch["input_ids"]
+
+
+def test_lines_stand_alone_unless_empty_lines_end_stories(tmp_path: Path) -> None:
+    file = tmp_path / "text.txt"
+    file.write_text("one\n two \n")
+    assert read_stories(file) == [["one"], ["two"]]
+    file.write_text("\none\ntwo\n\n\n \nthree\n\n")
+    assert read_stories(file) == [["one", "two"], ["three"]]
+
+
+def test_losses_are_means_over_what_is_asked() -> None:
+    zero = torch.zeros
+    told = Told(zero(0, 7), zero(0, dtype=torch.long), zero(3, 2), torch.tensor([1, -100, 0]))
+    masked, following = losses_of(told)
+    assert masked == 0
+    torch.testing.assert_close(following, torch.tensor(2.0).log())
 
 
 def test_what_it_tells_is_what_transformers_tells(small: Path, options: SmallBertOptions) -> None:
     model = BertForPreTraining.from_pretrained(small).eval()
-    stories = list(read_stories(Path(str(options.texts))))
-    batch = next(iter(Pairs(stories, AutoTokenizer.from_pretrained(str(small)), options, seed=0)))
+    stories = [story for file in options.texts for story in read_stories(Path(file))]
+    batch = next(iter(Batches(stories, AutoTokenizer.from_pretrained(str(small)), options, seed=0)))
     with torch.no_grad():
         told, theirs = tell(model, batch), model(**batch)
     assert len(told.words) == int((batch["labels"] >= 0).sum())
@@ -137,11 +181,13 @@ def test_what_it_tells_is_what_transformers_tells(small: Path, options: SmallBer
 
 def test_both_tasks_are_learned(options: SmallBertOptions, tmp_path: Path) -> None:
     shape = {"hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}
-    learned = make_small_bert(
-        replace(options, out=str(tmp_path / "bert"), updates=300, batch_size=32, lr=3e-3, **shape)
+    stages = {"next_sentence_updates": 150, "updates": 150}
+    stories, lines = make_small_bert(
+        replace(options, out=str(tmp_path / "bert"), batch_size=32, lr=3e-3, **shape, **stages)
     )
-    assert learned.next_sentence_accuracy > 0.7
-    assert learned.masked_token_loss < 1.5
+    assert stories.next_sentence_accuracy is not None and stories.next_sentence_accuracy > 0.7
+    assert stories.masked_token_loss < 1.5
+    assert lines.masked_token_loss < 1.5
 
 
 def test_what_cannot_be_used_is_refused(options: SmallBertOptions, tmp_path: Path) -> None:
@@ -167,7 +213,7 @@ def test_what_cannot_be_used_is_refused(options: SmallBertOptions, tmp_path: Pat
 def test_only_what_it_has_made_is_replaced(small: Path, options: SmallBertOptions, tmp_path: Path) -> None:
     out = tmp_path / "small"
     shutil.copytree(small, out)
-    again = replace(options, out=str(out), updates=0)
+    again = replace(options, out=str(out), next_sentence_updates=0, updates=0)
     make_small_bert(again)
     assert (out / "model.safetensors").read_bytes() != (small / "model.safetensors").read_bytes()
     assert {stat.S_IMODE(path.stat().st_mode) for path in out.iterdir()} == {0o666 & ~_umask()}

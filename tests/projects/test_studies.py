@@ -63,7 +63,7 @@ def _run(
         command([
             "tools/run_study.py", f"config=projects/muvla/studies/{study}.yaml", f"work={work}", "num_workers=2",
             f"steps.world.arguments={arguments}",
-            "steps.bert.arguments=['texts={world}/stories.txt','words={world}/words.txt',hidden_size=64,updates=2,'out={out}']",
+            "steps.bert.arguments=['texts=[{world}/stories.txt,{world}/words.txt]',hidden_size=64,next_sentence_updates=1,updates=1,'out={out}']",
             *options, "--", *SHORT_RUNS, *run_arguments,
         ])  # fmt: skip
     except AssertionError as error:
