@@ -27,7 +27,7 @@ from mmf_muvla.toyworld.wording import (
     with_article,
 )
 
-PREPOSITIONS = {
+_PREPOSITIONS = {
     "on": ("on", "on top of"),
     "under": ("under", "underneath", "beneath"),
     "above": ("above", "over"),
@@ -148,7 +148,7 @@ class _Narrator:
         return posture(self.rng, it.category)
 
     def where(self, relation: _Relation) -> str:
-        return self.one_of(*PREPOSITIONS[relation.kind])
+        return self.one_of(*_PREPOSITIONS[relation.kind])
 
     def to(self, relation: _Relation) -> str:
         """ "next to a tall man in blue" """

@@ -127,7 +127,7 @@ def _write_world(folder: Path, config: ToyWorldConfig) -> dict[str, Any]:
     write_lines(folder / "captions.txt", captions)
     books = book_corpus(stream("books"), config.books)
     write_lines(folder / "books.txt", books)
-    stories = list(tell_stories(stream("stories"), _scenes(config, "stories", config.stories, 0)))
+    stories = list(tell_stories(stream("stories"), config.stories))
     write_stories(folder / "stories.txt", stories)
 
     true_pairs = _true_pairs(stream("captions_true"), images["regions"], config.true_captions)
