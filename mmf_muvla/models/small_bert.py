@@ -34,6 +34,7 @@ _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _HELD_OUT = 20  # every twentieth story
 _POOL = 16  # batches whose pairs are drawn together, and sorted by length: less padding
 _IGNORED = -100  # the label of what is not predicted
+_PLACE_SCALE = 0.1  # how large position and segment embeddings are to begin with, beside those of words
 
 
 def world_texts(world: str | Path) -> list[str]:
@@ -51,12 +52,12 @@ class SmallBertOptions(Options):
         out: folder to write, in the format of Hugging Face; one that this command has made is replaced.
         vocab_size: words, characters and special tokens, at most.
         hidden_size, num_hidden_layers, num_attention_heads: the shape; the inner layers are four times as wide.
-        initializer_range: standard deviation of the weights that training starts from. BERT's 0.02 is for states of 768
-            numbers; with a few, next sentences stay at chance.
+        initializer_range: standard deviation of the weights that training starts from; BERT's 0.02 is for states of 768
+            numbers. Position and segment embeddings start at a tenth of it.
         max_tokens: word pieces of a pair of sentences, at most, [CLS] and both [SEP] included.
-        next_sentence_updates: updates on next sentences alone, which come first: beside masked tokens, small models in
-            short runs do not find out which sentences belong together.
-        updates: those on both tasks, afterwards; half of a batch are pairs of stories, the others lone sentences.
+        next_sentence_updates: updates on next sentences alone, which come first: the gradient of masked tokens is so
+            large that beside it small models in short runs hardly find out which sentences belong together.
+        updates: those on both tasks, afterwards, on as many pairs of stories as lone sentences.
         batch_size, lr: of both stages. The rate rises for a twentieth of a stage, and falls to zero in its last three
             tenths.
         device: auto takes a GPU if there is one.
@@ -163,6 +164,10 @@ def make_small_bert(options: SmallBertOptions) -> list[Evaluation]:
             attention_probs_dropout_prob=0.0,
         )
     )
+    # Else equal words at different places hardly look alike to begin with, and next sentences stay at chance: for 400
+    # updates or more, instead of 80.
+    for embedding in (model.bert.embeddings.position_embeddings, model.bert.embeddings.token_type_embeddings):
+        torch.nn.init.normal_(embedding.weight, std=_PLACE_SCALE * options.initializer_range)
     model.to(device)
     learned = [story for text in texts for number, story in enumerate(text.stories) if number % _HELD_OUT]
     train(model, learned, tokenizer, options)
@@ -248,7 +253,9 @@ class Batches:
         ``next_sentence_label`` int [B]; the last as in BERT: 0, it is the next one; 1, it is another; -100 for lone
         sentences."""
         while True:
-            pool = sorted((self._draw() for _ in range(_POOL * self._size)), key=lambda it: sum(map(len, it[0])))
+            pool = self._encode([self._draw() for _ in range(_POOL * self._size)])
+            # not by characters: pairs that share their words are the shortest and the longest
+            pool.sort(key=lambda row: len(row["input_ids"]))
             for start in self._rng.sample(range(0, len(pool), self._size), _POOL):
                 yield self._batch(pool[start : start + self._size])
 
@@ -261,15 +268,20 @@ class Batches:
         other = self._rng.randrange(len(self._stories) - 1)
         return (first, self._rng.choice(self._stories[other + (other >= number)])), 1
 
-    def _batch(self, drawn: Sequence[tuple[tuple[str, ...], int]]) -> dict[str, Tensor]:
-        texts, labels = zip(*drawn, strict=True)
-        encoded = self._tokenizer.encode_batch([it if len(it) > 1 else it[0] for it in texts])
-        rows = [
-            {"input_ids": it.ids, "token_type_ids": it.type_ids, "special_tokens_mask": it.special_tokens_mask}
-            for it in encoded
+    def _encode(self, drawn: Sequence[tuple[tuple[str, ...], int]]) -> list[dict[str, Any]]:
+        texts = [it if len(it) > 1 else it[0] for it, _ in drawn]
+        return [
+            {
+                "input_ids": it.ids,
+                "token_type_ids": it.type_ids,
+                "special_tokens_mask": it.special_tokens_mask,
+                "next_sentence_label": label,
+            }
+            for it, (_, label) in zip(self._tokenizer.encode_batch(texts), drawn, strict=True)
         ]
-        batch = {**self._mask(rows), "next_sentence_label": torch.tensor(labels)}
-        return {name: it.to(self._device) for name, it in batch.items()}
+
+    def _batch(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        return {name: it.to(self._device) for name, it in self._mask(rows).items()}
 
 
 class Told(NamedTuple):

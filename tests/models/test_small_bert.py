@@ -72,6 +72,14 @@ def test_it_is_a_checkpoint_with_a_pooler_and_both_heads(small: Path) -> None:
     assert torch.equal(heads.get_parameter("itm.seq_relationship.weight"), model.cls.seq_relationship.weight)
 
 
+def test_to_begin_with_a_word_looks_much_the_same_wherever_it_is(options: SmallBertOptions, tmp_path: Path) -> None:
+    untrained = {"next_sentence_updates": 0, "updates": 0, "hidden_size": 128}
+    make_small_bert(replace(options, out=str(tmp_path / "bert"), **untrained))
+    embeddings = BertForPreTraining.from_pretrained(tmp_path / "bert").bert.embeddings
+    for part, std in (("word", 0.1), ("position", 0.01), ("token_type", 0.01)):
+        assert embeddings.get_parameter(f"{part}_embeddings.weight").std() == pytest.approx(std, rel=0.15)
+
+
 def test_it_says_how_good_it_is(small: Path) -> None:
     stories, lines = json.loads((small / "evaluation.json").read_text())
     assert (stories["text"], stories["held_out"]) == ("stories.txt", 3), "every twentieth of sixty"
