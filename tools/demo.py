@@ -41,7 +41,7 @@ class DemoOptions(Options):
 
 
 FAST_WORLD = [
-    "scenes=120", "captions=300", "books=50", "heldout_scenes=20", "pictures=60",
+    "scenes=120", "captions=300", "books=50", "stories=100", "heldout_scenes=20", "pictures=60",
     *(f"task_{split}_scenes=60" for split in ("train", "val", "test")),
     "vqa_train_questions=60", "vqa_val_questions=30", "vqa_test_questions=30",
     "entailment_train_examples=45", "entailment_val_examples=9", "entailment_test_examples=9",
@@ -113,6 +113,8 @@ def main(arguments: Sequence[str]) -> None:
     world, corpus, bert = out / "toyworld", out / "corpus", out / "bert"
     task_regions, heldout_regions = (out / name for name in REGIONS)
     check_demo(out)
+    from mmf_muvla.models.small_bert import world_texts
+
     steps = Steps(out / "logs")
 
     def tool(name: str) -> list[str]:
@@ -128,8 +130,12 @@ def main(arguments: Sequence[str]) -> None:
 
     steps.run("toyworld", [*tool("make_toyworld.py"), f"out={world}", f"seed={seed}", "overwrite=true", *world_options])
     steps.run(
-        "bert", [*tool("make_small_bert.py"), f"words={world / 'words.txt'}", "num_hidden_layers=2", f"out={bert}"]
-    )
+        "bert",
+        [
+            *tool("make_small_bert.py"), f"texts=[{','.join(world_texts(world))}]",
+            f"out={bert}", *(["next_sentence_updates=10", "updates=10"] if fast else []),
+        ],
+    )  # fmt: skip
     steps.run(
         "corpus",
         [

@@ -156,7 +156,7 @@ def get_wheels(python: str, packages: Sequence[str], folder: Path) -> None:
 def make_data(folder: Path, scenes: int, full: Path | None) -> None:
     """Write what training reads: a generated world's corpus and tasks, a small BERT, and BERT-base's shape."""
     # Loaded when the options are known to be right.
-    from mmf_muvla.models.small_bert import small_bert_command
+    from mmf_muvla.models.small_bert import small_bert_command, world_texts
     from mmf_muvla.pairing.commands import build_command, import_command
     from mmf_muvla.pairing.store import REGIONS_FOLDER, Corpus
     from mmf_muvla.toyworld.command import make_toyworld
@@ -165,13 +165,13 @@ def make_data(folder: Path, scenes: int, full: Path | None) -> None:
         work = Path(name)
         world, corpus = work / "world", work / "corpus"
         make_toyworld([f"out={world}", f"scenes={scenes}", f"captions={2 * scenes}", *TASK_SIZES])
-        texts = [world / "words.txt"]
+        texts = world_texts(world)
         if full:
             carry_full_world(full, work, folder / "full")
             whole = Corpus(full)
-            texts.append(work / "sentences.txt")
-            write_lines(texts[-1], (whole.sentence(number).text for number in range(whole.num_sentences)))
-        small_bert_command([f"words=[{','.join(map(str, texts))}]", f"pretrained={BERT}", f"out={folder / 'bert'}"])
+            texts.append(str(work / "sentences.txt"))
+            write_lines(work / "sentences.txt", (whole.sentence(number).text for number in range(whole.num_sentences)))
+        small_bert_command([f"texts=[{','.join(texts)}]", f"out={folder / 'bert'}"])
         config = resource_path("projects/muvla/corpus/toyworld.yaml")
         regions = [f"regions={world / 'regions'}", f"sentences={world / 'captions.txt'}"]
         build_command([f"config={config}", *regions, f"out={corpus}"])

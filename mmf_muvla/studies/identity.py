@@ -19,7 +19,7 @@ VERSIONS = {
     "visual_entailment": 1,
     "refcoco_plus": 1,
     "make_toyworld.py": 1,
-    "make_small_bert.py": 1,
+    "make_small_bert.py": 2,
     "import_regions.py": 1,
     "build_corpus.py": 1,
 }

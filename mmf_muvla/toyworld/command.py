@@ -17,6 +17,7 @@ from mmf_muvla.toyworld.world import generate
 _CONTENTS = {
     "captions.txt": ("captions", "sentences"),
     "books.txt": ("books", "sentences"),
+    "stories.txt": ("stories", "stories of three sentences each"),
     "captions_true": ("captions_true", "true captions of regions/"),
     "words.txt": ("words", "words, all that occur"),
     "heldout_pairs": ("heldout_pairs", "true captions"),

@@ -35,6 +35,7 @@ class WorldOptions(Options):
         true_captions: captions of each of them, for systems that learn from true pairs.
         captions: sentences of the caption corpus, told of scenes that no image shows.
         books: sentences of the book-like corpus.
+        stories: stories of three sentences each, about any two things, for a BERT that learns language first.
         heldout_scenes: images for held-out image-sentence matching (``regions_heldout/``).
         heldout_captions: true captions of each of them.
         task_train_scenes, …: images of the splits of the tasks on one image (``regions_tasks/``).
@@ -57,6 +58,7 @@ class WorldOptions(Options):
     true_captions: Things = 2
     captions: Things = 6000
     books: Things = 6000
+    stories: Things = 20_000
     heldout_scenes: Things = 300
     heldout_captions: Things = 2
     task_train_scenes: Things = 240

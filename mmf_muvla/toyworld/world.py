@@ -22,9 +22,10 @@ from mmf_muvla.toyworld.config import ToyWorldConfig
 from mmf_muvla.toyworld.detector import Detection, detect
 from mmf_muvla.toyworld.pictures import draw_scene
 from mmf_muvla.toyworld.scenes import Scene, generate_scenes
+from mmf_muvla.toyworld.stories import tell_stories
 from mmf_muvla.toyworld.tasks import Stream, make_tasks, write_tasks
 from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, SIZES
-from mmf_muvla.toyworld.writers import write_json_lines, write_lines, write_vinvl_folder
+from mmf_muvla.toyworld.writers import write_json_lines, write_lines, write_stories, write_vinvl_folder
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def world_at(folder: Path, config: ToyWorldConfig | None = None) -> Artifact:
         folder,
         lambda work: _write_world(work.folder, config),
         name="toyworld",
-        version=3,
+        version=4,
         parameters=dataclasses.asdict(config),
         resumes=False,
     )
@@ -126,6 +127,8 @@ def _write_world(folder: Path, config: ToyWorldConfig) -> dict[str, Any]:
     write_lines(folder / "captions.txt", captions)
     books = book_corpus(stream("books"), config.books)
     write_lines(folder / "books.txt", books)
+    stories = list(tell_stories(stream("stories"), config.stories))
+    write_stories(folder / "stories.txt", stories)
 
     true_pairs = _true_pairs(stream("captions_true"), images["regions"], config.true_captions)
     write_json_lines(folder / "captions_true.jsonl", true_pairs)
@@ -135,6 +138,7 @@ def _write_world(folder: Path, config: ToyWorldConfig) -> dict[str, Any]:
     write_tasks(folder, tasks, stream("annotators"))
 
     told = [pair["caption"] for pair in true_pairs]
+    told += [sentence for story in stories for sentence in story]
     texts = [*captions, *books, *told, *tasks.texts(), *CATEGORIES, *COLOURS, *SIZES]
     words = sorted({word for text in texts for word in re.findall(r"\w+", text.lower())})
     write_lines(folder / "words.txt", words)
@@ -151,6 +155,7 @@ def _write_world(folder: Path, config: ToyWorldConfig) -> dict[str, Any]:
         "regions": region_counts,
         "captions": len(captions),
         "books": len(books),
+        "stories": len(stories),
         "captions_true": len(true_pairs),
         "words": len(words),
         "heldout_pairs": len(pairs),

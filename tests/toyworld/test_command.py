@@ -8,7 +8,7 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.toyworld.command import make_toyworld
 
 TINY = [
-    "scenes=3", "captions=5", "books=5", "heldout_scenes=2", "pictures=1",
+    "scenes=3", "captions=5", "books=5", "stories=4", "heldout_scenes=2", "pictures=1",
     *(f"task_{split}_scenes=60" for split in ("train", "val", "test")),
     "vqa_train_questions=10", "vqa_val_questions=8", "vqa_test_questions=8",
     *(f"entailment_{split}_examples=9" for split in ("train", "val", "test")),

@@ -32,6 +32,7 @@ TINY = ToyWorldConfig(
     scenes=12,
     captions=40,
     books=30,
+    stories=15,
     heldout_scenes=4,
     task_train_scenes=60,
     task_val_scenes=60,
@@ -124,6 +125,20 @@ def test_texts_have_the_promised_lines(world):
         lines = (world / name).read_text().splitlines()
         assert len(lines) == len(set(lines)) == count
         assert all(line.strip() == line != "" for line in lines)
+
+
+def test_stories_stand_apart_and_their_words_are_known(world):
+    stories = [story.splitlines() for story in (world / "stories.txt").read_text().removesuffix("\n\n").split("\n\n")]
+    assert [len(story) for story in stories] == [3] * 15
+    words = set((world / "words.txt").read_text().splitlines())
+    assert {word for story in stories for it in story for word in re.findall(r"\w+", it.lower())} <= words
+
+
+def test_stories_change_nothing_else(world, tmp_path):
+    generate(tmp_path / "other", dataclasses.replace(TINY, stories=9))
+    ours, other = digests(world), digests(tmp_path / "other")
+    assert {name for name in ours if ours[name] != other[name]} - {"words.txt"} == {"stories.txt"}
+    assert (world / "stories.txt").read_text().startswith((tmp_path / "other" / "stories.txt").read_text())
 
 
 def test_heldout_pairs_are_of_heldout_images(world):
