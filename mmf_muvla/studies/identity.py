@@ -13,12 +13,12 @@ from mmf_muvla.options.kinds import names
 # Raise a number whenever an unchanged configuration comes to give other results: other weights, batches, metrics or
 # files. All results that were made with it are then made again, as is everything that was made from them.
 VERSIONS = {
-    "pretrain": 1,
-    "vqa2": 1,
-    "nlvr2": 1,
-    "visual_entailment": 1,
-    "refcoco_plus": 1,
-    "make_toyworld.py": 1,
+    "pretrain": 2,
+    "vqa2": 2,
+    "nlvr2": 2,
+    "visual_entailment": 2,
+    "refcoco_plus": 2,
+    "make_toyworld.py": 2,
     "make_small_bert.py": 2,
     "import_regions.py": 1,
     "build_corpus.py": 1,
