@@ -72,8 +72,8 @@ class SmallBertOptions(Options):
     num_attention_heads: Count = 4
     initializer_range: Annotated[Number, Field(gt=0)] = 0.1
     max_tokens: Annotated[Count, Field(ge=8, le=512)] = 128
-    next_sentence_updates: CountOrNone = 800
-    updates: CountOrNone = 2000
+    next_sentence_updates: CountOrNone = 400
+    updates: CountOrNone = 2400
     batch_size: Count = 64
     lr: Annotated[Number, Field(gt=0)] = 1e-3
     device: Name = "auto"
@@ -246,7 +246,9 @@ class Batches:
         self._size, self._device = options.batch_size, devices_of(options.device, "device")[0]
         self._tokenizer = tokenizer.backend_tokenizer
         self._tokenizer.enable_truncation(options.max_tokens)
-        self._mask = DataCollatorForLanguageModeling(tokenizer, mlm_probability=masked, seed=seed)
+        self._mask = DataCollatorForLanguageModeling(tokenizer, mlm_probability=masked)
+        # with seed=… the collator refuses to work in a process that another one has forked
+        self._mask.generator = torch.Generator().manual_seed(seed)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """Batches without end: ``input_ids``, ``token_type_ids``, ``attention_mask``, ``labels`` int [B, T],

