@@ -61,7 +61,7 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
     def stage(name: str, run: Callable[[Work], dict[str, Any]], *after: Artifact, **options: Any) -> Artifact:
         return Artifact(build / name, run, after=after, **{"version": 2, **options})
 
-    regions = region_store(store, as_paths(config.regions), config.region_options, **policy)
+    regions = region_store(store, as_paths(config.regions), config.region_options, **policy, needs_classes=True)
     sentences = stage(
         "sentences",
         lambda work: import_sentences(texts, config.sentence_options, **policy, at_least=config.retrieval.k, work=work),

@@ -22,7 +22,7 @@ from mmf_muvla.artifacts.outputs import refuse_inputs
 from mmf_muvla.artifacts.parts import chunks, forget_steps, once, publish_part, read_notes, run_parts
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord, SkipLog
-from mmf_muvla.regions.checks import DAMAGED_FILE, NO_REGIONS, FoundImage
+from mmf_muvla.regions.checks import DAMAGED_FILE, NO_REGIONS, FoundImage, Place
 from mmf_muvla.regions.index import Indexed, write_index
 from mmf_muvla.regions.label_map import read_label_map
 from mmf_muvla.regions.options import RegionOptions
@@ -34,6 +34,10 @@ SKIPPED_FILE = "skipped.jsonl"
 _VERSION = 3
 _SOURCES = "sources"  # beside the shards, while these are being written
 _PIECES_PER_SHARD = 4  # of a source
+_NO_CLASSES = (
+    "Name features of a detector that gives classes (those of VinVL, scene_graph_benchmark or LXMERT, say); for "
+    "fine-tuning, import these with tools/import_regions.py"
+)
 _COUNTS = [it.name for it in fields(FoundImage) if it.name != "regions"]
 
 logger = logging.getLogger(__name__)
@@ -69,7 +73,7 @@ def import_regions(
             what would be written over is a source, or somebody else's.
     """
     artifact = region_store(store, sources, options, on_bad_record, max_skipped_fraction)
-    refuse_inputs([store, artifact.work_folder], [*sources, *_label_files(options)])
+    refuse_inputs([store, artifact.work_folder], [*sources, *_files_of(options)])
     state = artifact.state()
     if not state.done:
         artifact.check()
@@ -78,42 +82,71 @@ def import_regions(
 
 
 def region_store(
-    folder: Path, sources: Sequence[Path], options: RegionOptions, on_bad_record: str, max_skipped_fraction: float
+    folder: Path,
+    sources: Sequence[Path],
+    options: RegionOptions,
+    on_bad_record: str,
+    max_skipped_fraction: float,
+    *,
+    needs_classes: bool = False,
 ) -> Artifact:
-    """A region store that is to be made of some sources; see :func:`import_regions`."""
-    label_files = _label_files(options)
-    labels = read_label_map(label_files[0], options.label_offset) if label_files else None
+    """A region store that is to be made of some sources; see :func:`import_regions`.
+
+    With ``needs_classes``, a source whose regions have none is an InputError: no corpus can be made of it.
+    """
+    files = _files_of(options)
+    labels = read_label_map(Path(options.label_map).expanduser(), options.label_offset) if options.label_map else None
     opened = [open_regions(path, options, labels) for path in sources]
     inputs = {str(source.path): source.fingerprint() for source in opened}
     policy = {"on_bad_record": on_bad_record, "max_skipped_fraction": max_skipped_fraction}
 
     def make(work: Work) -> dict[str, int]:
-        return once(work.folder, "imported", partial(_import, opened, options.feature_dim, policy, work))
+        return once(work.folder, "imported", partial(_import, opened, options, policy, work, needs_classes))
 
     return Artifact(
         folder,
         make,
         version=_VERSION,
         name="regions",
-        inputs=inputs | {str(file): fingerprint(file) for file in label_files},
+        inputs=inputs | {str(file): fingerprint(file) for file in files},
         # Of images that have the same id, the first one counts: the order of the sources matters.
-        parameters={"sources": [str(path) for path in sources], **asdict(options), **policy},
+        parameters={"sources": [str(path) for path in sources], **_parameters(options), **policy},
         libraries=("lmdb", "safetensors", "numpy", "pyarrow"),
         checks_itself=(SUFFIX,),
     )
 
 
-def _label_files(options: RegionOptions) -> list[Path]:
-    return [Path(options.label_map).expanduser()] if options.label_map else []
+def _files_of(options: RegionOptions) -> list[Path]:
+    """The files that options name; an InputError where one is not there."""
+    named = {name: getattr(options, name) for name in ("label_map", "image_sizes") if getattr(options, name)}
+    for name, path in named.items():
+        if not Path(path).expanduser().is_file():
+            raise InputError(str(path), "no such file", f"Correct region_options.{name}")
+    return [Path(path).expanduser() for path in named.values()]
 
 
-def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str, Any], work: Work) -> dict[str, int]:
+def _parameters(options: RegionOptions) -> dict[str, Any]:
+    # An option that was added later, without which nothing is to be made again.
+    return {name: value for name, value in asdict(options).items() if name != "image_sizes" or value is not None}
+
+
+def _import(
+    sources: Sequence[RegionSource], options: RegionOptions, policy: dict[str, Any], work: Work, needs_classes: bool
+) -> dict[str, int]:
+    feature_dim = options.feature_dim
     (work.folder / _SOURCES).mkdir(exist_ok=True)
     contents = []
     with work.progress.bar(len(sources), "looking at sources", "source") as bar:
         for number, source in enumerate(sources):
             contents.append(_look_at(number, source, work))
             bar.update()
+    for source, content in zip(sources, contents, strict=True):
+        if not content.has_classes:
+            if needs_classes:
+                raise InputError(
+                    str(source.path), "has no object classes, and a corpus is made with these", _NO_CLASSES
+                )
+            source.labels = None
     total = sum(it.num_images for it in contents)
     object_names = sorted({name for it in contents for name in it.object_names})
     attribute_names = sorted({name for it in contents for name in it.attribute_names})
@@ -122,7 +155,7 @@ def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str,
         for number, source in enumerate(sources)
         for shards in chunks(source.shards(_index(work.folder, number)), _PIECES_PER_SHARD)
     )
-    worker = (sources, work.folder, NameIds(object_names, attribute_names), feature_dim)
+    worker = (sources, work.folder, NameIds(object_names, attribute_names), feature_dim, needs_classes)
     parts = run_parts(work.folder, SHARD, _write_shard, pieces, work.num_workers, _Worker, arguments=worker)
     counts = dict.fromkeys(_COUNTS, 0)
     found = [[np.zeros(0, np.int64)] for _ in sources]
@@ -213,6 +246,7 @@ class _Worker(NamedTuple):
     folder: Path
     names: NameIds
     feature_dim: int
+    needs_classes: bool
 
 
 def _write_shard(worker: _Worker, item: tuple[int, list[Shard]], path: Path) -> dict[str, Any]:
@@ -226,6 +260,9 @@ def _write_shard(worker: _Worker, item: tuple[int, list[Shard]], path: Path) -> 
         content = source.read(piece, _index(worker.folder, number), worker.names)
         note["found"] += content.found
         for line, image in enumerate(content.images, start=num_lines + 1):
+            if worker.needs_classes and not isinstance(image, BadRecord) and (image.regions.class_id < 0).any():
+                bad = Place(source.lines_file or source.path, None, image.regions.image_id)
+                image = bad("image has regions without a class", "its class is -1", _NO_CLASSES)
             if isinstance(image, BadRecord):
                 _count_on(image, source.lines_file, num_lines)
                 note["problems"].append(image.to_json())
