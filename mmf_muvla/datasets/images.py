@@ -80,9 +80,9 @@ def open_images(path: str | Path, feature_dim: int | None = None) -> ImageSource
     if (path / META_FILE).is_file():
         source = _StoreImages(path)
     elif path.is_file() or (path / "data.mdb").is_file():
-        source = _ImageRecords(_open_lmdb(path), feature_dim)
+        source = _RecordImages(_open_lmdb(path), feature_dim)
     elif path.is_dir():
-        source = _ImageRecords(MmfFeatureFolder(path, RegionOptions()), feature_dim)
+        source = _RecordImages(_open_folder(path), feature_dim)
     else:
         raise InputError(str(path), "no such file or folder", "Check dataset_config.NAME.features")
     check_feature_dim(path, source.feature_dim, feature_dim)
@@ -127,7 +127,7 @@ class _StoreImages(ImageSource):
         return None
 
 
-class _ImageRecords(ImageSource):
+class _RecordImages(ImageSource):
     def __init__(self, source: RecordSource, feature_dim: int | None):
         self.path = source.path
         self._source = source

@@ -64,13 +64,7 @@ class BottomUpTsv(RegionSource):
 
     @classmethod
     def _files(cls, path: Path) -> list[Path]:
-        return [file for file in tsv_files(path) if any(map(cls._is_row, first_lines(file, _ROWS_TRIED)))]
-
-    @classmethod
-    def _is_row(cls, line: bytes) -> bool:
-        texts = line.split(b"\t")
-        # In every such file the id is first, then comes the size.
-        return len(texts) == len(cls.columns) and texts[1].isdigit() and texts[2].isdigit()
+        return [file for file in tsv_files(path) if _count_columns(file) == len(cls.columns)]
 
     def fingerprint(self) -> dict[str, Any]:
         return fingerprint(self.file)
@@ -134,6 +128,15 @@ class BottomUpTsv(RegionSource):
                     rows = rows_of_any_width(int(count), row["features"])
                     if rows is not None:
                         yield rows
+
+
+def _count_columns(file: Path) -> int:
+    """How many columns the first line has that begins as all such lines do: with an id and a size."""
+    for line in first_lines(file, _ROWS_TRIED):
+        texts = line.split(b"\t")
+        if len(texts) > 4 and texts[1].isdigit() and texts[2].isdigit():
+            return len(texts)
+    return 0
 
 
 def _side(row: dict[str, bytes], name: str, bad: Place) -> int:

@@ -124,5 +124,5 @@ def _size_of(value: Any, where: str) -> tuple[int, int]:
 
 
 def _connect(file: Path, parameters: str = "") -> sqlite3.Connection:
-    """Open a table without locks, which not every file system has."""
-    return sqlite3.connect(f"{file.absolute().as_uri()}?nolock=1{parameters}", uri=True)
+    """Open a table without locks, which not every file system has; any thread may close it."""
+    return sqlite3.connect(f"{file.absolute().as_uri()}?nolock=1{parameters}", uri=True, check_same_thread=False)

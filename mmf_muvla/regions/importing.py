@@ -143,9 +143,7 @@ def _import(
     for source, content in zip(sources, contents, strict=True):
         if not content.has_classes:
             if needs_classes:
-                raise InputError(
-                    str(source.path), "has no object classes, and a corpus is made with these", _NO_CLASSES
-                )
+                raise InputError(str(source.path), "has no object classes, of which a corpus is made", _NO_CLASSES)
             source.labels = None
     total = sum(it.num_images for it in contents)
     object_names = sorted({name for it in contents for name in it.object_names})

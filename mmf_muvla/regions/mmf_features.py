@@ -88,7 +88,6 @@ class MmfLmdb(RecordSource):
 
     def __init__(self, path: Path, options: RegionOptions, labels: LabelMap | None = None):
         super().__init__(path, options, labels)
-        self.file = path / "data.mdb" if (path / "data.mdb").is_file() else path
         self._records = LmdbFile(path, "an LMDB", "Copy it again, or make it again")
         if KEYS not in self._records:
             remedy = "Name an LMDB that MMF's lmdb_conversion.py has finished"

@@ -28,6 +28,8 @@ _REMEDY = "Name X.feature.tsv with X.label.tsv beside it, or a .yaml that names 
 class OscarFiles(PairedFiles):
     """A ``.yaml``, an ``X.feature.tsv``, or a folder with one; an InputError where there are several, or no labels."""
 
+    may_be_list = True
+
     def __init__(self, path: Path, options: RegionOptions, labels: LabelMap | None = None):
         super().__init__(path, options, labels, *_pair_of(path))
 
@@ -60,7 +62,9 @@ def _pair_of(path: Path) -> tuple[Path, Path]:
         files = [path.parent / str(content.get(key)) for key in ("feature", "label")]
         for key, file in zip(("feature", "label"), files, strict=True):
             if key not in content or not file.is_file():
-                raise InputError(str(path), f"{key} is {shown(content.get(key))}, not a file beside it", _REMEDY)
+                raise InputError(
+                    str(path), f"{key} is {shown(content.get(key), quoted=True)}, not a file beside it", _REMEDY
+                )
         return files[0], files[1]
     features = _features_in(path)
     if len(features) > 1:

@@ -29,7 +29,7 @@ from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.predicted_images import LINES_TRIED, ROWS_TRIED, ImageMaker, PredictedSource
 from mmf_muvla.regions.sources import Contents, NameIds, Shard, ShardContent, beside
 from mmf_muvla.regions.tsv_lines import lines_in
-from mmf_muvla.regions.vinvl_predictions import LONGEST_PREDICTION, PredictionPart, PredictionsFile, has_no_objects
+from mmf_muvla.regions.vinvl_predictions import LONGEST_PREDICTION, PredictionPart, PredictionsFile
 
 # What is noted of a source: where its images' predictions are.
 _TABLE = "lines.sqlite"
@@ -43,8 +43,12 @@ _FEATURES_BUFFER, _PREDICTIONS_BUFFER = 2**22, 2**18
 class PairedFiles(PredictedSource):
     """A file of features and one of predictions; an InputError where one of them is empty."""
 
+    may_be_list = False  # see PredictionsFile
+
     def __init__(self, path: Path, options: RegionOptions, labels: LabelMap | None, features: Path, predictions: Path):
-        super().__init__(path, options, labels, PredictionsFile(predictions, options, labels))
+        super().__init__(
+            path, options, labels, PredictionsFile(predictions, options, labels, may_be_list=self.may_be_list)
+        )
         self.features_file = self.lines_file = features
         for file in (features, predictions):
             if file.stat().st_size == 0:
@@ -103,7 +107,7 @@ class PairedFiles(PredictedSource):
                     continue
                 image_id = shown(raw_id[:80].decode("utf-8", "replace"))
                 bad = Place(self.predictions.path, line, image_id)
-                if has_no_objects(_prediction_at(predictions, offset)):
+                if self.predictions.has_no_objects(_prediction_at(predictions, offset)):
                     yield bad.without_regions(f"no objects, and no line of {self.features_file.name}")
                 else:
                     value = f"no line of {self.features_file.name} starts with {image_id}"

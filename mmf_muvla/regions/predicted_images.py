@@ -181,9 +181,16 @@ class ImageMaker:
             farthest = relative[:, axis].argmax()
             sides.append(float(rects[farthest, axis] / relative[farthest, axis]))
         size = round(sides[0]), round(sides[1])
-        short, long = self.options.detector_size or rect_scale.DETECTOR_SIZE
-        is_resized = min(size) == short or max(size) == long
-        if max(abs(np.subtract(size, sides))) > _ROUNDING or not 0 < min(size) <= max(size) < 2**31 or is_resized:
+        is_whole = max(abs(np.subtract(size, sides))) <= _ROUNDING and 0 < min(size) <= max(size) < 2**31
+        if not is_whole or (self.options.rect_scale != "original" and self._is_detectors(size)):
             value = "{:.2f} x {:.2f}".format(*sides)
-            raise bad("image size that follows from its boxes is none, or the detector's", value, SIZES_REMEDY)
+            remedy = (
+                f"{SIZES_REMEDY}; or set region_options.rect_scale=original where rect is in pixels of the original"
+            )
+            raise bad("image size that follows from its boxes is none, or the detector's", value, remedy)
         return size
+
+    def _is_detectors(self, size: tuple[int, int]) -> bool:
+        """Whether an image of that size looks like one that the detector has resized."""
+        resized = [scale.detector_size for scale in rect_scale.possible_scales(self.options) if scale.detector_size]
+        return any(min(size) == short or max(size) == long for short, long in resized)

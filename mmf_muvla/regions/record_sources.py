@@ -18,6 +18,8 @@ from mmf_muvla.reading.problems import BadRecord
 from mmf_muvla.reading.restricted_pickle import PickleProblem, read_npy_header
 from mmf_muvla.regions.checks import FoundImage, Place, refuse_feature_size
 from mmf_muvla.regions.image_records import ImageRecord
+from mmf_muvla.regions.label_map import LabelMap
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.regions import id_problem
 from mmf_muvla.regions.sources import Contents, ListedSource, NameIds, fingerprint_of_names, without_classes
 
@@ -29,6 +31,10 @@ _MOST_BYTES = 32 * 2**20
 
 class RecordSource(ListedSource):
     """Images of which each has a record, as :mod:`~mmf_muvla.regions.image_records` reads it."""
+
+    def __init__(self, path: Path, options: RegionOptions, labels: LabelMap | None = None):
+        super().__init__(path, options, labels)
+        self.file = path / "data.mdb" if (path / "data.mdb").is_file() else path
 
     @abstractmethod
     def __contains__(self, image_id: str) -> bool: ...
@@ -44,7 +50,7 @@ class RecordSource(ListedSource):
     def read_image(self, image_id: str, names: NameIds) -> FoundImage:
         image = self.load(image_id)
         if image is None:
-            raise Place(self.path, None, image_id)("image is listed but has no record", image_id)
+            raise Place(self.file, None, image_id)("image is listed under 'keys' but has no record", image_id)
         return image.read(self.options, self.labels, names)
 
     def prepare(self, index: Path, num_workers: int) -> Contents:
@@ -149,7 +155,7 @@ def explained(what: str, verb: str, bad: Place) -> Iterator[None]:
 def read_file(what: str, bad: Place) -> bytes:
     """All of an image's file; a BadRecord where it has more than an image can have."""
     with explained(what, "read", bad):
-        refuse_large(f"{what} are", bad.file.stat().st_size, bad)
+        refuse_large(f"file of {what} is", bad.file.stat().st_size, bad)
         return bad.file.read_bytes()
 
 

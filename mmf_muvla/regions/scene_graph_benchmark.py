@@ -23,7 +23,7 @@ from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.predicted_images import LINES_TRIED, ROWS_TRIED, ImageMaker, PredictedSource
 from mmf_muvla.regions.sources import Contents, NameIds, Shard, ShardContent
 from mmf_muvla.regions.tsv_lines import first_lines, lines_in
-from mmf_muvla.regions.vinvl_predictions import PredictionsFile, parse_objects
+from mmf_muvla.regions.vinvl_predictions import PredictionsFile, features_inside
 
 # No image has so much, and an image of the longest line still fits into 200 MB while it is read.
 _LONGEST_LINE = 32 * 2**20
@@ -100,8 +100,6 @@ def _file_of(path: Path) -> Path:
 
 
 def _features_of(file: Path, num_lines: int) -> Iterator[str]:
-    """The features inside of the first lines, as far as these can be read."""
+    """The features inside of the first lines."""
     for line in first_lines(file, num_lines):
-        for entry in parse_objects(line.partition(b"\t")[2]):
-            if isinstance(entry, dict) and isinstance(entry.get("feature"), str):
-                yield entry["feature"]
+        yield from features_inside(line.partition(b"\t")[2])

@@ -39,6 +39,8 @@ REGION_FORMATS = {
     "mmf_lmdb": "mmf_muvla.regions.mmf_features:MmfLmdb",
     "mmf_folder": "mmf_muvla.regions.mmf_features:MmfFeatureFolder",
 }
+# Files of certain names say what a folder is: what else lies there is ignored.
+_KNOWN_BY_NAME = ("lmdb_store", "vinvl")
 _UNDERSTOOD = (
     "Name a folder with features.tsv and predictions.tsv (VinVL) or predictions.tsv alone (scene_graph_benchmark), "
     "X.feature.tsv and X.label.tsv (Oscar), a TSV of bottom-up-attention or LXMERT, a folder with X.npz "
@@ -215,6 +217,7 @@ def open_regions(path: Path, options: RegionOptions, labels: LabelMap | None = N
         raise InputError(str(path), "no such folder", _UNDERSTOOD)
     names = list(REGION_FORMATS) if options.format == "auto" else [options.format]
     found = [name for name in names if _format(name).recognises(path)]
+    found = [name for name in found if name in _KNOWN_BY_NAME] or found
     if len(found) > 1:
         remedy = "Keep them in folders of their own, or say with region_options.format which is to be read"
         raise InputError(str(path), f"holds files of several formats: {', '.join(found)}", remedy)

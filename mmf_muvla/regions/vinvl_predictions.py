@@ -8,6 +8,7 @@ is the list of objects alone. Where it does not say the image's size, a file of 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,6 +63,7 @@ class PredictionsFile:
         labels: the names of classes where it has numbers.
         sizes: those of images whose lines do not say them.
         needs_size: whether an image whose size nothing says is damaged.
+        may_be_list: whether the objects may stand alone.
         longest: the most bytes of a line.
     """
 
@@ -70,6 +72,7 @@ class PredictionsFile:
     labels: LabelMap | None
     sizes: ImageSizes | None = None
     needs_size: bool = True
+    may_be_list: bool = False
     longest: int = LONGEST_PREDICTION
 
     def look_at(self, shard: tuple[int, int]) -> PredictionPart:
@@ -92,7 +95,7 @@ class PredictionsFile:
         found = set()
         for line in first_lines(self.path, num_lines):
             with suppress(ValueError, RecursionError):
-                content = _parse_content(line.partition(b"\t")[2])
+                content = self._parse_content(line.partition(b"\t")[2])
                 if isinstance(content, dict):
                     found.add(not {content.get("image_w"), content.get("image_h")} <= {None})
         return found
@@ -100,7 +103,7 @@ class PredictionsFile:
     def _collect(self, image_id: bytes, text: bytes, part: PredictionPart) -> None:
         # What is damaged here comes up again, and is reported, when the image's features are read.
         try:
-            content = _parse_content(text)
+            content = self._parse_content(text)
             objects = content["objects"]
             names = [self._class_name(entry["class"]) for entry in objects]
             attributes = [_first_attribute(entry) for entry in objects]
@@ -117,7 +120,7 @@ class PredictionsFile:
     def parse(self, text: bytes, bad: Place) -> Prediction:
         """Read what stands behind the id of an image; a BadRecord where it is damaged."""
         try:
-            content = _parse_content(text)
+            content = self._parse_content(text)
         except (ValueError, RecursionError) as error:
             raise bad("predictions are not JSON", str(error)[:200]) from error
         if not isinstance(content, dict) or not isinstance(content.get("objects"), list):
@@ -152,6 +155,17 @@ class PredictionsFile:
         rect_array = np.array(rects, np.float64).reshape(-1, 4)
         return Prediction(size, rect_array, names, attributes, np.array(confidence, np.float32), features)
 
+    def has_no_objects(self, text: bytes) -> bool:
+        """Whether a line says that the detector has found nothing in its image."""
+        with suppress(ValueError, RecursionError):
+            content = self._parse_content(text)
+            return isinstance(content, dict) and content.get("objects") == []
+        return False
+
+    def _parse_content(self, text: bytes) -> Any:
+        content = _parse_json(text)
+        return {"objects": content} if self.may_be_list and isinstance(content, list) else content
+
     def _said_size(self, content: dict[str, Any]) -> tuple[Any, Any] | None:
         """Width and height as a line says them; ``None`` where it says neither, and something else may."""
         size = content.get("image_w"), content.get("image_h")
@@ -180,24 +194,14 @@ class PredictionsFile:
         return self.options.rename.get(label, label)
 
 
-def has_no_objects(text: bytes) -> bool:
-    """Whether a line says that the detector has found nothing in its image."""
-    return parse_objects(text) == []
-
-
-def parse_objects(text: bytes) -> list[Any]:
-    """The objects of a line, whatever they are; one that is ``None`` where the line cannot be read."""
+def features_inside(text: bytes) -> Iterator[str]:
+    """What the objects of a line have as ``feature``, as far as the line can be read."""
     with suppress(ValueError, RecursionError):
-        content = _parse_content(text)
-        if isinstance(content, dict) and isinstance(content.get("objects"), list):
-            return content["objects"]
-    return [None]
-
-
-def _parse_content(text: bytes) -> Any:
-    """As :func:`_parse_json`; a list is that of the objects."""
-    content = _parse_json(text)
-    return {"objects": content} if isinstance(content, list) else content
+        content = _parse_json(text)
+        objects = content.get("objects") if isinstance(content, dict) else None
+        for entry in objects if isinstance(objects, list) else ():
+            if isinstance(entry, dict) and isinstance(entry.get("feature"), str):
+                yield entry["feature"]
 
 
 def _parse_json(text: bytes) -> Any:
