@@ -74,15 +74,17 @@ class BottomUpTsv(RegionSource):
         num_lines = count_lines(self.file)
         if not self.arrays:
             return without_classes(num_lines, [])
-        return Contents(num_lines, *map(sorted, self.names()), [])
+        objects, attributes = map(sorted, self.names())
+        return Contents(num_lines, objects, attributes, [])
 
     def shards(self, index: Path) -> Iterator[Shard]:
         return byte_ranges(self.file, _BYTES_PER_SHARD)
 
     def read(self, shard: Shard, index: Path, names: NameIds) -> ShardContent:
+        start, end = shard
         content = ShardContent()
         with self.file.open("rb", buffering=_BUFFER) as file:
-            for number, (_, line) in enumerate(lines_in(file, *shard, _LONGEST_LINE), start=1):
+            for number, (_, line) in enumerate(lines_in(file, start, end, _LONGEST_LINE), start=1):
                 content.add(self._read_line, number, line, names)
         return content
 

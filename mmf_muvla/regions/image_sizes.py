@@ -22,7 +22,7 @@ from mmf_muvla.regions.tsv_lines import lines_in
 _SUFFIX = "hw.tsv"
 # An id has at most 511 bytes, a size some tens.
 _LONGEST_LINE = 2**16
-_LARGEST_SIDE = 2**31
+_TOO_LARGE = 2**31
 _FORMS = '[{"height": 480, "width": 640}] or 480 640, height first'
 REMEDY = (
     "Name a file of the images' sizes with region_options.image_sizes: the hw.tsv that scene_graph_benchmark reads, or "
@@ -30,13 +30,13 @@ REMEDY = (
 )
 
 
-def sizes_beside(path: Path) -> Path | None:
-    """The file of sizes in the folder of detector output; an InputError where there are several."""
-    found = sorted(file for file in path.parent.iterdir() if file.name == _SUFFIX or file.name.endswith(f".{_SUFFIX}"))
-    if len(found) > 1:
-        named = " and ".join(file.name for file in found[:2])
-        raise InputError(str(path.parent), f"has several files of sizes, {named}", "Name region_options.image_sizes")
-    return found[0] if found else None
+def sizes_beside(file: Path) -> list[Path]:
+    """The files of sizes in the folder of detector output: of ``X.label.tsv``, ``X.hw.tsv`` alone if it exists."""
+    own = file.with_name(f"{file.name.partition('.')[0]}.{_SUFFIX}")
+    if own.is_file():
+        return [own]
+    others = (it for it in file.parent.iterdir() if it.name == _SUFFIX or it.name.endswith(f".{_SUFFIX}"))
+    return sorted(it for it in others if it.is_file())
 
 
 class ImageSizes:
@@ -117,10 +117,10 @@ def _parse_size(text: bytes) -> Any:
 
 def _size_of(value: Any, where: str) -> tuple[int, int]:
     size = value[0] if isinstance(value, list) and len(value) == 1 else value
-    sides = [size.get(name) for name in ("width", "height")] if isinstance(size, dict) else []
-    if not sides or not all(type(side) is int and 0 < side < _LARGEST_SIDE for side in sides):
+    width, height = (size.get("width"), size.get("height")) if isinstance(size, dict) else (None, None)
+    if not (type(width) is int and type(height) is int and 0 < min(width, height) <= max(width, height) < _TOO_LARGE):
         raise InputError(where, f"size is {shown(value, quoted=True)}, not {_FORMS}", REMEDY)
-    return sides[0], sides[1]
+    return width, height
 
 
 def _connect(file: Path, parameters: str = "") -> sqlite3.Connection:

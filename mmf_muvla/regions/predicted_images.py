@@ -33,7 +33,7 @@ _BYTES_PER_SHARD = 16 * 2**20
 _LOOKS_PER_SHARD = 4
 # So many rows tell what rows of a source are like; they are looked for among so many lines.
 ROWS_TRIED, LINES_TRIED = 16, 1000
-_DECIDED, _SIZES = "decided.json", "sizes.sqlite"
+_DECIDED, _SIZES = "scale.json", "sizes.sqlite"
 # How far a size that follows from boxes may be from whole pixels; it is that of boxes with two decimals.
 _ROUNDING = 0.1
 
@@ -47,9 +47,7 @@ class PredictedSource(RegionSource):
         self._sizes_file = Path(options.image_sizes).expanduser() if options.image_sizes else None
 
     def fingerprint(self) -> dict[str, Any]:
-        found = {self.predictions.path.name: fingerprint(self.predictions.path)}
-        file = None if self._sizes_file else sizes_beside(self.predictions.path)
-        return found | ({file.name: fingerprint(file)} if file else {})
+        return {file.name: fingerprint(file) for file in (self.predictions.path, *self._sizes_beside())}
 
     def look_over(
         self, index: Path, num_workers: int, widths: set[int], add: Callable[[PredictionPart, PredictionPart], None]
@@ -62,8 +60,8 @@ class PredictedSource(RegionSource):
             widths: how many numbers the first rows of features have.
             add: is told the whole so far and each part, before this is added.
         """
-        has_boxes = bool(widths) and self.options.feature_dim not in widths
-        predictions, sizes_remark = self._with_sizes(index, has_boxes)
+        needs_scale = self.options.feature_dim in widths
+        predictions, sizes_remark = self._with_sizes(index, has_boxes=bool(widths) and not needs_scale)
         whole = PredictionPart(ScaleEvidence(rect_scale.possible_scales(self.options)))
         shards = byte_ranges(predictions.path, -(-_BYTES_PER_SHARD // _LOOKS_PER_SHARD))
         arguments = tuple(vars(predictions).values())
@@ -77,7 +75,7 @@ class PredictedSource(RegionSource):
             whole.object_names |= part.object_names
             whole.attribute_names |= part.attribute_names
             whole.evidence.counts += part.evidence.counts
-        scale, remark = rect_scale.choose_scale(self.options, whole.evidence, not has_boxes, predictions.path)
+        scale, remark = rect_scale.choose_scale(self.options, whole.evidence, needs_scale, predictions.path)
         decided = {
             "is_known": scale is not None,
             "detector_size": (scale and scale.detector_size) or (),
@@ -92,9 +90,12 @@ class PredictedSource(RegionSource):
 
     def _with_sizes(self, index: Path, has_boxes: bool) -> tuple[PredictionsFile, str]:
         """The predictions, with the sizes of images as they are known; and a remark on these."""
-        said = self.predictions.says_sizes(ROWS_TRIED)
-        file = self._sizes_file or (sizes_beside(self.predictions.path) if False in said else None)
-        if file:
+        said, beside_it = self.predictions.says_sizes(ROWS_TRIED), self._sizes_beside()
+        if len(beside_it) > 1:
+            named = " and ".join(file.name for file in beside_it[:2])
+            problem = f"has several files of images' sizes, {named}"
+            raise InputError(str(beside_it[0].parent), problem, "Name one with region_options.image_sizes")
+        for file in [self._sizes_file] if self._sizes_file else beside_it:
             sizes = ImageSizes(file, beside(index, _SIZES))
             sizes.make_table()
             return replace(self.predictions, sizes=sizes), f"; sizes of images are those of {file}"
@@ -109,13 +110,19 @@ class PredictedSource(RegionSource):
         """The ranges of bytes in which a file is read."""
         return byte_ranges(file, _BYTES_PER_SHARD)
 
+    def _sizes_beside(self) -> list[Path]:
+        """The files of sizes that lie beside, where these are needed and none is named."""
+        is_needed = not self._sizes_file and False in self.predictions.says_sizes(ROWS_TRIED)
+        return sizes_beside(self.predictions.path) if is_needed else []
+
     def maker(self, index: Path, names: NameIds) -> ImageMaker:
         """What makes images, as was decided."""
         decided = read_json(beside(index, _DECIDED))
         assert decided is not None
         scale = Scale(tuple(decided["detector_size"]) or None) if decided["is_known"] else None
-        sizes = ImageSizes(Path(decided["sizes"]), beside(index, _SIZES)) if decided["sizes"] else None
-        predictions = replace(self.predictions, sizes=sizes, needs_size=decided["needs_size"])
+        file = decided.get("sizes")  # an older version has noted neither of the two
+        sizes = ImageSizes(Path(file), beside(index, _SIZES)) if file else None
+        predictions = replace(self.predictions, sizes=sizes, needs_size=decided.get("needs_size", True))
         return ImageMaker(predictions, self.options, names, scale, decided["evidence"])
 
 

@@ -60,7 +60,8 @@ class RecordSource(ListedSource):
         self._check_feature_size(images)
         if images and not any(image.has_classes for image in images):
             return without_classes(count, problems)
-        return Contents(count, *map(sorted, self.names()), problems)
+        objects, attributes = map(sorted, self.names())
+        return Contents(count, objects, attributes, problems)
 
     def _sound(self, image_ids: Iterable[str]) -> Iterator[ImageRecord]:
         for image_id in image_ids:

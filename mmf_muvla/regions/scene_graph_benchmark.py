@@ -52,9 +52,10 @@ class SceneGraphPredictions(PredictedSource):
         return self.shards_of(self.predictions.path)
 
     def read(self, shard: Shard, index: Path, names: NameIds) -> ShardContent:
+        start, end = shard
         content, maker = ShardContent(), self.maker(index, names)
         with self.predictions.path.open("rb", buffering=_BUFFER) as file:
-            for number, (_, line) in enumerate(lines_in(file, *shard, _LONGEST_LINE), start=1):
+            for number, (_, line) in enumerate(lines_in(file, start, end, _LONGEST_LINE), start=1):
                 content.add(self._read_line, number, line, maker)
         return content
 

@@ -211,7 +211,7 @@ def test_sizes_that_nobody_knows(tmp_path: Path) -> None:
     (source / "test.hw.tsv").rename(source / "other.hw.tsv")
     check_arrays(run(source, tmp_path / "store")[1], images())
     files.write_lines(source / "val.hw.tsv", ["9\t1 1"])
-    with pytest.raises(InputError, match="has several files of sizes, other.hw.tsv and val.hw.tsv"):
+    with pytest.raises(InputError, match="has several files of images' sizes, other.hw.tsv and val.hw.tsv"):
         run(source, tmp_path / "two")
     for file in source.glob("*.hw.tsv"):
         file.unlink()
@@ -250,6 +250,7 @@ def test_oscars_files_can_be_named_in_several_ways(tmp_path: Path) -> None:
     (source / "test.yaml").unlink()
     check_arrays(run(source, tmp_path / "folder")[1], images())
     files.write_oscar(source, images(), "val")
+    check_arrays(run(source / "val.yaml", tmp_path / "one of two")[1], images())
     with pytest.raises(InputError, match=r"has several pairs of files: test\.feature\.tsv, val\.feature\.tsv"):
         run(source, tmp_path / "two")
     (source / "val.label.tsv").unlink()
