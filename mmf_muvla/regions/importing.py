@@ -97,11 +97,13 @@ def region_store(
     files = _files_of(options)
     labels = read_label_map(Path(options.label_map).expanduser(), options.label_offset) if options.label_map else None
     opened = [open_regions(path, options, labels) for path in sources]
+    for source in opened:
+        source.needs_classes = needs_classes
     inputs = {str(source.path): source.fingerprint() for source in opened}
     policy = {"on_bad_record": on_bad_record, "max_skipped_fraction": max_skipped_fraction}
 
     def make(work: Work) -> dict[str, int]:
-        return once(work.folder, "imported", partial(_import, opened, options, policy, work, needs_classes))
+        return once(work.folder, "imported", partial(_import, opened, options.feature_dim, policy, work))
 
     return Artifact(
         folder,
@@ -130,21 +132,13 @@ def _parameters(options: RegionOptions) -> dict[str, Any]:
     return {name: value for name, value in asdict(options).items() if name != "image_sizes" or value is not None}
 
 
-def _import(
-    sources: Sequence[RegionSource], options: RegionOptions, policy: dict[str, Any], work: Work, needs_classes: bool
-) -> dict[str, int]:
-    feature_dim = options.feature_dim
+def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str, Any], work: Work) -> dict[str, int]:
     (work.folder / _SOURCES).mkdir(exist_ok=True)
     contents = []
     with work.progress.bar(len(sources), "looking at sources", "source") as bar:
         for number, source in enumerate(sources):
             contents.append(_look_at(number, source, work))
             bar.update()
-    for source, content in zip(sources, contents, strict=True):
-        if not content.has_classes:
-            if needs_classes:
-                raise InputError(str(source.path), "has no object classes, of which a corpus is made", _NO_CLASSES)
-            source.labels = None
     total = sum(it.num_images for it in contents)
     object_names = sorted({name for it in contents for name in it.object_names})
     attribute_names = sorted({name for it in contents for name in it.attribute_names})
@@ -153,7 +147,7 @@ def _import(
         for number, source in enumerate(sources)
         for shards in chunks(source.shards(_index(work.folder, number)), _PIECES_PER_SHARD)
     )
-    worker = (sources, work.folder, NameIds(object_names, attribute_names), feature_dim, needs_classes)
+    worker = (sources, work.folder, NameIds(object_names, attribute_names), feature_dim)
     parts = run_parts(work.folder, SHARD, _write_shard, pieces, work.num_workers, _Worker, arguments=worker)
     counts = dict.fromkeys(_COUNTS, 0)
     found = [[np.zeros(0, np.int64)] for _ in sources]
@@ -202,6 +196,10 @@ def _look_at(number: int, source: RegionSource, work: Work) -> Contents:
     contents = Contents.from_json(once(work.folder, f"contents-{number:04d}", prepare))
     if contents.remark:
         logger.info("%s: %s", source.path, contents.remark)
+    if not contents.has_classes:
+        if source.needs_classes:
+            raise InputError(str(source.path), "has no object classes, of which a corpus is made", _NO_CLASSES)
+        source.labels = None
     return contents
 
 
@@ -244,7 +242,6 @@ class _Worker(NamedTuple):
     folder: Path
     names: NameIds
     feature_dim: int
-    needs_classes: bool
 
 
 def _write_shard(worker: _Worker, item: tuple[int, list[Shard]], path: Path) -> dict[str, Any]:
@@ -258,7 +255,7 @@ def _write_shard(worker: _Worker, item: tuple[int, list[Shard]], path: Path) -> 
         content = source.read(piece, _index(worker.folder, number), worker.names)
         note["found"] += content.found
         for line, image in enumerate(content.images, start=num_lines + 1):
-            if worker.needs_classes and not isinstance(image, BadRecord) and (image.regions.class_id < 0).any():
+            if source.needs_classes and isinstance(image, FoundImage) and (image.regions.class_id < 0).any():
                 bad = Place(source.lines_file or source.path, None, image.regions.image_id)
                 image = bad("image has regions without a class", "its class is -1", _NO_CLASSES)
             if isinstance(image, BadRecord):

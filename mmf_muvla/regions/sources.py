@@ -124,6 +124,7 @@ class RegionSource(ABC):
     """
 
     lines_file: Path | None = None  # the file that has a line for every image, where there is one
+    needs_classes = False  # whether a region without a class is damage
 
     def __init__(self, path: Path, options: RegionOptions, labels: LabelMap | None = None):
         self.path = path

@@ -14,9 +14,12 @@ from mmf_muvla.datasets.images import open_images
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.build import build_corpus
 from mmf_muvla.pairing.config import BuildConfig, load_config
-from mmf_muvla.regions.importing import import_regions
+from mmf_muvla.reading.problems import BadRecord
+from mmf_muvla.regions.checks import FoundImage, Place, check_image
+from mmf_muvla.regions.importing import import_regions, region_store
 from mmf_muvla.regions.options import RegionOptions
-from mmf_muvla.regions.sources import REGION_FORMATS, open_regions
+from mmf_muvla.regions.regions import Regions
+from mmf_muvla.regions.sources import REGION_FORMATS, ListedSource, NameIds, open_regions
 from mmf_muvla.regions.store import RegionStore
 from tests.regions import extractor_files as files
 from tests.regions.extractor_files import WITH_CLASSES, WITHOUT_CLASSES, Detected, detected
@@ -88,6 +91,30 @@ def test_a_corpus_needs_classes(name: str, tmp_path: Path) -> None:
         build_corpus(config)
     assert error.value.where == str(source)
     assert "fine-tuning, import these with tools/import_regions.py" in error.value.remedy
+
+
+class Unsure(ListedSource):
+    """A format that knows the class of one of two regions, and in the first image of both."""
+
+    def names(self) -> tuple[list[str], list[str]]:
+        return ["dog"], []
+
+    def image_ids(self, problems: list[BadRecord]) -> list[str]:
+        return ["1", "2"]
+
+    def read_image(self, image_id: str, names: NameIds) -> FoundImage:
+        arrays = np.ones((2, FEATURE_DIM)), np.array([[0, 0, 9, 9], [0, 0, 5, 5]])
+        classes = np.array([0, 0 if image_id == "1" else -1])
+        regions = Regions(image_id, 10, 10, *arrays, classes, np.full(2, -1), np.ones(2))
+        return check_image(regions, self.options, Place(self.path, None, image_id))
+
+
+@pytest.mark.parametrize("needs_classes", [False, True])
+def test_a_region_without_a_class_is_damage_in_a_corpus(needs_classes: bool, tmp_path: Path) -> None:
+    options = RegionOptions(feature_dim=FEATURE_DIM, format=f"{__name__}:{Unsure.__name__}")
+    artifact = region_store(tmp_path / "store", [tmp_path], options, "skip", 1.0, needs_classes=needs_classes)
+    assert artifact.run(1).counts["skipped"] == needs_classes
+    assert RegionStore(tmp_path / "store").ids == (["1"] if needs_classes else ["1", "2"])
 
 
 @pytest.mark.parametrize("name", ["lxmert", "npz", "vilbert"])
