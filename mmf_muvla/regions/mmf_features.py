@@ -24,8 +24,8 @@ from mmf_muvla.reading.problems import BadRecord, shown
 from mmf_muvla.reading.restricted_pickle import (
     ONE_IMAGE,
     PickleProblem,
+    load_npy_object,
     load_pickle,
-    parse_npy_of_objects,
     read_npy_header,
 )
 from mmf_muvla.regions.base64_rows import decode_base64
@@ -45,6 +45,7 @@ from mmf_muvla.regions.record_sources import (
 )
 from mmf_muvla.regions.regions import id_problem
 
+_NPY_HEADER_BYTES = 2**16
 _INFO = "_info.npy"
 # What may be base64.
 _ARRAYS = ("features", "boxes", "bbox")
@@ -61,13 +62,12 @@ class MmfFeatureFolder(RecordFolder):
     def load(self, image_id: str) -> ImageRecord:
         bad = Place(self.file_of(image_id), None, image_id)
         bad_info = replace(bad, file=self.path / f"{image_id}{_INFO}")
-        content = read_file("features", bad)
-        if not bad_info.file.exists() and _is_npy_of_objects(content):
-            return _image_of_dictionary(_with_classes(_parse_info(content, bad)), bad)
-        features = parse_npy(content, "features", 2, bad)
+        if not bad_info.file.exists() and _holds_objects(bad.file):
+            return _image_of_dictionary(_with_classes(_read_info(bad)), bad)
+        features = parse_npy(read_file("features", bad), "features", 2, bad)
         if not bad_info.file.exists():
             raise bad_info("X.npy has no X_info.npy beside it", bad_info.file.name)
-        return ImageRecord(features, _parse_info(read_file("information", bad_info), bad_info), bad, bad_info)
+        return ImageRecord(features, _read_info(bad_info), bad, bad_info)
 
     def id_of(self, name: str) -> str | None:
         return None if name.endswith(_INFO) else name.removesuffix(self.suffix)
@@ -151,16 +151,18 @@ def _image_of_dictionary(content: dict[Any, Any], bad: Place) -> ImageRecord:
     return ImageRecord(as_array(content.get("features"), "features", bad), content, bad, bad)
 
 
-def _is_npy_of_objects(content: bytes) -> bool:
-    """Whether the content of an ``.npy`` file announces Python objects."""
-    with suppress(PickleProblem):
-        return read_npy_header(io.BytesIO(content))[2] == np.dtype(object)
+def _holds_objects(file: Path) -> bool:
+    """Whether an ``.npy`` file announces Python objects."""
+    with suppress(PickleProblem, OSError), file.open("rb") as content:
+        # What says how long the header is may be absurd.
+        return read_npy_header(io.BytesIO(content.read(_NPY_HEADER_BYTES)))[2] == np.dtype(object)
     return False
 
 
-def _parse_info(content: bytes, bad: Place) -> dict[Any, Any]:
+def _read_info(bad: Place) -> dict[Any, Any]:
     with explained("information", "used", bad):
-        array = parse_npy_of_objects(io.BytesIO(content), limits=ONE_IMAGE)
+        refuse_large("file of information is", bad.file.stat().st_size, bad)
+        array = load_npy_object(bad.file, limits=ONE_IMAGE)
     info = array.item() if array.shape == () else None
     if not isinstance(info, dict):
         raise bad("information is not a dictionary", f"array of shape {array.shape}: {shown(info)}")
