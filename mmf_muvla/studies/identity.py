@@ -36,7 +36,7 @@ _NO_RESULT_OF_RUNS = {
 }
 _NO_RESULT_OF_TOOLS = ("out", "overwrite", "num_workers")
 # Options that were added later, with the value by which everything is as it was without them.
-_AS_BEFORE = {
+_AS_BEFORE: dict[str, dict[str, Any]] = {
     "retrieval": {"scores": "cosine", "max_uses": None},
     "region_options": {"image_sizes": None},
 }
