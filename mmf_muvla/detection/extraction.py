@@ -51,11 +51,8 @@ def extracted_store(
     same, byte for byte, whatever the number of workers, and however often the work is killed and begun again.
 
     Raises:
-        InputError: there are no such pictures or there is no such detector, or options contradict each other.
+        InputError: there are no such pictures, or there is no such detector or vocabulary.
     """
-    if options.min_regions > options.max_regions:
-        problem = f"exceeds max_regions={options.max_regions}"
-        raise InputError(f"min_regions={options.min_regions}", problem, "Give a smaller one")
     vocabulary = [Path(options.vocabulary).expanduser()] if options.vocabulary else []
     for file in vocabulary:
         if not file.is_file():

@@ -28,7 +28,7 @@ class DetectionOptions(Options):
         min_confidence: detections below are no regions, unless a picture had fewer than ``min_regions`` without them.
         max_overlap: of two boxes that overlap more (intersection over union), whatever they are called, the more
             confident one stays.
-        min_regions, max_regions: regions of a picture.
+        min_regions, max_regions: regions of a picture; never more than ``max_regions``.
         batch_size: pictures in one pass of the detector; only those are put together that have the same size then, so
             that none is padded.
         dtype: what the detector computes in.

@@ -169,7 +169,9 @@ def _spread_out(model: torch.nn.Module) -> None:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if weight.ndim > 1:
+            if "logit_" in name:
+                weight.mul_(0.1)  # so that not all confidences are 0 or 1
+            elif weight.ndim > 1:
                 is_query = any(it in name for it in ("query_position_embeddings", "detection_tokens", "tgt"))
                 noise = torch.randn(weight.shape, generator=generator)
                 weight.add_(noise if is_query else noise / weight[0].numel() ** 0.5)

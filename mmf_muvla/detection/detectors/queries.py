@@ -7,7 +7,6 @@ each came from; so it is given a second copy, in which boxes say that.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -87,12 +86,13 @@ class TransformersDetector(Detector):
         return found or []
 
     def _looks(self, inputs: Inputs) -> Iterator[Queries]:
-        """What the model says of its queries; several times where it does not take all names at once."""
+        """What the model says of its queries, for some of the names each time."""
         with self._half_precision():
             yield self._look(inputs)
 
-    @abstractmethod
-    def _look(self, inputs: Inputs) -> Queries: ...
+    def _look(self, inputs: Inputs) -> Queries:
+        """The same, where it takes all names at once."""
+        raise NotImplementedError
 
     def _half_precision(self) -> torch.autocast:
         return torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)
@@ -142,26 +142,29 @@ def read_queries(processor: Any, queries: Queries, sizes: Sequence[tuple[int, in
     """All detections of the library's post-processing, for each picture, with the states that they came from."""
     logits, boxes, states = (tensor.float() for tensor in queries[:3])
     num_pictures, num_queries = logits.shape[:2]
-    # Everything twice: the second time, a box is a point that says its query's number, in a picture of size 1.
+    # The second time, a box is a point that says its query's number, in a picture of size 1.
     numbers = (torch.arange(num_queries, device=boxes.device) + 0.5) / num_queries
     points = torch.stack([numbers, numbers, torch.zeros_like(numbers), torch.zeros_like(numbers)], dim=1)
-    outputs = SimpleNamespace(
-        logits=torch.cat([logits, logits]), pred_boxes=torch.cat([boxes, points.expand(num_pictures, -1, -1)])
-    )
-    heights_and_widths = [(height, width) for width, height in sizes] + [(1, 1)] * num_pictures
-    found = processor.post_process_object_detection(
-        outputs, _NO_THRESHOLD, torch.tensor(heights_and_widths, dtype=torch.float32, device=boxes.device)
+    seen, numbered = (
+        # In one batch, equal logits could be rounded differently, by where they stand.
+        processor.post_process_object_detection(
+            SimpleNamespace(logits=logits, pred_boxes=given), _NO_THRESHOLD, torch.tensor(scale, device=boxes.device)
+        )
+        for given, scale in (
+            (boxes, [(float(height), float(width)) for width, height in sizes]),
+            (points.expand(num_pictures, -1, -1), [(1.0, 1.0)] * num_pictures),
+        )
     )
     detections = []
-    for picture, (seen, numbered) in enumerate(zip(found[:num_pictures], found[num_pictures:], strict=True)):
-        chosen = (numbered["boxes"][:, 0] * num_queries - 0.5).round().long()
-        if not torch.equal(seen["scores"], numbered["scores"]) or not torch.equal(seen["labels"], numbered["labels"]):
-            raise RuntimeError("the post-processing of equal logits is not the same twice")
+    for picture, (found, number) in enumerate(zip(seen, numbered, strict=True)):
+        chosen = (number["boxes"][:, 0] * num_queries - 0.5).round().long()
+        if not torch.equal(found["scores"], number["scores"]) or not torch.equal(found["labels"], number["labels"]):
+            raise InputError(f"{type(processor).__name__}", "says different things of equal logits", "Use the CPU")
         detections.append(
             Detections(
-                seen["boxes"].cpu().numpy(),
-                seen["labels"].cpu().numpy().astype(np.int64) + queries.first_name,
-                seen["scores"].cpu().numpy(),
+                found["boxes"].cpu().numpy(),
+                found["labels"].cpu().numpy().astype(np.int64) + queries.first_name,
+                found["scores"].cpu().numpy(),
                 states[picture, chosen].cpu().numpy(),
             )
         )
