@@ -16,16 +16,17 @@ QUARTERS = ["top left", "top right", "bottom left", "bottom right"]
 
 
 class Quarters(Detector):
-    """Its features are red, green, blue (0 to 1) and the batch's size, if the options ask for that.
+    """Its features are red, green, blue (0 to 1) and 0.
 
-    Where the environment says ``DIE_AFTER``, the process is killed before it has seen so many pictures.
+    Options: with ``only_red``, it sees quarters whose red is above a half. With ``say_batch_size``, the last feature is
+    the batch's size. With ``dies``, the process is killed when it has seen 25 pictures, if there is a file of that name.
     """
 
     names = QUARTERS
     feature_dim = 4
 
     def load(self, device: torch.device, dtype: torch.dtype) -> None:
-        self._left = int(os.environ.get("DIE_AFTER", -1))
+        self._num_seen = 0
 
     def prepare(self, picture: Image.Image) -> Inputs:
         if picture.width > 20 * picture.height:
@@ -33,9 +34,9 @@ class Quarters(Detector):
         return {"pixels": torch.from_numpy(np.asarray(picture).copy())[None]}
 
     def detect(self, inputs: Inputs, sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-        if 0 <= self._left < len(sizes):
+        self._num_seen += len(sizes)
+        if self._num_seen > 25 and os.path.exists(self.options.get("dies", "")):
             os.kill(os.getpid(), signal.SIGKILL)
-        self._left -= len(sizes)
         if any(height > 20 * width for width, height in sizes):
             raise RuntimeError("picture is a column")
         return [self._quarters(pixels.numpy() / 255, len(sizes)) for pixels in inputs["pixels"]]
@@ -49,4 +50,5 @@ class Quarters(Detector):
                 size = batch_size if self.options.get("say_batch_size") else 0
                 features.append([*pixels[top:bottom, left:right].mean((0, 1)), size])
         scores = np.array([0.9, 0.8, 0.7, 0.6], np.float32)
-        return Detections(np.array(boxes, np.float32), np.arange(4), scores, np.array(features, np.float32))
+        found = Detections(np.array(boxes, np.float32), np.arange(4), scores, np.array(features, np.float32))
+        return found[np.flatnonzero(found.features[:, 0] > 0.5)] if self.options.get("only_red") else found

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import BuildConfig, load_config
 from mmf_muvla.regions.store import RegionStore
 from tests.detection.quartered import COLOURS, DETECTOR, colours_in, extract, quartered
+from tests.forked import Forked
 
 SIZES = [(48, 32), (32, 48), (40, 40)]
 
@@ -40,19 +39,19 @@ def arguments(pictures: Path, out: Path) -> list[str]:
     return [f"images={pictures}", f"detector={DETECTOR}", f"out={out}", "device=cpu", "thumbnails=16", "batch_size=4"]
 
 
-def test_a_killed_extraction_goes_on(
-    pictures: Path, tmp_path: Path, repository: Path, offline_environment: dict[str, str]
-) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    extract_command([*arguments(pictures, whole), "num_workers=2"])
-    command = [sys.executable, repository / "tools/extract_regions.py", *arguments(pictures, killed), "num_workers=1"]
-    environment = {**offline_environment, "DIE_AFTER": "25"}
-    stopped = subprocess.run(command, env=environment, cwd=repository, capture_output=True)
+def test_a_killed_extraction_goes_on(pictures: Path, tmp_path: Path, forked: Forked) -> None:
+    whole, killed, deadly = tmp_path / "whole", tmp_path / "killed", tmp_path / "deadly"
+    options = [f"detector_options.dies={deadly}"]
+    extract_command([*arguments(pictures, whole), *options, "num_workers=2"])
+    deadly.touch()
+    again = [*arguments(pictures, killed), *options, "num_workers=1"]
+    stopped = forked.run(["tools/extract_regions.py", *again])
     assert stopped.returncode == -signal.SIGKILL, stopped.stderr
+    deadly.unlink()
     assert not killed.exists()
     finished = [it.stat().st_ino for it in sorted((tmp_path / "killed.work").glob("regions-*.safetensors"))]
     assert finished, "some parts were done"
-    extract_command([*arguments(pictures, killed), "num_workers=1"])
+    extract_command(again)
     assert files(killed) == files(whole)
     kept = {it.stat().st_ino for it in killed.glob("regions-*.safetensors")}
     assert set(finished) <= kept, "and were not done again"
@@ -65,7 +64,7 @@ def test_what_is_done_is_not_done_again(
     extract_command([*arguments(pictures, out), "num_workers=1"])
     first = capsys.readouterr().out
     assert "images 60, regions 240, skipped 0" in first
-    monkeypatch.setenv("DIE_AFTER", "0")
+    monkeypatch.setattr("mmf_muvla.detection.source.decode", None)
     extract_command([*arguments(pictures, out), "num_workers=1"])
     assert capsys.readouterr().out == first
 
