@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from contextlib import suppress
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -22,6 +23,9 @@ SUFFIXES = frozenset((
 # Thumbnails, and what lies behind transparent pixels.
 _QUALITY = 85
 _PAPER = (255, 255, 255, 255)
+
+# What Pillow finds odd in a file (EXIF, palettes, many pixels) is no news, and not said once for each of millions.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 # HEIC needs a plugin, which is used where it is installed.
 with suppress(ImportError):
@@ -51,28 +55,25 @@ def decode(content: bytes, max_pixels: int) -> Image.Image:
     """
     if not content:
         raise NotAPicture("file is empty", "0 bytes")
-    # Pillow warns of what it finds odd in a file (EXIF, palettes, sizes), and its limit is not ours.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            picture: Image.Image = Image.open(io.BytesIO(content), formats=[it for it in _FORMATS if _is_known(it)])
-        except Image.DecompressionBombError as error:
-            raise NotAPicture("picture has too many pixels", str(error)) from error
-        except Image.UnidentifiedImageError as error:
-            raise NotAPicture("file is no picture", f"it begins with {content[:16]!r}") from error
-        # Pillow's readers raise what they come across in a damaged file: OSError, SyntaxError, KeyError, struct.error …
-        except Exception as error:
-            raise NotAPicture("picture is damaged", f"{type(error).__name__}: {error}") from error
-        width, height = picture.size
-        if width * height > max_pixels:
-            raise NotAPicture("picture has too many pixels", f"{width} x {height}, at most {max_pixels}")
-        try:
-            picture.load()
-            with suppress(Exception):  # whatever is wrong with the EXIF, the picture is there
-                picture = ImageOps.exif_transpose(picture)
-            return _as_rgb(picture)
-        except Exception as error:
-            raise NotAPicture("picture is damaged", f"{type(error).__name__}: {error}") from error
+    try:
+        picture: Image.Image = Image.open(io.BytesIO(content), formats=_formats())
+    except Image.DecompressionBombError as error:
+        raise NotAPicture("picture has too many pixels", str(error)) from error
+    except Image.UnidentifiedImageError as error:
+        raise NotAPicture("file is no picture", f"it begins with {content[:16]!r}") from error
+    # Pillow's readers raise what they come across in a damaged file: OSError, SyntaxError, KeyError, struct.error …
+    except Exception as error:
+        raise NotAPicture("picture is damaged", f"{type(error).__name__}: {error}") from error
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise NotAPicture("picture has too many pixels", f"{width} x {height}, at most {max_pixels}")
+    try:
+        picture.load()
+        with suppress(Exception):  # whatever is wrong with the EXIF, the picture is there
+            picture = ImageOps.exif_transpose(picture)
+        return _as_rgb(picture)
+    except Exception as error:
+        raise NotAPicture("picture is damaged", f"{type(error).__name__}: {error}") from error
 
 
 def thumbnail(picture: Image.Image, side: int) -> bytes:
@@ -84,9 +85,11 @@ def thumbnail(picture: Image.Image, side: int) -> bytes:
     return buffer.getvalue()
 
 
-def _is_known(name: str) -> bool:
+@cache
+def _formats() -> list[str]:
+    """Those that this Pillow knows."""
     Image.init()
-    return name in Image.OPEN
+    return [name for name in _FORMATS if name in Image.OPEN]
 
 
 def _as_rgb(picture: Image.Image) -> Image.Image:

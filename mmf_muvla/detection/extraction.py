@@ -59,11 +59,14 @@ def extracted_store(
             raise InputError(f"vocabulary={file}", "no such file", "Name a text file with a name a line")
     detection = Detection(options)
     everything = asdict(options)
+    inputs = {str(file): fingerprint(file) for file in vocabulary}
+    inputs |= detector_fingerprint(options.detector, options.detector_options)
     return store_of(
         folder,
         [PictureRegions(path, detection) for path in _images(options)],
         {"on_bad_record": on_bad_record, "max_skipped_fraction": max_skipped_fraction},
-        inputs=detector_fingerprint(options.detector) | {str(file): fingerprint(file) for file in vocabulary},
+        inputs=inputs,
+        | {str(file): fingerprint(file) for file in vocabulary},
         parameters={name: value for name, value in everything.items() if name not in ("images", *_SETTINGS)},
         settings={name: everything[name] for name in _SETTINGS},
         libraries=("transformers", "torch", "pillow", "safetensors", "numpy", "pyarrow"),

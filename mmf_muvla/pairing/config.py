@@ -118,7 +118,11 @@ def _regions(value: Any) -> Any:
 
 
 # Paths, or the options of detection in pictures, which are checked for themselves.
-Regions = Annotated[Any, kind(_regions, "is neither a path, a list of paths nor a group", "Give at least one path")]
+_NO_REGIONS = (
+    "is neither a path nor a list of paths, nor a group",
+    "Give a path, or regions.images and regions.detector",
+)
+Regions = Annotated[Any, kind(_regions, *_NO_REGIONS)]
 
 
 @dataclass

@@ -18,8 +18,9 @@ QUARTERS = ["top left", "top right", "bottom left", "bottom right"]
 class Quarters(Detector):
     """Its features are red, green, blue (0 to 1) and 0.
 
-    Options: with ``only_red``, it sees quarters whose red is above a half. With ``say_batch_size``, the last feature is
-    the batch's size. With ``dies``, the process is killed when it has seen 25 pictures, if there is a file of that name.
+    Options: with ``only_red``, it sees quarters whose red is above a half. With ``say_batch_size``, the last feature
+    is the batch's size. With ``dies``, the process is killed when it has seen 25 pictures, as long as there is a file
+    of that name.
     """
 
     names = QUARTERS

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn
 import torch
 from PIL import Image
 from transformers import (
@@ -21,6 +22,8 @@ from transformers.image_transforms import center_to_corners_format
 
 from mmf_muvla.detection.detectors.detector import Detections, Detector, open_detector
 from mmf_muvla.errors import InputError
+from mmf_muvla.regions.store import RegionStore
+from tests.detection.quartered import extract
 from tests.detection.tiny_detectors import CLOSED, NAMES, OPEN, save_detector
 
 
@@ -210,3 +213,16 @@ def test_a_vocabulary_is_for_those_that_need_one(saved: Any) -> None:
         open_detector(str(saved("yolos")), None, {"colour": "red"})
     with pytest.raises(InputError, match="has 30 tokens, at most 21 can be used"):
         opened(saved("grounding_dino"), ["dog " * 30])
+
+
+def test_photographs_of_a_package(saved: Any, tmp_path: Path) -> None:
+    photographs = Path(sklearn.__file__).parent / "datasets" / "images"
+    counts = extract(tmp_path / "store", photographs, detector=str(saved("rt_detr")), min_regions=5, thumbnails=64)
+    assert counts["images"] == 2
+    store = RegionStore(tmp_path / "store")
+    assert sorted(store.ids) == ["china", "flower"] and set(store.object_names) == set(NAMES)
+    for image_id in store.ids:
+        regions = store.get(image_id)
+        assert (regions.width, regions.height) == (640, 427)
+        assert 1 <= len(regions) <= 12 and regions.image_feature_0.shape[1] == 32
+        assert store.thumbnail(image_id)

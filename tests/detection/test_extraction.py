@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,6 +118,18 @@ def test_classes_can_be_renamed(pictures: Path, tmp_path: Path) -> None:
     assert store.object_names == ["bottom left", "bottom right", "corner"]
     regions = store.get("000")
     assert [store.object_names[it] for it in regions.class_id] == ["corner", "corner", "bottom left"]
+
+
+def test_the_example_of_the_docs_is_a_detector(repository: Path) -> None:
+    page = (repository / "docs/pictures.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    namespace: dict[str, Any] = {}
+    exec(example, namespace)
+    detector = namespace["Halves"]("name", None, {})
+    inputs = detector.prepare(quartered(colours=np.array([[0] * 3, [200] * 3] * 2, np.uint8)))
+    (found,) = detector.detect(inputs, [SIZES[0]])
+    assert found.features.tolist() == [[0], [200]]
+    assert found.boxes.tolist() == [[0, 0, 24, 32], [24, 0, 48, 32]]
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,8 @@ class Detector(ABC):
         self.options = options
 
     @classmethod
-    def fingerprint(cls, name: str) -> dict[str, Any]:
-        """What identifies the detector of that name, as JSON: what is made with it is made again if that changes."""
+    def fingerprint(cls, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """What identifies the detector beside its options, as JSON: what is made with it is made anew if it changes."""
         return {name: "by name"}
 
     @abstractmethod
@@ -101,11 +101,11 @@ def open_detector(option: str, vocabulary: Sequence[str] | None, options: Mappin
     return found(name, vocabulary, options)
 
 
-def detector_fingerprint(option: str) -> dict[str, Any]:
+def detector_fingerprint(option: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """See :meth:`Detector.fingerprint`; weights in a folder are looked at."""
     found, name = _find(option)
     if isinstance(found, type) and issubclass(found, Detector):
-        return found.fingerprint(name)
+        return found.fingerprint(name, options)
     path = Path(resolve_pretrained(name, "detector"))
     return {option: fingerprint(path) if path.exists() else "by name"}
 

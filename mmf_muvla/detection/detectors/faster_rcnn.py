@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mmf_muvla.artifacts.files import fingerprint
 from mmf_muvla.detection.detectors.detector import Detections, Detector, Inputs, refuse_options
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.weight_files import read_safetensors, read_torch_file
@@ -45,6 +46,11 @@ class FasterRcnn(Detector):
         except ValueError as error:
             raise InputError(where, str(error), "Use fasterrcnn_resnet50_fpn_v2, for one") from error
         self.names = ["background", *(own.meta["categories"][1:] if vocabulary is None else vocabulary)]
+
+    @classmethod
+    def fingerprint(cls, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        weights = Path(str(options.get("weights", ""))).expanduser()
+        return {name: fingerprint(weights) if weights.is_file() else "by name"}
 
     def load(self, device: torch.device, dtype: torch.dtype) -> None:
         from torchvision.models import get_model
