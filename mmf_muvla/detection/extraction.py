@@ -66,7 +66,6 @@ def extracted_store(
         [PictureRegions(path, detection) for path in _images(options)],
         {"on_bad_record": on_bad_record, "max_skipped_fraction": max_skipped_fraction},
         inputs=inputs,
-        | {str(file): fingerprint(file) for file in vocabulary},
         parameters={name: value for name, value in everything.items() if name not in ("images", *_SETTINGS)},
         settings={name: everything[name] for name in _SETTINGS},
         libraries=("transformers", "torch", "pillow", "safetensors", "numpy", "pyarrow"),
