@@ -77,10 +77,11 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _paths(value: Any) -> Any:
-    paths = [_text(entry) for entry in (value if isinstance(value, list) else [value])]
-    accept(paths, bool(paths) and all(isinstance(entry, str) and entry for entry in paths))
-    return paths if isinstance(value, list) else paths[0]
+def paths(value: Any) -> Any:
+    """A path or a list of paths."""
+    found = [_text(entry) for entry in (value if isinstance(value, list) else [value])]
+    accept(found, bool(found) and all(isinstance(entry, str) and entry for entry in found))
+    return found if isinstance(value, list) else found[0]
 
 
 def _workers(value: Any) -> Any:
@@ -124,7 +125,7 @@ _NO_NUMBERS = ("is no list of whole numbers", "Write them in brackets: [0,1,2]")
 
 DetectorSize = Annotated[list[int], kind(_detector_size, *_NO_SIZE)]
 Column = Annotated[Any, kind(_column, *NO_COLUMN)]
-Paths = Annotated[Any, kind(_paths, "is neither a path nor a list of paths", "Give at least one path")]
+Paths = Annotated[Any, kind(paths, "is neither a path nor a list of paths", "Give at least one path")]
 Workers = Annotated[Any, kind(_workers, "is no number of processes", "Give a whole number from 1, or auto")]
 Names = Annotated[list[str], kind(names, *_NO_NAMES)]
 WholeNumbers = Annotated[list[int], kind(_whole_numbers, *_NO_NUMBERS)]

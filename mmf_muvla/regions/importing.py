@@ -28,17 +28,17 @@ from mmf_muvla.regions.label_map import read_label_map
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.shards import SHARD, SUFFIX, StoreShard
 from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, open_regions
+from mmf_muvla.regions.thumbnails import THUMBNAILS_SUFFIX, save_thumbnails, thumbnails_path
 
 SKIPPED_FILE = "skipped.jsonl"
 # Raised when parts or what is found in them change, so that what an older version has made is made anew.
 _VERSION = 3
 _SOURCES = "sources"  # beside the shards, while these are being written
-_PIECES_PER_SHARD = 4  # of a source
 _NO_CLASSES = (
     "Name features of a detector that gives classes (those of VinVL, scene_graph_benchmark or LXMERT, say); for "
     "fine-tuning, import these with tools/import_regions.py"
 )
-_COUNTS = [it.name for it in fields(FoundImage) if it.name != "regions"]
+_COUNTS = [it.name for it in fields(FoundImage) if it.name not in ("regions", "thumbnail")]
 
 logger = logging.getLogger(__name__)
 
@@ -99,22 +99,48 @@ def region_store(
     opened = [open_regions(path, options, labels) for path in sources]
     for source in opened:
         source.needs_classes = needs_classes
-    inputs = {str(source.path): source.fingerprint() for source in opened}
-    policy = {"on_bad_record": on_bad_record, "max_skipped_fraction": max_skipped_fraction}
+    return store_of(
+        folder,
+        opened,
+        {"on_bad_record": on_bad_record, "max_skipped_fraction": max_skipped_fraction},
+        inputs={str(file): fingerprint(file) for file in files},
+        parameters=_parameters(options),
+        libraries=("lmdb", "safetensors", "numpy", "pyarrow"),
+    )
+
+
+def store_of(
+    folder: Path,
+    sources: Sequence[RegionSource],
+    policy: dict[str, Any],
+    *,
+    inputs: dict[str, Any],
+    parameters: dict[str, Any],
+    **described: Any,
+) -> Artifact:
+    """A region store that is to be made of sources that have been opened.
+
+    Args:
+        folder: the store.
+        sources: an image id may occur once in all of them, and their features have equally many numbers.
+        policy: ``on_bad_record`` and ``max_skipped_fraction``, as for :func:`import_regions`.
+        inputs, parameters: what is read beside the sources, and the options that the store depends on.
+        described: what else is to be said of the :class:`~mmf_muvla.artifacts.artifact.Artifact`.
+    """
 
     def make(work: Work) -> dict[str, int]:
-        return once(work.folder, "imported", partial(_import, opened, options.feature_dim, policy, work))
+        return once(work.folder, "imported", partial(_import, sources, policy, work))
 
     return Artifact(
         folder,
         make,
         version=_VERSION,
         name="regions",
-        inputs=inputs | {str(file): fingerprint(file) for file in files},
+        inputs={str(source.path): source.fingerprint() for source in sources} | inputs,
         # Of images that have the same id, the first one counts: the order of the sources matters.
-        parameters={"sources": [str(path) for path in sources], **_parameters(options), **policy},
-        libraries=("lmdb", "safetensors", "numpy", "pyarrow"),
+        parameters={"sources": [str(source.path) for source in sources], **parameters, **policy},
         checks_itself=(SUFFIX,),
+        **described,
     )
 
 
@@ -132,8 +158,9 @@ def _parameters(options: RegionOptions) -> dict[str, Any]:
     return {name: value for name, value in asdict(options).items() if name != "image_sizes" or value is not None}
 
 
-def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str, Any], work: Work) -> dict[str, int]:
+def _import(sources: Sequence[RegionSource], policy: dict[str, Any], work: Work) -> dict[str, int]:
     (work.folder / _SOURCES).mkdir(exist_ok=True)
+    feature_dim = sources[0].feature_dim
     contents = []
     with work.progress.bar(len(sources), "looking at sources", "source") as bar:
         for number, source in enumerate(sources):
@@ -145,10 +172,11 @@ def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str,
     pieces = enumerate(
         (number, shards)
         for number, source in enumerate(sources)
-        for shards in chunks(source.shards(_index(work.folder, number)), _PIECES_PER_SHARD)
+        for shards in chunks(source.shards(_index(work.folder, number)), source.pieces_per_shard)
     )
+    num_workers = min(source.num_processes(work.num_workers) for source in sources)
     worker = (sources, work.folder, NameIds(object_names, attribute_names), feature_dim)
-    parts = run_parts(work.folder, SHARD, _write_shard, pieces, work.num_workers, _Worker, arguments=worker)
+    parts = run_parts(work.folder, SHARD, _write_shard, pieces, num_workers, _Worker, arguments=worker)
     counts = dict.fromkeys(_COUNTS, 0)
     found = [[np.zeros(0, np.int64)] for _ in sources]
     num_lines = [0] * len(sources)
@@ -251,6 +279,7 @@ def _write_shard(worker: _Worker, item: tuple[int, list[Shard]], path: Path) -> 
     shard = StoreShard(worker.feature_dim)
     num_lines = 0
     note: dict[str, list[Any]] = {name: [] for name in ("problems", "found", "lines", *_COUNTS)}
+    thumbnails: list[bytes] = []
     for piece in pieces:
         content = source.read(piece, _index(worker.folder, number), worker.names)
         note["found"] += content.found
@@ -263,10 +292,14 @@ def _write_shard(worker: _Worker, item: tuple[int, list[Shard]], path: Path) -> 
                 note["problems"].append(image.to_json())
                 continue
             shard.add(image.regions)
+            thumbnails += [] if image.thumbnail is None else [image.thumbnail]
             note["lines"].append(line)
             for name in _COUNTS:
                 note[name].append(int(getattr(image, name)))
         num_lines += len(content.images)
     with publish_part(path, SUFFIX) as file:
         shard.save(file)
+    if thumbnails:
+        with publish_part(thumbnails_path(path), THUMBNAILS_SUFFIX) as file:
+            save_thumbnails(file, thumbnails)
     return {"source": number, "num_lines": num_lines, **note}

@@ -126,6 +126,8 @@ class RegionSource(ABC):
     lines_file: Path | None = None  # the file that has a line for every image, where there is one
     needs_classes = False  # whether a region without a class is damage
 
+    pieces_per_shard = 4  # what :meth:`shards` gives, of which a shard of the store is made
+
     def __init__(self, path: Path, options: RegionOptions, labels: LabelMap | None = None):
         self.path = path
         self.options = options
@@ -135,6 +137,15 @@ class RegionSource(ABC):
     def recognises(cls, path: Path) -> bool:
         """Whether a path that exists is of this format."""
         return True
+
+    @property
+    def feature_dim(self) -> int:
+        """Numbers per region feature."""
+        return self.options.feature_dim
+
+    def num_processes(self, num_workers: int) -> int:
+        """How many processes are to read where ``num_workers`` are allowed."""
+        return num_workers
 
     def fingerprint(self) -> dict[str, Any]:
         """What identifies its content, as JSON."""

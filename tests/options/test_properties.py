@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from mmf_muvla.datasets.tasks.conversion.command import ConvertOptions
+from mmf_muvla.detection.options import ExtractConfig
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.small_bert import SmallBertOptions
 from mmf_muvla.options.checking import check, check_keys
@@ -70,6 +71,7 @@ def _demo() -> type:
 TOOLS: dict[type, dict[str, Any]] = {
     BuildConfig: {"out": "o", "regions": "r", "sentences": "s"},
     ImportConfig: {"out": "o", "regions": "r"},
+    ExtractConfig: {"out": "o", "images": "i", "detector": "d"},
     ShowConfig: {"corpus": "c"},
     MakeOptions: {},
     ConvertOptions: {},
