@@ -15,8 +15,8 @@ regions takes one path or a list of them, regions=[chunk0,chunk1], of what these
 or of region stores of former versions, which are LMDBs. Each is recognised by itself. Without classes
 (bottom-up-attention, ViLBERT's LMDBs), a store serves for fine-tuning, but not for a corpus. Further keys:
 num_workers (auto or a number), on_bad_record (skip or error), max_skipped_fraction, region_options.format (a class of
-yours reads any other format), .max_regions, .feature_dim, .rect_scale, .detector_size, .rename, .label_map (names of numbered classes),
-.label_offset, .image_sizes (hw.tsv or a list, where the files do not say how large images are).
+yours reads any other format), .max_regions, .feature_dim, .rect_scale, .detector_size, .rename, .label_map (names of
+numbered classes), .label_offset, .image_sizes (hw.tsv or a list, where the files do not say how large images are).
 An import that was killed goes on when it is started again. What was left out is listed in out/skipped.jsonl.
 """
 
