@@ -213,6 +213,8 @@ def test_a_misspelt_option_of_a_tool_is_named(data: st.DataObject) -> None:
 def test_every_wrong_value_of_a_tool_is_named(schema: type) -> None:
     for key in keys_of(schema).values():
         for value in [] if key.name.endswith("[]") else wrong_values(key):
+            if schema is BuildConfig and key.name == "regions" and isinstance(value, dict):
+                continue  # a group is right there; what is in it is checked by load_config
             content = copy.deepcopy(TOOLS[schema])
             put(content, key.name, value)
             with pytest.raises(InputError) as caught:

@@ -16,7 +16,7 @@ from mmf_muvla.pairing.config import BuildConfig, ImportConfig, ShowConfig, as_p
 NEEDED = ["out=o", "regions=r", "sentences=s"]
 SHIPPED = ["toyworld", "cc", "bookcorpus", "pictures"]
 # Explained there in a comment alone: what the files say is part of what the kept results were made from.
-SAID_IN_COMMENTS = {"region_options.detector_size", "region_options.format"}
+SAID_IN_COMMENTS = {f"region_options.{name}" for name in ("detector_size", "format", "image_sizes")}
 
 
 def all_keys(content: Any, prefix: str = "") -> set[str]:
@@ -138,9 +138,11 @@ def test_a_limit_of_uses_does_not_go_with_leaving_out_own_sentences() -> None:
 def test_paths() -> None:
     assert as_paths("a") == [Path("a")]
     assert as_paths(["~/a", "b"]) == [Path(os.path.expanduser("~/a")), Path("b")]
-    for value in ("[]", "{a: 7}", "['']", "null", ""):
+    for value in ("[]", "['']", "null", ""):
         with pytest.raises(InputError, match="regions=.*is neither a path nor a list of paths"):
             load_config(BuildConfig, [*NEEDED, f"regions={value}"])
+    with pytest.raises(InputError, match="unknown key 'regions.a'"):
+        load_config(BuildConfig, [*NEEDED, "regions={a: 7}"])
 
 
 def test_import_has_options_of_its_own() -> None:

@@ -23,6 +23,7 @@ from mmf_muvla.regions import mmf_features, predicted_images
 from mmf_muvla.regions.importing import SKIPPED_FILE, import_regions
 from mmf_muvla.regions.index import INDEX_FILE, META_FILE, TAGS_FILE
 from mmf_muvla.regions.options import RegionOptions
+from mmf_muvla.regions.sources import RegionSource
 from mmf_muvla.regions.store import RegionStore
 
 FEATURE_DIM = 8
@@ -31,11 +32,12 @@ SHARD_BYTES, PIECES = 900, 2
 SCRIPT = f"""
 import sys
 from pathlib import Path
-from mmf_muvla.regions import importing, predicted_images
+from mmf_muvla.regions import predicted_images
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.importing import import_regions
+from mmf_muvla.regions.sources import RegionSource
 predicted_images._BYTES_PER_SHARD = {SHARD_BYTES}
-importing._PIECES_PER_SHARD = {PIECES}
+RegionSource.pieces_per_shard = {PIECES}
 if __name__ == "__main__":
     *folders, out, num_workers = sys.argv[1:]
     out = Path(out)
@@ -63,7 +65,7 @@ def folders(vinvl: Any, fake_image: Any, monkeypatch: pytest.MonkeyPatch) -> lis
     And with images without regions, and boxes of no area, which are no damage.
     """
     monkeypatch.setattr(predicted_images, "_BYTES_PER_SHARD", SHARD_BYTES)
-    monkeypatch.setattr(regions, "_PIECES_PER_SHARD", PIECES)
+    monkeypatch.setattr(RegionSource, "pieces_per_shard", PIECES)
     made = []
     for part, name in enumerate(("one", "two")):
         images = [fake_image(f"{part}-{number}", names=["dog", f"kind {number % 7}"]) for number in range(120)]
