@@ -109,8 +109,6 @@ def render_page(quality: Mapping[str, Any], images: Sequence[dict[str, Any]], li
         warning=hub_warning(quality["sentences"]),
         plots=[themed(svg) for svg in draw_plots(quality)],
         num_captioned=sum(image["captions"] is not None for image in images),
-        script="inspect_corpus.py",
-        corpus=quality["corpus"],
         links_to_pictures=links_to_pictures,
         data=page_data(images, quality["links"]["similarity"]["deciles"]),
         percent=percent,

@@ -119,7 +119,6 @@ def retrieval_page(corpus: Corpus, numbers: Sequence[int], pictures: Pictures | 
         corpus=str(corpus.path),
         num_images=len(corpus),
         k=corpus.k,
-        script="show_retrieval.py",
         links_to_pictures=pictures is not None and pictures.is_link,
         data=page_data(images, [min(found)] if found else None),
     )
