@@ -185,17 +185,18 @@ class PictureRegions(RegionSource):
         bad = self.pictures.place(listed)
         try:
             picture = decode(read(), options.max_pixels)
-            inputs = self.detection.detector.prepare(picture)
-            small = thumbnail(picture, options.thumbnails) if options.thumbnails else None
-            return _Prepared(number, picture.size, inputs, small)
         except NotAPicture as problem:
             return number, bad(problem.reason, problem.value, REMEDY)
         except BadRecord as problem:
             return number, problem
-        except OSError as error:
-            return number, bad("picture cannot be read", error.strerror or str(error), REMEDY)
+        except (OSError, ValueError) as error:  # a name in a list may have a null character
+            return number, bad("picture cannot be read", getattr(error, "strerror", None) or str(error), REMEDY)
+        try:
+            inputs = self.detection.detector.prepare(picture)
         except (ValueError, MemoryError) as error:
             return number, self._unusable(listed, picture.size, error)
+        small = thumbnail(picture, options.thumbnails) if options.thumbnails else None
+        return _Prepared(number, picture.size, inputs, small)
 
     def _detect(self, batch: Sequence[_Prepared]) -> Sequence[Detections | Exception]:
         """What is found in pictures, or, where their shape is one that the detector cannot work with, why not."""
@@ -209,6 +210,9 @@ class PictureRegions(RegionSource):
             problem = f"so many pictures do not fit into the device's memory ({str(error).splitlines()[0]})"
             raise InputError(where, problem, "Give a smaller one, or fewer workers: what is done is kept") from error
         except (RuntimeError, ValueError) as error:
+            # What is wrong with the detector or the device is no fault of the pictures.
+            if isinstance(error, InputError) or "CUDA error" in str(error):
+                raise
             return [error] * len(batch)
 
     def _unusable(self, listed: Listed, size: tuple[int, int], error: Exception) -> BadRecord:

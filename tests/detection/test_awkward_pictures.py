@@ -239,6 +239,7 @@ def test_too_many_of_them_stop_the_work(folder: Path, tmp_path: Path) -> None:
         extract(tmp_path / "store", folder, on_bad_record="error")
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow's, which only the tests' own filters let through
 def test_bytes_that_are_no_picture_have_a_reason() -> None:
     with pytest.raises(NotAPicture) as caught:
         decode(saved(quartered(), "PNG"), max_pixels=SIZE[0] * SIZE[1] - 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from mmf_muvla.detection.decoding import SUFFIXES
@@ -28,10 +28,14 @@ class TarShards(PictureSource):
         return path.suffix == ".tar" if path.is_file() else next(path.glob("*.tar"), None) is not None
 
     def files(self) -> list[Path]:
+        return self._files
+
+    @cached_property
+    def _files(self) -> list[Path]:
         return [self.path] if self.path.is_file() else sorted(self.path.glob("*.tar"))
 
     def pictures(self, problems: list[BadRecord]) -> Iterator[Listed]:
-        for number, file in enumerate(self.files()):
+        for number, file in enumerate(self._files):
             last = None
             try:
                 # Not compressed: what stands in it is read from where the list says.
@@ -51,13 +55,12 @@ class TarShards(PictureSource):
                 problems.append(Place(file, None, "")("shard is damaged", damage, _REMEDY))
 
     def readers(self, pictures: Sequence[Listed]) -> Iterator[Reader]:
-        files = self.files()
         for picture in pictures:
             number, start, size, _ = picture.at
-            yield partial(read_file, files[number], start, size)
+            yield partial(read_file, self._files[number], start, size)
 
     def place(self, picture: Listed) -> Place:
-        return Place(self.files()[picture.at[0]] / picture.at[3], None, picture.image_id)
+        return Place(self._files[picture.at[0]] / picture.at[3], None, picture.image_id)
 
 
 def _after_last(file: Path, offset: int) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -38,33 +40,33 @@ class Tables(PictureSource):
         return first is not None and any(_holds_pictures(field.type) for field in _schema(first))
 
     def files(self) -> list[Path]:
+        return self._files
+
+    @cached_property
+    def _files(self) -> list[Path]:
         return [self.path] if self.path.is_file() else sorted(_tables_in(self.path))
 
     def pictures(self, problems: list[BadRecord]) -> Iterator[Listed]:
-        for number, file in enumerate(self.files()):
+        for number, file in enumerate(self._files):
             image = self._column(file)
             name = file.name if file == self.path else file.relative_to(self.path).as_posix()
-            ids = self._id_column(file, image)
+            stem, row = name.rpartition(".")[0], 0
             with _explained(file):
-                row = 0
-                for group, batch in _batches(file, [ids or image]):
-                    found = batch.column(0).to_pylist() if ids else [None] * len(batch)
+                for group, found in _ids(file, self._id_column(file, image)):
                     for image_id in found:
-                        known = f"{name.rpartition('.')[0]}/{row}" if image_id is None else str(image_id)
-                        yield Listed(known, [number, group, row])
+                        yield Listed(f"{stem}/{row}" if image_id is None else str(image_id), [number, group, row])
                         row += 1
 
     def readers(self, pictures: Sequence[Listed]) -> Iterator[Reader]:
-        files = self.files()
         for (number, group), chosen in groupby(pictures, key=lambda it: it.at[:2]):
             wanted = list(chosen)
-            with _explained(files[number]):
-                column = self._column(files[number])
-                for picture, value in zip(wanted, _values(files[number], column, group, wanted), strict=True):
+            file = self._files[number]
+            with _explained(file):
+                for picture, value in zip(wanted, _values(file, self._column(file), group, wanted), strict=True):
                     yield self._reader(picture, value)
 
     def place(self, picture: Listed) -> Place:
-        return Place(self.files()[picture.at[0]], picture.at[2] + 1, picture.image_id)
+        return Place(self._files[picture.at[0]], picture.at[2] + 1, picture.image_id)
 
     def _reader(self, picture: Listed, value: Any) -> Reader:
         content = value.get("bytes") if isinstance(value, dict) else value
@@ -106,7 +108,8 @@ class Tables(PictureSource):
 
 
 def _tables_in(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.suffix in _SUFFIXES and path.is_file())
+    for inner, _, names in os.walk(folder):
+        yield from (Path(inner, name) for name in names if name.endswith(_SUFFIXES))
 
 
 def _holds_pictures(kind: pa.DataType) -> bool:
@@ -127,17 +130,19 @@ def _schema(file: Path) -> pa.Schema:
             return reader.schema
 
 
-def _batches(file: Path, columns: list[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Numbers of row groups, or of batches, and the rows in them."""
+def _ids(file: Path, column: str | None) -> Iterator[tuple[int, list[Any]]]:
+    """Numbers of row groups, or of batches, and the ids of the rows in them, ``None`` where these have none."""
     if file.suffix == ".parquet":
         with pq.ParquetFile(file) as table:
             for group in range(table.num_row_groups):
-                for batch in table.iter_batches(_ROWS_AT_ONCE, [group], columns):
-                    yield group, batch
+                if column is None:
+                    yield group, [None] * table.metadata.row_group(group).num_rows
+                else:
+                    yield group, table.read_row_group(group, [column]).column(0).to_pylist()
         return
     with pa.memory_map(str(file)) as source, _reader_of(source) as reader:
         for group, batch in enumerate(_each_batch(reader)):
-            yield group, batch.select(columns)
+            yield group, [None] * len(batch) if column is None else batch.column(column).to_pylist()
 
 
 def _values(file: Path, column: str, group: int, wanted: Sequence[Listed]) -> Iterator[Any]:
