@@ -27,7 +27,7 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
     """``1e3`` is a whole number."""
     value = _number(value)
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -42,7 +42,7 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-Whole = Annotated[int, Strict(), BeforeValidator(_whole)]
+Whole = Annotated[int, Strict(), BeforeValidator(whole)]
 Number = Annotated[float, Strict(), BeforeValidator(_number)]
 Flag = Annotated[bool, Strict(), BeforeValidator(_flag)]
 Text = Annotated[str, Strict(), BeforeValidator(_text)]
@@ -85,7 +85,7 @@ def paths(value: Any) -> Any:
 
 
 def _workers(value: Any) -> Any:
-    value = _whole(value)
+    value = whole(value)
     return accept(value, value == "auto" or (_is_whole(value) and 1 <= value <= 4096))
 
 
@@ -105,7 +105,7 @@ def names(value: Any) -> list[str]:
 
 
 def _whole_numbers(value: Any) -> list[int]:
-    numbers = [_whole(entry) for entry in (as_list(value) if isinstance(value, str | list | tuple) else [value])]
+    numbers = [whole(entry) for entry in (as_list(value) if isinstance(value, str | list | tuple) else [value])]
     return accept(list(dict.fromkeys(numbers)), bool(numbers) and all(_is_whole(it) and it >= 0 for it in numbers))
 
 
@@ -114,7 +114,7 @@ def _column(value: Any) -> Any:
 
 
 def _detector_size(value: Any) -> list[int]:
-    short, long = sides = [_whole(side) for side in value]
+    short, long = sides = [whole(side) for side in value]
     return accept(sides, all(map(_is_whole, sides)) and 1 <= short <= long <= 2**15)
 
 

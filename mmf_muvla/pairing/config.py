@@ -164,6 +164,8 @@ class ShowConfig(Options):
     corpus: Name
     num_images: Annotated[Whole, Field(ge=1, le=10**6)] = 10
     seed: Seed = 0
+    out: Name | None = None
+    images: Name | None = None
 
 
 T = TypeVar("T")
