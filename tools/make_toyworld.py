@@ -3,7 +3,7 @@
 
     python tools/make_toyworld.py [out=data/toyworld] [seed=0] [overwrite=true] [key=value …]
 
-The keys are the fields of mmf_muvla.toyworld.ToyWorldConfig: scenes=5000, captions=20000, detector.misnamed=0.2. A
+The keys are the fields of mmf_muvla.toyworld.ToyWorldConfig: scenes=5000, pictures=all, detector.misnamed=0.2. A
 world that is already there with the same settings is left as it is; one with other settings is replaced only with
 overwrite=true. Equal settings make equal files.
 """

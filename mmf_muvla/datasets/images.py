@@ -1,8 +1,9 @@
-"""Region features of images by their keys, from a region store, an MMF feature folder or an MMF LMDB.
+"""Region features of images by their keys, from a region store, or files in which images are found by their ids.
 
-A key is an image id, with or without ``.npy`` at its end. In an MMF folder it is the path ``X`` of ``X.npy``; many of
-MMF's LMDBs have plain numbers, so that ``COCO_train2014_000000000009`` is also found under ``9``. Class names are not
-needed, and all regions are given, in the detector's order, since annotations may name regions by their number.
+These are the feature folders and LMDBs of MMF and ViLBERT, and folders of bottom-up-attention.pytorch. A key is an
+image id, with or without ``.npy`` at its end. In a folder it is the path ``X`` of ``X.npy``; many LMDBs have plain
+numbers, so that ``COCO_train2014_000000000009`` is also found under ``9``. Class names are not needed, and all regions
+are given, in the detector's order, since annotations may name regions by their number.
 """
 
 from __future__ import annotations
@@ -16,17 +17,24 @@ from pathlib import Path
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.embeddings import check_feature_dim
 from mmf_muvla.reading.problems import BadRecord
+from mmf_muvla.regions.bottom_up_npz import BottomUpNpz
+from mmf_muvla.regions.image_records import ImageRecord
 from mmf_muvla.regions.index import META_FILE
 from mmf_muvla.regions.lmdb_files import LmdbFile, is_lmdb_store, older_store
-from mmf_muvla.regions.mmf_features import KEYS, MmfFeatureFolder, MmfLmdb, MmfSource
-from mmf_muvla.regions.mmf_records import MmfImage
+from mmf_muvla.regions.mmf_features import KEYS, MmfFeatureFolder, MmfLmdb
 from mmf_muvla.regions.options import RegionOptions
+from mmf_muvla.regions.record_sources import RecordSource
 from mmf_muvla.regions.regions import Regions
+from mmf_muvla.regions.sources import open_regions
 from mmf_muvla.regions.store import RegionStore
 
 _REMEDY = (
     "Extract its features again, or copy them again; tools/import_regions.py checks all images at once, "
     "and its options mend what can be mended"
+)
+_IMPORT = (
+    "Give a region store, a folder of features of MMF (X.npy, X_info.npy), ViLBERT (X.npy) or "
+    "bottom-up-attention.pytorch (X.npz), or an LMDB; make a store of other formats with tools/import_regions.py"
 )
 
 
@@ -60,7 +68,7 @@ class ImageSource(ABC):
 
 
 def open_images(path: str | Path, feature_dim: int | None = None) -> ImageSource:
-    """Open a region store, an MMF feature folder, or an MMF LMDB (a folder or a file).
+    """Open a region store, a folder of features (MMF's, ViLBERT's, bottom-up-attention.pytorch's), or an LMDB.
 
     Where it is not known how many numbers a region feature has, the first image tells.
 
@@ -72,16 +80,27 @@ def open_images(path: str | Path, feature_dim: int | None = None) -> ImageSource
     if (path / META_FILE).is_file():
         source = _StoreImages(path)
     elif path.is_file() or (path / "data.mdb").is_file():
-        source = _MmfImages(_open_lmdb(path), feature_dim)
+        source = _RecordImages(_open_lmdb(path), feature_dim)
     elif path.is_dir():
-        source = _MmfImages(MmfFeatureFolder(path, RegionOptions()), feature_dim)
+        source = _RecordImages(_open_folder(path), feature_dim)
     else:
         raise InputError(str(path), "no such file or folder", "Check dataset_config.NAME.features")
     check_feature_dim(path, source.feature_dim, feature_dim)
     return source
 
 
+def _open_folder(path: Path) -> RecordSource:
+    if BottomUpNpz.recognises(path):
+        source = open_regions(path, RegionOptions())  # an InputError where there are files of others, too
+        assert isinstance(source, RecordSource)
+        return source
+    return MmfFeatureFolder(path, RegionOptions())
+
+
 def _open_lmdb(path: Path) -> MmfLmdb:
+    if path.is_file() and not MmfLmdb.recognises(path):
+        problem = "is a file that is no LMDB, and images are not found in it by their ids"
+        raise InputError(str(path), problem, _IMPORT)
     if is_lmdb_store(path):
         raise older_store(path)
     if KEYS not in LmdbFile(path, "a region store or an LMDB of MMF features", "Copy it again, or make it again"):
@@ -108,8 +127,8 @@ class _StoreImages(ImageSource):
         return None
 
 
-class _MmfImages(ImageSource):
-    def __init__(self, source: MmfSource, feature_dim: int | None):
+class _RecordImages(ImageSource):
+    def __init__(self, source: RecordSource, feature_dim: int | None):
         self.path = source.path
         self._source = source
         self.feature_dim = self._first_feature_dim(feature_dim)
@@ -127,7 +146,7 @@ class _MmfImages(ImageSource):
         except BadRecord as problem:
             raise _input_error(problem, image_id) from problem
 
-    def _load(self, image_id: str) -> MmfImage | None:
+    def _load(self, image_id: str) -> ImageRecord | None:
         """What there is of an image, ``None`` where there is nothing; raises BadRecord where it is damaged."""
         name = next((name for name in self._names(image_id) if name in self._source), None)
         return None if name is None else self._source.load(name)
@@ -158,11 +177,7 @@ class _MmfImages(ImageSource):
                 problems.append(_input_error(problem, image_id))
         if found or wanted:
             return found[0] if found else wanted or 0
-        remedy = (
-            "Give a region store, a folder of MMF features (X.npy, X_info.npy) or an LMDB of MMF features; "
-            "import other formats with tools/import_regions.py"
-        )
-        raise problems[0] if problems else InputError(str(self.path), "holds no image features", remedy)
+        raise problems[0] if problems else InputError(str(self.path), "holds no image features", _IMPORT)
 
 
 def _input_error(problem: BadRecord, image_id: str) -> InputError:

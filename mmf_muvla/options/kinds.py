@@ -27,7 +27,7 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
     """``1e3`` is a whole number."""
     value = _number(value)
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -42,7 +42,7 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-Whole = Annotated[int, Strict(), BeforeValidator(_whole)]
+Whole = Annotated[int, Strict(), BeforeValidator(whole)]
 Number = Annotated[float, Strict(), BeforeValidator(_number)]
 Flag = Annotated[bool, Strict(), BeforeValidator(_flag)]
 Text = Annotated[str, Strict(), BeforeValidator(_text)]
@@ -77,14 +77,15 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _paths(value: Any) -> Any:
-    paths = [_text(entry) for entry in (value if isinstance(value, list) else [value])]
-    accept(paths, bool(paths) and all(isinstance(entry, str) and entry for entry in paths))
-    return paths if isinstance(value, list) else paths[0]
+def paths(value: Any) -> Any:
+    """A path or a list of paths."""
+    found = [_text(entry) for entry in (value if isinstance(value, list) else [value])]
+    accept(found, bool(found) and all(isinstance(entry, str) and entry for entry in found))
+    return found if isinstance(value, list) else found[0]
 
 
 def _workers(value: Any) -> Any:
-    value = _whole(value)
+    value = whole(value)
     return accept(value, value == "auto" or (_is_whole(value) and 1 <= value <= 4096))
 
 
@@ -104,7 +105,7 @@ def names(value: Any) -> list[str]:
 
 
 def _whole_numbers(value: Any) -> list[int]:
-    numbers = [_whole(entry) for entry in (as_list(value) if isinstance(value, str | list | tuple) else [value])]
+    numbers = [whole(entry) for entry in (as_list(value) if isinstance(value, str | list | tuple) else [value])]
     return accept(list(dict.fromkeys(numbers)), bool(numbers) and all(_is_whole(it) and it >= 0 for it in numbers))
 
 
@@ -113,7 +114,7 @@ def _column(value: Any) -> Any:
 
 
 def _detector_size(value: Any) -> list[int]:
-    short, long = sides = [_whole(side) for side in value]
+    short, long = sides = [whole(side) for side in value]
     return accept(sides, all(map(_is_whole, sides)) and 1 <= short <= long <= 2**15)
 
 
@@ -124,7 +125,7 @@ _NO_NUMBERS = ("is no list of whole numbers", "Write them in brackets: [0,1,2]")
 
 DetectorSize = Annotated[list[int], kind(_detector_size, *_NO_SIZE)]
 Column = Annotated[Any, kind(_column, *NO_COLUMN)]
-Paths = Annotated[Any, kind(_paths, "is neither a path nor a list of paths", "Give at least one path")]
+Paths = Annotated[Any, kind(paths, "is neither a path nor a list of paths", "Give at least one path")]
 Workers = Annotated[Any, kind(_workers, "is no number of processes", "Give a whole number from 1, or auto")]
 Names = Annotated[list[str], kind(names, *_NO_NAMES)]
 WholeNumbers = Annotated[list[int], kind(_whole_numbers, *_NO_NUMBERS)]

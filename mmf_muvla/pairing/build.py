@@ -1,4 +1,4 @@
-"""Builds a weakly aligned corpus in stages: from detector output and texts to what training reads."""
+"""Builds a weakly aligned corpus in stages: from detector output or pictures, and texts, to what training reads."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from mmf_muvla.artifacts.files import fingerprint
 from mmf_muvla.artifacts.lock import locked
 from mmf_muvla.artifacts.outputs import output_folder, refuse_beneath_file, refuse_inputs
 from mmf_muvla.artifacts.workers import count_workers
+from mmf_muvla.detection.extraction import extracted_store, input_files
+from mmf_muvla.detection.options import DetectionOptions
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import BuildConfig, RetrievalOptions, as_paths
 from mmf_muvla.pairing.embed import embed_sentences
@@ -61,7 +63,10 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
     def stage(name: str, run: Callable[[Work], dict[str, Any]], *after: Artifact, **options: Any) -> Artifact:
         return Artifact(build / name, run, after=after, **{"version": 2, **options})
 
-    regions = region_store(store, as_paths(config.regions), config.region_options, **policy)
+    if isinstance(config.regions, DetectionOptions):
+        regions = extracted_store(store, config.regions, **policy)
+    else:
+        regions = region_store(store, as_paths(config.regions), config.region_options, **policy, needs_classes=True)
     sentences = stage(
         "sentences",
         lambda work: import_sentences(texts, config.sentence_options, **policy, at_least=config.retrieval.k, work=work),
@@ -138,7 +143,9 @@ def build_corpus(config: BuildConfig) -> None:
         InputError: an input or an option cannot be used, another process is building the same corpus, or something
             would be replaced that is no part of one.
     """
-    inputs = [*as_paths(config.regions), *as_paths(config.sentences)]
+    detection = isinstance(config.regions, DetectionOptions)
+    inputs = input_files(config.regions) if detection else as_paths(config.regions)
+    inputs += as_paths(config.sentences)
     out = output_folder("out", config.out, inputs)
     lock = out / _BUILD_FOLDER / ".lock"
     refuse_beneath_file(lock, str(lock.parent))

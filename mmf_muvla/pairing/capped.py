@@ -17,10 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from safetensors.numpy import load_file
 
+from mmf_muvla.devices import devices_of
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import RetrievalOptions
 from mmf_muvla.pairing.csls import PenalisedEmbeddings
-from mmf_muvla.pairing.embed import devices_of
 from mmf_muvla.pairing.embeddings import Embeddings
 
 _BINS = 2**16

@@ -5,16 +5,31 @@ Defaults are here; the scripts themselves explain those of ``tools/import_region
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
+from mmf_muvla.detection.options import check_detection
 from mmf_muvla.errors import InputError
-from mmf_muvla.options.kinds import NO_COLUMN, Flag, Name, Number, Options, Paths, Seed, Share, Text, Whole, Workers
-from mmf_muvla.options.reading import read_options
+from mmf_muvla.options.kinds import (
+    NO_COLUMN,
+    Flag,
+    Name,
+    Number,
+    Options,
+    Paths,
+    Seed,
+    Share,
+    Text,
+    Whole,
+    Workers,
+    kind,
+    paths,
+)
+from mmf_muvla.options.reading import COMMAND_LINE, read_options
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.sentences.options import SentenceOptions
 
@@ -98,12 +113,24 @@ class LinkOptions(Options):
     threshold: Share = 0.6
 
 
+def _regions(value: Any) -> Any:
+    return value if isinstance(value, Mapping) else paths(value)
+
+
+# Paths, or the options of detection in pictures, which are checked for themselves.
+_NO_REGIONS = (
+    "is neither a path nor a list of paths, nor a group",
+    "Give a path, or regions.images and regions.detector",
+)
+Regions = Annotated[Any, kind(_regions, *_NO_REGIONS)]
+
+
 @dataclass
 class BuildConfig(Options):
     """A whole build."""
 
     out: Name
-    regions: Paths
+    regions: Regions
     sentences: Paths
     on_bad_record: Literal["error", "skip"] = "skip"
     max_skipped_fraction: Share = 0.01
@@ -137,6 +164,8 @@ class ShowConfig(Options):
     corpus: Name
     num_images: Annotated[Whole, Field(ge=1, le=10**6)] = 10
     seed: Seed = 0
+    out: Name | None = None
+    images: Name | None = None
 
 
 T = TypeVar("T")
@@ -152,6 +181,12 @@ def load_config(schema: type[T], arguments: Sequence[str]) -> T:
     config = read_options(schema, arguments, FORMER_KEYS.get(schema))
     if isinstance(config, BuildConfig):
         _check_sentences(config)
+        if isinstance(config.regions, Mapping):
+            files = (argument.partition("=")[2] for argument in arguments if argument.startswith("config="))
+            config.regions = check_detection(config.regions, "regions.", next(files, COMMAND_LINE))
+            if config.region_options != RegionOptions():
+                problem = "says how detector output is read, but regions are detected in pictures"
+                raise InputError("region_options", problem, "Leave it out, and set options of regions instead")
     return config
 
 

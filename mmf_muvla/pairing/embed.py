@@ -13,6 +13,7 @@ from mmf_muvla.artifacts.arrow import MappedTable, read_batches
 from mmf_muvla.artifacts.artifact import Work
 from mmf_muvla.artifacts.parts import chunks, once, part_size, publish_part, run_parts
 from mmf_muvla.artifacts.workers import worker_number
+from mmf_muvla.devices import devices_of
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import EmbeddingOptions
 from mmf_muvla.pairing.embeddings import PART_NAME
@@ -117,18 +118,3 @@ class Embedder:
             remedy = "Use embedding.compute_dtype=float32, or another model"
             raise InputError(f"embedding.model={self.options.model}", problem, remedy)
         return vectors / lengths
-
-
-def devices_of(name: str, option: str) -> list[torch.device]:
-    """The devices that an option names, an ``InputError`` where there is none; ``auto`` is all GPUs, or the CPU."""
-    import torch
-
-    names = [f"cuda:{number}" for number in range(torch.cuda.device_count())] if name == "auto" else name.split(",")
-    devices = []
-    try:
-        for single in names or ["cpu"]:
-            devices.append(torch.empty(1, device=single).device)
-    except (RuntimeError, AssertionError) as error:
-        problem = f"this device cannot be used ({str(error).splitlines()[0]})"
-        raise InputError(f"{option}={name}", problem, "Use auto or cpu") from error
-    return devices

@@ -27,11 +27,12 @@ from mmf_muvla.artifacts.parts import (
     remove_parts,
     run_parts,
 )
+from mmf_muvla.devices import devices_of
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.capped import check_max_uses, limit_uses, num_candidates
 from mmf_muvla.pairing.config import EmbeddingOptions, PairingOptions, QueryOptions, RetrievalOptions
 from mmf_muvla.pairing.csls import ImageEmbeddings, PenalisedEmbeddings, find_penalties, penalised
-from mmf_muvla.pairing.embed import Embedder, devices_of, embedding_workers, start_embedder
+from mmf_muvla.pairing.embed import Embedder, embedding_workers, start_embedder
 from mmf_muvla.pairing.embeddings import Embeddings
 from mmf_muvla.pairing.faiss_search import INDEX_NAME, build_indexes, search_indexes
 from mmf_muvla.pairing.pairs import GivenPairs, Owners, digests_of_images

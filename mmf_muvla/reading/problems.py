@@ -46,8 +46,11 @@ class BadRecord(Exception):
 
     def to_json(self) -> list[Any]:
         """As JSON for :meth:`from_json`; halves of characters, which UTF-8 does not have, become escapes."""
-        texts = (self.record_id, self.reason, self.value, self.remedy)
-        return [str(self.file), self.line, *(it.encode("utf-8", "backslashreplace").decode() for it in texts)]
+        file, *texts = (
+            it.encode("utf-8", "backslashreplace").decode()
+            for it in (str(self.file), self.record_id, self.reason, self.value, self.remedy)
+        )
+        return [file, self.line, *texts]
 
     @classmethod
     def from_json(cls, content: list[Any]) -> BadRecord:

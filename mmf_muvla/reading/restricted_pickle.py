@@ -61,11 +61,16 @@ def load_pickle(
 def load_npy_object(path: Path, limits: Limits = WHOLE_FILE) -> np.ndarray:
     """Read an ``.npy`` file that holds an array of Python objects, as :func:`load_pickle` reads a pickle."""
     with path.open("rb") as file:
-        shape, _, dtype = read_npy_header(file)
-        if dtype != np.dtype(object):
-            problem = f"is an array of {dtype} of shape {shape}, not a list of objects"
-            raise PickleProblem(problem, "Give the right file")
-        content = load_pickle(file, limits=limits)
+        return parse_npy_of_objects(file, limits)
+
+
+def parse_npy_of_objects(file: BinaryIO, limits: Limits = WHOLE_FILE) -> np.ndarray:
+    """The same, of a file that is open."""
+    shape, _, dtype = read_npy_header(file)
+    if dtype != np.dtype(object):
+        problem = f"is an array of {dtype} of shape {shape}, not a list of objects"
+        raise PickleProblem(problem, "Give the right file")
+    content = load_pickle(file, limits=limits)
     if not isinstance(content, np.ndarray) or content.dtype != np.dtype(object) or content.shape != shape:
         raise PickleProblem(f"does not hold the array of objects, of shape {shape}, that it announces", _FROM_SOURCE)
     return content

@@ -50,6 +50,7 @@ class FoundImage:
     boxes_clipped: int = 0  # they left the image by some pixels
     regions_without_area: int = 0  # left out because their box has no area
     regions_dropped: int = 0  # beyond ``max_regions``
+    thumbnail: bytes | None = None  # a small JPEG of the image, where its picture is known
 
 
 def check_image(

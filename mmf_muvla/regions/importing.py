@@ -22,19 +22,23 @@ from mmf_muvla.artifacts.outputs import refuse_inputs
 from mmf_muvla.artifacts.parts import chunks, forget_steps, once, publish_part, read_notes, run_parts
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord, SkipLog
-from mmf_muvla.regions.checks import DAMAGED_FILE, NO_REGIONS, FoundImage
+from mmf_muvla.regions.checks import DAMAGED_FILE, NO_REGIONS, FoundImage, Place
 from mmf_muvla.regions.index import Indexed, write_index
 from mmf_muvla.regions.label_map import read_label_map
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.shards import SHARD, SUFFIX, StoreShard
 from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, open_regions
+from mmf_muvla.regions.thumbnails import THUMBNAILS_SUFFIX, save_thumbnails, thumbnails_path
 
 SKIPPED_FILE = "skipped.jsonl"
 # Raised when parts or what is found in them change, so that what an older version has made is made anew.
 _VERSION = 3
 _SOURCES = "sources"  # beside the shards, while these are being written
-_PIECES_PER_SHARD = 4  # of a source
-_COUNTS = [it.name for it in fields(FoundImage) if it.name != "regions"]
+_NO_CLASSES = (
+    "Name features of a detector that gives classes (those of VinVL, scene_graph_benchmark or LXMERT, say); for "
+    "fine-tuning, import these with tools/import_regions.py"
+)
+_COUNTS = [it.name for it in fields(FoundImage) if it.name not in ("regions", "thumbnail")]
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +73,7 @@ def import_regions(
             what would be written over is a source, or somebody else's.
     """
     artifact = region_store(store, sources, options, on_bad_record, max_skipped_fraction)
-    refuse_inputs([store, artifact.work_folder], [*sources, *_label_files(options)])
+    refuse_inputs([store, artifact.work_folder], [*sources, *_files_of(options)])
     state = artifact.state()
     if not state.done:
         artifact.check()
@@ -78,37 +82,85 @@ def import_regions(
 
 
 def region_store(
-    folder: Path, sources: Sequence[Path], options: RegionOptions, on_bad_record: str, max_skipped_fraction: float
+    folder: Path,
+    sources: Sequence[Path],
+    options: RegionOptions,
+    on_bad_record: str,
+    max_skipped_fraction: float,
+    *,
+    needs_classes: bool = False,
 ) -> Artifact:
-    """A region store that is to be made of some sources; see :func:`import_regions`."""
-    label_files = _label_files(options)
-    labels = read_label_map(label_files[0], options.label_offset) if label_files else None
+    """A region store that is to be made of some sources; see :func:`import_regions`.
+
+    With ``needs_classes``, a source whose regions have none is an InputError: no corpus can be made of it.
+    """
+    files = _files_of(options)
+    labels = read_label_map(Path(options.label_map).expanduser(), options.label_offset) if options.label_map else None
     opened = [open_regions(path, options, labels) for path in sources]
-    inputs = {str(source.path): source.fingerprint() for source in opened}
-    policy = {"on_bad_record": on_bad_record, "max_skipped_fraction": max_skipped_fraction}
+    for source in opened:
+        source.needs_classes = needs_classes
+    return store_of(
+        folder,
+        opened,
+        {"on_bad_record": on_bad_record, "max_skipped_fraction": max_skipped_fraction},
+        inputs={str(file): fingerprint(file) for file in files},
+        parameters=_parameters(options),
+        libraries=("lmdb", "safetensors", "numpy", "pyarrow"),
+    )
+
+
+def store_of(
+    folder: Path,
+    sources: Sequence[RegionSource],
+    policy: dict[str, Any],
+    *,
+    inputs: dict[str, Any],
+    parameters: dict[str, Any],
+    **described: Any,
+) -> Artifact:
+    """A region store that is to be made of sources that have been opened.
+
+    Args:
+        folder: the store.
+        sources: an image id may occur once in all of them, and their features have equally many numbers.
+        policy: ``on_bad_record`` and ``max_skipped_fraction``, as for :func:`import_regions`.
+        inputs, parameters: what is read beside the sources, and the options that the store depends on.
+        described: what else is to be said of the :class:`~mmf_muvla.artifacts.artifact.Artifact`.
+    """
 
     def make(work: Work) -> dict[str, int]:
-        return once(work.folder, "imported", partial(_import, opened, options.feature_dim, policy, work))
+        return once(work.folder, "imported", partial(_import, sources, policy, work))
 
     return Artifact(
         folder,
         make,
         version=_VERSION,
         name="regions",
-        inputs=inputs | {str(file): fingerprint(file) for file in label_files},
+        inputs={str(source.path): source.fingerprint() for source in sources} | inputs,
         # Of images that have the same id, the first one counts: the order of the sources matters.
-        parameters={"sources": [str(path) for path in sources], **asdict(options), **policy},
-        libraries=("lmdb", "safetensors", "numpy", "pyarrow"),
+        parameters={"sources": [str(source.path) for source in sources], **parameters, **policy},
         checks_itself=(SUFFIX,),
+        **described,
     )
 
 
-def _label_files(options: RegionOptions) -> list[Path]:
-    return [Path(options.label_map).expanduser()] if options.label_map else []
+def _files_of(options: RegionOptions) -> list[Path]:
+    """The files that options name; an InputError where one is not there."""
+    named = {name: getattr(options, name) for name in ("label_map", "image_sizes") if getattr(options, name)}
+    for name, path in named.items():
+        if not Path(path).expanduser().is_file():
+            raise InputError(str(path), "no such file", f"Correct region_options.{name}")
+    return [Path(path).expanduser() for path in named.values()]
 
 
-def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str, Any], work: Work) -> dict[str, int]:
+def _parameters(options: RegionOptions) -> dict[str, Any]:
+    # An option that was added later, without which nothing is to be made again.
+    return {name: value for name, value in asdict(options).items() if name != "image_sizes" or value is not None}
+
+
+def _import(sources: Sequence[RegionSource], policy: dict[str, Any], work: Work) -> dict[str, int]:
     (work.folder / _SOURCES).mkdir(exist_ok=True)
+    feature_dim = sources[0].feature_dim
     contents = []
     with work.progress.bar(len(sources), "looking at sources", "source") as bar:
         for number, source in enumerate(sources):
@@ -120,10 +172,11 @@ def _import(sources: Sequence[RegionSource], feature_dim: int, policy: dict[str,
     pieces = enumerate(
         (number, shards)
         for number, source in enumerate(sources)
-        for shards in chunks(source.shards(_index(work.folder, number)), _PIECES_PER_SHARD)
+        for shards in chunks(source.shards(_index(work.folder, number)), source.pieces_per_shard)
     )
+    num_workers = min(source.num_processes(work.num_workers) for source in sources)
     worker = (sources, work.folder, NameIds(object_names, attribute_names), feature_dim)
-    parts = run_parts(work.folder, SHARD, _write_shard, pieces, work.num_workers, _Worker, arguments=worker)
+    parts = run_parts(work.folder, SHARD, _write_shard, pieces, num_workers, _Worker, arguments=worker)
     counts = dict.fromkeys(_COUNTS, 0)
     found = [[np.zeros(0, np.int64)] for _ in sources]
     num_lines = [0] * len(sources)
@@ -171,6 +224,10 @@ def _look_at(number: int, source: RegionSource, work: Work) -> Contents:
     contents = Contents.from_json(once(work.folder, f"contents-{number:04d}", prepare))
     if contents.remark:
         logger.info("%s: %s", source.path, contents.remark)
+    if not contents.has_classes:
+        if source.needs_classes:
+            raise InputError(str(source.path), "has no object classes, of which a corpus is made", _NO_CLASSES)
+        source.labels = None
     return contents
 
 
@@ -222,19 +279,27 @@ def _write_shard(worker: _Worker, item: tuple[int, list[Shard]], path: Path) -> 
     shard = StoreShard(worker.feature_dim)
     num_lines = 0
     note: dict[str, list[Any]] = {name: [] for name in ("problems", "found", "lines", *_COUNTS)}
+    thumbnails: list[bytes] = []
     for piece in pieces:
         content = source.read(piece, _index(worker.folder, number), worker.names)
         note["found"] += content.found
         for line, image in enumerate(content.images, start=num_lines + 1):
+            if source.needs_classes and isinstance(image, FoundImage) and (image.regions.class_id < 0).any():
+                bad = Place(source.lines_file or source.path, None, image.regions.image_id)
+                image = bad("image has regions without a class", "its class is -1", _NO_CLASSES)
             if isinstance(image, BadRecord):
                 _count_on(image, source.lines_file, num_lines)
                 note["problems"].append(image.to_json())
                 continue
             shard.add(image.regions)
+            thumbnails += [] if image.thumbnail is None else [image.thumbnail]
             note["lines"].append(line)
             for name in _COUNTS:
                 note[name].append(int(getattr(image, name)))
         num_lines += len(content.images)
     with publish_part(path, SUFFIX) as file:
         shard.save(file)
+    if thumbnails:
+        with publish_part(thumbnails_path(path), THUMBNAILS_SUFFIX) as file:
+            save_thumbnails(file, thumbnails)
     return {"source": number, "num_lines": num_lines, **note}

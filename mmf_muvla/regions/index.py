@@ -35,7 +35,7 @@ TAGS_SCHEMA = pa.schema(
     {"image_id": pa.string(), "class_id": _INTS, "attribute_id": _INTS, "confidence": pa.list_(pa.float32())}
 )
 _IMAGES_PER_BLOCK = 4096
-_STORE_FILE = re.compile(r"store\.json|index\.arrow|tags\.arrow|regions-\d{6}\.safetensors")
+_STORE_FILE = re.compile(r"store\.json|index\.arrow|tags\.arrow|regions-\d{6}\.safetensors|thumbnails-\d{6}\.arrow")
 
 
 class Indexed(NamedTuple):

@@ -27,7 +27,7 @@ class LabelMap:
         return self.objects.get(number + self.offset)
 
 
-def read_label_map(path: Path, offset: int = 0) -> LabelMap:
+def read_label_map(path: Path, offset: int = 0, option: str = "region_options.label_map") -> LabelMap:
     """Read a file with the names of classes:
 
     * Text, a name a line, the first line being number 0. Of synonyms behind commas (``objects_vocab.txt`` of Bottom-Up
@@ -45,7 +45,7 @@ def read_label_map(path: Path, offset: int = 0) -> LabelMap:
         # Not splitlines(), which knows further line ends than those that editors count.
         content = json.loads(text) if is_json else text.rstrip().split("\n") if text.strip() else []
     except OSError as error:
-        raise InputError(str(path), f"cannot be read ({error.strerror})", "Correct region_options.label_map") from error
+        raise InputError(str(path), f"cannot be read ({error.strerror})", f"Correct {option}") from error
     except UnicodeDecodeError as error:
         raise InputError(str(path), f"is not UTF-8 text ({error})", _REMEDY) from error
     except (ValueError, RecursionError) as error:

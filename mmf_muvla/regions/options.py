@@ -15,8 +15,8 @@ class RegionOptions(Options):
     """How detector output is read.
 
     Attributes:
-        format: ``vinvl``, ``mmf_folder``, ``mmf_lmdb``, a class of yours as ``my_package.my_format:MyFormat`` (see
-            :mod:`~mmf_muvla.regions.sources`), or ``auto``: found out from what is there.
+        format: one of :data:`~mmf_muvla.regions.sources.REGION_FORMATS`, a class of yours as
+            ``my_package.my_format:MyFormat``, or ``auto``: found out from what is there.
         feature_dim: numbers per region feature; rows of this many numbers, or of six more (the box), are understood.
         max_regions: of an image with more regions, the most confident ones are kept.
         rect_scale: the scale of the boxes called ``rect``, where rows have no box of their own: ``original``,
@@ -30,6 +30,8 @@ class RegionOptions(Options):
             do); see :func:`~mmf_muvla.regions.label_map.read_label_map` for the formats.
         label_offset: what to add to the detector's numbers to get those of ``label_map``: -1 where classes begin with
             the background, which the map leaves out (MMF's extraction with ``--background``); 1 the other way round.
+        image_sizes: a file of images' sizes, where the detector's output does not say them; see
+            :mod:`~mmf_muvla.regions.image_sizes`. Not given: the ``hw.tsv`` or ``X.hw.tsv`` beside it, if there is one.
     """
 
     format: Name = "auto"
@@ -41,3 +43,4 @@ class RegionOptions(Options):
     rename: dict[str, Text] = field(default_factory=dict)
     label_map: Name | None = None
     label_offset: Annotated[Whole, Field(ge=-(2**31), le=2**31)] = 0
+    image_sizes: Name | None = None

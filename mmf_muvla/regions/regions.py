@@ -23,7 +23,7 @@ class Regions:
     height: int
     image_feature_0: np.ndarray  # region features, float16 [n, d]
     bbox: np.ndarray  # x1, y1, x2, y2 in pixels, inside the image, float32 [n, 4]
-    class_id: np.ndarray  # index into a list of object names, int32 [n]
+    class_id: np.ndarray  # index into a list of object names, -1 where no class is known, int32 [n]
     attribute_id: np.ndarray  # index into a list of attribute names, -1 where no attribute is known, int32 [n]
     confidence: np.ndarray  # the detector's confidence in the class, float32 [n]
 
@@ -46,9 +46,9 @@ class Regions:
             found = getattr(self, name).shape
             if found != shape:
                 raise InputError(where, f"{name} has shape {found}, expected {shape}", "Correct the arrays")
-        for name, lowest, count in (("class_id", 0, num_objects), ("attribute_id", -1, num_attributes)):
+        for name, count in (("class_id", num_objects), ("attribute_id", num_attributes)):
             ids = getattr(self, name)
-            if n and not (lowest <= ids.min() and ids.max() < count):
+            if n and not (ids.min() >= -1 and ids.max() < count):
                 problem = f"{name} reaches from {ids.min()} to {ids.max()}, but there are {count} names"
                 raise InputError(where, problem, "Correct it")
 
@@ -56,11 +56,12 @@ class Regions:
 def tag_texts(
     class_ids: np.ndarray, attribute_ids: np.ndarray, object_names: Sequence[str], attribute_names: Sequence[str]
 ) -> list[str]:
-    """Tags as text; see :meth:`Regions.tags`."""
-    return [
-        object_names[class_id] if attribute_id < 0 else f"{attribute_names[attribute_id]} {object_names[class_id]}"
-        for class_id, attribute_id in zip(class_ids.tolist(), attribute_ids.tolist(), strict=True)
-    ]
+    """Tags as text, see :meth:`Regions.tags`; a region without a class has an empty one."""
+    tags = []
+    for class_id, attribute_id in zip(class_ids.tolist(), attribute_ids.tolist(), strict=True):
+        name = object_names[class_id] if class_id >= 0 else ""
+        tags.append(name if attribute_id < 0 else f"{attribute_names[attribute_id]} {name}")
+    return tags
 
 
 def id_problem(image_id: str) -> str | None:

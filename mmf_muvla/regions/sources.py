@@ -27,17 +27,27 @@ from mmf_muvla.regions.label_map import LabelMap
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.regions import id_problem
 
-# Each is asked in turn whether a path is its own.
+# Each is asked whether a path is its own.
 REGION_FORMATS = {
     "lmdb_store": "mmf_muvla.regions.lmdb_store:LmdbStore",
     "vinvl": "mmf_muvla.regions.vinvl:VinvlFolder",
+    "scene_graph_benchmark": "mmf_muvla.regions.scene_graph_benchmark:SceneGraphPredictions",
+    "oscar": "mmf_muvla.regions.oscar:OscarFiles",
+    "bottom_up_tsv": "mmf_muvla.regions.bottom_up_tsv:BottomUpTsv",
+    "lxmert_tsv": "mmf_muvla.regions.lxmert_tsv:LxmertTsv",
+    "bottom_up_npz": "mmf_muvla.regions.bottom_up_npz:BottomUpNpz",
     "mmf_lmdb": "mmf_muvla.regions.mmf_features:MmfLmdb",
     "mmf_folder": "mmf_muvla.regions.mmf_features:MmfFeatureFolder",
 }
+# Files of certain names say what a folder is: what else lies there is ignored.
+_KNOWN_BY_NAME = ("lmdb_store", "vinvl")
 _UNDERSTOOD = (
-    "Name a folder with features.tsv and predictions.tsv (VinVL), a folder with X.npy and X_info.npy for every image "
-    "(MMF), or an LMDB of MMF features; or say with region_options.format what it is"
+    "Name a folder with features.tsv and predictions.tsv (VinVL) or predictions.tsv alone (scene_graph_benchmark), "
+    "X.feature.tsv and X.label.tsv (Oscar), a TSV of bottom-up-attention or LXMERT, a folder with X.npz "
+    "(bottom-up-attention.pytorch), with X.npy and X_info.npy (MMF) or with X.npy (ViLBERT) for every image, or an "
+    "LMDB of one of these two; or say with region_options.format what it is"
 )
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"PK": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "zstd"}
 _IMAGES_PER_SHARD = 32
 _LIST = "images.list"
 
@@ -54,6 +64,7 @@ class Contents:
     attribute_names: list[str]
     problems: list[BadRecord]  # what is known to be damaged by then
     remark: str = ""  # what was decided for the whole of the source, and why
+    has_classes: bool = True  # otherwise all classes are -1, and no corpus can be made of it
 
     def to_json(self) -> dict[str, Any]:
         return {**vars(self), "problems": [problem.to_json() for problem in self.problems]}
@@ -61,6 +72,12 @@ class Contents:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Contents:
         return cls(**{**content, "problems": [BadRecord.from_json(problem) for problem in content["problems"]]})
+
+
+def without_classes(num_images: int, problems: list[BadRecord]) -> Contents:
+    """The contents of a source that does not say what its regions are."""
+    remark = "there are no object classes: enough for fine-tuning, not for a corpus"
+    return Contents(num_images, [], [], problems, remark, has_classes=False)
 
 
 class NameIds:
@@ -102,10 +119,14 @@ class RegionSource(ABC):
     """A folder or file of detector output, in one format. It is pickled to the processes that read.
 
     What it finds out before images are read, it keeps in files whose names begin with ``index``, and end with
-    ``.json``, ``.list``, ``.npy`` or ``.sqlite``.
+    ``.json``, ``.list``, ``.npy`` or ``.sqlite``. Of a source without classes, ``labels`` are ``None`` when images are
+    read.
     """
 
     lines_file: Path | None = None  # the file that has a line for every image, where there is one
+    needs_classes = False  # whether a region without a class is damage
+
+    pieces_per_shard = 4  # what :meth:`shards` gives, of which a shard of the store is made
 
     def __init__(self, path: Path, options: RegionOptions, labels: LabelMap | None = None):
         self.path = path
@@ -117,6 +138,15 @@ class RegionSource(ABC):
         """Whether a path that exists is of this format."""
         return True
 
+    @property
+    def feature_dim(self) -> int:
+        """Numbers per region feature."""
+        return self.options.feature_dim
+
+    def num_processes(self, num_workers: int) -> int:
+        """How many processes are to read where ``num_workers`` are allowed."""
+        return num_workers
+
     def fingerprint(self) -> dict[str, Any]:
         """What identifies its content, as JSON."""
         return fingerprint_of_names(self.path) if self.path.is_dir() else fingerprint(self.path)
@@ -124,6 +154,14 @@ class RegionSource(ABC):
     @abstractmethod
     def prepare(self, index: Path, num_workers: int) -> Contents:
         """Find out what there is; an InputError where nothing can be read, or it is not known how."""
+
+    def names(self) -> tuple[Iterable[str], Iterable[str]]:
+        """All names of objects and of attributes that images can have; by default those of the label map."""
+        if self.labels is None:
+            remedy = "Say with region_options.label_map what they stand for (objects_vocab.txt, for one)"
+            raise InputError(str(self.path), "has numbers of object classes, whose names are not known", remedy)
+        renamed = self.options.rename
+        return {renamed.get(it, it) for it in self.labels.objects.values()}, set(self.labels.attributes.values())
 
     @abstractmethod
     def shards(self, index: Path) -> Iterator[Shard]:
@@ -149,16 +187,13 @@ class ListedSource(RegionSource):
     def read_image(self, image_id: str, names: NameIds) -> FoundImage:
         """Read an image; a BadRecord where it is damaged or has no regions."""
 
-    def names(self) -> tuple[Iterable[str], Iterable[str]]:
-        """All names of objects and of attributes that images can have; by default those of the label map."""
-        if self.labels is None:
-            remedy = "Say with region_options.label_map what they stand for (objects_vocab.txt, for one)"
-            raise InputError(str(self.path), "has numbers of object classes, whose names are not known", remedy)
-        renamed = self.options.rename
-        return {renamed.get(it, it) for it in self.labels.objects.values()}, set(self.labels.attributes.values())
-
     def prepare(self, index: Path, num_workers: int) -> Contents:
         objects, attributes = map(sorted, self.names())
+        count, problems = self.list_images(index)
+        return Contents(count, objects, attributes, problems)
+
+    def list_images(self, index: Path) -> tuple[int, list[BadRecord]]:
+        """Write the list of images; their number, damaged ones included, and these."""
         problems: list[BadRecord] = []
         count = 0
         with publish_file(beside(index, _LIST)) as file, file.open("w", encoding="utf-8", newline="\n") as images:
@@ -166,7 +201,7 @@ class ListedSource(RegionSource):
                 if self.is_usable(image_id, problems):
                     images.write(f"{image_id}\n")
                     count += 1
-        return Contents(count + len(problems), objects, attributes, problems)
+        return count + len(problems), problems
 
     def is_usable(self, image_id: str, problems: list[BadRecord]) -> bool:
         """Whether an image can have that id; if not, it is among the problems."""
@@ -192,9 +227,14 @@ def open_regions(path: Path, options: RegionOptions, labels: LabelMap | None = N
     """Open detector output in the format that ``options.format`` says, or in any that is known."""
     if not path.exists():
         raise InputError(str(path), "no such folder", _UNDERSTOOD)
-    for name in REGION_FORMATS if options.format == "auto" else [options.format]:
-        if _format(name).recognises(path):
-            return _format(name)(path, options, labels)
+    names = list(REGION_FORMATS) if options.format == "auto" else [options.format]
+    found = [name for name in names if _format(name).recognises(path)]
+    found = [name for name in found if name in _KNOWN_BY_NAME] or found
+    if len(found) > 1:
+        remedy = "Keep them in folders of their own, or say with region_options.format which is to be read"
+        raise InputError(str(path), f"holds files of several formats: {', '.join(found)}", remedy)
+    if found:
+        return _format(found[0])(path, options, labels)
     if options.format != "auto":
         raise InputError(str(path), f"is not in the format {options.format}", "Correct region_options.format")
     if (path / META_FILE).is_file():
@@ -204,7 +244,10 @@ def open_regions(path: Path, options: RegionOptions, labels: LabelMap | None = N
         raise InputError(str(path), problem, _UNDERSTOOD)
     with path.open("rb") as file:
         begin = file.read(16)
-    raise InputError(str(path), f"is a file that is no LMDB (it begins with {begin!r})", _UNDERSTOOD)
+    for magic, name in _COMPRESSED.items():
+        if begin.startswith(magic):
+            raise InputError(str(path), f"is compressed ({name})", "Unpack it, and name what comes out of it")
+    raise InputError(str(path), f"is a file of no format that is understood (it begins with {begin!r})", _UNDERSTOOD)
 
 
 def first_names(folder: Path) -> str:

@@ -27,6 +27,7 @@ from mmf_muvla.regions.index import (
 from mmf_muvla.regions.lmdb_files import is_lmdb_store, older_store
 from mmf_muvla.regions.regions import Regions, image_digests, tag_texts
 from mmf_muvla.regions.shards import ShardFile, StoreShard, shard_path
+from mmf_muvla.regions.thumbnails import read_thumbnail
 
 __all__ = ["TAGS_SCHEMA", "RegionStore", "RegionStoreWriter", "Regions", "tag_texts"]
 
@@ -120,6 +121,14 @@ class RegionStore:
         if problem:
             raise InputError(f"{shard_path(self.path, shard)} (image {image_id})", f"is damaged: {problem}", _REMEDY)
         return regions
+
+    def thumbnail(self, image_id: str) -> bytes | None:
+        """A small copy of an image's picture, as JPEG; ``None`` where none was kept, or there is no such image."""
+        row = self._find(image_id)
+        if row is None:
+            return None
+        shard, image = (int(column[row]) for column in self._places[:2])
+        return read_thumbnail(self.path, shard, image)
 
     def _find(self, image_id: str) -> int | None:
         try:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 _BOM = b"\xef\xbb\xbf"
+_CHUNK = 2**22
 
 
 def byte_ranges(file: Path, size: int) -> Iterator[tuple[int, int]]:
@@ -27,8 +30,7 @@ def lines_in(file: BinaryIO, start: int, end: int, longest: int) -> Iterator[tup
         _skip_line(file, end)
     elif file.read(len(_BOM)) != _BOM:
         file.seek(0)
-    while (offset := file.tell()) < end:
-        line = file.readline(longest)
+    while (offset := file.tell()) < end and (line := file.readline(longest)):
         if len(line) == longest and not line.endswith(b"\n"):
             _skip_line(file, end)
         yield offset, line
@@ -39,3 +41,27 @@ def _skip_line(file: BinaryIO, end: int) -> None:
     while file.tell() < end and (chunk := file.readline(2**20)):
         if chunk.endswith(b"\n"):
             return
+
+
+def count_lines(file: Path) -> int:
+    """How many lines a file has; the last need not end with a line break."""
+    count, last = 0, b"\n"
+    with file.open("rb") as content:
+        while chunk := content.read(_CHUNK):
+            count += chunk.count(b"\n")
+            last = chunk[-1:]
+    return count + (last != b"\n")
+
+
+def first_lines(file: Path, count: int) -> Iterator[bytes]:
+    """The first lines that are not empty, without their line breaks; of a long one its beginning."""
+    with file.open("rb") as content:
+        lines = (line.rstrip(b"\r\n") for _, line in lines_in(content, 0, sys.maxsize, _CHUNK))
+        yield from islice((line for line in lines if line.strip()), count)
+
+
+def tsv_files(path: Path) -> list[Path]:
+    """The file, or the TSV files of a folder, by name; also ``X.tsv.0`` and the like."""
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if ".tsv" in file.name and file.is_file())
+    return [path]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +21,13 @@ from mmf_muvla.report.corpus_sample import SAMPLED_IMAGES, measure_mentions, mea
 from mmf_muvla.report.corpus_tables import measure_tables
 from mmf_muvla.report.corpus_text import headline_numbers, percent, print_quality, sections
 from mmf_muvla.report.images import page_data, page_image
+from mmf_muvla.report.own_pictures import add_pictures
 from mmf_muvla.report.pages import render
 from mmf_muvla.report.pictures import Pictures
 from mmf_muvla.report.plots import themed
 from mmf_muvla.terminal import printable, terminal_console
 
 _FILES = ("quality.json", "corpus.html")
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -57,12 +55,10 @@ def inspect_command(arguments: Sequence[str]) -> None:
     captions = known_captions(corpus, options.captions, options.seed) if options.captions else None
     quality = measure_corpus(corpus, captions, options.seed)
     images = [
-        page_image(corpus, number, captions.by_image.get(number) if captions else None, pictures)
+        page_image(corpus, number, captions.by_image.get(number) if captions else None)
         for number in choose_images(len(corpus), captions, options.num_images, options.seed)
     ]
-    if pictures:
-        found = sum(image["picture"] is not None for image in images)
-        _log.log(logging.INFO if found else logging.WARNING, "%d of %d images have a picture", found, len(images))
+    add_pictures(images, corpus, pictures)
     page = render_page(quality, images, links_to_pictures=pictures is not None and pictures.is_link)
     for name, text in zip(_FILES, (as_json(quality), page), strict=True):
         write_output(out / name, text)

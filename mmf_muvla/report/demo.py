@@ -17,6 +17,7 @@ from mmf_muvla.report.corpus_tables import measure_tables
 from mmf_muvla.report.history import RunHistory, read_history
 from mmf_muvla.report.images import page_data, page_image
 from mmf_muvla.report.matching import evaluate_matching
+from mmf_muvla.report.own_pictures import add_pictures
 from mmf_muvla.report.pages import render
 from mmf_muvla.report.pictures import Pictures
 from mmf_muvla.report.plots import Curve, decile_fan, small_multiples, themed
@@ -87,7 +88,8 @@ def render_page(summary: Mapping[str, Any], pretraining: RunHistory, corpus: Cor
     folder = out / "toyworld" / "pictures"
     pictures = Pictures(str(folder)) if folder.is_dir() else None
     step = max(1, min(len(corpus), 60) // EXAMPLES)
-    images = [page_image(corpus, i * step, pictures=pictures) for i in range(min(EXAMPLES, len(corpus)))]
+    images = [page_image(corpus, i * step) for i in range(min(EXAMPLES, len(corpus)))]
+    add_pictures(images, corpus, pictures)
     return render(
         "demo.html.j2",
         summary=summary,

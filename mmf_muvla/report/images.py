@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,17 @@ from rich.console import Console, Group
 from rich.panel import Panel
 from rich.text import Text
 
+from mmf_muvla.artifacts.outputs import check_outputs, output_folder, write_output
+from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import ShowConfig, load_config
 from mmf_muvla.pairing.store import Corpus, Sentence
+from mmf_muvla.report.own_pictures import add_pictures
+from mmf_muvla.report.pages import render
 from mmf_muvla.report.pictures import Pictures
 from mmf_muvla.sentences.cleaning import clean_sentence
-from mmf_muvla.terminal import terminal_console
+from mmf_muvla.terminal import printable, terminal_console
+
+_PAGE = "retrieval.html"
 
 # On a terminal, linked phrases and the tags that they are linked to have the same colour.
 _COLOURS = ("green", "cyan", "magenta", "yellow", "blue", "red", "bright_green", "bright_cyan", "bright_magenta")
@@ -26,10 +33,9 @@ def page_data(images: Sequence[dict[str, Any]], similarities: Sequence[float] | 
     return {"images": images, "weakest": min(similarities[0], 0.9) if similarities else 0.5}
 
 
-def page_image(
-    corpus: Corpus, number: int, captions: Sequence[str] | None = None, pictures: Pictures | None = None
-) -> dict[str, Any]:
-    """Everything that a page shows of an image, as JSON, with its true captions, if they are known.
+def page_image(corpus: Corpus, number: int, captions: Sequence[str] | None = None) -> dict[str, Any]:
+    """Everything that a page shows of an image, as JSON, with its true captions, if they are known, and without its
+    picture (see :func:`~mmf_muvla.report.own_pictures.add_pictures`).
 
     ``boxes`` are x1, y1, x2, y2 in pixels, ``strength`` is the mean similarity over all pairs of region and sentence (0
     if they are not linked), ``linked`` the share of regions linked in any sentence.
@@ -51,7 +57,7 @@ def page_image(
         "id": regions.image_id,
         "width": regions.width,
         "height": regions.height,
-        "picture": pictures.find(regions.image_id) if pictures else None,
+        "picture": None,
         "boxes": np.round(regions.bbox.astype(float), 1).tolist(),
         "tags": item.tags,
         "confidence": np.round(regions.confidence.astype(float), 3).tolist(),
@@ -77,11 +83,45 @@ def sentence_parts(sentence: Sentence) -> list[tuple[str, int]]:
 
 
 def show_command(arguments: Sequence[str]) -> None:
-    """``corpus=FOLDER [num_images=10] [seed=0]``: print some images with their sentences."""
+    """``corpus=FOLDER [num_images=10] [seed=0] [out=FOLDER] [images=FOLDER or pattern]``: print some images with their
+    sentences, and write a page that shows them."""
     config = load_config(ShowConfig, arguments)
+    pictures = Pictures(config.images) if config.images else None
+    if pictures and not config.out:
+        problem = "pictures go on a page, and no folder is given for one"
+        raise InputError(f"images={config.images}", problem, "Give out=FOLDER as well")
+    if config.out:
+        inputs = [Path(name) for name in (config.corpus, config.images) if name]
+        out = output_folder("out", config.out, inputs, may_be_inside=True)
+        check_outputs(out, [_PAGE])
     corpus, console = Corpus(config.corpus), terminal_console()
-    for number in sorted(np.random.default_rng(config.seed).permutation(len(corpus))[: config.num_images].tolist()):
+    chosen = sorted(np.random.default_rng(config.seed).permutation(len(corpus))[: config.num_images].tolist())
+    for number in chosen:
         show_image(corpus, number, console)
+    if config.out:
+        write_output(out / _PAGE, retrieval_page(corpus, chosen, pictures))
+        print(printable(str(out / _PAGE)))
+
+
+def retrieval_page(corpus: Corpus, numbers: Sequence[int], pictures: Pictures | None = None) -> str:
+    """A page of some images with their sentences, one below the other; self-contained but for pictures that are links.
+
+    Args:
+        corpus: the corpus.
+        numbers: the images.
+        pictures: where their pictures are; not given: what the corpus has of its own.
+    """
+    images = [page_image(corpus, number) for number in numbers]
+    add_pictures(images, corpus, pictures)
+    found = [link[1] for image in images for it in image["sentences"] for links in it["links"] for link in links]
+    return render(
+        "retrieval.html.j2",
+        corpus=str(corpus.path),
+        num_images=len(corpus),
+        k=corpus.k,
+        links_to_pictures=pictures is not None and pictures.is_link,
+        data=page_data(images, [min(found)] if found else None),
+    )
 
 
 def show_image(corpus: Corpus, number: int, console: Console) -> None:

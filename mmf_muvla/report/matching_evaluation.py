@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import numpy as np
 
 from mmf_muvla.datasets.images import open_images
+from mmf_muvla.devices import devices_of
 from mmf_muvla.errors import InputError
 from mmf_muvla.objectives.masking import Bools, Floats
 from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.options.data import Pretraining
 from mmf_muvla.options.kinds import Count, Name, Options, Seed, accept, as_list, kind
 from mmf_muvla.pairing.config import EmbeddingOptions, PhraseOptions, QueryOptions
-from mmf_muvla.pairing.embed import devices_of
 from mmf_muvla.regions.index import META_FILE
 from mmf_muvla.regions.store import RegionStore
 from mmf_muvla.report.history import read_history

@@ -176,7 +176,8 @@ def masked_nouns(
 
 def _class_words(regions: RegionStore, image_id: str) -> set[str]:
     """The last words of the names of what was detected: "table" of "dining table"."""
-    names = (regions.object_names[number] for number in regions.get(image_id).class_id.tolist())
+    classes = regions.get(image_id).class_id.tolist()
+    names = (regions.object_names[number] for number in classes if number >= 0)
     return {name.split()[-1] for name in names if name.split()}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmf_muvla.errors import InputError
 
-_SIDE = 400
+SIDE = 400  # pixels of the longer side of small copies
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 # In a pattern: {image_id}, or {image_id:012} for ids that files have with leading zeros.
 _PLACEHOLDER = re.compile(r"\{image_id(?::0(\d{1,3}))?\}")
@@ -68,12 +68,17 @@ def _small_jpeg(path: Path) -> str | None:
 
     try:
         with Image.open(path) as picture:
-            picture.draft("RGB", (_SIDE, _SIDE))  # JPEG can be decoded at a reduced size
+            picture.draft("RGB", (SIDE, SIDE))  # JPEG can be decoded at a reduced size
             small = picture.convert("RGB")
-        small.thumbnail((_SIDE, _SIDE))
+        small.thumbnail((SIDE, SIDE))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         _log.warning("%s: cannot be read as a picture (%s); it is left out", path, error)
         return None
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=82)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return jpeg_uri(buffer.getvalue())
+
+
+def jpeg_uri(jpeg: bytes) -> str:
+    """A JPEG as a data URI, which a page can contain."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

@@ -36,7 +36,10 @@ _NO_RESULT_OF_RUNS = {
 }
 _NO_RESULT_OF_TOOLS = ("out", "overwrite", "num_workers")
 # Options that were added later, with the value by which everything is as it was without them.
-_AS_BEFORE = {"retrieval": {"scores": "cosine", "max_uses": None}}
+_AS_BEFORE: dict[str, dict[str, Any]] = {
+    "retrieval": {"scores": "cosine", "max_uses": None},
+    "region_options": {"image_sizes": None},
+}
 
 
 def digest_of_run(content: Mapping[str, Any], version: str) -> str:
@@ -69,12 +72,17 @@ def digest_of_step(command: str, arguments: Sequence[str]) -> str:
     if command == "make_toyworld.py":
         options = asdict(read_options(MakeOptions, arguments))
     elif command == "build_corpus.py":
-        options = asdict(load_config(BuildConfig, arguments))
-        for group, usual in _AS_BEFORE.items():
-            options[group] = {key: value for key, value in options[group].items() if usual.get(key, ...) != value}
+        options = _as_before(asdict(load_config(BuildConfig, arguments)))
     elif command == "import_regions.py":
-        options = asdict(load_config(ImportConfig, arguments))
+        options = _as_before(asdict(load_config(ImportConfig, arguments)))
     else:
         options = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
     kept = {key: value for key, value in options.items() if key not in _NO_RESULT_OF_TOOLS}
     return digest_of_json([command, VERSIONS.get(command, 1), kept])
+
+
+def _as_before(options: dict[str, Any]) -> dict[str, Any]:
+    for group in _AS_BEFORE.keys() & options.keys():
+        usual = _AS_BEFORE[group]
+        options[group] = {key: value for key, value in options[group].items() if usual.get(key, ...) != value}
+    return options

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.options.checking import check
-from mmf_muvla.options.kinds import Options, Share, Whole
+from mmf_muvla.options.kinds import Options, Share, Whole, accept, kind, whole
 from mmf_muvla.toyworld.comparisons import PAIRS_PER_SET
 from mmf_muvla.toyworld.detector import DetectorConfig
 from mmf_muvla.toyworld.entailment import EXAMPLES_PER_ROUND
@@ -23,6 +23,15 @@ Expressions = Annotated[Whole, Field(ge=MAX_OBJECTS, le=900_000)]
 Sentences = Annotated[Whole, Field(ge=2, le=900_000, multiple_of=2)]
 Comparisons = Annotated[Whole, Field(ge=2 * PAIRS_PER_SET, le=900_000)]
 Chance = Annotated[Whole, Field(ge=0, le=2**31 - 1)]
+
+
+def _drawn(value: Any) -> Any:
+    value = whole(value)
+    return accept(value, value == "all" or (type(value) is int and 0 <= value < 2**31))
+
+
+_NOT_DRAWN = ("is neither a whole number from 0 nor all", "Say how many scenes to draw, or all")
+Drawn = Annotated[int | Literal["all"], kind(_drawn, *_NOT_DRAWN)]
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,9 @@ class WorldOptions(Options):
         refcoco_train_expressions, …: expressions for objects in them, at most; all objects of an image, or none.
         nlvr2_train_examples, …: sentences about two images (``regions_nlvr2/``), at most; whole sets of four pairs.
         nlvr2_train_sentences, …: sentences that are told of each set, an even number. The more, the fewer images.
-        pictures: how many scenes of ``regions/`` are drawn, beside all held-out ones.
+        pictures: how many scenes of ``regions/`` are drawn, beside all held-out ones, for people: with labels. ``all``
+            draws those of every folder of regions into a folder of its own (``pictures/regions_tasks/``), for
+            detectors: without labels.
         colour_habit: probability that an object has a usual colour of its category; in the tasks' scenes
             all colours are equally likely, so that a colour must be seen.
         crowd_probability: probability that a scene has a group of one category; the tasks have twice as many.
@@ -79,7 +90,7 @@ class WorldOptions(Options):
     nlvr2_train_sentences: Sentences = 18
     nlvr2_val_sentences: Sentences = 6
     nlvr2_test_sentences: Sentences = 6
-    pictures: Chance = 60
+    pictures: Drawn = 60
     colour_habit: Share = 0.5
     crowd_probability: Share = 0.4
     stray_probability: Share = 0.75

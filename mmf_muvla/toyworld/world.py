@@ -14,13 +14,12 @@ from typing import Any
 from mmf_muvla.artifacts.artifact import MANIFEST, Artifact, read_manifest
 from mmf_muvla.artifacts.files import read_json
 from mmf_muvla.artifacts.outputs import output_folder
-from mmf_muvla.artifacts.progress import progress_bar
 from mmf_muvla.errors import InputError
 from mmf_muvla.toyworld.books import book_corpus
 from mmf_muvla.toyworld.captions import caption_corpus, distinct_captions
 from mmf_muvla.toyworld.config import ToyWorldConfig
 from mmf_muvla.toyworld.detector import Detection, detect
-from mmf_muvla.toyworld.pictures import draw_scene
+from mmf_muvla.toyworld.pictures import draw_scenes
 from mmf_muvla.toyworld.scenes import Scene, generate_scenes
 from mmf_muvla.toyworld.stories import tell_stories
 from mmf_muvla.toyworld.tasks import Stream, make_tasks, write_tasks
@@ -143,13 +142,7 @@ def _write_world(folder: Path, config: ToyWorldConfig) -> dict[str, Any]:
     words = sorted({word for text in texts for word in re.findall(r"\w+", text.lower())})
     write_lines(folder / "words.txt", words)
 
-    drawn = images["regions"][: config.pictures] + images["regions_heldout"]
-    (folder / "pictures").mkdir()
-    with progress_bar(len(drawn), "pictures", "picture") as progress:
-        for scene in drawn:
-            draw_scene(scene.to_record()).save(folder / "pictures" / f"{scene.image_id}.png", compress_level=4)
-            progress.update()
-
+    num_pictures = draw_scenes(folder / "pictures", images, config.pictures)
     return {
         "scenes": {name: len(scenes) for name, scenes in images.items()},
         "regions": region_counts,
@@ -160,7 +153,7 @@ def _write_world(folder: Path, config: ToyWorldConfig) -> dict[str, Any]:
         "words": len(words),
         "heldout_pairs": len(pairs),
         **tasks.counts(),
-        "pictures": len(drawn),
+        "pictures": num_pictures,
     }
 
 

@@ -322,9 +322,9 @@ def test_what_is_no_source(name: str, tmp_path: Path) -> None:
     _cut(tmp_path / "cut" / "data.mdb")
     message = {
         "nothing": "no such file or folder. Check",
-        "empty": "holds no image features. Give a region store, a folder of MMF features",
-        "text": "cannot be read as a region store or an LMDB of MMF features",
-        "tsv": "holds no image features.*import other formats with tools/import_regions.py",
+        "empty": "holds no image features. Give a region store, a folder of features of MMF",
+        "text": "is a file that is no LMDB, and images are not found in it by their ids",
+        "tsv": "holds no image features.*make a store of other formats with tools/import_regions.py",
         "lmdb": "neither a region store nor one that MMF's",
         "cut": "cannot be read as a region store or an LMDB of MMF features .*bytes of",
     }[name]

@@ -27,7 +27,8 @@ from mmf_muvla.artifacts.artifact import read_manifest
 from mmf_muvla.pairing import embed, link, phrases, retrieve
 from mmf_muvla.pairing.commands import build_command
 from mmf_muvla.pairing.config import BuildConfig, load_config
-from mmf_muvla.regions import importing, vinvl
+from mmf_muvla.regions import predicted_images
+from mmf_muvla.regions.sources import RegionSource
 from mmf_muvla.sentences import files as sentence_files
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -90,8 +91,8 @@ def main(folder: Path, kills: int, seed: int, arguments: list[str]) -> None:
     retrieve.part_size = lambda *_: 8
     link._IMAGES_PER_PART = 8
     sentence_files._BLOCK_BYTES = 256
-    vinvl._BYTES_PER_SHARD = 512
-    importing._PIECES_PER_SHARD = 2
+    predicted_images._BYTES_PER_SHARD = 512
+    RegionSource.pieces_per_shard = 2
     load_models(load_config(BuildConfig, [f"out={folder / 'whole'}", *arguments]))
     finish(start(folder / "whole", arguments))
     seconds = {stage: read_manifest(folder / "whole" / "build" / stage)["seconds"] for stage in STAGES}

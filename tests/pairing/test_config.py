@@ -2,19 +2,21 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
+from mmf_muvla.detection.options import DetectionOptions
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import BuildConfig, ImportConfig, ShowConfig, as_paths, load_config
 
 NEEDED = ["out=o", "regions=r", "sentences=s"]
-SHIPPED = ["toyworld", "cc", "bookcorpus"]
+SHIPPED = ["toyworld", "cc", "bookcorpus", "pictures"]
 # Explained there in a comment alone: what the files say is part of what the kept results were made from.
-SAID_IN_COMMENTS = {"region_options.detector_size", "region_options.format"}
+SAID_IN_COMMENTS = {f"region_options.{name}" for name in ("detector_size", "format", "image_sizes")}
 
 
 def all_keys(content: Any, prefix: str = "") -> set[str]:
@@ -36,9 +38,15 @@ def test_shipped_files_say_everything(name: str, repository: Path) -> None:
         for key, value in re.findall(r"^  # (max_\w+): (\d+)$", path.read_text(), re.MULTILINE)
     }
     usual = OmegaConf.structured(BuildConfig)
-    assert all_keys(content) | added.keys() | SAID_IN_COMMENTS == all_keys(OmegaConf.to_container(usual))
+    expected = all_keys(OmegaConf.to_container(usual))
+    if name == "pictures":  # which are detected, not read
+        expected = {key for key in expected if not key.startswith("region_options")}
+        expected |= {f"regions.{field.name}" for field in fields(DetectionOptions)}
+    else:
+        assert all(f"# {key.rpartition('.')[2]}: " in path.read_text() for key in SAID_IN_COMMENTS)
+        expected -= SAID_IN_COMMENTS
+    assert all_keys(content) | added.keys() == expected
     assert added == {key: str(OmegaConf.select(usual, key)) for key in added}
-    assert all(f"# {key.rpartition('.')[2]}: " in path.read_text() for key in SAID_IN_COMMENTS)
     config = load_config(BuildConfig, [f"config={path}"])
     assert config.retrieval.k == 5
     assert f"python tools/build_corpus.py config=projects/muvla/corpus/{name}.yaml" in path.read_text()
@@ -53,6 +61,13 @@ def test_shipped_files_explain_every_key(name: str, repository: Path) -> None:
             # A comment stands above the key, or above the keys right before it.
             block = [above.strip() for above in lines[max(number - 3, 0) : number]]
             assert any(above.startswith("#") for above in block), line
+
+
+def test_defaults_of_detection_are_those_that_the_file_says(repository: Path) -> None:
+    config = load_config(BuildConfig, [f"config={repository / 'projects/muvla/corpus/pictures.yaml'}"])
+    usual = DetectionOptions(images=config.regions.images, detector=config.regions.detector)
+    # What costs nothing to leave out of a store, but is wanted on the pages of a corpus.
+    assert config.regions == replace(usual, thumbnails=256)
 
 
 def test_shipped_files_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,9 +138,11 @@ def test_a_limit_of_uses_does_not_go_with_leaving_out_own_sentences() -> None:
 def test_paths() -> None:
     assert as_paths("a") == [Path("a")]
     assert as_paths(["~/a", "b"]) == [Path(os.path.expanduser("~/a")), Path("b")]
-    for value in ("[]", "{a: 7}", "['']", "null", ""):
+    for value in ("[]", "['']", "null", ""):
         with pytest.raises(InputError, match="regions=.*is neither a path nor a list of paths"):
             load_config(BuildConfig, [*NEEDED, f"regions={value}"])
+    with pytest.raises(InputError, match="unknown key 'regions.a'"):
+        load_config(BuildConfig, [*NEEDED, "regions={a: 7}"])
 
 
 def test_import_has_options_of_its_own() -> None:

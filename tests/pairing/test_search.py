@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from mmf_muvla.devices import devices_of
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing import search
-from mmf_muvla.pairing.embed import devices_of
 from mmf_muvla.pairing.embeddings import Embeddings
 from mmf_muvla.pairing.search import exact_top_k, fastest_dtype, rescore
 

@@ -65,7 +65,10 @@ def write_mmf_lmdb(
 
 
 def write_lmdb(path: Path, records: dict[bytes, bytes], subdir: bool = True) -> Path:
-    with lmdb.open(str(path), subdir=subdir, lock=False) as environment, environment.begin(write=True) as transaction:
+    with (
+        lmdb.open(str(path), 2**26, subdir=subdir, lock=False) as environment,
+        environment.begin(write=True) as transaction,
+    ):
         for key, record in records.items():
             transaction.put(key, record)
     return path

@@ -16,6 +16,7 @@ from mmf_muvla.regions.importing import import_regions
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.sources import REGION_FORMATS, open_regions
 from mmf_muvla.regions.store import RegionStore
+from tests.regions.extractor_files import WITH_CLASSES, WITHOUT_CLASSES, detected
 from tests.regions.mmf_files import FEATURE_DIM, NAMES, MmfImage, write_labels, write_mmf_folder, write_mmf_lmdb
 
 # The example in the documentation, as a user's own module.
@@ -118,6 +119,11 @@ def test_formats_are_found_out_or_named(tmp_path: Path, vinvl: Any, fake_image: 
         "vinvl": vinvl([fake_image("1")]),
         "mmf_folder": write_mmf_folder(tmp_path / "mmf", [MmfImage("1")]),
         "mmf_lmdb": write_mmf_lmdb(tmp_path / "lmdb", [MmfImage("1")]),
+        **{
+            name: write(tmp_path / name, [detected("1")])
+            for name, write in (WITH_CLASSES | WITHOUT_CLASSES).values()
+            if name not in ("vinvl", "mmf_folder", "mmf_lmdb")
+        },
     }
     assert sources.keys() == REGION_FORMATS.keys() - {"lmdb_store"}
     labels = str(write_labels(tmp_path))

@@ -381,7 +381,7 @@ def test_what_makes_no_difference(case: str, tmp_path: Path) -> None:
 
 def test_a_file_without_line_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As a download leaves it that was given its size, but not its content.
-    monkeypatch.setattr("mmf_muvla.regions.vinvl._LONGEST_LINE", 5000)
+    monkeypatch.setattr("mmf_muvla.regions.paired_files.LONGEST_LINE", 5000)
     damaged = three_vinvl()
     damaged.features.insert(1, bytes(20_000) + b"\n")
     source = vinvl_folder(tmp_path / "damaged", damaged)

@@ -290,7 +290,7 @@ def test_other_things_are_named(tmp_path: Path, labels: Path) -> None:
     other = write_lmdb(tmp_path / "other", {b"a": b"b"})
     for source, message in (
         (folder, "holds no detector output that is understood (it has 0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg)"),
-        (file, "is a file that is no LMDB (it begins with b'PK"),
+        (file, "is compressed (zip)"),
         (tmp_path / "absent", "no such folder"),
         (store, "is a region store already"),
         (other, "has no list of images under 'keys'"),

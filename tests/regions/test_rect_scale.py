@@ -16,10 +16,11 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.commands import import_command
 from mmf_muvla.pairing.config import ImportConfig, load_config
 from mmf_muvla.regions import importing as regions
-from mmf_muvla.regions import vinvl as vinvl_module
+from mmf_muvla.regions import predicted_images
 from mmf_muvla.regions.importing import import_regions
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.rect_scale import ScaleEvidence, possible_scales
+from mmf_muvla.regions.sources import RegionSource
 from mmf_muvla.regions.store import RegionStore
 from tests.conftest import FakeImage
 
@@ -246,9 +247,9 @@ def test_neither_workers_nor_kills_nor_shards_change_it(
     images = make(MIXED, 80, (600, 1000))
     folder = vinvl(images)
     whole = run(folder, tmp_path / "whole")
-    monkeypatch.setattr(regions, "_PIECES_PER_SHARD", 1)
+    monkeypatch.setattr(RegionSource, "pieces_per_shard", 1)
     for size in (1500, 7000):
-        monkeypatch.setattr(vinvl_module, "_BYTES_PER_SHARD", size)
+        monkeypatch.setattr(predicted_images, "_BYTES_PER_SHARD", size)
         out = tmp_path / str(size)
         with monkeypatch.context() as patch:
             parts = iter(range(3))

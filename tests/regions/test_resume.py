@@ -19,11 +19,11 @@ from tqdm import tqdm
 from mmf_muvla.artifacts.lock import locked
 from mmf_muvla.errors import InputError
 from mmf_muvla.regions import importing as regions
-from mmf_muvla.regions import mmf_features
-from mmf_muvla.regions import vinvl as vinvl_module
+from mmf_muvla.regions import mmf_features, predicted_images
 from mmf_muvla.regions.importing import SKIPPED_FILE, import_regions
 from mmf_muvla.regions.index import INDEX_FILE, META_FILE, TAGS_FILE
 from mmf_muvla.regions.options import RegionOptions
+from mmf_muvla.regions.sources import RegionSource
 from mmf_muvla.regions.store import RegionStore
 
 FEATURE_DIM = 8
@@ -32,11 +32,12 @@ SHARD_BYTES, PIECES = 900, 2
 SCRIPT = f"""
 import sys
 from pathlib import Path
-from mmf_muvla.regions import importing, vinvl
+from mmf_muvla.regions import predicted_images
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.importing import import_regions
-vinvl._BYTES_PER_SHARD = {SHARD_BYTES}
-importing._PIECES_PER_SHARD = {PIECES}
+from mmf_muvla.regions.sources import RegionSource
+predicted_images._BYTES_PER_SHARD = {SHARD_BYTES}
+RegionSource.pieces_per_shard = {PIECES}
 if __name__ == "__main__":
     *folders, out, num_workers = sys.argv[1:]
     out = Path(out)
@@ -63,8 +64,8 @@ def folders(vinvl: Any, fake_image: Any, monkeypatch: pytest.MonkeyPatch) -> lis
 
     And with images without regions, and boxes of no area, which are no damage.
     """
-    monkeypatch.setattr(vinvl_module, "_BYTES_PER_SHARD", SHARD_BYTES)
-    monkeypatch.setattr(regions, "_PIECES_PER_SHARD", PIECES)
+    monkeypatch.setattr(predicted_images, "_BYTES_PER_SHARD", SHARD_BYTES)
+    monkeypatch.setattr(RegionSource, "pieces_per_shard", PIECES)
     made = []
     for part, name in enumerate(("one", "two")):
         images = [fake_image(f"{part}-{number}", names=["dog", f"kind {number % 7}"]) for number in range(120)]
@@ -234,7 +235,7 @@ def test_the_size_of_shards_makes_no_difference(
     whole = RegionStore(tmp_path / "whole" / "store")
     # Down to shards in which no line begins, and up to one for all.
     for size in (120, 333, 2**20):
-        monkeypatch.setattr(vinvl_module, "_BYTES_PER_SHARD", size)
+        monkeypatch.setattr(predicted_images, "_BYTES_PER_SHARD", size)
         out = tmp_path / str(size)
         run(folders, out)
         assert (out / "store" / SKIPPED_FILE).read_bytes() == (whole.path / SKIPPED_FILE).read_bytes()

@@ -11,6 +11,7 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.store import Corpus
 from mmf_muvla.report.corpus_page import measure_corpus, render_page
 from mmf_muvla.report.images import page_image
+from mmf_muvla.report.own_pictures import add_pictures
 from mmf_muvla.report.pictures import Pictures
 
 
@@ -71,8 +72,10 @@ def test_address(corpus: Corpus) -> None:
     pictures = Pictures("https://example.org/{image_id:06}.jpg?size=400")
     assert pictures.is_link and pictures.find("1005") == "https://example.org/001005.jpg?size=400"
     assert pictures.find('a/"b') == "https://example.org/a/%22b.jpg?size=400"
-    shown = page_image(corpus, 5, pictures=pictures)
+    shown = page_image(corpus, 5)
+    add_pictures([shown], corpus, pictures)
     page = render_page(measure_corpus(corpus), [shown], links_to_pictures=True)
+    assert shown["picture"] == "https://example.org/001005.jpg?size=400" and "images=FOLDER" not in page
     assert "img-src data: http: https: file:" in page
 
 

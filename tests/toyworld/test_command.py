@@ -36,6 +36,8 @@ def test_a_world_is_made_and_described(tmp_path, capsys):
         ("scenes=many", "is not a whole number"),
         ("detector.missed=often", "is not a number"),
         ("detector.missed=2", "from 0.0 to 1.0"),
+        ("pictures=some", "is neither a whole number from 0 nor all"),
+        ("pictures=-1", "is neither a whole number from 0 nor all"),
         ("overwrite=perhaps", "neither true nor false"),
     ],
 )

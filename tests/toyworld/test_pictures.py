@@ -6,8 +6,10 @@ import random
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmf_muvla.toyworld import draw_scene
+from mmf_muvla.toyworld.pictures import draw_scenes
 from mmf_muvla.toyworld.pictures.brush import PAINT
 from mmf_muvla.toyworld.scenes import generate_scenes
 from mmf_muvla.toyworld.vocabulary import CATEGORIES, COLOURS, THEMES
@@ -55,3 +57,24 @@ def test_labels_do_not_cover_each_other():
     # The second label moves above its object, into rows where the first picture has nothing.
     difference = np.abs(np.asarray(draw_scene(one)).astype(int) - np.asarray(draw_scene(two)).astype(int)).sum(2)
     assert (difference[40:59] > 30).any()
+
+
+def test_every_scene_can_be_drawn_without_a_word(tmp_path):
+    first, second, third = generate_scenes(random.Random(0), 3, 1, 0.5, 0.4)
+    images = {"regions": [first], "regions_heldout": [second], "regions_tasks": [third]}
+    assert draw_scenes(tmp_path / "all", images, "all") == 3
+    drawn = {path.relative_to(tmp_path / "all").as_posix(): path for path in (tmp_path / "all").rglob("*.png")}
+    assert sorted(drawn) == ["regions/1.png", "regions_heldout/2.png", "regions_tasks/3.png"]
+    with Image.open(drawn["regions_tasks/3.png"]) as picture:
+        assert picture.tobytes() == draw_scene(third.to_record(), labels=False).tobytes()
+    # Labels are small, and all that differs.
+    told, untold = (np.asarray(draw_scene(third.to_record(), labels=it)).astype(int) for it in (True, False))
+    assert 0 < (np.abs(told - untold).sum(2) > 0).mean() < 0.15
+
+
+def test_some_scenes_are_drawn_with_labels(tmp_path):
+    first, second, third = generate_scenes(random.Random(0), 3, 1, 0.5, 0.4)
+    assert draw_scenes(tmp_path / "some", {"regions": [first, second], "regions_heldout": [third]}, 1) == 2
+    assert sorted(path.name for path in (tmp_path / "some").iterdir()) == ["1.png", "3.png"]
+    with Image.open(tmp_path / "some" / "1.png") as picture:
+        assert picture.tobytes() == draw_scene(first.to_record()).tobytes()

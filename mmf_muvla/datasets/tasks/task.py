@@ -90,7 +90,7 @@ class TaskDataset(BaseDataset, Generic[R]):
         features = config.features[dataset_type]
         if not features:
             where = f"dataset_config.{dataset_name}.features.{dataset_type}"
-            remedy = "Name a region store, an MMF feature folder or an MMF LMDB"
+            remedy = "Name a region store, or a feature folder or LMDB of MMF"
             raise InputError(where, "not given, though the split has annotations", remedy)
         self.images = open_images(features, config.feature_dim)
         self.words = WordPieces(config.tokenizer)

@@ -7,10 +7,13 @@ one. Pictures are painted at twice their size and reduced, which smooths the edg
 from __future__ import annotations
 
 import random
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
 
 from PIL import Image, ImageDraw, ImageFont
 
+from mmf_muvla.artifacts.progress import progress_bar
 from mmf_muvla.toyworld.pictures.brush import INK, PAINT, SCALE, Brush
 from mmf_muvla.toyworld.pictures.living import Living
 from mmf_muvla.toyworld.pictures.places import BACKGROUNDS
@@ -30,8 +33,13 @@ SHAPES = {name: shape for name, shape in {**vars(Living), **vars(Things)}.items(
 """The method that draws each category."""
 
 
-def draw_scene(record: dict[str, Any]) -> Image.Image:
-    """Draw the scene of a line of ``scenes.jsonl`` in RGB and in its size. Equal records give equal pictures."""
+def draw_scene(record: dict[str, Any], labels: bool = True) -> Image.Image:
+    """Draw the scene of a line of ``scenes.jsonl`` in RGB and in its size. Equal records give equal pictures.
+
+    Args:
+        record: the scene.
+        labels: write under every object what it is.
+    """
     scene = Scene.from_record(record)
     rng = random.Random(scene.image_id)
     canvas = Image.new("RGB", (scene.width * SCALE, scene.height * SCALE))
@@ -40,8 +48,34 @@ def draw_scene(record: dict[str, Any]) -> Image.Image:
     for it in scene.objects:
         SHAPES[it.category](Painter(draw, it.box, rng), PAINT[it.colour])
     picture = canvas.reduce(SCALE)
-    _write_labels(picture, scene)
+    if labels:
+        _write_labels(picture, scene)
     return picture
+
+
+def draw_scenes(folder: Path, images: Mapping[str, list[Scene]], wanted: int | Literal["all"]) -> int:
+    """Draw scenes into files of a folder, and return how many.
+
+    Args:
+        folder: the folder to make.
+        images: scenes, by the folder of their regions.
+        wanted: so many of ``regions``, and all of ``regions_heldout``, for people: with labels. ``all``: every scene,
+            into a folder of the same name, for detectors: without.
+    """
+    if wanted == "all":
+        places = {folder / name: scenes for name, scenes in images.items()}
+    else:
+        places = {folder: images["regions"][:wanted] + images["regions_heldout"]}
+    num_pictures = sum(map(len, places.values()))
+    with progress_bar(num_pictures, "pictures", "picture") as progress:
+        for place, scenes in places.items():
+            place.mkdir(parents=True)
+            for scene in scenes:
+                # What is to find the objects must not be told which they are.
+                picture = draw_scene(scene.to_record(), labels=wanted != "all")
+                picture.save(place / f"{scene.image_id}.png", compress_level=4)
+                progress.update()
+    return num_pictures
 
 
 def _write_labels(picture: Image.Image, scene: Scene) -> None:

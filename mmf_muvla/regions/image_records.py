@@ -1,6 +1,6 @@
-"""Makes sense of what MMF keeps of an image: its features, and a dictionary of what the detector says.
+"""Makes sense of an image's record: its features, and a dictionary of what else the detector says.
 
-``docs/formats.md`` has the dictionary's keys.
+The dictionary is MMF's, ``docs/formats.md`` has its keys; other formats of arrays are given its shape.
 """
 
 from __future__ import annotations
@@ -34,37 +34,54 @@ from mmf_muvla.regions.sources import NameIds, class_names
 
 # Softmax in half precision can exceed 1 a little.
 _CONFIDENCE_SLACK = 1e-3
+_CLASSES = ("objects", "labels")
+# What bottom-up-attention shows of attributes has at least this confidence; every region has one.
+_LEAST_ATTRIBUTE = 0.1
 _NUMBERS = (int, float, np.number, np.bool_)
 # Lists become arrays up to so many numbers: a pickle can say the same list a million times.
 _MOST_NUMBERS = 1_000_000
 
 
 @dataclass(frozen=True)
-class MmfImage:
-    """What MMF keeps of an image, not made sense of yet."""
+class ImageRecord:
+    """What a file holds of an image, not made sense of yet."""
 
     features: np.ndarray
     info: dict[Any, Any]
     bad: Place  # of the features
     bad_info: Place  # of the dictionary
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether it says what the regions are."""
+        return _first_key(self.info, *_CLASSES) is not None
+
     def has_features_of(self, dim: int) -> bool:
         """Whether rows have so many numbers, or a box's six more."""
         return self.features.ndim == 2 and self.features.shape[1] in (dim, dim + 6)
 
-    def read(self, options: RegionOptions, labels: LabelMap, names: NameIds) -> FoundImage:
-        """Make sense of it; a BadRecord where it makes none, or the image has no regions."""
+    def read(self, options: RegionOptions, labels: LabelMap | None, names: NameIds) -> FoundImage:
+        """Make sense of it, without classes (-1) where there are no ``labels``.
+
+        Raises:
+            BadRecord: it makes no sense, or the image has no regions.
+        """
         info, bad = self.info, self.bad_info
         size, boxes = self._size_and_boxes(options)
-        objects = _numbers(info, bad, 1, "objects", "labels")
-        confidence = _confidence(info, len(objects), bad)
-        count = self._count(boxes=boxes, objects=objects, probabilities=confidence)
+        objects = None if labels is None else _numbers(info, bad, 1, *_CLASSES)
+        confidence = _confidence(info, len(boxes if objects is None else objects), bad)
+        arrays = {"boxes": boxes, "objects": objects, "probabilities": confidence}
+        count = self._count(**{name: array for name, array in arrays.items() if array is not None})
+        class_id = attribute_id = np.full(count, -1)
+        if labels is not None and objects is not None:
+            class_id = names.class_ids(class_names(objects[:count].tolist(), labels, options, bad))
+            attribute_id = names.attribute_ids(_attributes(info, count, labels, bad))
         regions = Regions(
             self.bad.image_id,
             *size,
             *self._split(count, boxes, size, options),
-            class_id=names.class_ids(class_names(objects[:count].tolist(), labels, options, bad)),
-            attribute_id=names.attribute_ids(_attributes(info, count, labels, bad)),
+            class_id=class_id,
+            attribute_id=attribute_id,
             confidence=np.minimum(confidence[:count], 1).astype(np.float32),
         )
         refuse_confidence(confidence[:count], bad, _CONFIDENCE_SLACK)
@@ -126,7 +143,7 @@ class MmfImage:
         said = ", ".join(f"{length} {name}" for length, name in zip(lengths, ("features", *arrays), strict=True))
         if value is None and not are_equal:
             raise self.bad_info("arrays differ in the number of regions", said)
-        count = shortest if value is None else _whole(value)
+        count = shortest if value is None else whole(value)
         if count is None or count < 0:
             raise self.bad_info("num_boxes is not a number", shown(value, 40))
         # That script always notes how many regions it was asked for, also where there are fewer.
@@ -153,7 +170,11 @@ class MmfImage:
 
 
 def _attributes(info: dict[Any, Any], count: int, labels: LabelMap, bad: Place) -> list[str | None]:
-    if not labels.attributes or info.get("attr_labels") is None:
+    if not labels.attributes:
+        return [None] * count
+    if info.get("attrs_id") is not None:
+        return _scored_attributes(info, count, labels, bad)
+    if info.get("attr_labels") is None:
         return [None] * count
     numbers = as_array(info["attr_labels"], "attr_labels", bad)
     if numbers.ndim not in (1, 2) or len(numbers) < count or numbers.size == 0 or numbers.dtype.kind not in "iu":
@@ -164,6 +185,24 @@ def _attributes(info: dict[Any, Any], count: int, labels: LabelMap, bad: Place) 
             remedy = "Check region_options.label_map"
             raise bad("attribute is not in the label map", f"region {region}: {number}", remedy)
     return [labels.attributes[number] if number else None for number in best]
+
+
+def _scored_attributes(info: dict[Any, Any], count: int, labels: LabelMap, bad: Place) -> list[str | None]:
+    """Attributes as bottom-up-attention gives them: one a region, of a confidence of its own, numbered from 0."""
+    numbers = _numbers(info, bad, 1, "attrs_id")[:count]
+    scores = _numbers(info, bad, 1, "attrs_conf")[:count]
+    if not len(numbers) == len(scores) == count:
+        said = f"{len(numbers)} and {len(scores)}, for {count} regions"
+        raise bad("attributes and their confidences differ in number", said)
+    names: list[str | None] = []
+    for region, (number, score) in enumerate(zip(numbers.tolist(), scores.tolist(), strict=True)):
+        is_sure = score >= _LEAST_ATTRIBUTE
+        if is_sure and number not in labels.attributes:
+            raise bad(
+                "attribute is not in the label map", f"region {region}: {number}", "Check region_options.label_map"
+            )
+        names.append(labels.attributes[int(number)] if is_sure else None)
+    return names
 
 
 def _confidence(info: dict[Any, Any], count: int, bad: Place) -> np.ndarray:
@@ -225,13 +264,13 @@ def _are_numbers(values: Sequence[Any]) -> bool:
 
 def _side(info: dict[Any, Any], bad: Place, *keys: str) -> int:
     value = info.get(_first_key(info, *keys))
-    side = _whole(value)
+    side = whole(value)
     if side is None or not 0 < side < 2**31:
         raise bad(f"{keys[0]} is not a size in pixels", shown(value, 40))
     return side
 
 
-def _whole(value: Any) -> int | None:
+def whole(value: Any) -> int | None:
     """The integer that a value is, also as an array without axes; ``None`` where it is none."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()

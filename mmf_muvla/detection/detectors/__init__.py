@@ -1,0 +1,1 @@
+"""Detectors: one file per library, and what they have in common."""
