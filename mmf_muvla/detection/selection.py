@@ -21,7 +21,8 @@ def select(found: Detections, size: tuple[int, int], options: DetectionOptions) 
         options: see there.
     """
     boxes = np.clip(found.boxes.astype(np.float32), 0, np.array([*size, *size], np.float32))
-    is_usable = np.all(boxes[:, 2:] > boxes[:, :2], axis=1) & np.isfinite(found.scores)
+    is_finite = np.isfinite(found.scores) & np.isfinite(found.boxes).all(axis=1)
+    is_usable = is_finite & np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
     order = np.flatnonzero(is_usable)
     order = order[np.argsort(-found.scores[order], kind="stable")]
     kept: list[int] = []

@@ -77,9 +77,14 @@ def _members(content: bytes, bad: Place) -> dict[str, bytes]:
                 raise ValueError("it is compressed in another way than NumPy does")
             # Known before anything is unpacked; what says less than it has ends there.
             refuse_large("arrays are", sum(it.file_size for it in wanted), bad)
-            return {it.filename: archive.read(it) for it in wanted}
+            return {it.filename: _unpacked(archive, it) for it in wanted}
     except _DAMAGE as error:
         raise bad("file cannot be read as .npz", shown(str(error), 200)) from error
+
+
+def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    with archive.open(member) as file:  # no more of it than it says, which ZipFile.read would unpack first
+        return file.read(member.file_size)
 
 
 def _parse_info(content: bytes, bad: Place) -> dict[str, Any]:

@@ -67,7 +67,8 @@ def test_equally_confident_ones_keep_the_order_of_the_detector() -> None:
 
 def test_boxes_end_at_the_edges_and_what_has_no_area_is_no_region() -> None:
     boxes = [[-50, -5, 20, 20], [190, 90, 300, 400], [-9, 0, 0, 10], [0, 100, 10, 120], [0, 0, np.nan, 10]]
-    found = Detections(np.array(boxes, np.float32), np.arange(5), np.full(5, 0.9, np.float32), np.zeros((5, 1)))
+    boxes.append([-np.inf, 0, np.inf, 10])
+    found = Detections(np.array(boxes, np.float32), np.arange(6), np.full(6, 0.9, np.float32), np.zeros((6, 1)))
     regions = select(found, SIZE, DetectionOptions(images="i", detector="d"))
     assert regions.boxes.tolist() == [[0, 0, 20, 20], [190, 90, 200, 100]]
 
