@@ -66,7 +66,7 @@ def command(
 
 
 def run(arguments: list[str]) -> str:
-    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(arguments, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
 
@@ -144,7 +144,9 @@ def test_python_m_mmf_cli_run_from_another_folder_gives_the_same(corpus: Path, r
         corpus, tmp_path / "save", "training.max_updates=20", program=(sys.executable, "-m", "mmf_cli.run")
     )
     arguments[3] = f"config={ROOT / 'projects/muvla/pretrain_cc.yaml'}"
-    subprocess.run(arguments, cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT)), check=True, capture_output=True, timeout=300)
+    subprocess.run(
+        arguments, cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT)), check=True, capture_output=True, timeout=300
+    )
     assert_same_weights(tmp_path / "save", reference)
 
 
