@@ -6,6 +6,7 @@ import numpy as np
 
 from mmf_muvla.detection.detectors.detector import Detections
 from mmf_muvla.detection.options import DetectionOptions
+from mmf_muvla.regions.boxes import intersection_over_union
 
 
 def select(found: Detections, size: tuple[int, int], options: DetectionOptions) -> Detections:
@@ -32,15 +33,6 @@ def select(found: Detections, size: tuple[int, int], options: DetectionOptions) 
             break
         kept.append(int(best))
         order = order[1:]
-        order = order[overlaps(boxes[best], boxes[order]) <= options.max_overlap]
+        order = order[intersection_over_union(boxes[order], boxes[best]) <= options.max_overlap]
     chosen = np.array(kept, np.int64)
     return Detections(boxes[chosen], found.labels[chosen], found.scores[chosen], found.features[chosen])
-
-
-def overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of a box [4] with others [n, 4], float64 [n]; all have an area."""
-    box, others = box.astype(np.float64), others.astype(np.float64)
-    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    common = np.prod(np.maximum(sides, 0), axis=1)
-    areas = np.prod(others[:, 2:] - others[:, :2], axis=1)
-    return common / (np.prod(box[2:] - box[:2]) + areas - common)

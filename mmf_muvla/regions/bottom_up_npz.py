@@ -18,7 +18,7 @@ from mmf_muvla.reading.problems import shown
 from mmf_muvla.reading.restricted_pickle import ONE_IMAGE, parse_npy_of_objects
 from mmf_muvla.regions.checks import Place
 from mmf_muvla.regions.image_records import ImageRecord
-from mmf_muvla.regions.record_sources import RecordFolder, explained, parse_npy, read_file, refuse_large
+from mmf_muvla.regions.record_sources import RecordFolder, dictionary_in, explained, parse_npy, read_file, refuse_large
 
 _PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 # What a file may have, and under which key a record has it: axes of the array, and the key.
@@ -91,7 +91,5 @@ def _parse_info(content: bytes, bad: Place) -> dict[str, Any]:
     """Classes and attributes of the regions, where the dictionary has them."""
     with explained("info", "used", bad):
         array = parse_npy_of_objects(io.BytesIO(content), limits=ONE_IMAGE)
-    info = array.item() if array.shape == () else None
-    if not isinstance(info, dict):
-        raise bad("info is not a dictionary", f"array of shape {array.shape}: {shown(info)}")
+    info = dictionary_in(array, "info", bad)
     return {key: info[name] for name, key in _INFO.items() if info.get(name) is not None}

@@ -6,7 +6,8 @@ import numpy as np
 
 from mmf_muvla.detection.detectors.detector import Detections
 from mmf_muvla.detection.options import DetectionOptions
-from mmf_muvla.detection.selection import overlaps, select
+from mmf_muvla.detection.selection import select
+from mmf_muvla.regions.boxes import intersection_over_union
 
 SIZE = (200, 100)
 
@@ -31,7 +32,7 @@ def test_intersection_over_union() -> None:
     box = np.array([0, 0, 10, 10], np.float32)
     # The same; half of it beside; a quarter of it inside; apart; touching.
     others = [[0, 0, 10, 10], [5, 0, 15, 10], [0, 0, 5, 5], [20, 20, 30, 30], [10, 0, 20, 10]]
-    assert np.allclose(overlaps(box, np.array(others, np.float32)), [1, 50 / 150, 25 / 100, 0, 0])
+    assert np.allclose(intersection_over_union(np.array(others, np.float32), box), [1, 50 / 150, 25 / 100, 0, 0])
 
 
 def test_the_best_come_first_and_near_equal_boxes_are_one() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmf_muvla.detection.pictures.shards import TarShards
 from mmf_muvla.detection.pictures.source import REMEDY, Listed, PictureSource, Reader
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord
@@ -36,7 +37,7 @@ class Tables(PictureSource):
         if path.is_file():
             return path.suffix in _SUFFIXES
         # Beside tar shards and pictures there may be tables of what is known of them.
-        if next(path.glob("*.tar"), None) is not None:
+        if TarShards.recognises(path):
             return False
         return any(_holds_pictures(field.type) for file in _tables_in(path) for field in _schema(file))
 
