@@ -58,7 +58,9 @@ def _ranks(world_size: int) -> list[dict[str, str]]:
 @contextmanager
 def forking_process(folder: Path) -> Iterator[Forked]:
     """The process that forks, with what commands say kept in a folder."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # Where users put the folder of a package of theirs; here, that of the tests.
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     program = [sys.executable, str(Path(__file__).with_name("forked_commands.py"))]
     with subprocess.Popen(
         program, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -61,6 +61,8 @@ def decode(content: bytes, max_pixels: int) -> Image.Image:
         raise NotAPicture("picture has too many pixels", str(error)) from error
     except Image.UnidentifiedImageError as error:
         raise NotAPicture("file is no picture", f"it begins with {content[:16]!r}") from error
+    except MemoryError:  # is no fault of the picture
+        raise
     # Pillow's readers raise what they come across in a damaged file: OSError, SyntaxError, KeyError, struct.error …
     except Exception as error:
         raise NotAPicture("picture is damaged", f"{type(error).__name__}: {error}") from error
@@ -72,6 +74,8 @@ def decode(content: bytes, max_pixels: int) -> Image.Image:
         with suppress(Exception):  # whatever is wrong with the EXIF, the picture is there
             picture = ImageOps.exif_transpose(picture)
         return _as_rgb(picture)
+    except MemoryError:
+        raise
     except Exception as error:
         raise NotAPicture("picture is damaged", f"{type(error).__name__}: {error}") from error
 

@@ -15,6 +15,7 @@ from mmf_muvla.detection.detectors.detector import detector_fingerprint
 from mmf_muvla.detection.options import DetectionOptions, ExtractConfig
 from mmf_muvla.detection.source import Detection, PictureRegions
 from mmf_muvla.errors import InputError
+from mmf_muvla.options.kinds import as_paths
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.regions.importing import store_of
 from mmf_muvla.terminal import printable
@@ -63,7 +64,7 @@ def extracted_store(
     inputs |= detector_fingerprint(options.detector, options.detector_options)
     return store_of(
         folder,
-        [PictureRegions(path, detection) for path in _images(options)],
+        [PictureRegions(path, detection) for path in as_paths(options.images)],
         {"on_bad_record": on_bad_record, "max_skipped_fraction": max_skipped_fraction},
         inputs=inputs,
         parameters={name: value for name, value in everything.items() if name not in ("images", *_SETTINGS)},
@@ -75,9 +76,7 @@ def extracted_store(
 def input_files(options: DetectionOptions) -> list[Path]:
     """The files and folders that are read and the user has named."""
     named: list[Any] = [options.vocabulary, options.detector]
-    return [*_images(options), *(Path(it).expanduser() for it in named if it and Path(it).expanduser().exists())]
-
-
-def _images(options: DetectionOptions) -> list[Path]:
-    images = options.images
-    return [Path(entry).expanduser() for entry in ([images] if isinstance(images, str) else images)]
+    return [
+        *as_paths(options.images),
+        *(Path(it).expanduser() for it in named if it and Path(it).expanduser().exists()),
+    ]

@@ -6,6 +6,7 @@ import numpy as np
 
 from mmf_muvla.detection.detectors.detector import Detections
 from mmf_muvla.detection.options import DetectionOptions
+from mmf_muvla.regions.boxes import intersection_over_union
 
 
 def select(found: Detections, size: tuple[int, int], options: DetectionOptions) -> Detections:
@@ -21,7 +22,8 @@ def select(found: Detections, size: tuple[int, int], options: DetectionOptions) 
         options: see there.
     """
     boxes = np.clip(found.boxes.astype(np.float32), 0, np.array([*size, *size], np.float32))
-    is_usable = np.all(boxes[:, 2:] > boxes[:, :2], axis=1) & np.isfinite(found.scores)
+    is_finite = np.isfinite(found.scores) & np.isfinite(found.boxes).all(axis=1)
+    is_usable = is_finite & np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
     order = np.flatnonzero(is_usable)
     order = order[np.argsort(-found.scores[order], kind="stable")]
     kept: list[int] = []
@@ -31,15 +33,6 @@ def select(found: Detections, size: tuple[int, int], options: DetectionOptions) 
             break
         kept.append(int(best))
         order = order[1:]
-        order = order[overlaps(boxes[best], boxes[order]) <= options.max_overlap]
+        order = order[intersection_over_union(boxes[order], boxes[best]) <= options.max_overlap]
     chosen = np.array(kept, np.int64)
     return Detections(boxes[chosen], found.labels[chosen], found.scores[chosen], found.features[chosen])
-
-
-def overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of a box [4] with others [n, 4], float64 [n]; all have an area."""
-    box, others = box.astype(np.float64), others.astype(np.float64)
-    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    common = np.prod(np.maximum(sides, 0), axis=1)
-    areas = np.prod(others[:, 2:] - others[:, :2], axis=1)
-    return common / (np.prod(box[2:] - box[:2]) + areas - common)

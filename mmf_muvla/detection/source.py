@@ -41,6 +41,8 @@ _LIST = "pictures.list"
 _PICTURES_PER_SHARD = 256
 # Batches that may wait for pictures of their size.
 _WAITING_BATCHES = 4
+# What their errors have in them.
+_DEVICE_LIBRARIES = ("CUDA", "cuDNN", "CUBLAS")
 # While one of them writes a shard, the other one keeps the GPU busy.
 _PROCESSES_PER_GPU = 2
 
@@ -62,7 +64,7 @@ class Detection:
         vocabulary = None
         if options.vocabulary is not None:
             labels = read_label_map(Path(options.vocabulary).expanduser(), option="vocabulary")
-            vocabulary = list(dict.fromkeys(labels.objects[number] for number in sorted(labels.objects)))
+            vocabulary = [labels.objects[number] for number in sorted(labels.objects)]
         return open_detector(options.detector, vocabulary, options.detector_options)
 
     @cached_property
@@ -180,7 +182,12 @@ class PictureRegions(RegionSource):
 
     def _prepare(self, task: tuple[int, Listed, Reader]) -> _Prepared | tuple[int, BadRecord]:
         """Read and decode a picture. In a thread, or several."""
-        number, listed, read = task
+        try:
+            return self._prepare_one(*task)
+        except MemoryError as error:
+            raise self._short_of_memory(error) from error
+
+    def _prepare_one(self, number: int, listed: Listed, read: Reader) -> _Prepared | tuple[int, BadRecord]:
         options = self.detection.options
         bad = self.pictures.place(listed)
         try:
@@ -193,7 +200,7 @@ class PictureRegions(RegionSource):
             return number, bad("picture cannot be read", getattr(error, "strerror", None) or str(error), REMEDY)
         try:
             inputs = self.detection.detector.prepare(picture)
-        except (ValueError, MemoryError) as error:
+        except ValueError as error:
             return number, self._unusable(listed, picture.size, error)
         small = thumbnail(picture, options.thumbnails) if options.thumbnails else None
         return _Prepared(number, picture.size, inputs, small)
@@ -205,15 +212,21 @@ class PictureRegions(RegionSource):
         inputs = {name: torch.cat([picture.inputs[name] for picture in batch]) for name in batch[0].inputs}
         try:
             return self.detection.detector.detect(inputs, [picture.size for picture in batch])
-        except torch.OutOfMemoryError as error:
-            where = f"batch_size={self.detection.options.batch_size}"
-            problem = f"so many pictures do not fit into the device's memory ({str(error).splitlines()[0]})"
-            raise InputError(where, problem, "Give a smaller one, or fewer workers: what is done is kept") from error
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            raise self._short_of_memory(error) from error
         except (RuntimeError, ValueError) as error:
             # What is wrong with the detector or the device is no fault of the pictures.
-            if isinstance(error, InputError) or "CUDA error" in str(error):
+            if "tried to allocate" in str(error):  # as PyTorch says it of a CPU's
+                raise self._short_of_memory(error) from error
+            if isinstance(error, InputError) or any(name in str(error) for name in _DEVICE_LIBRARIES):
                 raise
             return [error] * len(batch)
+
+    def _short_of_memory(self, error: Exception) -> InputError:
+        where = f"batch_size={self.detection.options.batch_size}"
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        problem = f"so many pictures do not fit into memory ({said})"
+        return InputError(where, problem, "Give a smaller one, or fewer workers: what is done is kept")
 
     def _unusable(self, listed: Listed, size: tuple[int, int], error: Exception) -> BadRecord:
         value = f"{size[0]} x {size[1]}: {type(error).__name__}: {error}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, Strict
@@ -95,6 +96,11 @@ def as_list(value: Any) -> list[Any]:
         return list(value)
     parts = (name.strip(" '\"") for name in value.strip("[] ").split(","))
     return [name for name in parts if name]
+
+
+def as_paths(value: str | list[str]) -> list[Path]:
+    """The value of an option that takes one path or a list of them."""
+    return [Path(entry).expanduser() for entry in ([value] if isinstance(value, str) else value)]
 
 
 def names(value: Any) -> list[str]:

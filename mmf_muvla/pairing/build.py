@@ -18,7 +18,8 @@ from mmf_muvla.artifacts.workers import count_workers
 from mmf_muvla.detection.extraction import extracted_store, input_files
 from mmf_muvla.detection.options import DetectionOptions
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import BuildConfig, RetrievalOptions, as_paths
+from mmf_muvla.options.kinds import as_paths
+from mmf_muvla.pairing.config import BuildConfig, RetrievalOptions
 from mmf_muvla.pairing.embed import embed_sentences
 from mmf_muvla.pairing.link import LINKS_FILE, link_regions
 from mmf_muvla.pairing.pack import pack_corpus

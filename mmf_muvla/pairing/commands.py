@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from mmf_muvla.artifacts.outputs import output_folder
 from mmf_muvla.artifacts.workers import count_workers
-from mmf_muvla.pairing.config import BuildConfig, ImportConfig, as_paths, load_config
+from mmf_muvla.options.kinds import as_paths
+from mmf_muvla.pairing.config import BuildConfig, ImportConfig, load_config
 from mmf_muvla.regions.importing import import_regions
 from mmf_muvla.terminal import printable
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
@@ -188,11 +187,6 @@ def load_config(schema: type[T], arguments: Sequence[str]) -> T:
                 problem = "says how detector output is read, but regions are detected in pictures"
                 raise InputError("region_options", problem, "Leave it out, and set options of regions instead")
     return config
-
-
-def as_paths(value: str | list[str]) -> list[Path]:
-    """The value of an option that takes one path or a list of them."""
-    return [Path(entry).expanduser() for entry in ([value] if isinstance(value, str) else value)]
 
 
 def _check_sentences(config: BuildConfig) -> None:

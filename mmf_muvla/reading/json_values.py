@@ -21,6 +21,8 @@ _MAX_DEPTH = 64
 # Python reads no more digits than 4,300, and what has more than 19 is beyond 64 bits anyway.
 _MAX_DIGITS = 4_000
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
+# Of a line. JSON takes up to thirty times its length in memory where it is nothing but brackets and commas.
+_MOST_VALUES = 500_000
 
 
 class _TwiceTheSameKey(dict[str, Any]):
@@ -35,6 +37,13 @@ def parse_json(content: bytes | str) -> Any:
         return _DECODER.decode(content)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def parse_line(text: bytes) -> Any:
+    """The value of a line, of a size that memory is sure to hold; a ValueError or RecursionError where it is none."""
+    if sum(map(text.count, (b",", b"[", b"{", b":"))) > _MOST_VALUES:
+        raise ValueError(f"more than {_MOST_VALUES:,} values")
+    return json.loads(text)
 
 
 def problem_of(value: Any) -> str | None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
 from mmf_muvla.reading.problems import BadRecord
-from mmf_muvla.regions.checks import DAMAGED_FILE
+from mmf_muvla.regions.boxes import end_with_box
+from mmf_muvla.regions.checks import DAMAGED_FILE, refuse_feature_size
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.regions import id_problem
 
 _LONGEST_SHOWN = 4096
+# So many rows tell what rows of a source are like; they are looked for among so many lines.
+ROWS_TRIED, LINES_TRIED = 16, 1000
 # Makes the problem of a reason, a value and perhaps a remedy: a Place, for one.
 Bad = Callable[..., BadRecord]
 
@@ -54,6 +59,16 @@ def rows_of_any_width(count: int, text: str | bytes) -> np.ndarray | None:
         if raw and count > 0 and len(raw) % (4 * count) == 0:
             return np.frombuffer(raw, "<f4").reshape(count, -1)
     return None
+
+
+def check_widths(first_rows: Iterable[np.ndarray], file: Path, options: RegionOptions) -> set[int]:
+    """How many numbers the first rows of a file have; an InputError where all have another number of features."""
+    dim = options.feature_dim
+    tried = list(islice(first_rows, ROWS_TRIED))
+    widths = {rows.shape[1] for rows in tried}
+    if tried and not {dim, dim + 6} & widths:
+        raise refuse_feature_size(file, tried[0].shape[1], end_with_box(tried[0]), options)
+    return widths
 
 
 def parse_count(digits: bytes, bad: Bad) -> int:

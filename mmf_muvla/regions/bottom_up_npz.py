@@ -18,7 +18,7 @@ from mmf_muvla.reading.problems import shown
 from mmf_muvla.reading.restricted_pickle import ONE_IMAGE, parse_npy_of_objects
 from mmf_muvla.regions.checks import Place
 from mmf_muvla.regions.image_records import ImageRecord
-from mmf_muvla.regions.record_sources import RecordFolder, explained, parse_npy, read_file, refuse_large
+from mmf_muvla.regions.record_sources import RecordFolder, dictionary_in, explained, parse_npy, read_file, refuse_large
 
 _PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 # What a file may have, and under which key a record has it: axes of the array, and the key.
@@ -77,16 +77,19 @@ def _members(content: bytes, bad: Place) -> dict[str, bytes]:
                 raise ValueError("it is compressed in another way than NumPy does")
             # Known before anything is unpacked; what says less than it has ends there.
             refuse_large("arrays are", sum(it.file_size for it in wanted), bad)
-            return {it.filename: archive.read(it) for it in wanted}
+            return {it.filename: _unpacked(archive, it) for it in wanted}
     except _DAMAGE as error:
         raise bad("file cannot be read as .npz", shown(str(error), 200)) from error
+
+
+def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    with archive.open(member) as file:  # no more of it than it says, which ZipFile.read would unpack first
+        return file.read(member.file_size)
 
 
 def _parse_info(content: bytes, bad: Place) -> dict[str, Any]:
     """Classes and attributes of the regions, where the dictionary has them."""
     with explained("info", "used", bad):
         array = parse_npy_of_objects(io.BytesIO(content), limits=ONE_IMAGE)
-    info = array.item() if array.shape == () else None
-    if not isinstance(info, dict):
-        raise bad("info is not a dictionary", f"array of shape {array.shape}: {shown(info)}")
+    info = dictionary_in(array, "info", bad)
     return {key: info[name] for name, key in _INFO.items() if info.get(name) is not None}

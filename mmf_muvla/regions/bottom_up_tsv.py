@@ -17,6 +17,9 @@ import numpy as np
 from mmf_muvla.artifacts.files import fingerprint
 from mmf_muvla.errors import InputError
 from mmf_muvla.regions.base64_rows import (
+    LINES_TRIED,
+    ROWS_TRIED,
+    check_widths,
     decode_base64,
     decode_features,
     image_id_of,
@@ -24,18 +27,14 @@ from mmf_muvla.regions.base64_rows import (
     rows_of_any_width,
     shown_id,
 )
-from mmf_muvla.regions.boxes import end_with_box
-from mmf_muvla.regions.checks import FoundImage, Place, refuse_feature_size
+from mmf_muvla.regions.checks import FoundImage, Place
 from mmf_muvla.regions.image_records import ImageRecord
 from mmf_muvla.regions.label_map import LabelMap
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, ShardContent, without_classes
-from mmf_muvla.regions.tsv_lines import byte_ranges, count_lines, first_lines, lines_in, tsv_files
+from mmf_muvla.regions.tsv_lines import LONGEST_LINE, byte_ranges, count_lines, first_lines, lines_in, tsv_files
 
 _BYTES_PER_SHARD = 16 * 2**20
-# No image has so much; see vinvl.py.
-_LONGEST_LINE = 32 * 2**20
-_ROWS_TRIED, _LINES_TRIED = 16, 1000
 _BUFFER = 2**22
 
 
@@ -70,7 +69,7 @@ class BottomUpTsv(RegionSource):
         return fingerprint(self.file)
 
     def prepare(self, index: Path, num_workers: int) -> Contents:
-        self._check_feature_size()
+        check_widths(self._first_rows(), self.file, self.options)
         num_lines = count_lines(self.file)
         if not self.arrays:
             return without_classes(num_lines, [])
@@ -84,14 +83,14 @@ class BottomUpTsv(RegionSource):
         start, end = shard
         content = ShardContent()
         with self.file.open("rb", buffering=_BUFFER) as file:
-            for number, (_, line) in enumerate(lines_in(file, start, end, _LONGEST_LINE), start=1):
+            for number, (_, line) in enumerate(lines_in(file, start, end, LONGEST_LINE), start=1):
                 content.add(self._read_line, number, line, names)
         return content
 
     def _read_line(self, number: int, line: bytes, names: NameIds) -> FoundImage:
         texts = line.rstrip(b"\r\n").split(b"\t")
         bad = Place(self.file, number, shown_id(texts[0], 80))
-        if len(line) >= _LONGEST_LINE:
+        if len(line) >= LONGEST_LINE:
             raise bad("line is too long", f"{len(line)} bytes or more")
         if len(texts) != len(self.columns):
             raise bad(f"line has not {len(self.columns)} columns", f"it has {len(texts)}")
@@ -114,16 +113,9 @@ class BottomUpTsv(RegionSource):
             info[key] = _array(row, name, dtype, count, bad)
         return ImageRecord(decode_features(count, row["features"], self.options, bad), info, bad, bad)
 
-    def _check_feature_size(self) -> None:
-        """Refuse a file where all of the first rows have another number of features."""
-        tried = list(islice(self._first_rows(), _ROWS_TRIED))
-        dim = self.options.feature_dim
-        if tried and not any(rows.shape[1] in (dim, dim + 6) for rows in tried):
-            raise refuse_feature_size(self.file, tried[0].shape[1], end_with_box(tried[0]), self.options)
-
     def _first_rows(self) -> Iterator[np.ndarray]:
         with self.file.open("rb") as file:
-            for _, line in islice(lines_in(file, 0, sys.maxsize, _LONGEST_LINE), _LINES_TRIED):
+            for _, line in islice(lines_in(file, 0, sys.maxsize, LONGEST_LINE), LINES_TRIED):
                 row = dict(zip(self.columns, line.rstrip(b"\r\n").split(b"\t"), strict=False))
                 count = row.get("num_boxes", b"")
                 if count.isdigit() and len(count) < 10 and "features" in row:
@@ -134,7 +126,7 @@ class BottomUpTsv(RegionSource):
 
 def _count_columns(file: Path) -> int:
     """How many columns the first line has that begins as all such lines do: with an id and a size."""
-    for line in first_lines(file, _ROWS_TRIED):
+    for line in first_lines(file, ROWS_TRIED):
         texts = line.split(b"\t")
         if len(texts) > 4 and texts[1].isdigit() and texts[2].isdigit():
             return len(texts)

@@ -17,6 +17,7 @@ from mmf_muvla.artifacts.files import publish_file
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.json_values import parse_json
 from mmf_muvla.reading.problems import shown
+from mmf_muvla.regions.sqlite_tables import open_table
 from mmf_muvla.regions.tsv_lines import lines_in
 
 _SUFFIX = "hw.tsv"
@@ -56,7 +57,7 @@ class ImageSizes:
 
     def make_table(self) -> None:
         """Read the file; an InputError where it is no list of sizes, or says two of an image."""
-        with publish_file(self._table) as file, closing(_connect(file)) as table:
+        with publish_file(self._table) as file, closing(_connect(file, is_finished=False)) as table:
             table.execute("PRAGMA journal_mode = OFF")
             table.execute("CREATE TABLE sizes (image_id BLOB PRIMARY KEY, width INTEGER, height INTEGER) WITHOUT ROWID")
             for where, image_id, size in _entries(self.source):
@@ -71,7 +72,7 @@ class ImageSizes:
     def get(self, image_id: bytes) -> tuple[int, int] | None:
         """Width and height of an image."""
         if self._connection is None:
-            self._connection = _connect(self._table, "&mode=ro&immutable=1")
+            self._connection = _connect(self._table, is_finished=True)
         query = "SELECT width, height FROM sizes WHERE image_id = ?"
         return self._connection.execute(query, (image_id,)).fetchone()
 
@@ -123,6 +124,5 @@ def _size_of(value: Any, where: str) -> tuple[int, int]:
     return width, height
 
 
-def _connect(file: Path, parameters: str = "") -> sqlite3.Connection:
-    """Open a table without locks, which not every file system has; any thread may close it."""
-    return sqlite3.connect(f"{file.absolute().as_uri()}?nolock=1{parameters}", uri=True, check_same_thread=False)
+def _connect(file: Path, is_finished: bool) -> sqlite3.Connection:
+    return open_table(file, is_finished, check_same_thread=False)  # any thread may close it

@@ -38,6 +38,7 @@ from mmf_muvla.regions.record_sources import (
     IMAGES_TRIED,
     RecordFolder,
     RecordSource,
+    dictionary_in,
     explained,
     parse_npy,
     read_file,
@@ -163,10 +164,7 @@ def _read_info(bad: Place) -> dict[Any, Any]:
     with explained("information", "used", bad):
         refuse_large("file of information is", bad.file.stat().st_size, bad)
         array = load_npy_object(bad.file, limits=ONE_IMAGE)
-    info = array.item() if array.shape == () else None
-    if not isinstance(info, dict):
-        raise bad("information is not a dictionary", f"array of shape {array.shape}: {shown(info)}")
-    return info
+    return dictionary_in(array, "information", bad)
 
 
 def _with_classes(record: dict[Any, Any]) -> dict[Any, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.reading.json_values import parse_json
+from mmf_muvla.reading.json_values import parse_line
 from mmf_muvla.reading.problems import shown
 from mmf_muvla.regions.checks import Place
 from mmf_muvla.regions.label_map import LabelMap
@@ -42,8 +42,8 @@ class OscarFiles(PairedFiles):
         if not tab:
             raise bad("line is not 'image id, tab, JSON'", f"{line[:40]!r}")
         try:
-            content = parse_json(text)
-        except ValueError as error:
+            content = parse_line(text)
+        except (ValueError, RecursionError) as error:
             raise bad("features are not JSON", shown(str(error), 200)) from error
         if not isinstance(content, dict) or not isinstance(content.get("features"), str):
             raise bad("features are not an object with 'features' in base64", shown(content))
@@ -59,12 +59,14 @@ def _features_in(path: Path) -> list[Path]:
 def _pair_of(path: Path) -> tuple[Path, Path]:
     if path.suffix == ".yaml":
         content = _content_of(path)
-        files = [path.parent / str(content.get(key)) for key in ("feature", "label")]
-        for key, file in zip(("feature", "label"), files, strict=True):
-            if key not in content or not file.is_file():
-                raise InputError(
-                    str(path), f"{key} is {shown(content.get(key), quoted=True)}, not a file beside it", _REMEDY
-                )
+        files = []
+        for key in ("feature", "label"):
+            name = content.get(key)
+            # Anything else than a text could be of any size: YAML may say a list again and again by its name.
+            if not isinstance(name, str) or not (path.parent / name).is_file():
+                said = shown(name, quoted=True) if isinstance(name, str) else "no text"
+                raise InputError(str(path), f"{key} is {said}, not a file beside it", _REMEDY)
+            files.append(path.parent / name)
         return files[0], files[1]
     features = _features_in(path)
     if len(features) > 1:

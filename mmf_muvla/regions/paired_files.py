@@ -21,21 +21,26 @@ import numpy as np
 from mmf_muvla.artifacts.files import fingerprint, publish_file
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord, shown
-from mmf_muvla.regions import boxes, checks
-from mmf_muvla.regions.base64_rows import decode_features, image_id_of, parse_count, rows_of_any_width, shown_id
+from mmf_muvla.regions.base64_rows import (
+    LINES_TRIED,
+    check_widths,
+    decode_features,
+    image_id_of,
+    parse_count,
+    rows_of_any_width,
+    shown_id,
+)
 from mmf_muvla.regions.checks import FoundImage, Place
 from mmf_muvla.regions.label_map import LabelMap
 from mmf_muvla.regions.options import RegionOptions
-from mmf_muvla.regions.predicted_images import LINES_TRIED, ROWS_TRIED, ImageMaker, PredictedSource
+from mmf_muvla.regions.predicted_images import ImageMaker, PredictedSource
 from mmf_muvla.regions.sources import Contents, NameIds, Shard, ShardContent, beside
-from mmf_muvla.regions.tsv_lines import lines_in
+from mmf_muvla.regions.sqlite_tables import open_table
+from mmf_muvla.regions.tsv_lines import LONGEST_LINE, lines_in
 from mmf_muvla.regions.vinvl_predictions import LONGEST_PREDICTION, PredictionPart, PredictionsFile
 
 # What is noted of a source: where its images' predictions are.
 _TABLE = "lines.sqlite"
-# No image has so much, and an image of the longest line still fits into 200 MB several times over while it is read; a
-# damaged file can have gigabytes without a line's end.
-LONGEST_LINE = 32 * 2**20
 # As many bytes are read at a time; a line has hundreds of kilobytes, or some.
 _FEATURES_BUFFER, _PREDICTIONS_BUFFER = 2**22, 2**18
 
@@ -63,8 +68,8 @@ class PairedFiles(PredictedSource):
 
     def prepare(self, index: Path, num_workers: int) -> Contents:
         """Read the predictions once, for their names, where images are, and what their boxes are measured in."""
-        widths = self._look_at_rows()
-        with publish_file(beside(index, _TABLE)) as file, closing(_open_table(file)) as table:
+        widths = check_widths(self._first_rows(), self.features_file, self.options)
+        with publish_file(beside(index, _TABLE)) as file, closing(open_table(file, is_finished=False)) as table:
             table.execute("PRAGMA journal_mode = OFF")
             table.execute("CREATE TABLE lines (line INTEGER PRIMARY KEY, image_id BLOB UNIQUE, offset INTEGER)")
             contents = self.look_over(index, num_workers, widths, partial(self._add, table))
@@ -87,7 +92,7 @@ class PairedFiles(PredictedSource):
         start, end = shard
         content = ShardContent()
         with (
-            closing(_open_table(beside(index, _TABLE), "&mode=ro&immutable=1")) as table,
+            closing(open_table(beside(index, _TABLE), is_finished=True)) as table,
             self.features_file.open("rb", buffering=_FEATURES_BUFFER) as features,
             self.predictions.path.open("rb", buffering=_PREDICTIONS_BUFFER) as predictions,
         ):
@@ -99,7 +104,7 @@ class PairedFiles(PredictedSource):
     def leftovers(self, index: Path, found: np.ndarray) -> Iterator[BadRecord]:
         used = set(found.tolist())
         with (
-            closing(_open_table(beside(index, _TABLE), "&mode=ro&immutable=1")) as table,
+            closing(open_table(beside(index, _TABLE), is_finished=True)) as table,
             self.predictions.path.open("rb") as predictions,
         ):
             for line, raw_id, offset in table.execute("SELECT line, image_id, offset FROM lines ORDER BY line"):
@@ -112,16 +117,6 @@ class PairedFiles(PredictedSource):
                 else:
                     value = f"no line of {self.features_file.name} starts with {image_id}"
                     yield bad("image has predictions but no features", value)
-
-    def _look_at_rows(self) -> set[int]:
-        """How many numbers the first rows have; an InputError where all have another number of features."""
-        dim = self.options.feature_dim
-        tried = list(islice(self._first_rows(), ROWS_TRIED))
-        widths = {rows.shape[1] for rows in tried}
-        if tried and not {dim, dim + 6} & widths:
-            has_box = boxes.end_with_box(tried[0])
-            raise checks.refuse_feature_size(self.features_file, tried[0].shape[1], has_box, self.options)
-        return widths
 
     def _first_rows(self) -> Iterator[np.ndarray]:
         bad = Place(self.features_file, None, "")
@@ -170,11 +165,6 @@ class _ImageReader:
             _prediction_at(self.predictions, where[1]), Place(predictions.path, where[0], image_id)
         )
         return self.maker.make(prediction, matrix, bad)
-
-
-def _open_table(file: Path, parameters: str = "") -> sqlite3.Connection:
-    """Open the table that says where an image's predictions are; without locks, which not every file system has."""
-    return sqlite3.connect(f"{file.absolute().as_uri()}?nolock=1{parameters}", uri=True)
 
 
 def _prediction_at(predictions: BinaryIO, offset: int) -> bytes:

@@ -17,6 +17,7 @@ from mmf_muvla.artifacts.files import fingerprint, read_json, write_json
 from mmf_muvla.artifacts.workers import ordered_map
 from mmf_muvla.errors import InputError
 from mmf_muvla.regions import boxes, checks, rect_scale
+from mmf_muvla.regions.base64_rows import ROWS_TRIED
 from mmf_muvla.regions.checks import FoundImage, Place
 from mmf_muvla.regions.image_sizes import REMEDY as SIZES_REMEDY
 from mmf_muvla.regions.image_sizes import ImageSizes, sizes_beside
@@ -31,8 +32,6 @@ from mmf_muvla.regions.vinvl_predictions import Prediction, PredictionPart, Pred
 _BYTES_PER_SHARD = 16 * 2**20
 # Of predictions, workers take a quarter of that at a time, so that there is some for each of them.
 _LOOKS_PER_SHARD = 4
-# So many rows tell what rows of a source are like; they are looked for among so many lines.
-ROWS_TRIED, LINES_TRIED = 16, 1000
 _DECIDED, _SIZES = "scale.json", "sizes.sqlite"
 # How far a size that follows from boxes may be from whole pixels; it is that of boxes with two decimals.
 _ROUNDING = 0.1

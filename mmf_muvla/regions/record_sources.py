@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mmf_muvla.reading.problems import BadRecord
+from mmf_muvla.reading.problems import BadRecord, shown
 from mmf_muvla.reading.restricted_pickle import PickleProblem, read_npy_header
 from mmf_muvla.regions.checks import FoundImage, Place, refuse_feature_size
 from mmf_muvla.regions.image_records import ImageRecord
@@ -158,6 +158,14 @@ def read_file(what: str, bad: Place) -> bytes:
     with explained(what, "read", bad):
         refuse_large(f"file of {what} is", bad.file.stat().st_size, bad)
         return bad.file.read_bytes()
+
+
+def dictionary_in(array: np.ndarray, what: str, bad: Place) -> dict[Any, Any]:
+    """The dictionary that an array of objects holds; a BadRecord where it holds something else."""
+    found = array.item() if array.shape == () else None
+    if not isinstance(found, dict):
+        raise bad(f"{what} is not a dictionary", f"array of shape {array.shape}: {shown(found)}")
+    return found
 
 
 def parse_npy(content: bytes, what: str, num_axes: int, bad: Place) -> np.ndarray:

@@ -15,18 +15,23 @@ from typing import Any
 import numpy as np
 
 from mmf_muvla.reading.problems import BadRecord, shown
-from mmf_muvla.regions import boxes, checks
-from mmf_muvla.regions.base64_rows import decode_features, image_id_of, rows_of_any_width, shown_id
+from mmf_muvla.regions.base64_rows import (
+    LINES_TRIED,
+    ROWS_TRIED,
+    check_widths,
+    decode_features,
+    image_id_of,
+    rows_of_any_width,
+    shown_id,
+)
 from mmf_muvla.regions.checks import FoundImage, Place
 from mmf_muvla.regions.label_map import LabelMap
 from mmf_muvla.regions.options import RegionOptions
-from mmf_muvla.regions.predicted_images import LINES_TRIED, ROWS_TRIED, ImageMaker, PredictedSource
+from mmf_muvla.regions.predicted_images import ImageMaker, PredictedSource
 from mmf_muvla.regions.sources import Contents, NameIds, Shard, ShardContent
-from mmf_muvla.regions.tsv_lines import first_lines, lines_in
+from mmf_muvla.regions.tsv_lines import LONGEST_LINE, first_lines, lines_in
 from mmf_muvla.regions.vinvl_predictions import PredictionsFile, features_inside
 
-# No image has so much, and an image of the longest line still fits into 200 MB while it is read.
-_LONGEST_LINE = 32 * 2**20
 _BUFFER = 2**22
 
 
@@ -35,7 +40,7 @@ class SceneGraphPredictions(PredictedSource):
 
     def __init__(self, path: Path, options: RegionOptions, labels: LabelMap | None = None):
         file = _file_of(path)
-        super().__init__(path, options, labels, PredictionsFile(file, options, labels, longest=_LONGEST_LINE))
+        super().__init__(path, options, labels, PredictionsFile(file, options, labels, longest=LONGEST_LINE))
         self.lines_file = file
 
     @classmethod
@@ -55,7 +60,7 @@ class SceneGraphPredictions(PredictedSource):
         start, end = shard
         content, maker = ShardContent(), self.maker(index, names)
         with self.predictions.path.open("rb", buffering=_BUFFER) as file:
-            for number, (_, line) in enumerate(lines_in(file, start, end, _LONGEST_LINE), start=1):
+            for number, (_, line) in enumerate(lines_in(file, start, end, LONGEST_LINE), start=1):
                 content.add(self._read_line, number, line, maker)
         return content
 
@@ -64,7 +69,7 @@ class SceneGraphPredictions(PredictedSource):
         brief = Place(self.predictions.path, number, shown_id(raw_id, 80))
         if not tab:
             raise brief("line is not 'image id, tab, JSON'", f"{line[:40]!r}")
-        if len(line) >= _LONGEST_LINE:
+        if len(line) >= LONGEST_LINE:
             raise brief("line is too long", f"{len(line)} bytes or more")
         bad = replace(brief, image_id=image_id_of(raw_id, brief))
         prediction = maker.predictions.parse(text, bad)
@@ -82,14 +87,11 @@ class SceneGraphPredictions(PredictedSource):
         return np.concatenate(rows[1:] or rows)
 
     def _look_at_features(self) -> set[int]:
-        """How many numbers the first features have; an InputError where all have another number than expected."""
-        dim, file = self.options.feature_dim, self.predictions.path
+        """How many numbers the first features have; see :func:`check_widths`."""
+        file = self.predictions.path
         texts = islice(_features_of(file, LINES_TRIED), ROWS_TRIED)
-        tried = [rows for text in texts if (rows := rows_of_any_width(1, text)) is not None]
-        widths = {rows.shape[1] for rows in tried}
-        if tried and not {dim, dim + 6} & widths:
-            raise checks.refuse_feature_size(file, tried[0].shape[1], boxes.end_with_box(tried[0]), self.options)
-        return widths
+        rows = (rows for text in texts if (rows := rows_of_any_width(1, text)) is not None)
+        return check_widths(rows, file, self.options)
 
 
 def _of_object(bad: Place, number: int, reason: str, value: str, *remedy: str) -> BadRecord:

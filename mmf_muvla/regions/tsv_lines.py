@@ -8,6 +8,9 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+# Of a line with the features of an image. No image has so much, and an image of the longest line still fits into 200 MB
+# several times over while it is read; a damaged file can have gigabytes without a line's end.
+LONGEST_LINE = 32 * 2**20
 _BOM = b"\xef\xbb\xbf"
 _CHUNK = 2**22
 

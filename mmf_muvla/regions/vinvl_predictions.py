@@ -7,7 +7,6 @@ is the list of objects alone. Where it does not say the image's size, a file of 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from mmf_muvla.reading.json_values import parse_line
 from mmf_muvla.reading.problems import BadRecord, shown
 from mmf_muvla.regions.checks import DAMAGED_FILE, Place
 from mmf_muvla.regions.image_sizes import REMEDY as SIZES_REMEDY
@@ -27,8 +27,6 @@ from mmf_muvla.regions.tsv_lines import first_lines, lines_in
 
 # No image has so much, and an image of the longest line still fits into 200 MB several times over while it is read.
 LONGEST_PREDICTION = 10 * 2**20
-# JSON takes up to thirty times its length in memory where it is made of nothing but brackets and commas.
-_MOST_JSON_VALUES = 500_000
 
 
 @dataclass(frozen=True)
@@ -163,7 +161,7 @@ class PredictionsFile:
         return False
 
     def _parse_content(self, text: bytes) -> Any:
-        content = _parse_json(text)
+        content = parse_line(text)
         return {"objects": content} if self.may_be_list and isinstance(content, list) else content
 
     def _said_size(self, content: dict[str, Any]) -> tuple[Any, Any] | None:
@@ -197,18 +195,11 @@ class PredictionsFile:
 def features_inside(text: bytes) -> Iterator[str]:
     """What the objects of a line have as ``feature``, as far as the line can be read."""
     with suppress(ValueError, RecursionError):
-        content = _parse_json(text)
+        content = parse_line(text)
         objects = content.get("objects") if isinstance(content, dict) else None
         for entry in objects if isinstance(objects, list) else ():
             if isinstance(entry, dict) and isinstance(entry.get("feature"), str):
                 yield entry["feature"]
-
-
-def _parse_json(text: bytes) -> Any:
-    """Parse JSON of a size that memory is sure to hold; a ValueError or RecursionError where it is none."""
-    if sum(map(text.count, (b",", b"[", b"{", b":"))) > _MOST_JSON_VALUES:
-        raise ValueError(f"more than {_MOST_JSON_VALUES:,} values")
-    return json.loads(text)
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

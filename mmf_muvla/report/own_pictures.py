@@ -9,7 +9,7 @@ from typing import Any
 
 from mmf_muvla.artifacts.artifact import read_manifest
 from mmf_muvla.detection.decoding import NotAPicture, decode, thumbnail
-from mmf_muvla.detection.pictures.source import Columns, PictureSource, open_pictures
+from mmf_muvla.detection.pictures.source import Columns, Listed, PictureSource, open_pictures
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.store import Corpus
 from mmf_muvla.reading.problems import BadRecord
@@ -59,8 +59,11 @@ def _small_copies(source: PictureSource, wanted: set[str], max_pixels: int) -> I
     """JPEGs of those wanted pictures that a source has."""
     try:
         # As when regions were detected, the first picture of an id counts.
-        chosen = {it.image_id: it for it in reversed([it for it in source.pictures([]) if it.image_id in wanted])}
-        listed = list(reversed(chosen.values()))
+        chosen: dict[str, Listed] = {}
+        for it in source.pictures([]):
+            if it.image_id in wanted:
+                chosen.setdefault(it.image_id, it)
+        listed = list(chosen.values())  # in the source's order
         for picture, read in zip(listed, source.readers(listed), strict=True):
             try:
                 yield picture.image_id, thumbnail(decode(read(), max_pixels), SIDE)

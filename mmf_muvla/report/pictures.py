@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
-import io
 import logging
 import re
 import urllib.parse
 from pathlib import Path
 
+from mmf_muvla.detection.decoding import NotAPicture, decode, thumbnail
+from mmf_muvla.detection.pictures.source import read_file
 from mmf_muvla.errors import InputError
 
 SIDE = 400  # pixels of the longer side of small copies
+_MOST_PIXELS = 10**8
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 # In a pattern: {image_id}, or {image_id:012} for ids that files have with leading zeros.
 _PLACEHOLDER = re.compile(r"\{image_id(?::0(\d{1,3}))?\}")
@@ -64,19 +66,11 @@ def _is_file_below(path: Path, folder: Path) -> bool:
 
 
 def _small_jpeg(path: Path) -> str | None:
-    from PIL import Image
-
     try:
-        with Image.open(path) as picture:
-            picture.draft("RGB", (SIDE, SIDE))  # JPEG can be decoded at a reduced size
-            small = picture.convert("RGB")
-        small.thumbnail((SIDE, SIDE))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return jpeg_uri(thumbnail(decode(read_file(path), _MOST_PIXELS), SIDE))
+    except (NotAPicture, OSError) as error:
         _log.warning("%s: cannot be read as a picture (%s); it is left out", path, error)
         return None
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=82)
-    return jpeg_uri(buffer.getvalue())
 
 
 def jpeg_uri(jpeg: bytes) -> str:

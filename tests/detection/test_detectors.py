@@ -115,12 +115,14 @@ def test_batches_change_nothing(name: str, saved: Any) -> None:
     assert not np.allclose(together[0].features, together[1].features, atol=1e-3), "pictures are different"
 
 
+def of_library(folder: Path) -> tuple[Any, Any]:
+    """Model and processor of an open-vocabulary detector."""
+    return AutoModelForZeroShotObjectDetection.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+
+
 def test_owl_equals_the_library(saved: Any) -> None:
     folder = saved("owlv2")
-    model, processor = (
-        AutoModelForZeroShotObjectDetection.from_pretrained(folder),
-        AutoProcessor.from_pretrained(folder),
-    )
+    model, processor = of_library(folder)
     detector = opened(folder, NAMES)
     for shown in PICTURES:
         with torch.inference_mode():
@@ -137,10 +139,7 @@ def test_owl_equals_the_library(saved: Any) -> None:
 
 def test_grounding_dino_equals_the_library(saved: Any) -> None:
     folder = saved("grounding_dino")
-    model, processor = (
-        AutoModelForZeroShotObjectDetection.from_pretrained(folder),
-        AutoProcessor.from_pretrained(folder),
-    )
+    model, processor = of_library(folder)
     detector = opened(folder, NAMES)
     for shown in PICTURES:
         inputs = processor(images=[shown], text=[NAMES], return_tensors="pt")

@@ -16,6 +16,7 @@ from mmf_muvla.detection.extraction import extract_command
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import BuildConfig, load_config
 from mmf_muvla.regions.store import RegionStore
+from tests.detection.own_detector import Quarters
 from tests.detection.quartered import COLOURS, DETECTOR, colours_in, extract, quartered
 from tests.forked import Forked
 
@@ -57,6 +58,25 @@ def test_a_killed_extraction_goes_on(pictures: Path, tmp_path: Path, forked: For
     assert files(killed) == files(whole)
     kept = {it.stat().st_ino for it in killed.glob("regions-*.safetensors")}
     assert set(finished) <= kept, "and were not done again"
+
+
+@pytest.mark.parametrize(
+    ("method", "error"),
+    [
+        ("detect", RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")),
+        ("detect", MemoryError()),
+        ("prepare", MemoryError()),
+    ],
+)
+def test_shortage_of_memory_is_no_fault_of_pictures(
+    method: str, error: Exception, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Quarters, method, fail)
+    with pytest.raises(InputError, match=r"batch_size=16: so many pictures do not fit into memory"):
+        extract(tmp_path / "store", pictures)
 
 
 def test_what_is_done_is_not_done_again(

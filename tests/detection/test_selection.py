@@ -6,7 +6,8 @@ import numpy as np
 
 from mmf_muvla.detection.detectors.detector import Detections
 from mmf_muvla.detection.options import DetectionOptions
-from mmf_muvla.detection.selection import overlaps, select
+from mmf_muvla.detection.selection import select
+from mmf_muvla.regions.boxes import intersection_over_union
 
 SIZE = (200, 100)
 
@@ -31,7 +32,7 @@ def test_intersection_over_union() -> None:
     box = np.array([0, 0, 10, 10], np.float32)
     # The same; half of it beside; a quarter of it inside; apart; touching.
     others = [[0, 0, 10, 10], [5, 0, 15, 10], [0, 0, 5, 5], [20, 20, 30, 30], [10, 0, 20, 10]]
-    assert np.allclose(overlaps(box, np.array(others, np.float32)), [1, 50 / 150, 25 / 100, 0, 0])
+    assert np.allclose(intersection_over_union(np.array(others, np.float32), box), [1, 50 / 150, 25 / 100, 0, 0])
 
 
 def test_the_best_come_first_and_near_equal_boxes_are_one() -> None:
@@ -67,7 +68,8 @@ def test_equally_confident_ones_keep_the_order_of_the_detector() -> None:
 
 def test_boxes_end_at_the_edges_and_what_has_no_area_is_no_region() -> None:
     boxes = [[-50, -5, 20, 20], [190, 90, 300, 400], [-9, 0, 0, 10], [0, 100, 10, 120], [0, 0, np.nan, 10]]
-    found = Detections(np.array(boxes, np.float32), np.arange(5), np.full(5, 0.9, np.float32), np.zeros((5, 1)))
+    boxes.append([-np.inf, 0, np.inf, 10])
+    found = Detections(np.array(boxes, np.float32), np.arange(6), np.full(6, 0.9, np.float32), np.zeros((6, 1)))
     regions = select(found, SIZE, DetectionOptions(images="i", detector="d"))
     assert regions.boxes.tolist() == [[0, 0, 20, 20], [190, 90, 200, 100]]
 

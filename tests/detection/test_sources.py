@@ -168,6 +168,44 @@ def test_of_a_sample_the_first_picture_counts(tmp_path: Path) -> None:
     assert RegionStore(tmp_path / "store").ids == ["dogs/1", "dogs/2"]
 
 
+def test_pictures_of_a_sample_that_do_not_count_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with tarfile.open(tmp_path / "dated.tar", "w") as shard:
+        for name in ("./shot 2024.01.02.png", "./shot 2024.01.03.png", "./._dog.png", "./dog.png"):
+            add(shard, name, content(0))
+    with caplog.at_level("INFO"):
+        extract(tmp_path / "store", tmp_path / "dated.tar")
+    assert RegionStore(tmp_path / "store").ids == ["shot 2024", "dog"]
+    assert "1 pictures are passed over" in caplog.text
+
+
+@pytest.mark.parametrize("make", [shards, parquet])
+def test_pictures_beside_other_sources_are_not_passed_over_in_silence(
+    make: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    folder = make(tmp_path / "mixed")
+    (folder / "dog.png").write_bytes(content(0))
+    with pytest.raises(InputError, match=r"several kinds of sources of pictures \(.*, dog.png\)"):
+        extract(tmp_path / "store", folder)
+
+
+def test_what_a_library_keeps_beside_a_data_set_is_not_read(tmp_path: Path) -> None:
+    folder = arrow(tmp_path / "data")
+    numbers = pa.table({"indices": pa.array([0, 1], pa.uint64())})
+    with pa.OSFile(str(folder / "cache-1a2b.arrow"), "wb") as file, pa.ipc.new_stream(file, numbers.schema) as writer:
+        writer.write_table(numbers)
+    extract(tmp_path / "store", folder)
+    assert len(RegionStore(tmp_path / "store").ids) == COUNT
+
+
+def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
+    folder = folder_of_pictures(tmp_path / "pictures")
+    (folder / "0" / "._000000000.png").write_bytes(b"notes of a program")
+    (folder / ".copies").mkdir()
+    (folder / ".copies" / "1.png").write_bytes(content(1))
+    assert extract(tmp_path / "store", folder)["skipped"] == 0
+    assert len(RegionStore(tmp_path / "store").ids) == COUNT
+
+
 def test_a_list_says_what_it_cannot_find(tmp_path: Path) -> None:
     folder_of_pictures(tmp_path / "pictures")
     absolute = tmp_path / "pictures" / "1" / "000000001.png"
@@ -185,7 +223,7 @@ def test_what_is_no_source_is_refused(tmp_path: Path) -> None:
         "absent": "no such file or folder",
         "program.exe": "is a file that is neither tar, parquet, arrow nor a list",
         "broken.parquet": "cannot be read as a table",
-        "empty": "no image can be used",
+        "empty": "holds no pictures",
     }.items():
         with pytest.raises(InputError, match=message):
             extract(tmp_path / "store", tmp_path / path)

@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 
 from mmf_muvla.detection.options import DetectionOptions
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing.config import BuildConfig, ImportConfig, ShowConfig, as_paths, load_config
+from mmf_muvla.options.kinds import as_paths
+from mmf_muvla.pairing.config import BuildConfig, ImportConfig, ShowConfig, load_config
 
 NEEDED = ["out=o", "regions=r", "sentences=s"]
 SHIPPED = ["toyworld", "cc", "bookcorpus", "pictures"]

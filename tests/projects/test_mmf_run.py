@@ -66,7 +66,7 @@ def command(
 
 
 def run(arguments: list[str]) -> str:
-    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(arguments, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
 
@@ -78,6 +78,11 @@ def history(save_dir: Path, split: str = "train") -> list[dict]:
 
 def weights(save_dir: Path) -> dict[str, torch.Tensor]:
     return torch.load(save_dir / "current.ckpt", weights_only=True)["model"]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """As many threads as the forked commands have, whose results are compared to the bit."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", **more}
 
 
 def assert_same_weights(first: Path, second: Path) -> None:
@@ -119,7 +124,8 @@ def test_overrides_reach_the_run(reference: Path) -> None:
 def test_a_killed_run_resumes_to_the_same_bits(corpus: Path, reference: Path, tmp_path: Path, forked: Forked) -> None:
     """Killed without warning after some update, resumed with another number of workers."""
     arguments = command(corpus, tmp_path / "save", "training.max_updates=20", "training.checkpoint_interval=1")
-    process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    nowhere = subprocess.DEVNULL
+    process = subprocess.Popen(arguments, cwd=ROOT, env=environment(), stdout=nowhere, stderr=nowhere)
     checkpoint = tmp_path / "save" / "current.ckpt"
     deadline = time.monotonic() + 120
     while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -138,8 +144,9 @@ def test_python_m_mmf_cli_run_from_another_folder_gives_the_same(corpus: Path, r
         corpus, tmp_path / "save", "training.max_updates=20", program=(sys.executable, "-m", "mmf_cli.run")
     )
     arguments[3] = f"config={ROOT / 'projects/muvla/pretrain_cc.yaml'}"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run(arguments, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=300)
+    subprocess.run(
+        arguments, cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT)), check=True, capture_output=True, timeout=300
+    )
     assert_same_weights(tmp_path / "save", reference)
 
 

@@ -33,6 +33,15 @@ def lines_of(write: Callable[[Path, Any], Path], folder: Path, name: str) -> Lin
 # --- TSV files of bottom-up-attention and LXMERT
 
 
+def check_damaged(lines: Lines, case: tuple[Callable[[Lines], Any], str], folder: Path, label_map: Path | None) -> None:
+    """The second image is the one that is left out, with the message."""
+    change, message = case
+    change(lines)
+    source = folder / "damaged.tsv"
+    source.write_bytes(b"".join(lines))
+    check_policies(source, folder / "good", folder, label_map, message, "", ["11", "33"])
+
+
 def column(number: int, value: bytes) -> Callable[[Lines], None]:
     """Set a column of the second line."""
 
@@ -97,12 +106,8 @@ BUA: dict[str, tuple[Callable[[Lines], Any], str]] = {
 
 @pytest.mark.parametrize("case", BUA)
 def test_bottom_up_tsv(case: str, tmp_path: Path) -> None:
-    change, message = BUA[case]
     lines = lines_of(files.write_bottom_up, tmp_path / "good", "test_36.tsv")
-    change(lines)
-    source = tmp_path / "damaged.tsv"
-    source.write_bytes(b"".join(lines))
-    check_policies(source, tmp_path / "good", tmp_path, None, message, "", ["11", "33"])
+    check_damaged(lines, BUA[case], tmp_path, None)
 
 
 LXMERT: dict[str, tuple[Callable[[Lines], Any], str]] = {
@@ -131,12 +136,8 @@ LXMERT: dict[str, tuple[Callable[[Lines], Any], str]] = {
 
 @pytest.mark.parametrize("case", LXMERT)
 def test_lxmert_tsv(case: str, tmp_path: Path) -> None:
-    change, message = LXMERT[case]
     lines = lines_of(files.write_lxmert, tmp_path / "good", "test_obj36.tsv")
-    change(lines)
-    source = tmp_path / "damaged.tsv"
-    source.write_bytes(b"".join(lines))
-    check_policies(source, tmp_path / "good", tmp_path, write_labels(tmp_path), message, "", ["11", "33"])
+    check_damaged(lines, LXMERT[case], tmp_path, write_labels(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["bottom_up", "lxmert"])

@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -18,6 +20,7 @@ from mmf_muvla.regions.thumbnails import THUMBNAILS_SUFFIX, save_thumbnails, thu
 from mmf_muvla.report.corpus_page import inspect_command
 from mmf_muvla.report.images import show_command
 from mmf_muvla.report.own_pictures import own_pictures
+from mmf_muvla.report.pictures import Pictures
 from tests.detection.quartered import extract, quartered
 from tests.report.test_corpus_page import Page
 from tests.small_corpus import write_small_corpus
@@ -96,6 +99,30 @@ def test_pictures_that_are_still_there(small: Path, tmp_path: Path, caplog: pyte
     assert set(own_pictures(corpus, ["1000", "1001"])) == {"1001"} and "first: no such file or folder" in caplog.text
     shutil.rmtree(small / "build")
     assert own_pictures(corpus, ["1001"]) == {}
+
+
+def test_of_a_table_whose_ids_occur_twice_the_first_row_is_shown(small: Path, tmp_path: Path) -> None:
+    rows = [("1000", quartered()), ("1001", quartered((60, 30))), ("1000", quartered(colours=RED))]
+    buffers = []
+    for _, picture in rows:
+        buffers.append(io.BytesIO())
+        picture.save(buffers[-1], "PNG")
+    table = pa.table({"image_id": [image_id for image_id, _ in rows], "image": [it.getvalue() for it in buffers]})
+    pq.write_table(table, tmp_path / "twice.parquet")
+    extract(small / "build" / "regions", tmp_path / "twice.parquet")
+    found = own_pictures(Corpus(small), ["1000", "1001"])
+    assert decode(found["1001"]).size == (60, 30)
+    red, green, blue = decode(found["1000"]).getpixel((40, 4))  # type: ignore[misc]
+    assert green > 200 and red < 60 and blue < 60
+
+
+def test_pictures_are_shown_as_the_detector_sees_them(kept: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "turned"
+    folder.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned
+    quartered((60, 30)).save(folder / "1000.jpg", exif=exif)
+    assert decode(Pictures(str(folder)).find("1000") or "").size == (30, 60)
 
 
 def test_examples_on_a_page(kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,7 +62,16 @@ class FasterRcnn(Detector):
             model = get_model(self.name, weights=None, weights_backbone=None, num_classes=len(self.names))
             path = Path(str(self.options["weights"])).expanduser()
             is_safe = path.suffix == ".safetensors"
-            model.load_state_dict(read_safetensors(path)[0] if is_safe else read_torch_file(path))
+            try:
+                model.load_state_dict(read_safetensors(path)[0] if is_safe else read_torch_file(path))
+            except RuntimeError as error:
+                said = str(error).splitlines()[-1].strip()
+                problem = f"do not fit {self.name} with {len(self.names)} classes ({said})"
+                remedy = "Give weights of this detector, and in vocabulary the names of all of its classes, in order"
+                raise InputError(f"detector_options.weights={path}", problem, remedy) from error
+        if not hasattr(model, "roi_heads"):
+            problem = "has no box head, whose numbers are the regions' features"
+            raise InputError(f"detector=torchvision:{self.name}", problem, "Use one of the Faster R-CNN family")
         self._model = model.to(device).eval()
         self._model.roi_heads.register_forward_hook(self._pool_again)
 

@@ -26,7 +26,7 @@ class OpenVocabularyDetector(TransformersDetector):
         if not vocabulary:
             problem = f"detector {name} has to be told what to look for"
             raise InputError("vocabulary not given", problem, "Name a file with a name a line: vocabulary=names.txt")
-        self.names = list(vocabulary)
+        self.names = list(dict.fromkeys(vocabulary))  # to look for a name twice would find everything twice
 
     def _load_processor(self) -> None:
         processor = self._load(AutoProcessor)

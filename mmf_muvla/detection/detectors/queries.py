@@ -72,6 +72,8 @@ class TransformersDetector(Detector):
     def prepare(self, picture: Image.Image) -> Inputs:
         try:
             return dict(self._image_processor(images=[picture], return_tensors="pt"))
+        except MemoryError:  # is no fault of the picture
+            raise
         # A picture of one pixel, or of one column, is more than many processors expect.
         except Exception as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error

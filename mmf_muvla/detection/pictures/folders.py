@@ -21,7 +21,8 @@ class PictureFolder(PictureSource):
     """All files with a picture's suffix in a folder, and in those inside of it, links followed.
 
     An image's id is its path in the folder, without the suffix: ``2014/dog`` for ``2014/dog.jpg``. Where files differ
-    in nothing else, all of them keep it: ``2014/dog.jpg`` and ``2014/dog.png``.
+    in nothing else, all of them keep it: ``2014/dog.jpg`` and ``2014/dog.png``. Hidden files and folders, whose names
+    begin with a period, are passed over: programs keep copies and notes in them.
     """
 
     def __init__(self, path: Path, columns: Columns):
@@ -30,7 +31,7 @@ class PictureFolder(PictureSource):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        return path.is_dir()
+        return path.is_dir() and next(cls(path, Columns()).files(), None) is not None
 
     def files(self) -> Iterator[str]:
         for folder, names in self._walk([]):
@@ -55,7 +56,9 @@ class PictureFolder(PictureSource):
         return Place(self.path / picture.at, None, picture.image_id)
 
     def remark(self) -> str:
-        return f"{self._num_others} files have no picture's suffix, and are passed over" if self._num_others else ""
+        if not self._num_others:
+            return ""
+        return f"{self._num_others} files have no picture's suffix or are hidden, and are passed over"
 
     def _walk(self, problems: list[BadRecord]) -> Iterator[tuple[str, list[str]]]:
         """Folders and the names of their files, sorted; links are followed, but not to a folder that they are in."""
@@ -75,7 +78,10 @@ class PictureFolder(PictureSource):
             folders: list[str] = []
             names: list[str] = []
             for entry in entries:
-                (folders if _is_folder(entry) else names).append(entry.name)
+                if not _is_folder(entry):
+                    names.append(entry.name)
+                elif not entry.name.startswith("."):
+                    folders.append(entry.name)
             yield folder, names
             for name in folders:
                 yield from visit(os.path.join(folder, name), above | {(status.st_dev, status.st_ino)})
@@ -124,7 +130,7 @@ class PictureList(PictureSource):
 
 
 def _is_picture(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

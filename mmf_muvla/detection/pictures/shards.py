@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from mmf_muvla.detection.decoding import SUFFIXES
-from mmf_muvla.detection.pictures.source import Listed, PictureSource, Reader, read_file
+from mmf_muvla.detection.pictures.source import Columns, Listed, PictureSource, Reader, read_file
 from mmf_muvla.reading.problems import BadRecord
 from mmf_muvla.regions.checks import Place
 
@@ -20,8 +20,12 @@ class TarShards(PictureSource):
 
     Of the files of a shard, those up to the first period of whose names are equal belong to one sample, and that is the
     image's id: ``000000017`` for ``000000017.jpg``, ``dogs/17`` for ``dogs/17.left.jpg``. Of several pictures in a
-    sample, the first counts.
+    sample, the first counts. Hidden files are passed over.
     """
+
+    def __init__(self, path: Path, columns: Columns):
+        super().__init__(path, columns)
+        self._num_further = 0
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -35,6 +39,7 @@ class TarShards(PictureSource):
         return [self.path] if self.path.is_file() else sorted(self.path.glob("*.tar"))
 
     def pictures(self, problems: list[BadRecord]) -> Iterator[Listed]:
+        self._num_further = 0
         for number, file in enumerate(self._files):
             last = None
             try:
@@ -42,10 +47,15 @@ class TarShards(PictureSource):
                 with tarfile.open(file, "r:", encoding="utf-8", errors="surrogateescape") as shard:
                     for member in shard:
                         shard.members = []  # type: ignore[attr-defined]  # it keeps all that it has seen
-                        folder, slash, name = member.name.rpartition("/")
+                        # As `tar -C folder .` writes names, they begin with what is no part of an id.
+                        folder, slash, name = member.name.removeprefix("./").rpartition("/")
                         key = folder + slash + name.partition(".")[0]
                         is_picture = member.isfile() and f".{name.rpartition('.')[2].lower()}" in SUFFIXES
-                        if is_picture and "." in name.lstrip(".") and key != last:
+                        if not is_picture or name.startswith("."):
+                            continue
+                        if key == last:
+                            self._num_further += 1
+                        else:
                             last = key
                             yield Listed(key, [number, member.offset_data, member.size, member.name])
                     damage = _after_last(file, shard.offset)
@@ -58,6 +68,11 @@ class TarShards(PictureSource):
         for picture in pictures:
             number, start, size, _ = picture.at
             yield partial(read_file, self._files[number], start, size)
+
+    def remark(self) -> str:
+        if not self._num_further:
+            return ""
+        return f"{self._num_further} pictures are passed over: a name up to its first period is one sample's"
 
     def place(self, picture: Listed) -> Place:
         return Place(self._files[picture.at[0]] / picture.at[3], None, picture.image_id)

@@ -16,7 +16,6 @@ from mmf_muvla.reading.problems import BadRecord
 from mmf_muvla.regions.checks import Place
 from mmf_muvla.regions.sources import first_names
 
-# Each is asked in turn whether a path is its own.
 _SOURCES = (
     "mmf_muvla.detection.pictures.shards:TarShards",
     "mmf_muvla.detection.pictures.tables:Tables",
@@ -104,13 +103,22 @@ def open_pictures(path: Path, columns: Columns) -> PictureSource:
     where = f"images={path}"
     if not path.exists():
         raise InputError(where, "no such file or folder", _UNDERSTOOD)
-    for name in _SOURCES:
-        source: type[PictureSource] = pkgutil.resolve_name(name)
-        if source.recognises(path):
-            return source(path, columns)
+    recognised = [kind for kind in map(_kind, _SOURCES) if kind.recognises(path)]
+    if len(recognised) > 1:
+        # What one kind of source reads, another one would pass over without a word.
+        first = [next((Path(file).name for file in kind(path, columns).files()), "") for kind in recognised]
+        problem = f"holds several kinds of sources of pictures ({', '.join(first)})"
+        raise InputError(where, problem, "Name the files of one kind, or move those of the other away")
+    if recognised:
+        return recognised[0](path, columns)
     if path.is_dir():
         raise InputError(where, f"holds no pictures (it has {first_names(path)})", _UNDERSTOOD)
     raise InputError(where, "is a file that is neither tar, parquet, arrow nor a list of pictures", _UNDERSTOOD)
+
+
+def _kind(name: str) -> type[PictureSource]:
+    kind: type[PictureSource] = pkgutil.resolve_name(name)
+    return kind
 
 
 def read_file(path: str | Path, start: int = 0, size: int | None = None) -> bytes:

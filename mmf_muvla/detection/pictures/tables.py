@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmf_muvla.detection.pictures.shards import TarShards
 from mmf_muvla.detection.pictures.source import REMEDY, Listed, PictureSource, Reader
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord
@@ -35,16 +36,17 @@ class Tables(PictureSource):
     def recognises(cls, path: Path) -> bool:
         if path.is_file():
             return path.suffix in _SUFFIXES
-        # Beside folders of pictures there may be tables of what is known of them.
-        first = next(_tables_in(path), None)
-        return first is not None and any(_holds_pictures(field.type) for field in _schema(first))
+        # Beside tar shards and pictures there may be tables of what is known of them.
+        if TarShards.recognises(path):
+            return False
+        return any(_holds_pictures(field.type) for file in _tables_in(path) for field in _schema(file))
 
     def files(self) -> list[Path]:
         return self._files
 
     @cached_property
     def _files(self) -> list[Path]:
-        return [self.path] if self.path.is_file() else sorted(_tables_in(self.path))
+        return [self.path] if self.path.is_file() else _tables_in(self.path)
 
     def pictures(self, problems: list[BadRecord]) -> Iterator[Listed]:
         for number, file in enumerate(self._files):
@@ -107,9 +109,10 @@ class Tables(PictureSource):
         return name
 
 
-def _tables_in(folder: Path) -> Iterator[Path]:
-    for inner, _, names in os.walk(folder):
-        yield from (Path(inner, name) for name in names if name.endswith(_SUFFIXES))
+def _tables_in(folder: Path) -> list[Path]:
+    """All tables, but those in which Hugging Face's library keeps what it has computed from a data set."""
+    found = (Path(inner, name) for inner, _, names in os.walk(folder) for name in names if name.endswith(_SUFFIXES))
+    return sorted(file for file in found if not file.name.startswith("cache-"))
 
 
 def _holds_pictures(kind: pa.DataType) -> bool:
