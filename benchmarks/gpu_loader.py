@@ -48,7 +48,6 @@ def train(jobs: Jobs, corpus: Path, workers: int, scale: Scale) -> float:
     small = [f"{trunk}.num_hidden_layers=1", f"{trunk}.hidden_size=64", f"{trunk}.intermediate_size=96"]
     options = [
         f"dataset_config.muvla_toyworld.corpus={corpus}",
-        "model_config.muvla.region_init.max_regions=1000",
         f"{trunk}.hidden_dropout_prob=0.1",
         f"{trunk}.attention_probs_dropout_prob=0.1",
         *([*small, f"{trunk}.num_attention_heads=1"] if jobs.tiny else []),

@@ -14,7 +14,6 @@ from mmf_muvla.models.checkpoint import load_bert
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.layout import Planner
 from mmf_muvla.models.pretraining import PretrainingHeads
-from mmf_muvla.models.region_init import start_regions
 from mmf_muvla.models.tasks import ClassificationHeads, GroundingHeads, ImagePairHeads, TaskHeads
 from mmf_muvla.objectives.registry import heads_of
 from mmf_muvla.paths import resource_path
@@ -45,9 +44,6 @@ class MuVLA(BaseModel):
         if not trunk["random_init"]:
             log_message(f"{trunk['pretrained']}: {load_bert(self, trunk['pretrained'])}")
             self.encoder.embeddings.start_regions_at_the_size_of_words()
-        if self.options["task"] == "pretraining" and (start := self.options["region_init"]) is not None:
-            explained = start_regions(self.encoder, start, trunk["pretrained"])
-            log_message(f"regions start at the words of their tags: {explained:.0%} of the variance explained")
 
     def init_losses(self) -> None:
         """Make the losses; called by MMF."""

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,10 +45,6 @@ class TrunkConfig:
             )
             remedy = "Choose a number of heads that divides the hidden size"
             raise InputError("model_config.muvla.trunk", problem, remedy)
-
-    @property
-    def head_size(self) -> int:
-        return self.hidden_size // self.num_attention_heads
 
     @classmethod
     def from_checkpoint(cls, name: str) -> TrunkConfig:
@@ -99,15 +95,6 @@ class SelfAttention(Attention):
         return self.add_context(hidden, context, chosen)
 
 
-class AttentionParts(NamedTuple):
-    """Weights [hidden, hidden] of an attention, with biases [hidden], as views that can be written into."""
-
-    query: tuple[Tensor, Tensor]
-    key: tuple[Tensor, Tensor]
-    value: tuple[Tensor, Tensor]
-    output: Tensor
-
-
 class Layer(nn.Module):
     """One BERT layer: attention, then the two-layer GELU network, each with residual and post-LayerNorm."""
 
@@ -136,12 +123,6 @@ class Trunk(nn.Module):
         self.activation_checkpointing = activation_checkpointing
         self.compiled = False
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
-
-    def first_attentions(self) -> list[AttentionParts]:
-        """Where words first look at regions, and regions at words."""
-        attention: Any = self.layers[0].attention
-        query, key, value = zip(attention.qkv.weight.chunk(3), attention.qkv.bias.chunk(3), strict=True)
-        return [AttentionParts(query, key, value, attention.output.weight)]
 
     def compile_layers(self) -> None:
         """Compile all layers as one, for batches of any size: a call of each by itself costs the host too much."""

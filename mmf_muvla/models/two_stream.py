@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.layout import Layout, Planner
-from mmf_muvla.models.trunk import Attention, AttentionParts, Layer, TrunkConfig, layout_for
+from mmf_muvla.models.trunk import Attention, Layer, TrunkConfig, layout_for
 
 
 @dataclass(frozen=True)
@@ -112,16 +112,6 @@ class TwoStreamTrunk(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.region_layers = nn.ModuleList(Layer(config) for _ in range(shape.region_layers))
         self.co_layers = nn.ModuleList(CoAttention(config) for _ in range(shape.co_layers))
-
-    def first_attentions(self) -> list[AttentionParts]:
-        """As :meth:`Trunk.first_attentions`: the first co-attention, both ways."""
-        found = []
-        first: Any = self.co_layers[0]
-        for way in (first.text.attention, first.regions.attention):
-            key, value = zip(way.key_value.weight.chunk(2), way.key_value.bias.chunk(2), strict=True)
-            query = (way.query.weight, way.query.bias)
-            found.append(AttentionParts(query, key, value, way.output.weight))
-        return found
 
     @property
     def planner(self) -> Planner:

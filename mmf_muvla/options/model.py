@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from mmf_muvla.options.kinds import Count, CountOrNone, Flag, Name, Number, Options, Share, Whole
+from mmf_muvla.options.kinds import Count, CountOrNone, Flag, Name, Number, Options, Share, Whole, accept, kind
 
 
 @dataclass
@@ -32,14 +32,16 @@ class Trunk(Options):
     compile: Flag = False
 
 
-@dataclass
-class RegionInit(Options):
-    """``region_init``: how the projection of region features starts."""
+def _nothing(value: Any) -> None:
+    accept(value, value is None)
 
-    corpus: Name
-    max_regions: Count
-    ridge: Annotated[Number, Field(ge=0)]
-    sharpness: Annotated[Number, Field(ge=0)] | None = None
+
+# ``region_init`` of former versions, which runs of theirs have in their configuration.
+_GONE = (
+    "regions start at random: this start is gone",
+    "Leave the option out, and start from a BERT that knows the corpus's language (tools/make_small_bert.py)",
+)
+Gone = Annotated[None, kind(_nothing, *_GONE)]
 
 
 @dataclass
@@ -80,7 +82,7 @@ FORMER_DEFAULTS: dict[str, Any] = {"itm_pooling": "cls", "classifier_pooling": "
 class Muvla(Options):
     task: Literal["pretraining", "classification", "image_pair", "grounding"] = "pretraining"
     trunk: Trunk = field(default_factory=Trunk)
-    region_init: RegionInit | None = None
+    region_init: Gone = None
     itm_pooling: Literal["cls", "bert", "mean"] = "bert"
     share_vocabulary_head: Flag = True
     num_object_classes: Count | None = None

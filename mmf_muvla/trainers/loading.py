@@ -26,8 +26,7 @@ def load_run(folder: str | Path, weights: str = "muvla_final.safetensors") -> Mu
     folder = Path(folder)
     defaults = OmegaConf.load(MuVLA.config_path()).model_config.muvla  # for options younger than the run
     options = OmegaConf.merge(defaults, FORMER_DEFAULTS, _model_options(folder / "config.yaml"))
-    # What is only a start: its corpus and its weights may be gone.
-    options.region_init, options.trunk.random_init = None, True
+    options.trunk.random_init = True  # the weights of its start may be gone
     model = MuVLA(options)
     model.build()
     # A tied matrix stands once in a safetensors file, so some names may be absent; sharing fills them in.

@@ -43,7 +43,7 @@ _FREE = ("*dropout*", "*.activation_checkpointing", "*.compile", "*.missing_imag
 _PLACES = (
     *("dataset_config.*.corpus", "dataset_config.*.annotations.*", "dataset_config.*.features.*"),
     *("dataset_config.*.answers", "dataset_config.*.tokenizer"),
-    *("model_config.*.trunk.pretrained", "model_config.*.trunk.random_init", "model_config.*.region_init*"),
+    *("model_config.*.trunk.pretrained", "model_config.*.trunk.random_init"),
 )
 # Data first: what is learned follows from it.
 _COMPARED = ("model", "datasets", "system", "training", "dataset_config", "model_config", "optimizer", "scheduler")

@@ -125,11 +125,6 @@ def results(folder: Path) -> list[str]:
     return [f"results={folder / 'results'}"]
 
 
-def likeness(folder: Path) -> list[str]:
-    (folder / "corpus").mkdir()
-    return [*results(folder), f"corpus={folder / 'corpus'}"]
-
-
 def inspected(folder: Path) -> list[str]:
     (folder / "corpus").mkdir()
     (folder / "corpus" / "corpus.json").write_text("{}")
@@ -183,7 +178,6 @@ CASES = {
     "evaluate_matching": Case("evaluate_matching.py", evaluated, "run", ("results.json", "matching.html")),
     "watch_alignment": Case("watch_alignment.py", watched, "run", ("alignment.json", "alignment.svg")),
     "check_world": Case("check_world.py", results, "results/runs.jsonl", ("world.md", "world.json")),
-    "measure_likeness": Case("measure_likeness.py", likeness, "corpus", ("likeness.json", "likeness.md")),
     "run_study": Case(
         "run_study.py", study, "",
         ("table.md", "table.csv", "plot.svg", "plot.png", "index.html", "runs.jsonl"),

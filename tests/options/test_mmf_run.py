@@ -64,7 +64,11 @@ def test_shipped_files_are_all_looked_at() -> None:
         ("optimizer: {params: {weight_dekay: 0}}", "mine.yaml: unknown key 'optimizer.params.weight_dekay'"),
         ("model_config: {muvla: {losses: [{type: muvla_mlm, param: {}}]}}", r"'model_config.muvla.losses\[0\].param'"),
         ("model_config: {muvla: {losses: [muvla_itmm]}}", "muvla_itmm: there is no such loss. Did you mean muvla_itm"),
-        ("model_config: {muvla: {region_init: {ridg: 1}}}", "unknown key 'model_config.muvla.region_init.ridg'"),
+        ("model_config: {muvla: {curriculum: {warmup: 1}}}", "unknown key 'model_config.muvla.curriculum.warmup'"),
+        (
+            "model_config: {muvla: {region_init: {ridge: 1}}}",
+            "mine.yaml: .*region_init=.*this start is gone. Leave",
+        ),
         ("dataset_config: {muvla_toyword: {corpus: x}}", "mine.yaml: unknown key 'dataset_config.muvla_toyword'"),
         ("dataset_config: {muvla_cc: {maskin: {}}}", "mine.yaml: unknown key 'dataset_config.muvla_cc.maskin'"),
         ("checkpoint: {max_to_keep: -2}", "checkpoint.max_to_keep=-2"),
@@ -118,15 +122,25 @@ def test_a_file_that_names_no_model_says_so(tmp_path: Path) -> None:
 
 
 def test_a_group_is_replaced_merged_or_refused() -> None:
-    group = "model_config.muvla.region_init"
-    assert configured(TOYWORLD, f"{group}=null").model_config.muvla.region_init is None
-    merged = configured(TOYWORLD, f"{group}={{ridge: 0.5, sharpness: null}}").model_config.muvla.region_init
-    assert (merged.ridge, merged.sharpness, merged.max_regions) == (0.5, None, 30000)
-    later = configured(TOYWORLD, f"{group}=null", f"{group}={{corpus: c, max_regions: 5, ridge: 1}}")
-    assert later.model_config.muvla.region_init == {"corpus": "c", "max_regions": 5, "ridge": 1}
+    group, trunk = "model_config.muvla.curriculum", "model_config.muvla.trunk"
+    assert configured(TOYWORLD, f"{group}=null").model_config.muvla.curriculum is None
+    before = configured(TOYWORLD).model_config.muvla.trunk
+    merged = configured(TOYWORLD, f"{trunk}={{pretrained: b, hidden_size: null}}").model_config.muvla.trunk
+    assert merged == {**before, "pretrained": "b", "hidden_size": None}
+    later = configured(TOYWORLD, f"{group}=null", f"{group}={{warmup_epochs: 5}}")
+    assert later.model_config.muvla.curriculum == {"warmup_epochs": 5}
     for value in ("null", "3"):
         with pytest.raises(InputError, match="command line: 'training.early_stop' is a group of options"):
             configured(TOYWORLD, f"training.early_stop={value}")
+
+
+def test_an_option_that_is_gone_is_refused_with_the_remedy_unless_it_was_not_used() -> None:
+    """Configurations of former runs have it."""
+    gone = "model_config.muvla.region_init"
+    configured(TOYWORLD, f"{gone}=null")
+    for written in (f"{gone}.max_regions=1000", f"{gone}={{corpus: c, max_regions: 5, ridge: 1}}"):
+        with pytest.raises(InputError, match=r"command line: .*region_init=.* gone. Leave .* out, .*small_bert"):
+            configured(TOYWORLD, written)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,6 @@ from mmf_muvla.report.corpus_page import InspectOptions
 from mmf_muvla.report.score_page import ScoreOptions
 from mmf_muvla.studies.command import StudyOptions
 from mmf_muvla.studies.conditions import ConditionsOptions
-from mmf_muvla.studies.likeness import LikenessOptions
 from mmf_muvla.studies.study import Step, System, TaskPlan
 from mmf_muvla.toyworld.command import MakeOptions
 
@@ -80,7 +79,6 @@ TOOLS: dict[type, dict[str, Any]] = {
     InspectOptions: {"corpus": "c"},
     AlignmentOptions: {"run": "r"},
     ConditionsOptions: {"results": "r"},
-    LikenessOptions: {"results": "r", "corpus": "c"},
     StudyOptions: {"config": "c"},
     Step: {"command": "c"},
     System: {"label": "l"},

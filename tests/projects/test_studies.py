@@ -84,9 +84,9 @@ STUDIES = {
     "alignment_ratio": (["r40"], 1),
     "alignment_ratio_matching": (["r40"], 1),
     "num_retrieved": (["k1"], 1),
-    "ablation": (["all", "start", "no_weight", "rp_is", "rt"], 4),
+    "ablation": (["all", "no_weight", "rp_is", "rt"], 3),
     "conditions": (["base"], 0),
-    "pretraining_schedule": (["muvla_cc_400", "muvla_cc_800"], 0),  # of one length here, and so one and the same
+    "pretraining_schedule": (["muvla_cc_2000", "muvla_cc_4000"], 0),  # of one length here, and so one and the same
 }
 
 
@@ -164,10 +164,14 @@ def test_every_study_runs_and_makes_only_what_is_new(work: Path, forked: Forked)
         assert (log.with_suffix("") / "muvla_final.safetensors").is_file()
     assert not list((work / "finetune").rglob("*.ckpt")) and not list((work / "finetune").rglob("*.safetensors"))
     assert list((work / "finetune").rglob("history.jsonl")) and list((work / "finetune").rglob("config.yaml"))
-    # tools that look into the pre-trainings of a study
-    (corpus,) = (path for path in (work / "step").glob("a40-*") if path.is_dir() and path.suffix != ".done")
-    likeness = ["tools/measure_likeness.py", f"results=[{work}/results/ablation]", f"work={work}"]
-    forked([*likeness, f"corpus={corpus}", f"out={work}/likeness"])
-    measured = json.loads((work / "likeness" / "likeness.json").read_text())
-    assert set(measured) >= {"start", "no_weight", "rp_is", "rt"}
-    assert measured["start"][0]["finds"] > measured["start"][0]["by_chance"]
+
+
+def test_a_study_of_matching_needs_pretrainings_alone(work: Path, forked: Forked) -> None:
+    weak = ",".join(f"'{argument}'" for argument in ("detector.class_evidence=0", *TINY_WORLD))
+    results = _run(
+        forked, "matching_start", work, "systems=[recipe,weak_detector]", f"steps.weak_world.arguments=[{weak}]"
+    )
+    assert _kinds(results) == [("pretrain", "recipe", ""), ("pretrain", "weak_detector", "")]
+    lines = (results / "table.csv").read_text().splitlines()
+    assert {line.split(",")[0] for line in lines[1:]} >= {"recipe", "weak_detector"}
+    assert {path.name for path in results.iterdir()} >= {"table.md", "plot.png", "plot.svg", "index.html"}

@@ -11,7 +11,8 @@ from mmf_muvla.studies.pages import FILES, write_results
 from mmf_muvla.studies.records import Record
 from mmf_muvla.studies.study import Study, System
 
-STUDY = Study("start", "When matching begins", "recipe", {}, {"recipe": System("the recipe"), "cls": System("[CLS]")}, {})
+SYSTEMS = {"recipe": System("the recipe"), "cls": System("[CLS]")}
+STUDY = Study("start", "When matching begins", "recipe", {}, SYSTEMS, {})
 
 
 def record(system: str, seed: int, *shares: float) -> Record:

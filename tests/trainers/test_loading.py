@@ -90,6 +90,12 @@ def test_a_run_is_loaded_as_what_it_was(tmp_path: Path, task: str, options: dict
             assert torch.equal(ours, theirs)
 
 
+def test_a_run_of_which_a_start_is_gone_is_loaded(tmp_path: Path) -> None:
+    """Its weights have what became of it."""
+    trained = model(task="pretraining", region_init={"corpus": "gone", "max_regions": 5, "ridge": 0.1})
+    assert torch.equal(score(load_run(left_behind(tmp_path, trained))), score(trained))
+
+
 def heads_of(options: dict[str, Any], task: str) -> dict[str, torch.Tensor]:
     return model(task=task, **options).state_dict()
 
