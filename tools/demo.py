@@ -3,8 +3,9 @@
 
     python tools/demo.py [out=outputs/demo] [seed=0] [fast=false]
 
-Makes the world, builds its weakly aligned corpus, pre-trains, fine-tunes on the world's hypotheses and referring
-expressions with and without the pre-training, and writes ``summary.json`` and ``report.html`` into ``out``. Every step
+Makes the world, a small BERT that has read its texts, and its weakly aligned corpus; pre-trains; measures how the
+result matches held-out scenes with captions; fine-tunes on the world's hypotheses and referring expressions with and
+without the pre-training; and writes ``summary.json`` and ``report.html`` into ``out``. Every step
 is the command that a user would type; it is printed before it runs. With ``fast=true`` everything is tiny: it shows in
 a minute or two that all parts work, and its numbers mean nothing.
 """
@@ -53,7 +54,8 @@ SPLITS = ("train", "val", "test")
 REGIONS = ("regions_tasks", "regions_heldout")
 STARTS = ("base", "muvla")
 STEPS = (
-    *("toyworld", "bert", "corpus", *REGIONS, "pretrain"), *(f"{task}_{start}" for task in TASKS for start in STARTS),
+    *("toyworld", "bert", "corpus", *REGIONS, "pretrain", "matching"),
+    *(f"{task}_{start}" for task in TASKS for start in STARTS),
 )  # fmt: skip
 # A smaller world and shorter runs than the configurations' own: the demo is to end in minutes.
 FAST_TRAINING = ["training.max_updates=6", "training.log_interval=2", "training.evaluation_interval=3"]
@@ -94,9 +96,11 @@ def check_demo(out: Path) -> None:
     from mmf_muvla.artifacts.artifact import Artifact
     from mmf_muvla.pairing.store import refuse_foreign_corpus
     from mmf_muvla.report.demo import FILES
+    from mmf_muvla.report.matching_page import FILES as MATCHING_FILES
     from mmf_muvla.toyworld.world import world_at
 
     check_outputs(out, FILES)
+    check_outputs(out / "matching", MATCHING_FILES)
     check_outputs(out / "logs", (f"{name}.log" for name in STEPS))
     world_at(out / "toyworld").check()
     refuse_foreign(out / "bert", foreign_in_marked)
@@ -153,6 +157,13 @@ def main(arguments: Sequence[str]) -> None:
             f"dataset_config.muvla_toyworld.corpus={corpus}",
         ),
     )
+    steps.run(
+        "matching",
+        [
+            *tool("evaluate_matching.py"), f"run={out / 'pretrain'}", f"captions={world / 'heldout_pairs.jsonl'}",
+            f"regions={heldout_regions}", f"out={out / 'matching'}", "candidates=20", f"seed={seed}",
+        ],
+    )  # fmt: skip
     weights = out / "pretrain" / "muvla_final.safetensors"
     starts: dict[str, list[str]] = {"base": [], "muvla": [f"checkpoint.resume_file={weights}"]}
     for task in TASKS:

@@ -10,57 +10,50 @@ from typing import Any
 
 from mmf_muvla.artifacts.files import as_json
 from mmf_muvla.artifacts.outputs import write_output
-from mmf_muvla.objectives.tokens import WordPieces
-from mmf_muvla.pairing.store import Corpus, RegionStore
-from mmf_muvla.report.corpus_captions import read_captions
+from mmf_muvla.pairing.store import Corpus
 from mmf_muvla.report.corpus_tables import measure_tables
 from mmf_muvla.report.history import RunHistory, read_history
 from mmf_muvla.report.images import page_data, page_image
-from mmf_muvla.report.matching import evaluate_matching
+from mmf_muvla.report.matching_page import RESULTS, explained, matching_tables, shown
 from mmf_muvla.report.own_pictures import add_pictures
 from mmf_muvla.report.pages import render
 from mmf_muvla.report.pictures import Pictures
-from mmf_muvla.report.plots import Curve, decile_fan, small_multiples, themed
+from mmf_muvla.report.plots import Curve, decile_fan, share_over_updates, small_multiples, themed
 from mmf_muvla.report.scores import TASK_NAMED
 from mmf_muvla.report.tables import Table, print_table
-from mmf_muvla.run_config import read_run_config
 from mmf_muvla.terminal import terminal_console
 
 LOSSES = {"mlm": "MLM", "mrc": "MRC", "mrfr": "MRFR", "p_mrtc": "p-MRTC", "itm": "ITM"}
 EXAMPLES = 10
 FILES = ("summary.json", "report.html")
+MATCHING = "muvla_itm_accuracy"  # of validations
 TASKS = {"visual_entailment": "hypotheses", "refcoco_plus": "referring expressions"}
 STARTS = {"base": "from BERT (Base)", "muvla": "from μ-VLA"}
 
 
 def write_report(out: Path, seconds: Mapping[str, float], seed: int) -> None:
     """Write :data:`FILES` into the folder that a demo's steps wrote to, and print the summary; seconds are by step."""
-    from mmf_muvla.trainers.loading import load_run
-
     pretraining, corpus = read_history(out / "pretrain"), Corpus(out / "corpus")
-    config: Any = read_run_config(out / "pretrain" / "config.yaml")
-    words = WordPieces(config.model_config.muvla.trunk.pretrained)
-    pairs = list(read_captions(out / "toyworld" / "heldout_pairs.jsonl"))
-    regions = RegionStore(out / "regions_heldout")
-    accuracy, ranking = evaluate_matching(load_run(out / "pretrain"), words, regions, pairs, seed)
+    matching = json.loads((out / "matching" / RESULTS).read_text(encoding="utf-8"))
     curves = {name: pretraining.curve(name)[1] for name in LOSSES}
     summary: dict[str, Any] = {
         "seed": seed,
         "stages_s": dict(seconds),
         "counts": corpus.counts,
         "losses": {name: [round(values[0], 4), round(values[-1], 4)] for name, values in curves.items() if values},
-        "itm_accuracy": round(accuracy, 4),
-        "itm_ranking_accuracy": round(ranking, 4),
-        "itm_pairs": len(pairs),
+        "matching": {name: measured["model"] for name, measured in matching["matching"].items()},
+        "matching_on_validation": dict(zip(*pretraining.curve(MATCHING, "val"), strict=True)),
         "accuracy": {task: {start: _accuracy(out / f"{task}_{start}", task) for start in STARTS} for task in TASKS},
     }
-    for name, text in zip(FILES, (as_json(summary), render_page(summary, pretraining, corpus, out)), strict=True):
+    for name, text in zip(
+        FILES, (as_json(summary), render_page(summary, matching, pretraining, corpus, out)), strict=True
+    ):
         write_output(out / name, text)
     rows = [
         (f"{LOSSES[name]} loss, first → last", f"{first:.3f} → {last:.3f}")
         for name, (first, last) in summary["losses"].items()
     ]
-    rows.append(("matching accuracy, held-out true against random pairs", f"{summary['itm_accuracy']:.1%}"))
+    rows.append(("held-out scenes: own caption above another's, percent", shown(summary["matching"]["pair_accuracy"])))
     for task, name in TASKS.items():
         base, muvla = (f"{summary['accuracy'][task][start]:.1%}" for start in STARTS)
         rows.append((f"{name}, fine-tuned from BERT alone → from μ-VLA", f"{base} → {muvla}"))
@@ -75,7 +68,9 @@ def _accuracy(run: Path, task: str) -> float:
     return round(results["test"][TASK_NAMED[task].metric], 4)
 
 
-def render_page(summary: Mapping[str, Any], pretraining: RunHistory, corpus: Corpus, out: Path) -> str:
+def render_page(
+    summary: Mapping[str, Any], matching: Mapping[str, Any], pretraining: RunHistory, corpus: Corpus, out: Path
+) -> str:
     """The page, self-contained: styles, plots and pictures are inside."""
     losses = {
         title: {split: pretraining.curve(name, split) for split in ("train", "val")} for name, title in LOSSES.items()
@@ -95,6 +90,9 @@ def render_page(summary: Mapping[str, Any], pretraining: RunHistory, corpus: Cor
         summary=summary,
         loss_names=LOSSES,
         losses_svg=themed(small_multiples(losses)),
+        begins_svg=themed(share_over_updates(pretraining.curve(MATCHING, "val"), "validation pairs told right")),
+        tables=[*matching_tables(matching)],
+        compared=explained(matching)[0],
         weights_svg=themed(weights),
         tasks=TASKS,
         fine_tuning_svg=themed(small_multiples(fine_tuning)),

@@ -18,7 +18,6 @@ from mmf_muvla.models.pretraining import PretrainingHeads
 from mmf_muvla.models.tasks import pooled_states
 from mmf_muvla.objectives.masking import IGNORE, Bools, Ints, Row, make_row
 from mmf_muvla.objectives.tokens import WordPieces
-from mmf_muvla.pairing.store import RegionStore
 from mmf_muvla.regions.regions import Regions
 
 _ROW = "masked_text"
@@ -116,16 +115,3 @@ def _batches(items: Sequence[Any], size: int, title: str, unit: str) -> Iterator
 def _moved(batch: Mapping[str, Any], model: MuVLA) -> Any:
     """A batch on the model's device."""
     return SampleList(dict(batch)).to(next(model.parameters()).device)
-
-
-def evaluate_matching(
-    model: MuVLA, words: WordPieces, regions: RegionStore, pairs: Sequence[tuple[str, str]], seed: int
-) -> tuple[float, float]:
-    """How well a model tells true (image id, caption) pairs, of two images at least, from pairs of other captions: the
-    share of all on the right side of probability 0.5, and of the true ones that score higher than their counterpart."""
-    rng = np.random.default_rng(seed)
-    images = np.array([image for image, _ in pairs])
-    others = [(image, pairs[int(rng.choice(np.flatnonzero(images != image)))][1]) for image, _ in pairs]
-    true, random = (match_logits(model, words, regions, some) for some in (pairs, others))
-    accuracy = ((true > 0).float().mean() + (random <= 0).float().mean()) / 2
-    return accuracy.item(), (true > random).float().mean().item()

@@ -17,7 +17,8 @@ from mmf_muvla.report.tables import MISSING, Table, html_page, print_table
 from mmf_muvla.terminal import printable, terminal_console
 
 _WIDTH_OF_FILES = 160
-_FILES = ("results.json", "matching.html")
+RESULTS = "results.json"
+FILES = (RESULTS, "matching.html")
 _TITLES = {
     "pair_accuracy": "own caption above another image's",
     "auc": "AUC of own against other pairs",
@@ -34,26 +35,27 @@ def matching_command(arguments: Sequence[str]) -> None:
     run = Path(options.run)
     inputs = [run, Path(options.captions), Path(options.regions)]
     out = output_folder("out", options.out or run / "matching", inputs, may_be_inside=True)
-    check_outputs(out, _FILES)
+    check_outputs(out, FILES)
     results = MatchingEvaluation(options).results()
-    tables = [*_tables(results)]
+    tables = [*matching_tables(results)]
     lead, *about = explained(results)
     command = printable(f"python tools/evaluate_matching.py {shlex.join(arguments)}")
     page = html_page("Matching images with captions", tables, lead=lead, reading=about, command=command)
-    for name, text in zip(_FILES, (as_json(results), page), strict=True):
+    for name, text in zip(FILES, (as_json(results), page), strict=True):
         write_output(out / name, text)
     # Where nobody says how wide it is, in a file for one, nothing need be broken.
     console = terminal_console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
     for table in tables:
         print_table(table, console)
-    console.print("\n".join([lead, *about, *(str(out / name) for name in _FILES)]), soft_wrap=True)
+    console.print("\n".join([lead, *about, *(str(out / name) for name in FILES)]), soft_wrap=True)
 
 
-def _tables(results: Mapping[str, Any]) -> Iterator[Table]:
+def matching_tables(results: Mapping[str, Any]) -> Iterator[Table]:
+    """Of the measures, and of masked nouns, as far as there are any."""
     rows = [
         (
             _TITLES[name],
-            *(_shown(of[it], 100, 1) for it in ("model", "sentence_bert", "difference")),
+            *(shown(of[it]) for it in ("model", "sentence_bert", "difference")),
             f"{100 * of['by_chance']:.1f}",
         )
         for name, of in results["matching"].items()
@@ -62,7 +64,7 @@ def _tables(results: Mapping[str, Any]) -> Iterator[Table]:
         header = ("per cent", "this run", "Sentence-BERT on tags", "difference", "by chance")
         yield Table(header, rows, f"Matching, {results['images']:,} images, {results['candidates']:,} candidates")
     nouns = [
-        (_NOUNS[kind], f"{of['count']:,}", *(_shown(of[it], 1, 3) for it in ("with_own", "with_another", "gap")))
+        (_NOUNS[kind], f"{of['count']:,}", *(shown(of[it], 1, 3) for it in ("with_own", "with_another", "gap")))
         for kind, of in results["nouns"].items()
     ]
     if nouns:
@@ -70,7 +72,7 @@ def _tables(results: Mapping[str, Any]) -> Iterator[Table]:
         yield Table(header, nouns, "Masked nouns")
 
 
-def _shown(measured: Mapping[str, float] | None, factor: float, digits: int) -> str:
+def shown(measured: Mapping[str, float] | None, factor: float = 100, digits: int = 1) -> str:
     """A measure with its interval: "86.1 (83.0 to 89.2)"."""
     if measured is None:
         return MISSING

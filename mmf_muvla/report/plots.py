@@ -66,6 +66,17 @@ def small_multiples(panels: Mapping[str, Mapping[str, Curve]]) -> str:
     return as_svg(figure)
 
 
+def share_over_updates(curve: Curve, title: str) -> str:
+    """An ``<svg>`` of a share of two equally many kinds that is told right, beside a line for what guessing gives."""
+    figure, (axis,) = figure_with(1, 4.6, 2.6)
+    axis.axhline(0.5, color=MUTED, linewidth=0.8, linestyle=":")
+    axis.plot(*curve, color=COLOURS[0], linewidth=1.8, marker="o", markersize=3)
+    axis.set_ylim(0.4, 1)
+    axis.set_xlabel("update")
+    axis.set_title(title)
+    return as_svg(figure)
+
+
 def decile_fan(updates: Sequence[float], deciles: Sequence[Sequence[float]], mean: Sequence[float], title: str) -> str:
     """An ``<svg>`` of the distribution of a weight over m updates: bands between deciles [m, 9], and the mean [m]."""
     figure, (axis,) = figure_with(1, 4.6, 2.6)

@@ -185,8 +185,8 @@ CASES = {
     "run_study work": Case("run_study.py", lambda folder: study(folder)[:1], "", (), "work"),
     "demo": Case(
         "demo.py", nothing, "",
-        ("summary.json", "report.html", "logs/pretrain.log", "toyworld/notes.txt", "bert/config.json",
-         "regions_tasks/notes.txt", "regions_heldout/notes.txt", "corpus/pairs.arrow"),
+        ("summary.json", "report.html", "logs/pretrain.log", "matching/results.json", "toyworld/notes.txt",
+         "bert/config.json", "regions_tasks/notes.txt", "regions_heldout/notes.txt", "corpus/pairs.arrow"),
     ),
 }  # fmt: skip
 

@@ -174,7 +174,7 @@ def test_params_of_another_optimizer_are_refused_with_the_remedy(optimizer: str,
     assert problem == f"command line: optimizer.type={optimizer}: does not take {foreign}"
     options = remedy.removeprefix("Take them out, or give all that it is to take: ").split(" ")
     params = configured(TOYWORLD, f"optimizer.type={optimizer}", *options).optimizer.params
-    assert params.lr == 1e-3 and params.weight_decay == 0.01
+    assert params.lr == configured(TOYWORLD).optimizer.params.lr and params.weight_decay == 0.01
     assert not any(f"optimizer.params.{name}" in foreign.split(", ") for name in params)
 
 

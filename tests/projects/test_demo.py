@@ -30,14 +30,16 @@ def test_summary_has_every_figure(out: Path) -> None:
     summary = json.loads((out / "summary.json").read_text())
     assert set(summary["losses"]) == {"mlm", "mrc", "mrfr", "p_mrtc", "itm"}
     assert all(len(values) == 2 for values in summary["losses"].values())
-    assert summary["losses"]["mlm"][1] < summary["losses"]["mlm"][0]
-    assert 0 <= summary["itm_accuracy"] <= 1 and summary["itm_pairs"] == 40
+    assert summary["losses"]["mrfr"][1] < summary["losses"]["mrfr"][0]
+    accuracy = summary["matching"]["pair_accuracy"]
+    assert 0 <= accuracy["low"] <= accuracy["value"] <= accuracy["high"] <= 1
+    assert list(summary["matching_on_validation"]) == ["3", "6"]
     assert set(summary["accuracy"]) == {"visual_entailment", "refcoco_plus"}
     for values in summary["accuracy"].values():
         assert set(values) == {"base", "muvla"} and all(0 <= value <= 1 for value in values.values())
     assert summary["counts"]["images"] == 120 and summary["counts"]["links"] > 0
     fine_tuning = [f"{task}_{start}" for task in ("visual_entailment", "refcoco_plus") for start in ("base", "muvla")]
-    steps = ["toyworld", "bert", "corpus", "regions_tasks", "regions_heldout", "pretrain", *fine_tuning]
+    steps = ["toyworld", "bert", "corpus", "regions_tasks", "regions_heldout", "pretrain", "matching", *fine_tuning]
     assert list(summary["stages_s"]) == steps
 
 
@@ -72,6 +74,15 @@ def test_the_page_is_self_contained_and_shows_ten_scenes(out: Path) -> None:
     linked = [links for image in images for sentence in image["sentences"] for links in sentence["links"] if links]
     assert len(linked) > 50
     assert all(reference.startswith(("data:", "#")) for reference in page.references)
+
+
+def test_the_page_tells_how_held_out_scenes_are_matched(out: Path) -> None:
+    text = (out / "report.html").read_text()
+    accuracy = json.loads((out / "summary.json").read_text())["matching"]["pair_accuracy"]
+    value, low, high = (f"{100 * accuracy[name]:.1f}" for name in ("value", "low", "high"))
+    assert f'<td>own caption above another image&#39;s</td><td class="n">{value} ({low} to {high})</td>' in text
+    assert "20 images, each with one of its captions, compared with 19 others" in text
+    assert "validation pairs told right" in text
 
 
 def test_predictions_have_the_submission_format(out: Path) -> None:
