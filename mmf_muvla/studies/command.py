@@ -21,7 +21,6 @@ from mmf_muvla.studies.pages import FILES, write_results
 from mmf_muvla.studies.records import RECORDS, Records
 from mmf_muvla.studies.runner import Runner, visible_gpus
 from mmf_muvla.studies.study import STUDY_KEYS, Study, read_study
-from mmf_muvla.studies.summary import summarize
 from mmf_muvla.terminal import terminal_console
 
 
@@ -83,7 +82,7 @@ def study_command(arguments: Sequence[str], tools: Path) -> None:
     made_by = records.of(each_once.values())
     records.take_over(made_by)
     command = shlex.join(["python", "tools/run_study.py", *(it for it in arguments if it != "report_only=true")])
-    write_results(out, study, summarize(study, finished), made_by, command)
+    write_results(out, study, finished, made_by, command)
     console.print((out / "table.md").read_text(encoding="utf-8"))
     console.print(str(out / "index.html"), soft_wrap=True)
 

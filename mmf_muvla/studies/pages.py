@@ -14,7 +14,7 @@ from mmf_muvla.report.tables import MISSING, Table, csv_file, html_page, markdow
 from mmf_muvla.studies.onset import onset_csv_rows, onset_table, onsets, plot_onsets
 from mmf_muvla.studies.records import Record
 from mmf_muvla.studies.study import Study
-from mmf_muvla.studies.summary import Line
+from mmf_muvla.studies.summary import Line, summarize
 from mmf_muvla.terminal import printable
 
 FILES = ("table.md", "table.csv", "plot.svg", "plot.png", "index.html")
@@ -22,16 +22,22 @@ _KINDS = {"pretrain": "pre-trainings", "search": "searches of a learning rate", 
 _OF_SEEDS: dict[str, Any] = {"alpha": 0.3, "markersize": 3.5, "markeredgewidth": 0}
 
 
-def write_results(folder: Path, study: Study, lines: Sequence[Line], records: Sequence[Record], command: str) -> None:
-    """Write :data:`FILES` into a folder; ``reading.md`` there becomes part of the page. Records tell the time taken.
+def write_results(folder: Path, study: Study, runs: Sequence[Record], records: Sequence[Record], command: str) -> None:
+    """Write :data:`FILES` into a folder; ``reading.md`` there becomes part of the page.
 
-    A study without tasks has the curves of matching in place of scores.
+    Args:
+        folder: where to write.
+        study: a study; one without tasks has the curves of matching in place of scores.
+        runs: those that are compared, under the names of the study's systems.
+        records: those and all that they needed, each once: they tell the time taken.
+        command: what makes the results.
     """
     png, reference = folder / "plot.png", study.systems[study.reference].label
     if study.tasks:
+        lines = summarize(study, runs)
         svg, table, tables = _plot(study, lines, png), as_csv(study, lines), _tables(study, lines, reference)
     else:
-        found = onsets(study, records)
+        found = onsets(study, runs)
         svg, table, tables = plot_onsets(found, png), csv_file(*onset_csv_rows(found)), [onset_table(found)]
     reading = folder / "reading.md"
     paragraphs = reading.read_text(encoding="utf-8").split("\n\n") if reading.is_file() else ()
@@ -39,7 +45,7 @@ def write_results(folder: Path, study: Study, lines: Sequence[Line], records: Se
     page = html_page(
         study.title, tables, lead=lead, claims=claims, svg=themed(svg), reading=paragraphs, command=command
     )
-    texts = (as_markdown(study, lines, records, command), table, svg, page)
+    texts = (as_markdown(study, runs, records, command), table, svg, page)
     for name, text in zip((name for name in FILES if name != "plot.png"), texts, strict=True):
         write_output(folder / name, text)
 
@@ -69,10 +75,10 @@ def _tables(study: Study, lines: Sequence[Line], reference: str) -> list[Table]:
     ]
 
 
-def as_markdown(study: Study, lines: Sequence[Line], records: Sequence[Record], command: str) -> str:
-    """The tables, with the command and the time that they took."""
+def as_markdown(study: Study, runs: Sequence[Record], records: Sequence[Record], command: str) -> str:
+    """The tables, with the command and the time that they took; see :func:`write_results`."""
     reference = markdown_text(study.systems[study.reference].label)
-    tables = _tables(study, lines, reference) if study.tasks else [onset_table(onsets(study, records))]
+    tables = _tables(study, summarize(study, runs), reference) if study.tasks else [onset_table(onsets(study, runs))]
     return markdown_page(study.title, tables, lead=_time(records), claims=study.claims, command=command)
 
 

@@ -44,7 +44,7 @@ def test_table_counts_the_seeds_in_which_it_begins() -> None:
 
 
 def test_study_without_tasks_has_curves_for_scores(tmp_path: Path) -> None:
-    write_results(tmp_path, STUDY, [], RECORDS, "python tools/run_study.py")
+    write_results(tmp_path, STUDY, RECORDS, RECORDS, "python tools/run_study.py")
     assert set(FILES) <= {path.name for path in tmp_path.iterdir()}
     assert "| the recipe | 2 of 2 | 600, 400 |" in (tmp_path / "table.md").read_text(encoding="utf-8")
     assert "recipe,0,200,0.5800" in (tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()

@@ -80,7 +80,7 @@ def test_lines_pair_seeds_and_average_tasks(two_tasks: Study, records: list[Reco
 
 def test_tables_say_it(two_tasks: Study, records: list[Record]) -> None:
     lines = summarize(two_tasks, records)
-    text = as_markdown(two_tasks, lines, records, "python tools/run_study.py config=small.yaml")
+    text = as_markdown(two_tasks, records, records, "python tools/run_study.py config=small.yaml")
     assert "| Base | 52.0 ± 1.2 (3) | 62.0 ± 1.2 (3) | 57.0 ± 1.0 (3) |" in text
     assert "| Base | -5.0 [-7.5, -2.5] |" in text
     assert "| Late | 51.0 (1) | – | – |" in text
@@ -93,7 +93,7 @@ def test_tables_say_it(two_tasks: Study, records: list[Record]) -> None:
 
 def test_results_are_a_table_a_plot_and_a_page(two_tasks: Study, records: list[Record], tmp_path: Path) -> None:
     (tmp_path / "reading.md").write_text("It holds here.\n\nBut <not> everywhere.\n", encoding="utf-8")
-    write_results(tmp_path, two_tasks, summarize(two_tasks, records), records, "python …")
+    write_results(tmp_path, two_tasks, records, records, "python …")
     assert {path.name for path in tmp_path.glob("[!.]*")} == {
         "index.html", "plot.png", "plot.svg", "reading.md", "table.csv", "table.md"
     }  # fmt: skip
@@ -130,7 +130,7 @@ class _Elements(HTMLParser):
 def test_labels_are_text(label: str, two_tasks: Study, records: list[Record], tmp_path: Path) -> None:
     systems = {**two_tasks.systems, "ours": System(label)}
     for name, study in (("plain", two_tasks), ("hostile", replace(two_tasks, systems=systems, title=label))):
-        write_results(tmp_path / name, study, summarize(study, records), records, "python …")
+        write_results(tmp_path / name, study, records, records, "python …")
     pages = {name: _Elements((tmp_path / name / "index.html").read_text("utf-8")) for name in ("plain", "hostile")}
     outside_of_plots = [[it for it in page.names if it in _HTML] for page in pages.values()]
     assert outside_of_plots[0] == outside_of_plots[1]
