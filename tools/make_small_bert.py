@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train a small BERT on texts: next sentences, then masked tokens too; no images. Five minutes of one core.
+"""Train a small BERT on texts: next sentences, then masked tokens too; no images. A few minutes of one core.
 
     python tools/make_small_bert.py texts=[data/toyworld/stories.txt,data/toyworld/captions.txt] \\
         out=data/corpus/toyworld_bert [hidden_size=128] [num_hidden_layers=2] [device=auto] [seed=0] \\

@@ -8,8 +8,7 @@ half of them are (badly=0: none): the generated world knows.
 Prints a table and writes alignment.json and alignment.svg. Train with checkpoint.max_to_keep=-1, so that there are
 checkpoints to look back at:
 
-    mmf_run config=projects/muvla/pretrain_toyworld.yaml training.max_updates=2000 \\
-        training.checkpoint_interval=100 checkpoint.max_to_keep=-1
+    mmf_run config=projects/muvla/pretrain_toyworld.yaml training.checkpoint_interval=100 checkpoint.max_to_keep=-1
 """
 
 import sys
