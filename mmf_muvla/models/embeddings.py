@@ -61,8 +61,15 @@ class MultimodalEmbeddings(nn.Module):
         """Embed words and tags, int [rows, T] -> float [rows, T, hidden].
 
         ``tag_location``, float [rows, T, 5], takes the place of the position where ``is_tag``, bool [rows, T].
+
+        Raises:
+            InputError: the rows are longer than the trunk has positions.
         """
-        length = input_ids.shape[1]
+        length, positions = input_ids.shape[1], self.position.num_embeddings
+        if length > positions:
+            problem = f"{positions} positions are too few for a text of {length} tokens, tags and special tokens included"
+            remedy = "Lower the data set's max_text_tokens and max_tag_tokens, or give a BERT with more positions"
+            raise InputError("model_config.muvla.trunk.pretrained", problem, remedy)
         place = self.position.weight[:length].expand(input_ids.shape[0], -1, -1)
         if tag_location is not None and is_tag is not None:
             place = torch.where(is_tag.unsqueeze(-1), self.location(tag_location), place)

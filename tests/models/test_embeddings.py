@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mmf_muvla.errors import InputError
 from mmf_muvla.models.embeddings import MultimodalEmbeddings, region_location
 from mmf_muvla.models.trunk import TrunkConfig
 
@@ -40,6 +41,12 @@ def test_word_is_word_plus_position_plus_segment_normalised_once(embeddings: Mul
         embeddings, embeddings.word.weight[ids] + embeddings.position.weight[:3] + embeddings.segment.weight[0]
     )
     torch.testing.assert_close(embeddings.embed_text(ids), expected)
+
+
+def test_texts_longer_than_the_positions_are_refused(embeddings: MultimodalEmbeddings) -> None:
+    embeddings.embed_text(torch.ones(2, 7, dtype=torch.long))
+    with pytest.raises(InputError, match="7 positions are too few for a text of 8 tokens.*max_text_tokens"):
+        embeddings.embed_text(torch.ones(2, 8, dtype=torch.long))
 
 
 def test_tag_has_its_box_in_place_of_the_position(embeddings: MultimodalEmbeddings) -> None:
