@@ -56,7 +56,7 @@ DEPARTURES = {
     ],
     "the embedding LayerNorm is bypassed": [
         "objectives/test_equations.py::test_3_0_what_enters_the_trunk",
-        "models/test_embeddings.py::test_initial_text_and_regions_have_the_same_size",
+        "models/test_embeddings.py::test_regions_and_locations_start_at_the_size_of_words",
     ],
     "vocabulary logits at all positions": [f"{HERE}::test_vocabulary_logits_at_targets_only"],
     "everything is padded to 60 tokens and 100 regions": [
