@@ -9,7 +9,7 @@ started again; what is finished is not repeated.
 
 seeds        the seeds of the comparison
 num_workers  jobs at the same time, each with its share of cores and GPUs: with 4 GPUs, num_workers=1 gives a job all of
-             them, num_workers=4 one
+             them, num_workers=4 one. OMP_NUM_THREADS, where it is set, is every job's number of threads
 memory_gb    no more jobs at the same time than fit (the study says what one may take)
 systems      only these: systems=[base,muvla_cc]; and with tasks=[nlvr2] only these tasks
 work         folder of all jobs, with every configuration, history and log (outputs/studies)

@@ -133,8 +133,10 @@ class Runner:
         return _Running(job, process, claim, place)
 
     def _environment(self, place: int) -> dict[str, str]:
-        """A job's share of the cores and GPUs."""
-        environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.num_workers))}
+        """A job's share of the cores and GPUs. OMP_NUM_THREADS of the caller's counts: where others work on the same
+        cores, several threads wait for each other, and a job can take eight times as long."""
+        threads = str(max(1, (os.cpu_count() or 1) // self.num_workers))
+        environment = {"OMP_NUM_THREADS": threads, **os.environ}
         if self.gpus:
             share = self.gpus[place :: self.num_workers] or [self.gpus[place % len(self.gpus)]]
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(share)

@@ -90,6 +90,20 @@ def test_jobs_at_the_same_time_share_the_gpus(
     assert {(job.folder / "gpus.txt").read_text() for job in wanted} == shares
 
 
+@pytest.mark.parametrize(
+    ("given", "num_workers", "threads"), [(None, 1, "8"), (None, 3, "2"), (None, 16, "1"), ("5", 2, "5")]
+)
+def test_jobs_share_the_cores_unless_threads_are_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, num_workers: int, threads: str
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    runner = Runner(Records(tmp_path / "runs.jsonl"), num_workers, Console(file=io.StringIO()), [])
+    assert runner._environment(0)["OMP_NUM_THREADS"] == threads
+
+
 def test_gpus_are_those_that_the_environment_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-abc")
     assert visible_gpus() == ["2", "GPU-abc"]
