@@ -67,7 +67,7 @@ class MultimodalEmbeddings(nn.Module):
         """
         length, positions = input_ids.shape[1], self.position.num_embeddings
         if length > positions:
-            problem = f"{positions} positions are too few for a text of {length} tokens, tags and special tokens included"
+            problem = f"{positions} positions are too few for a text of {length} tokens, tags and [SEP] included"
             remedy = "Lower the data set's max_text_tokens and max_tag_tokens, or give a BERT with more positions"
             raise InputError("model_config.muvla.trunk.pretrained", problem, remedy)
         place = self.position.weight[:length].expand(input_ids.shape[0], -1, -1)
