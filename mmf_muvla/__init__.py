@@ -14,5 +14,6 @@ def register_with_mmf() -> None:
     import mmf_muvla.datasets.builders
     import mmf_muvla.datasets.tasks.registered
     import mmf_muvla.models.muvla
+    import mmf_muvla.objectives.matching_metric
     import mmf_muvla.trainers.schedule
     import mmf_muvla.trainers.trainer

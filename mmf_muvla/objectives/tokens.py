@@ -57,6 +57,14 @@ class WordPieces:
         ids = np.array(pieces, dtype=np.int64)
         return ids, np.array(encoding.offsets[:max_tokens], dtype=np.int64).reshape(-1, 2)
 
+    def input_ids(self, text: str, max_tokens: int) -> Ints:
+        """``[CLS] text [SEP]``, int [at most max_tokens + 2]."""
+        return self.with_ends(self(text, max_tokens)[0])
+
+    def with_ends(self, tokens: Ints) -> Ints:
+        """Word pieces with [CLS] and [SEP] around them."""
+        return np.concatenate([[self.vocabulary.cls_id], tokens, [self.vocabulary.sep_id]])
+
     @lru_cache(maxsize=65536)  # noqa: B019 - one tokenizer lives as long as its data set; tags are few and come often
     def tag(self, text: str) -> Ints:
         """Token ids of an object tag, int [t]; kept, since a detector has few tags."""
