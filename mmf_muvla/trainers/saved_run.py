@@ -33,17 +33,17 @@ def read_model_options(folder: Path) -> DictConfig:
 
 
 def load_weights(model: nn.Module, file: Path) -> None:
-    """Give a model, of encoder and heads, the weights of its run.
+    """Give a model, of encoder and heads, the weights of its run or export.
 
     Raises:
-        InputError: there are no such weights, they are damaged, or of another model than the run's configuration says.
+        InputError: there are no such weights, they are damaged, or of another model than its configuration says.
     """
     # A tied matrix stands once in a safetensors file, so some names may be absent; sharing fills them in.
     state = read_checkpoint_file(file)["model"]
     try:
         absent = model.load_state_dict(state, strict=False).missing_keys
     except RuntimeError as error:
-        problem = f"is not of the model in {file.parent}/{CONFIG} ({error})"
+        problem = f"is not of the model that the configuration in its folder describes ({error})"
         raise InputError(str(file), problem, "Use the run's own weights") from error
     untied = [name for name in absent if not name.endswith("decoder.weight")]
     if untied:
