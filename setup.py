@@ -22,6 +22,7 @@ setup(
     install_requires=[
         "faiss-cpu>=1.8",
         "gensim>=4.3.3",
+        "huggingface_hub>=1.3",
         "jinja2>=3.1",
         "lmdb>=1.4",
         "matplotlib>=3.8",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class _GivenPictures(PictureSource):
             yield Listed(Path(name).stem, number)
 
     def readers(self, pictures: Sequence[Listed]) -> Iterator[Reader]:
-        return ((lambda it=it: self._contents[it.at]) for it in pictures)
+        return (partial(self._contents.__getitem__, it.at) for it in pictures)
 
     def place(self, picture: Listed) -> Place:
         return Place(Path(self._names[picture.at]), None, "")

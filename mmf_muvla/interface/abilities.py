@@ -19,7 +19,10 @@ def _is_entailment(config: Any) -> bool:
 
 # A question -> whether a model of a configuration can answer it, and where models that can come from.
 ABILITIES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "match": (_learned("itm"), "a pre-training with matching (projects/muvla/pretrain_cc.yaml)"),
+    "match": (
+        lambda it: it.task == "retrieval" or _learned("itm")(it),
+        "a pre-training with matching (projects/muvla/pretrain_cc.yaml)",
+    ),
     "fill": (_learned("mlm"), "a pre-training with masked words (projects/muvla/pretrain_cc.yaml)"),
     "answer": (
         lambda it: it.task == "classification" and not _is_entailment(it),

@@ -61,8 +61,8 @@ _RECIPE = {
 }
 
 
-def model_card(model: Model, license: str | None) -> str:
-    """The card of a model: of the run that it comes from; an exported model keeps the card that it has."""
+def model_card(model: Model, name: str, license: str | None) -> str:
+    """The card of a model that will be called ``name``; an exported model keeps the card that it has."""
     folder = model.folder
     if folder is not None and not (folder / CONFIG).is_file() and (folder / CARD).is_file():
         text = (folder / CARD).read_text(encoding="utf-8")
@@ -80,10 +80,10 @@ def model_card(model: Model, license: str | None) -> str:
     parts = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# μ-VLA: {title}",
-        "A vision-and-language transformer that [mmf-muvla](https://arxiv.org/abs/2203.00242) has trained, an "
-        "implementation of *Unsupervised Vision-and-Language Pre-training via Retrieval-based Multi-Granular "
-        "Alignment* (Zhou et al., CVPR 2022).",
-        _use(config),
+        "A vision-and-language transformer, trained with mmf-muvla, an implementation of [Unsupervised "
+        "Vision-and-Language Pre-training via Retrieval-based Multi-Granular Alignment]"
+        "(https://arxiv.org/abs/2203.00242) (Zhou et al., CVPR 2022).",
+        _use(config, name),
         _section("Data", _data(config, run, folder)),
         _section("Recipe", _recipe(config, run)),
         _section("Scores", _scores(run, folder)),
@@ -93,11 +93,14 @@ def model_card(model: Model, license: str | None) -> str:
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _use(config: Any) -> str:
-    lines = [_EXAMPLES[name] for name in abilities(config)]
-    another = ['another = model.detect("garden.jpg")'] if config.task == "image_pair" else []
-    code = ["from mmf_muvla import load", "", 'model = load("NAME OR FOLDER OF THIS MODEL")']
-    code += ['image = model.detect("kitchen.jpg")', *another, *lines]
+def _use(config: Any, name: str) -> str:
+    if config.detection:
+        image, another = ('model.detect("kitchen.jpg")', 'model.detect("garden.jpg")')
+    else:  # the reader knows which files have its features
+        image, another = ('model.regions("REGIONS")["IMAGE ID"]', 'model.regions("REGIONS")["ANOTHER ID"]')
+    code = ["from mmf_muvla import load", "", f'model = load("{name}")', f"image = {image}"]
+    code += [f"another = {another}"] if config.task == "image_pair" else []
+    code += [_EXAMPLES[question] for question in abilities(config)]
     return "## Use\n\n```python\n" + "\n".join(code) + "\n```"
 
 

@@ -24,7 +24,7 @@ def save(model: Model, folder: Path, license: str | None) -> None:
     path = output_folder("folder", folder, inputs, may_be_inside=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     with publish_folder(path, foreign_in_marked) as temporary:
-        write(model, temporary, license)
+        write(model, temporary, path.name, license)
         mark_folder(temporary)
 
 
@@ -34,7 +34,7 @@ def push(model: Model, name: str, *, private: bool | None, license: str | None, 
 
     hub = HfApi(token=token)
     with TemporaryDirectory() as folder:
-        write(model, Path(folder), license)
+        write(model, Path(folder), name, license)
         try:
             hub.create_repo(name, private=private, exist_ok=True)
             found = hub.upload_folder(repo_id=name, folder_path=folder, commit_message="A model of mmf-muvla")
@@ -44,8 +44,8 @@ def push(model: Model, name: str, *, private: bool | None, license: str | None, 
     return str(found.commit_url)
 
 
-def write(model: Model, folder: Path, license: str | None) -> None:
-    """Write all files of an exported model into an empty folder."""
+def write(model: Model, folder: Path, name: str, license: str | None) -> None:
+    """Write all files of an exported model, which its card calls ``name``, into an empty folder."""
     config, written = model.network.config, copy.deepcopy(model.network.config)
     if config.detection and config.detection.get("vocabulary"):
         names = Path(config.detection["vocabulary"]).expanduser()
@@ -60,4 +60,4 @@ def write(model: Model, folder: Path, license: str | None) -> None:
     finally:
         model.network.config = config
     model.words.tokenizer.save_pretrained(folder)
-    (folder / CARD).write_text(model_card(model, license), encoding="utf-8")
+    (folder / CARD).write_text(model_card(model, name, license), encoding="utf-8")

@@ -15,7 +15,7 @@ from mmf_muvla.datasets.tasks.nlvr2.converter import LABELS as PAIR_LABELS
 from mmf_muvla.detection.options import DetectionOptions
 from mmf_muvla.errors import InputError, shown
 from mmf_muvla.interface.abilities import refuse_unable
-from mmf_muvla.interface.images import ImageRegions, PictureDetector, StoredImages, detection_options
+from mmf_muvla.interface.images import ImageRegions, PictureDetector, StoredImages
 from mmf_muvla.interface.network import MuvlaModel
 from mmf_muvla.models.embeddings import check_feature_dim
 from mmf_muvla.models.pretraining import PretrainingHeads
@@ -85,8 +85,9 @@ class Model:
         detector: DetectionOptions | None = None,
         folder: Path | None = None,
     ):
-        self.network = network.to(device).eval()
+        self.network = network.eval()
         self.config: Any = network.config
+        self.to(device)
         self.words = words
         self.name = name
         self.dtype = dtype
@@ -100,29 +101,27 @@ class Model:
 
     def to(self, device: str | torch.device) -> Model:
         """Move the model to a device; the detector stays where it is."""
-        self.network.to(device)
+        cast(torch.nn.Module, self.network).to(device)
         return self
 
     def __repr__(self) -> str:
         shape = f"{self.config.num_hidden_layers} layers of {self.config.hidden_size}"
         return f"<{self.name}: {self.config.task}, {self.config.dataset or 'data unknown'}, {shape}, {self.device}>"
 
-    def detect(self, picture: Any, detector: str | dict[str, Any] | None = None) -> Any:
+    def detect(self, picture: Any) -> Any:
         """The regions of a picture, or of each in a list: an :class:`~mmf_muvla.interface.images.ImageRegions`.
 
         Args:
             picture: a path, the bytes of a file, a picture of Pillow or an array uint8 [height, width, 3].
-            detector: from now on another one than that of the model's corpus: a name, or options as a corpus has them
-                under ``regions``.
 
         Raises:
             InputError: it is no picture, nothing is found in it, or the detector is not known or has other features.
         """
-        if detector is not None:
-            self._detector = PictureDetector(detection_options(detector, str(self.device)))
         if self._detector is None:
             problem = "which detector its pictures go through is not known: it learned from files of regions"
-            remedy = 'Name the one that these are of (detector="…"), or take regions from files: model.regions(…)'
+            remedy = (
+                'Name the one that these are of, load(…, detector="NAME"), or take regions from files: model.regions(…)'
+            )
             raise InputError(self.name, problem, remedy)
         check_feature_dim("the detector", self._detector.feature_dim, self.config.feature_dim)
         pictures = picture if isinstance(picture, list | tuple) else [picture]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -96,7 +96,7 @@ class MuvlaModel(PreTrainedModel):
         return self.encoder.embeddings.word
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        self.encoder.embeddings.word = value
+        self.encoder.embeddings.word = cast(nn.Embedding, value)
 
     def forward(
         self,

@@ -13,12 +13,14 @@ import huggingface_hub
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModel
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.interface import Model, MuvlaConfig, MuvlaModel, load
 from mmf_muvla.models.tasks import pooled_states
+from mmf_muvla.options.model import FORMER_DEFAULTS
 from tests.datasets.small_tasks import ANSWERS, MINILM, write_regions
 from tests.interface.tiny_runs import make_run
 
@@ -84,6 +86,31 @@ def test_an_export_says_the_same(run: Path, model: Model, exported: Path) -> Non
         assert "heads.mlm.decoder.weight" not in file.keys(), "the largest matrix is in the file once"  # noqa: SIM118
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"itm_pooling": "cls", "share_vocabulary_head": False},
+        {"itm_pooling": "mean"},
+        {"trunk": {"streams": 2, "region_layers": 1}},
+    ],
+)
+def test_models_of_other_kinds_and_of_former_times(options: dict[str, Any], run: Path, tmp_path: Path) -> None:
+    """What was a default once and stands in no older configuration is known; an export says all."""
+    made = make_run(tmp_path / "run", "muvla_cc", {"tokenizer": MINILM}, **options)
+    before = load(made, device="cpu")
+    said = matched(before, run)
+    config = OmegaConf.load(made / "config.yaml")
+    if options.get("itm_pooling") == "cls":
+        for name in FORMER_DEFAULTS:
+            del config.model_config.muvla[name]
+        OmegaConf.save(config, made / "config.yaml")
+        assert matched(load(made, device="cpu"), run) == said
+    before.save_pretrained(tmp_path / "export")
+    assert matched(load(tmp_path / "export", device="cpu"), run) == said
+    _, report = AutoModel.from_pretrained(tmp_path / "export", output_loading_info=True)
+    assert not any(report[it] for it in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+
+
 def test_transformers_load_it(run: Path, model: Model, exported: Path) -> None:
     config = AutoConfig.from_pretrained(exported)
     assert isinstance(config, MuvlaConfig) and (config.hidden_size, config.feature_dim) == (32, 16)
@@ -125,6 +152,7 @@ def test_the_model_card_is_filled_from_the_run(exported: Path, tmp_path: Path) -
         "| losses | muvla_mlm, muvla_mrc, muvla_mrfr, muvla_p_mrtc, muvla_itm |",
     ):  # fmt: skip
         assert row in body, row
+    assert 'model = load("exported")' in body and 'model.regions("REGIONS")["IMAGE ID"]' in body
     assert "model.match(" in body and "model.answer(" not in body
     assert "## Limits" in body and str(exported.parent) not in text, "no path of the machine"
     load(exported, device="cpu").save_pretrained(tmp_path / "again", license="apache-2.0")

@@ -38,7 +38,7 @@ def make_run(folder: Path, dataset: str, data: dict[str, Any], **options: Any) -
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() > 1 and "embeddings.word" not in name:
-                torch.nn.init.normal_(weight, std=1.0)
+                torch.nn.init.normal_(weight, std=0.5)
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         "training": {"seed": 7},
