@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from mmf_muvla.artifacts.files import read_json
+from mmf_muvla.detection.detectors.detector import is_own_class
 from mmf_muvla.detection.options import DetectionOptions
 from mmf_muvla.devices import devices_of
 from mmf_muvla.errors import InputError, shown
@@ -65,14 +66,15 @@ def load(
         own_tokenizer = tokenizer_of_run(folder)
     else:
         network, own_tokenizer = _exported(folder), str(folder)
-    found = network.config.detection if detector is None else detector
+    if detector is None:
+        detector = _own_detection(network.config.detection, folder)
     return Model(
         network,
         WordPieces(tokenizer or own_tokenizer),
         str(source),
         device=place,
         dtype=precision,
-        detector=None if found is None else detection_options(found, str(place)),
+        detector=None if detector is None else detection_options(detector, str(place)),
         folder=folder,
     )
 
@@ -109,6 +111,12 @@ def _exported(folder: Path) -> MuvlaModel:
     network = MuvlaModel(config)
     load_weights(network, folder / EXPORT_WEIGHTS)
     return network
+
+
+def _own_detection(detection: dict[str, Any] | None, folder: Path | None) -> dict[str, Any] | None:
+    """How a model's pictures are seen; not by a class that somebody's export names: no code is run unasked."""
+    is_export = folder is not None and not (folder / CONFIG).is_file()
+    return None if is_export and detection and is_own_class(detection["detector"]) else detection
 
 
 def _dtype(given: str | torch.dtype, device: torch.device) -> torch.dtype:

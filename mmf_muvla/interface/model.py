@@ -118,11 +118,7 @@ class Model:
             InputError: it is no picture, nothing is found in it, or the detector is not known or has other features.
         """
         if self._detector is None:
-            problem = "which detector its pictures go through is not known: it learned from files of regions"
-            remedy = (
-                'Name the one that these are of, load(…, detector="NAME"), or take regions from files: model.regions(…)'
-            )
-            raise InputError(self.name, problem, remedy)
+            raise self._unknown_detector()
         check_feature_dim("the detector", self._detector.feature_dim, self.config.feature_dim)
         pictures = picture if isinstance(picture, list | tuple) else [picture]
         found = self._detector(pictures)
@@ -301,6 +297,17 @@ class Model:
             for number, of_row in zip(numbers, found, strict=True):
                 results[number] = result(of_row)
         return results if any(isinstance(it, list | tuple) for it in (*images, text)) else results[0]
+
+    def _unknown_detector(self) -> InputError:
+        if self.config.detection:
+            name = self.config.detection["detector"]
+            problem = f"its pictures go through {name}, a class of somebody's, and no code is run unasked"
+            return InputError(self.name, problem, f'Look at it, and say so: load(…, detector="{name}")')
+        problem = "which detector its pictures go through is not known: it learned from files of regions"
+        remedy = (
+            'Name the one that these are of, load(…, detector="NAME"), or take regions from files: model.regions(…)'
+        )
+        return InputError(self.name, problem, remedy)
 
     def _class_probability(self, batch: Batch) -> Tensor:
         """float [N, classes], on the CPU."""

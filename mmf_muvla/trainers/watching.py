@@ -42,7 +42,7 @@ def _tensorboard(save_dir: Path) -> Watcher:
     except ImportError as error:
         problem = f"TensorBoard cannot be imported ({error})"
         raise InputError("training.tensorboard=true", problem, "pip install tensorboard") from error
-    return SummaryWriter(str(save_dir / "tensorboard")).add_scalar  # type: ignore[no-any-return, no-untyped-call]
+    return SummaryWriter(str(save_dir / "tensorboard")).add_scalar
 
 
 def _wandb(save_dir: Path, options: dict[str, Any], config: dict[str, Any], update: int) -> Watcher:

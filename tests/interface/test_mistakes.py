@@ -117,6 +117,11 @@ def test_pictures_are_seen_as_those_of_the_corpus_were(tmp_path: Path) -> None:
                 np.testing.assert_array_equal(getattr(found, field), getattr(kept, field))
     array = np.asarray(Image.open(files[1]).convert("RGB"))
     np.testing.assert_array_equal(model.detect(array).bbox, stored["1"].bbox)
+    model.save_pretrained(tmp_path / "export")
+    with pytest.raises(InputError, match=r"tests\.detection.*a class of somebody's, and no code is run unasked"):
+        load(tmp_path / "export", device="cpu").detect(files[0])
+    named = load(tmp_path / "export", detector={**model.config.detection, "rename": {}}, device="cpu")
+    assert "top left" in named.detect(files[0]).tags
     with pytest.raises(InputError, match=r"nothing\.png: no such picture"):
         model.detect("nothing.png")
     with pytest.raises(InputError, match="file is no picture"):
