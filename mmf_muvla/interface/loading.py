@@ -57,7 +57,16 @@ def load(
     place = devices_of(str(device), "device")[0]
     precision = _dtype(dtype, place)
     path = Path(source).expanduser()
+    if path.exists() and hub:
+        remedy = "Check its spelling, or leave it out"
+        raise InputError(
+            f"{next(iter(hub))}=…", f"is no option of load but for names on the hub, and {source} is here", remedy
+        )
     folder = _folder_of(path) if path.is_file() else path if path.is_dir() else _download(str(source), hub)
+    if weights is not None and (path.is_file() or folder is None or not (folder / CONFIG).is_file()):
+        raise InputError(
+            f"weights={weights}", f"{source} is not the folder of a run, which has several", "Leave it out"
+        )
     if folder is None:
         network, own_tokenizer = load_visual_bert(path), _BERT
     elif (folder / CONFIG).is_file():

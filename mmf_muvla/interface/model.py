@@ -324,7 +324,7 @@ class Model:
         return regions
 
     def _with_masks(self, text: str) -> Ints:
-        """A text in which each ``[MASK]`` is one; a text of nobody else's has none (see :class:`WordPieces`)."""
+        """A text in which each ``[MASK]`` is one; to the tokenizer by itself it is but a word in brackets."""
         limit, mask = self.config.max_text_tokens, self.words.vocabulary.mask_id
         first, *others = (self.words(part, limit)[0].tolist() for part in text.split(MASK))
         pieces = [*first, *(piece for part in others for piece in (mask, *part))]

@@ -83,6 +83,10 @@ def test_what_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(InputError, match="model_type is 'bert', not 'muvla'"):
         load(tmp_path)
+    with pytest.raises(InputError, match="devcie=…: is no option of load but for names on the hub"):
+        load(tmp_path, devcie="cpu")
+    with pytest.raises(InputError, match="weights=best.ckpt: .* is not the folder of a run"):
+        load(tmp_path, weights="best.ckpt")
     with pytest.raises(InputError, match="dtype=int8: is no precision"):
         load(tmp_path, dtype="int8")
     with pytest.raises(InputError, match="dtype=float16: not available on cpu"):
