@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -90,8 +89,8 @@ def ask_command(arguments: Sequence[str]) -> None:
     if options.json:
         print(json.dumps(_as_json(images, seen, asked, answers), indent=2))
         return
-    for image, found in zip(images, seen, strict=True):
-        sys.stdout.write(printable(f"{image}: {found!r}") + "\n")
+    for found in seen:
+        print(printable(repr(found)))
     for name, texts in asked.items():
         table = Table(name, Column("", justify="right"), title_justify="left")
         for text, said in zip(texts, answers[name], strict=True):

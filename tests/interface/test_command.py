@@ -48,7 +48,7 @@ def test_table(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stored = ["image=kitchen", f"regions={run.parent / 'store'}"]
     ask_command([f"model={run}", *stored, "match=two dogs", "fill=a [MASK] and a [MASK]", "top_k=1", "device=cpu"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "kitchen: <kitchen: 4 regions in 48 x 32 pixels: top left, top right, bottom left, bottom right>"
+    assert lines[0] == "<kitchen: 4 regions in 48 x 32 pixels: top left, top right, bottom left, bottom right>"
     assert any("two dogs" in line and "%" in line for line in lines)
     assert any("a [MASK] and a [MASK]" in line and "1: " in line for line in lines)
     assert any("2: " in line for line in lines)
