@@ -22,6 +22,7 @@ setup(
     install_requires=[
         "faiss-cpu>=1.8",
         "gensim>=4.3.3",
+        "huggingface_hub>=1.3",
         "jinja2>=3.1",
         "lmdb>=1.4",
         "matplotlib>=3.8",
@@ -53,6 +54,8 @@ setup(
         ],
         # For detectors of torchvision; its builds go with torch's: 0.19 with 2.4.
         "torchvision": ["torchvision>=0.19"],
+        # Where runs are watched with training.wandb.enabled=true.
+        "wandb": ["wandb>=0.17"],
         "test": ["hypothesis>=6.100", "pytest>=8.0"],
         "dev": ["hypothesis>=6.100", "pytest>=8.0", "ruff>=0.6", "mypy>=1.11", "import-linter>=2.0"],
     },

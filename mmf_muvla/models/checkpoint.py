@@ -121,7 +121,7 @@ def load_bert(model: nn.Module, pretrained: str) -> LoadReport:
     """
     tensors = read_checkpoint(pretrained)
     # The matrix of a vocabulary head is that of the word embeddings.
-    wanted = {name: _names_in_bert(name) for name in model.state_dict() if not name.endswith("decoder.weight")}
+    wanted = {name: names_in_bert(name) for name in model.state_dict() if not name.endswith("decoder.weight")}
     used = {theirs for names in wanted.values() for theirs in names}
     for lacking in sorted(used - set(tensors)):
         if lacking.startswith(("embeddings.", "encoder.")):
@@ -148,7 +148,7 @@ def load_bert(model: nn.Module, pretrained: str) -> LoadReport:
     )
 
 
-def _names_in_bert(name: str) -> list[str]:
+def names_in_bert(name: str) -> list[str]:
     """What a tensor of the model is in BERT's checkpoint: one tensor, several one after the other, or none."""
     module, _, kind = name.removeprefix("encoder.").removeprefix("heads.").rpartition(".")
     if layer := re.fullmatch(r"trunk\.layers\.(\d+)\.(.+)", module):

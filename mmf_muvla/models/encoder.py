@@ -49,9 +49,7 @@ class Encoder(nn.Module):
             InputError: the checkpoint is not a BERT or has other sizes, or options do not go together.
         """
         pretrained = options["pretrained"]
-        stored = TrunkConfig.from_checkpoint(pretrained)
-        shape = {it.name: options[it.name] for it in fields(TrunkConfig) if options.get(it.name) is not None}
-        config = replace(stored, **shape)
+        stored, config = trunk_shapes(options)
         layers = config.num_hidden_layers
         if not options["random_init"]:
             for size in _SIZES:
@@ -125,3 +123,10 @@ class Encoder(nn.Module):
         hidden = self.trunk(torch.cat([text, image], dim=1), layouts)
         hidden = hidden.unflatten(0, (batch, views))
         return hidden[:, :, :length], hidden[:, :, length:]
+
+
+def trunk_shapes(options: Mapping[str, Any]) -> tuple[TrunkConfig, TrunkConfig]:
+    """The shape of the checkpoint that ``model_config.muvla.trunk`` names, and of the encoder that is built of it."""
+    stored = TrunkConfig.from_checkpoint(options["pretrained"])
+    given = {it.name: options[it.name] for it in fields(TrunkConfig) if options.get(it.name) is not None}
+    return stored, replace(stored, **given)

@@ -10,14 +10,15 @@ from mmf.models.base_model import BaseModel
 from omegaconf import OmegaConf, open_dict
 
 from mmf_muvla.errors import InputError
+from mmf_muvla.models.building import make_heads
 from mmf_muvla.models.checkpoint import load_bert
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.layout import Planner
-from mmf_muvla.models.pretraining import PretrainingHeads
-from mmf_muvla.models.tasks import ClassificationHeads, GroundingHeads, ImagePairHeads, TaskHeads
-from mmf_muvla.objectives.registry import heads_of
+from mmf_muvla.objectives.registry import tell_mmf
 from mmf_muvla.paths import resource_path
 from mmf_muvla.terminal import log_message
+
+tell_mmf()  # a model asks MMF for its losses
 
 
 @registry.register_model("muvla")
@@ -40,7 +41,7 @@ class MuVLA(BaseModel):
         """Make encoder and heads, and give them their first weights; called by MMF after the datasets are known."""
         trunk = self.options["trunk"]
         self.encoder = Encoder.from_options(trunk)
-        self.heads = self._make_heads()
+        self.heads = make_heads(self.encoder, self.options, self._size)
         if not trunk["random_init"]:
             log_message(f"{trunk['pretrained']}: {load_bert(self, trunk['pretrained'])}")
             self.encoder.embeddings.start_regions_at_the_size_of_words()
@@ -50,24 +51,6 @@ class MuVLA(BaseModel):
         if self.config.get("losses") is None:
             raise InputError("model_config.muvla.losses", "not given, and do not follow from the data", "Name them")
         super().init_losses()
-
-    def _make_heads(self) -> TaskHeads | PretrainingHeads:
-        options = self.options
-        task, dropout = options["task"], options["classifier_dropout"]
-        if task in ("classification", "image_pair"):
-            kind = ClassificationHeads if task == "classification" else ImagePairHeads
-            return kind(self.encoder, self._size("num_labels"), dropout, options["classifier_pooling"])
-        if task == "grounding":
-            return GroundingHeads(self.encoder, dropout)
-        return PretrainingHeads(
-            self.encoder,
-            feature_dim=options["trunk"]["feature_dim"],
-            num_object_classes=self._size("num_object_classes"),
-            warmup_epochs=(options["curriculum"] or {}).get("warmup_epochs"),
-            itm_pooling=options["itm_pooling"],
-            share_vocabulary_head=options["share_vocabulary_head"],
-            learned=None if options["losses"] is None else heads_of(options["losses"]),
-        )
 
     def _size(self, option: str) -> int:
         """A number of classes: from the config, else from the loaded data set (and then kept in the config).

@@ -129,8 +129,7 @@ class GroundingHeads(TaskHeads):
             ``scores`` float [B, R], minus infinity at padding; ``chosen_region`` int [B]; ``chosen_is_right`` bool [B];
             ``statistics``: ``reachable``, how many labelled samples have a right region, and how many there are.
         """
-        _, states, _ = self.encode(encoder, batch)
-        scores = self.scorer(states).squeeze(-1).float().masked_fill(~batch["region_mask"], -torch.inf)
+        scores = self.score(encoder, batch)
         chosen = scores.argmax(dim=1)
         right, labelled = batch["targets"], batch["labelled"]
         return {
@@ -139,6 +138,11 @@ class GroundingHeads(TaskHeads):
             "chosen_is_right": right.gather(1, chosen.unsqueeze(1)).squeeze(1),
             "statistics": {"reachable": ((right.any(dim=1) & labelled).sum(), labelled.sum())},
         }
+
+    def score(self, encoder: Encoder, batch: Mapping[str, Any]) -> Tensor:
+        """The scores of the regions, float [B, R], minus infinity at padding; no targets are asked for."""
+        _, states, _ = self.encode(encoder, batch)
+        return self.scorer(states).squeeze(-1).float().masked_fill(~batch["region_mask"], -torch.inf)
 
     @classmethod
     def wanted(cls, pooling: str, attention_mask: Tensor, region_mask: Tensor) -> tuple[Tensor, Tensor]:

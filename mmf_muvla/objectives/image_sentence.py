@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmf.common.registry import registry
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,7 +19,6 @@ from mmf_muvla.objectives.loss import HeadKit, Predictions, PretrainingLoss
 from mmf_muvla.objectives.masking import IGNORE, Ints, MaskingConfig, Row, Vocabulary, choose, make_row, mask_tokens
 from mmf_muvla.objectives.objective import Material, Objective
 from mmf_muvla.objectives.registry import register_loss, register_objective
-from mmf_muvla.objectives.streamed_metric import SampleMean
 
 _NEGATIVE_DRAWS = 1000
 
@@ -112,14 +110,3 @@ class ImageTextMatching(PretrainingLoss):
 
     def target_losses(self, it: Predictions) -> Tensor:
         return F.binary_cross_entropy_with_logits(it.prediction.float(), it.target, reduction="none")
-
-
-@registry.register_metric("muvla_itm_accuracy")
-class ImageTextMatchingAccuracy(SampleMean):
-    """Share of pairs that the matching head tells right, by ``scores`` (logits) and ``targets`` (0 or 1), float [M]."""
-
-    key = "muvla_itm_accuracy"
-    fields = ("scores", "targets")
-
-    def reduce(self, fields: Mapping[str, Any]) -> Tensor:
-        return (fields["scores"] > 0) == (fields["targets"] > 0.5)

@@ -3,14 +3,15 @@
 A configuration names objectives. What they have targets for decides which losses are learned, so that heads, metrics
 and the choice of the best checkpoint follow. To add one of your own, decorate a subclass of ``Objective`` by
 ``@register_objective``, or one of ``PretrainingLoss`` by ``@register_loss``, in a package that MMF imports.
+
+Nothing here needs MMF: a model can be asked where it is not installed.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
-
-from mmf.common.registry import registry
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.objectives.masking import MaskingConfig
@@ -38,7 +39,21 @@ def register_objective(objective: _Objective) -> _Objective:
 def register_loss(loss: _Loss) -> _Loss:
     """Make a loss known under its name, and to MMF as ``muvla_NAME``: a decorator."""
     LOSSES[loss.name] = loss
-    return registry.register_loss(f"{MMF_PREFIX}{loss.name}")(loss)
+    if "mmf.common.registry" in sys.modules:  # else it waits for tell_mmf
+        _tell_mmf(loss)
+    return loss
+
+
+def tell_mmf() -> None:
+    """Make all losses known to MMF, those included that were registered before it was imported."""
+    for loss in LOSSES.values():
+        _tell_mmf(loss)
+
+
+def _tell_mmf(loss: type[PretrainingLoss]) -> None:
+    from mmf.common.registry import registry
+
+    registry.register_loss(f"{MMF_PREFIX}{loss.name}")(loss)
 
 
 def check_objectives(names: Sequence[str], where: str) -> tuple[str, ...]:

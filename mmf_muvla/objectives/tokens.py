@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -28,6 +29,7 @@ class WordPieces:
             problem = "this tokenizer does not tell which characters a token covers"
             remedy = "Name a BERT checkpoint with a tokenizer.json or a vocab.txt"
             raise InputError(f"tokenizer={pretrained}", problem, remedy)
+        self.tokenizer = tokenizer
         self._backend = tokenizer.backend_tokenizer
         self._backend.no_padding()
         self._backend.no_truncation()
@@ -56,6 +58,18 @@ class WordPieces:
             pieces = [self._unknown if piece in self._reserved else piece for piece in pieces]
         ids = np.array(pieces, dtype=np.int64)
         return ids, np.array(encoding.offsets[:max_tokens], dtype=np.int64).reshape(-1, 2)
+
+    def input_ids(self, text: str, max_tokens: int) -> Ints:
+        """``[CLS] text [SEP]``, int [at most max_tokens + 2]."""
+        return self.with_ends(self(text, max_tokens)[0])
+
+    def piece(self, token_id: int) -> str:
+        """The word piece of an id."""
+        return str(self._backend.id_to_token(token_id))
+
+    def with_ends(self, tokens: Sequence[int] | Ints) -> Ints:
+        """Word pieces with [CLS] and [SEP] around them."""
+        return np.concatenate([[self.vocabulary.cls_id], tokens, [self.vocabulary.sep_id]]).astype(np.int64)
 
     @lru_cache(maxsize=65536)  # noqa: B019 - one tokenizer lives as long as its data set; tags are few and come often
     def tag(self, text: str) -> Ints:

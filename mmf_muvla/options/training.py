@@ -62,6 +62,16 @@ class EarlyStop(Options):
 
 
 @dataclass
+class Wandb(Options):
+    """Weights & Biases, under the names that MMF has for it. ``name``: not given, the name of ``env.save_dir``."""
+
+    enabled: Flag = False
+    project: Name = "mmf"
+    entity: Name | None = None
+    name: Name | None = None
+
+
+@dataclass
 class Training(Options):
     """``training``: first what the trainer ``muvla`` reads, then what MMF itself reads, then keys of older versions."""
 
@@ -83,6 +93,7 @@ class Training(Options):
     evaluation_interval: Count = 1000
     checkpoint_interval: Count = 1000
     tensorboard: Flag = False
+    wandb: Wandb = field(default_factory=Wandb)
     find_unused_parameters: Flag = False
     group_by_length: Flag = False
     start_over: Flag = False

@@ -12,7 +12,7 @@ from mmf.common.sample import SampleList
 from torch.nn import functional as F
 
 from mmf_muvla.artifacts.progress import progress_bar
-from mmf_muvla.datasets.collate import PretrainingSample, collate_images, collate_pretraining, lengths_to_mask, pad
+from mmf_muvla.datasets.collate import PretrainingSample, collate_pretraining, collate_texts
 from mmf_muvla.models.muvla import MuVLA
 from mmf_muvla.models.pretraining import PretrainingHeads
 from mmf_muvla.models.tasks import pooled_states
@@ -44,20 +44,17 @@ def match_logits(
 
     The model may be on any device. Sentences are cut after ``max_tokens`` word pieces.
     """
-    vocabulary = words.vocabulary
     heads = cast(PretrainingHeads, model.heads)
     image_of = lru_cache(_IMAGES_IN_MEMORY)(regions.get)
 
     @cache
     def tokens_of(text: str) -> Ints:
-        return np.concatenate([[vocabulary.cls_id], words(text, max_tokens)[0], [vocabulary.sep_id]])
+        return words.input_ids(text, max_tokens)
 
     logits = [torch.zeros(0)]
     for part in _batches(pairs, batch_size, "matching", "pair"):
         texts = [tokens_of(sentence) for _, sentence in part]
-        batch = collate_images([image_of(image) for image, _ in part])
-        batch["input_ids"] = pad(texts, vocabulary.pad_id, torch.long)
-        batch["attention_mask"] = lengths_to_mask([len(text) for text in texts])
+        batch = collate_texts([(image_of(image),) for image, _ in part], texts, words.vocabulary.pad_id)
         pooled = pooled_states(model.encoder, heads.pooler, _moved(batch, model))
         logits.append(heads.itm(pooled).squeeze(-1).float().cpu())
     return torch.cat(logits)

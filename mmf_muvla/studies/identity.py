@@ -31,7 +31,13 @@ _NO_RESULT_OF_RUNS = {
     *("evaluation.predict", "evaluation.predict_file_format", "training.find_unused_parameters"),
     *("training.num_workers", "training.pin_memory", "training.deterministic"),
     *("training.log_interval", "training.checkpoint_interval"),
-    *("training.tensorboard", "training.experiment_name", "training.logger_level", "training.log_format"),
+    *(
+        "training.tensorboard",
+        "training.wandb",
+        "training.experiment_name",
+        "training.logger_level",
+        "training.log_format",
+    ),
     *("training.log_detailed_config", "training.should_not_log", "training.stdout_capture", "training.colored_logs"),
 }
 _NO_RESULT_OF_TOOLS = ("out", "overwrite", "num_workers")

@@ -16,6 +16,8 @@ from mmf_muvla.artifacts.files import link_or_copy, publish_file
 from mmf_muvla.errors import InputError
 from mmf_muvla.models.checkpoint import LoadReport
 from mmf_muvla.models.heads import variants_of
+from mmf_muvla.models.visual_bert import NOTE as VISUAL_BERT
+from mmf_muvla.models.visual_bert import is_visual_bert, renamed
 from mmf_muvla.reading.weight_files import CHECKSUM_KEY, checksum, read_safetensors, read_torch_file
 
 _UPDATE_KEY = "update"  # in the metadata of a safetensors file: the update that its weights are of
@@ -89,17 +91,21 @@ def read_checkpoint_file(path: str | Path) -> dict[str, Any]:
 def load_matching(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> LoadReport:
     """Load every tensor whose name and shape a model has; ``source`` is for the error.
 
+    Those of MMF's VisualBERT are read under the names that they have here (:mod:`mmf_muvla.models.visual_bert`).
+
     Raises:
         InputError: nothing of the encoder is in the checkpoint (the fine-tuning would silently start from nothing).
     """
     own = model.state_dict()
     tensors = {name: value for name, value in tensors.items() if isinstance(value, Tensor)}
+    notes = []
+    if is_visual_bert(tensors):
+        tensors, notes = renamed(tensors, own), [VISUAL_BERT]
     fitting = {name: value for name, value in tensors.items() if name in own and own[name].shape == value.shape}
     missing = tuple(name for name in own if name not in tensors)
-    notes = []
     if any(name.startswith("heads.pooler.") for name in missing):
         pooling = variants_of(tensors).get("itm_pooling", "cls")
-        notes = [f"no trained pooler (itm_pooling={pooling} has no such one): starts as in BERT, or at random"]
+        notes += [f"no trained pooler (itm_pooling={pooling} has no such one): starts as in BERT, or at random"]
     report = LoadReport(
         loaded=tuple(fitting),
         missing=missing,

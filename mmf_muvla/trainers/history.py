@@ -1,11 +1,11 @@
-"""What a run writes about itself: means over an interval, one JSON line each, and TensorBoard on request."""
+"""What a run writes about itself: means over an interval, one JSON line each."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from mmf_muvla.errors import InputError
 from mmf_muvla.objectives.loss import PretrainingOutput
 from mmf_muvla.terminal import log_message
 from mmf_muvla.trainers.run_folder import HISTORY
+from mmf_muvla.trainers.watching import Watcher
 
 
 def gather(values: Tensor) -> Tensor:
@@ -116,24 +116,17 @@ class RunningMeans:
 
 
 class History:
-    """Appends what was measured to ``history.jsonl`` in the run's folder, and to TensorBoard on request.
+    """Appends what was measured to ``history.jsonl`` in the run's folder, and shows it to ``watchers``.
 
     ``enabled`` is False on all processes but the first.
     """
 
-    def __init__(self, save_dir: Path, enabled: bool, tensorboard: bool):
+    def __init__(self, save_dir: Path, enabled: bool, watchers: Sequence[Watcher] = ()):
         self.path = save_dir / HISTORY
         self.enabled = enabled
-        self._tensorboard: Any = None
+        self._watchers = watchers
         if enabled:
             self._cut_unfinished_line()
-        if enabled and tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError as error:
-                problem = f"TensorBoard cannot be imported ({error})"
-                raise InputError("training.tensorboard=true", problem, "pip install tensorboard") from error
-            self._tensorboard = SummaryWriter(str(save_dir / "tensorboard"))
 
     def _cut_unfinished_line(self) -> None:
         """A process that ended while writing, for example on a full disk, has left a part of a line."""
@@ -149,10 +142,11 @@ class History:
             return
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"split": split, "update": update, "epoch": epoch, **values}) + "\n")
-        for name, value in values.items() if self._tensorboard is not None else ():
+        for name, value in values.items():
             several = {f"/{n}": part for n, part in enumerate(value, 1)} if isinstance(value, list) else {"": value}
             for number, part in several.items():
-                self._tensorboard.add_scalar(f"{split}/{name}{number}", part, update)
+                for watch in self._watchers:
+                    watch(f"{split}/{name}{number}", part, update)
 
 
 def shown(values: Mapping[str, Any]) -> str:

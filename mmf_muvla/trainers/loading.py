@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
-
-from mmf_muvla.errors import InputError
 from mmf_muvla.models.muvla import MuVLA
-from mmf_muvla.options.model import FORMER_DEFAULTS
-from mmf_muvla.run_config import read_run_config
-from mmf_muvla.trainers.checkpoints import read_checkpoint_file
+from mmf_muvla.trainers.saved_run import FINAL_WEIGHTS, load_weights, read_model_options
 
 
-def load_run(folder: str | Path, weights: str = "muvla_final.safetensors") -> MuVLA:
+def load_run(folder: str | Path, weights: str = FINAL_WEIGHTS) -> MuVLA:
     """Load a trained model, in evaluation mode, on the CPU. ``model.heads(model.encoder, batch)`` predicts.
 
     Args:
@@ -24,32 +19,7 @@ def load_run(folder: str | Path, weights: str = "muvla_final.safetensors") -> Mu
         InputError: the folder has no configuration of such a model or no such weights, or one of the two is damaged.
     """
     folder = Path(folder)
-    defaults = OmegaConf.load(MuVLA.config_path()).model_config.muvla  # for options younger than the run
-    options = OmegaConf.merge(defaults, FORMER_DEFAULTS, _model_options(folder / "config.yaml"))
-    options.trunk.random_init = True  # the weights of its start may be gone
-    model = MuVLA(options)
+    model = MuVLA(read_model_options(folder))
     model.build()
-    # A tied matrix stands once in a safetensors file, so some names may be absent; sharing fills them in.
-    state = read_checkpoint_file(folder / weights)["model"]
-    try:
-        absent = model.load_state_dict(state, strict=False).missing_keys
-    except RuntimeError as error:
-        problem = f"is not of the model in {folder}/config.yaml ({error})"
-        raise InputError(str(folder / weights), problem, "Use the run's own weights") from error
-    untied = [name for name in absent if not name.endswith("decoder.weight")]
-    if untied:
-        raise InputError(str(folder / weights), f"it lacks {untied[0]}", "Use the weights that this run wrote")
+    load_weights(model, folder / weights)
     return model.eval()
-
-
-def _model_options(path: Path) -> DictConfig:
-    if not path.is_file():
-        raise InputError(str(path), "no such file", "Give the save_dir of a run of this project")
-    config = read_run_config(path)
-    options = config.get("model_config", {}).get("muvla")
-    if not isinstance(options, DictConfig):
-        raise InputError(str(path), "has no model_config.muvla", "Give the save_dir of a run of the model muvla")
-    # Runs write what they have had, resolved; whatever asks for values of this process is not theirs.
-    if "${" in OmegaConf.to_yaml(options):
-        raise InputError(str(path), "refers to other values (${…}), as no run writes it", "Use the folder of a run")
-    return options

@@ -32,6 +32,7 @@ from mmf_muvla.trainers.matching import unlearned_matching
 from mmf_muvla.trainers.progress import UpdateBar
 from mmf_muvla.trainers.run import Run
 from mmf_muvla.trainers.run_folder import CURRENT, EVALUATION, PREDICTIONS, RESULTS
+from mmf_muvla.trainers.watching import open_watchers
 
 
 @registry.register_trainer("muvla")
@@ -103,7 +104,8 @@ class MuVLATrainer(Run):
         if is_master():
             self.folder.begin(self.config)
             _ = self._data  # as they are now
-        self.history = History(self.folder.path, enabled=is_master(), tensorboard=bool(self.training.tensorboard))
+        watchers = open_watchers(self.folder.path, self.config, self.num_updates) if is_master() else []
+        self.history = History(self.folder.path, enabled=is_master(), watchers=watchers)
         self.model.train()
         self._scale = self.scaler.get_scale()
         done = self.num_updates * self.accumulation

@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from mmf_muvla.datasets.tasks.conversion.command import ConvertOptions
 from mmf_muvla.detection.options import ExtractConfig
 from mmf_muvla.errors import InputError
+from mmf_muvla.interface.command import AskOptions
 from mmf_muvla.models.small_bert import SmallBertOptions
 from mmf_muvla.options.checking import check, check_keys
 from mmf_muvla.options.data import DATASETS
@@ -76,6 +77,7 @@ TOOLS: dict[type, dict[str, Any]] = {
     ConvertOptions: {},
     SmallBertOptions: {},
     ScoreOptions: {"runs": "r"},
+    AskOptions: {"model": "m", "image": "i"},
     InspectOptions: {"corpus": "c"},
     AlignmentOptions: {"run": "r"},
     ConditionsOptions: {"results": "r"},

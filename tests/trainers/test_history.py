@@ -35,8 +35,8 @@ def test_match_probabilities_of_an_interval_are_told_as_mean_and_deciles(tmp_pat
     expected = np.quantile(probabilities.numpy(), np.arange(1, 10) / 10)
     assert values["w_itm_deciles"] == pytest.approx(expected.tolist(), abs=1e-4)
 
-    history = History(tmp_path, enabled=True, tensorboard=False)
-    history._tensorboard = recorder = Recorder()
+    recorder = Recorder()
+    history = History(tmp_path, enabled=True, watchers=[recorder.add_scalar])
     history.write("train", 7, 0.5, values)
     line = json.loads(history.path.read_text())
     assert line["w_itm_deciles"] == values["w_itm_deciles"] and line["update"] == 7

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-import numpy as np
 import torch
 from mmf.common.registry import registry
 from mmf.common.sample import SampleList
@@ -23,7 +22,7 @@ from torch.nn import functional as F
 
 from mmf_muvla.artifacts.files import publish_file, write_json
 from mmf_muvla.datasets.builders import Builder
-from mmf_muvla.datasets.collate import collate_images, lengths_to_mask, pad
+from mmf_muvla.datasets.collate import collate_texts
 from mmf_muvla.datasets.images import open_images
 from mmf_muvla.datasets.tasks.conversion import image_keys
 from mmf_muvla.errors import InputError
@@ -181,39 +180,25 @@ class TaskDataset(BaseDataset, Generic[R]):
     def __getitem__(self, key: int | tuple[int, int]) -> TaskSample[R]:
         """One sample; a key ``(epoch, item)`` gives the item, which does not change with the epoch."""
         record = self.records[key[1] if isinstance(key, tuple) else key]
-        vocabulary = self.words.vocabulary
-        tokens, _ = self.words(record.text, self.config.max_text_tokens)
-        input_ids = np.concatenate([[vocabulary.cls_id], tokens, [vocabulary.sep_id]])
+        input_ids = self.words.input_ids(record.text, self.config.max_text_tokens)
         return TaskSample(record, input_ids, tuple(self.images.get(image) for image in record.images))
 
     def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> SampleList:
         """A whole batch, padded to its own longest text and largest number of regions.
 
         Returns:
-            ``input_ids`` int [B, T], ``attention_mask`` bool [B, T], ``labelled`` bool [B], what :meth:`targets` gives,
-            and the fields of :func:`~mmf_muvla.datasets.collate.collate_images`, of two images a sample as [B, 2, …].
+            The fields of :func:`~mmf_muvla.datasets.collate.collate_texts`, ``labelled`` bool [B], and what
+            :meth:`targets` gives.
         """
         samples = [self[key] for key in keys]
-        texts = [sample.input_ids for sample in samples]
+        images, texts = [sample.images for sample in samples], [sample.input_ids for sample in samples]
         return SampleList(
             {
-                **_image_fields([sample.images for sample in samples]),
-                "input_ids": pad(texts, self.words.vocabulary.pad_id, torch.long),
-                "attention_mask": lengths_to_mask([len(text) for text in texts]),
+                **collate_texts(images, texts, self.words.vocabulary.pad_id),
                 "labelled": torch.tensor([sample.record.labelled for sample in samples]),
                 **self.targets(samples),
             }
         )
-
-
-def _image_fields(images: Sequence[tuple[Regions, ...]]) -> dict[str, Any]:
-    fields = collate_images([image for of_sample in images for image in of_sample])
-    per_sample = len(images[0])
-    if per_sample == 1:
-        return fields
-    ids = fields.pop("image_id")
-    grouped: dict[str, Any] = {name: it.unflatten(0, (len(images), per_sample)) for name, it in fields.items()}
-    return {**grouped, "image_id": list(zip(*(ids[side::per_sample] for side in range(per_sample)), strict=True))}
 
 
 D = TypeVar("D", bound=TaskDataset[Any])

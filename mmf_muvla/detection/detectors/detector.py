@@ -110,10 +110,21 @@ def detector_fingerprint(option: str, options: Mapping[str, Any]) -> dict[str, A
     return {option: fingerprint(path) if path.exists() else "by name"}
 
 
-def _find(option: str) -> tuple[Any, str]:
+def is_own_class(option: str) -> bool:
+    """Whether an option ``detector`` names a class of somebody's, whose module is imported to find it."""
+    return _library_of(option)[0] not in DETECTORS
+
+
+def _library_of(option: str) -> tuple[str, str]:
+    """The library that an option names, and what it says to it."""
     library, colon, name = option.partition(":")
     if not colon or library == "package" or Path(option).exists():
-        library, name = _LIBRARY, option
+        return _LIBRARY, option
+    return library, name
+
+
+def _find(option: str) -> tuple[Any, str]:
+    library, name = _library_of(option)
     where = f"detector={option}"
     known = f"a hub name, a folder, {', '.join(f'{it}:NAME' for it in DETECTORS)}, or my_package.my_detector:MyDetector"
     try:

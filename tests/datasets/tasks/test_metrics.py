@@ -11,7 +11,7 @@ from mmf_muvla.datasets.tasks.nlvr2 import metric as nlvr2
 from mmf_muvla.datasets.tasks.refcoco_plus import metric as grounding
 from mmf_muvla.datasets.tasks.visual_entailment import metric as entailment
 from mmf_muvla.datasets.tasks.vqa2 import metric as vqa
-from mmf_muvla.objectives.image_sentence import ImageTextMatchingAccuracy
+from mmf_muvla.objectives.matching_metric import ImageTextMatchingAccuracy
 from mmf_muvla.objectives.streamed_metric import StreamedMetric
 
 

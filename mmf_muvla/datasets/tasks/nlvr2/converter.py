@@ -14,6 +14,7 @@ from mmf_muvla.datasets.tasks.conversion.report import Report, Sieve
 from mmf_muvla.errors import InputError, shown
 from mmf_muvla.reading.json_values import text_of
 
+LABELS = {"false": 0, "true": 1}
 # split, set of eight images, pair of images in it, sentence
 _IDENTIFIER = re.compile(r"([A-Za-z][A-Za-z0-9]*-[0-9]+)-([0-9]+)-([0-9]+)")
 

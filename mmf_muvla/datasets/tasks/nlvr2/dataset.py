@@ -9,11 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from mmf_muvla.datasets.tasks.nlvr2.converter import LABELS
 from mmf_muvla.datasets.tasks.task import UNLABELLED, TaskDataset, TaskRecord, TaskSample, register_task, text_of
 from mmf_muvla.errors import InputError, shown
 from mmf_muvla.reading.json_lines import read_json_lines
-
-LABELS = {"false": 0, "true": 1}
 
 
 @dataclass(frozen=True, slots=True)

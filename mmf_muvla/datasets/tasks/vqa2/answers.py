@@ -11,8 +11,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 from mmf_muvla.errors import InputError
+from mmf_muvla.reading.json_values import text_problem
 
 QUESTION_KINDS = ("yes/no", "number", "other")  # by which the benchmark reports accuracies
 ANNOTATORS = 10  # so many people answered each question of VQA 2.0
@@ -102,6 +104,30 @@ def answer_vocabulary(answers: Iterable[str], min_occurrences: int = MIN_OCCURRE
         problem = f"none of {len(counts):,} different answers is that of {min_occurrences:,} or more questions"
         raise InputError("answer vocabulary", problem, "Lower min_occurrences, or give the whole annotations")
     return sorted(frequent, key=lambda answer: (-counts[answer], answer))
+
+
+def read_answers(path: str | Path) -> list[str]:
+    """Read an answer vocabulary, one answer a line.
+
+    Raises:
+        InputError: the file is missing, no text, empty, or has the same answer twice.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(str(path), "no such answer vocabulary", "Check dataset_config.vqa2.answers")
+    try:
+        answers = path.read_text(encoding="utf-8-sig").splitlines()
+    except ValueError as error:
+        raise InputError(str(path), f"is no text in UTF-8 ({error})", "Give an answer a line") from error
+    if not answers:
+        raise InputError(str(path), "has no answers", "Give an answer a line")
+    for number, answer in enumerate(answers, 1):
+        if problem := text_problem(answer):
+            raise InputError(f"{path}, line {number}", problem, "Mend or remove the line")
+    answer, count = Counter(answers).most_common(1)[0]
+    if count > 1:
+        raise InputError(str(path), f"the answer {answer!r} stands there twice", "Remove one of the lines")
+    return answers
 
 
 def question_kind(answer_type: str | None, annotators: Sequence[str] = ()) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +21,7 @@ from mmf_muvla.datasets.tasks.vqa2.answers import (
     QUESTION_KINDS,
     normalize_answer,
     question_kind,
+    read_answers,
     soft_scores,
     vqa_accuracy,
 )
@@ -33,30 +34,6 @@ from mmf_muvla.reading.restricted_pickle import load_object_array
 _REMEDY = "Mend or remove the entry"
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 _accuracy = lru_cache(maxsize=2**16)(vqa_accuracy)  # unanimous answers come again and again
-
-
-def read_answers(path: str | Path) -> list[str]:
-    """Read an answer vocabulary, one answer a line.
-
-    Raises:
-        InputError: the file is missing, no text, empty, or has the same answer twice.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(str(path), "no such answer vocabulary", "Check dataset_config.vqa2.answers")
-    try:
-        answers = path.read_text(encoding="utf-8-sig").splitlines()
-    except ValueError as error:
-        raise InputError(str(path), f"is no text in UTF-8 ({error})", "Give an answer a line") from error
-    if not answers:
-        raise InputError(str(path), "has no answers", "Give an answer a line")
-    for number, answer in enumerate(answers, 1):
-        if problem := text_problem(answer):
-            raise InputError(f"{path}, line {number}", problem, "Mend or remove the line")
-    answer, count = Counter(answers).most_common(1)[0]
-    if count > 1:
-        raise InputError(str(path), f"the answer {answer!r} stands there twice", "Remove one of the lines")
-    return answers
 
 
 @dataclass(frozen=True, slots=True)

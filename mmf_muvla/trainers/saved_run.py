@@ -1,0 +1,62 @@
+"""What a run has left behind, read without MMF: the options of its model, and weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from mmf_muvla.errors import InputError
+from mmf_muvla.options.model import FORMER_DEFAULTS
+from mmf_muvla.paths import resource_path
+from mmf_muvla.run_config import read_run_config
+from mmf_muvla.trainers.checkpoints import read_checkpoint_file
+
+CONFIG, RESULTS, FINAL_WEIGHTS = "config.yaml", "results.json", "muvla_final.safetensors"
+
+
+def read_model_options(folder: Path) -> DictConfig:
+    """``model_config.muvla`` of a run, by which its model is built again, with random weights.
+
+    Options that are younger than the run have the value that it had them work as.
+
+    Raises:
+        InputError: the folder has no configuration of such a model, or a damaged one.
+    """
+    defaults = OmegaConf.load(resource_path("configs/models/muvla/defaults.yaml")).model_config.muvla
+    options: Any = OmegaConf.merge(defaults, FORMER_DEFAULTS, _given(folder / CONFIG))
+    options.trunk.random_init = True  # the weights of its start may be gone
+    return options
+
+
+def load_weights(model: nn.Module, file: Path) -> None:
+    """Give a model, of encoder and heads, the weights of its run or export.
+
+    Raises:
+        InputError: there are no such weights, they are damaged, or of another model than its configuration says.
+    """
+    # A tied matrix stands once in a safetensors file, so some names may be absent; sharing fills them in.
+    state = read_checkpoint_file(file)["model"]
+    try:
+        absent = model.load_state_dict(state, strict=False).missing_keys
+    except RuntimeError as error:
+        problem = f"is not of the model that the configuration in its folder describes ({error})"
+        raise InputError(str(file), problem, "Use the run's own weights") from error
+    untied = [name for name in absent if not name.endswith("decoder.weight")]
+    if untied:
+        raise InputError(str(file), f"it lacks {untied[0]}", "Use the weights that this run wrote")
+
+
+def _given(path: Path) -> DictConfig:
+    if not path.is_file():
+        raise InputError(str(path), "no such file", "Give the save_dir of a run of this project")
+    config = read_run_config(path)
+    options = config.get("model_config", {}).get("muvla")
+    if not isinstance(options, DictConfig):
+        raise InputError(str(path), "has no model_config.muvla", "Give the save_dir of a run of the model muvla")
+    # Runs write what they have had, resolved; whatever asks for values of this process is not theirs.
+    if "${" in OmegaConf.to_yaml(options):
+        raise InputError(str(path), "refers to other values (${…}), as no run writes it", "Use the folder of a run")
+    return options
