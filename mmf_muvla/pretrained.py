@@ -20,7 +20,7 @@ def resolve_pretrained(name: str, option: str = "pretrained") -> str:
 
     Raises:
         InputError: the package is not installed, the path inside it does not exist, or ``name`` looks
-            like a path (absolute, or starting with ``.`` or ``~``) and does not exist.
+            like a path (absolute, starting with ``.`` or ``~``, or in folders of folders) and does not exist.
     """
     where = f"{option}={name}"
     if name.startswith(_PACKAGE_PREFIX):
@@ -37,6 +37,6 @@ def resolve_pretrained(name: str, option: str = "pretrained") -> str:
     path = Path(name).expanduser()
     if path.exists():
         return str(path)
-    if name.startswith((".", "/", "~")):
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:  # the hub's names are OWNER/NAME
         raise InputError(where, "no such file or folder", "Check the path, or give a hub name")
     return name

