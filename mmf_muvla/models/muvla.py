@@ -15,6 +15,7 @@ from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.layout import Planner
 from mmf_muvla.models.pretraining import PretrainingHeads
 from mmf_muvla.models.region_init import start_regions
+from mmf_muvla.models.retrieval import RetrievalHeads
 from mmf_muvla.models.tasks import ClassificationHeads, GroundingHeads, ImagePairHeads, TaskHeads
 from mmf_muvla.objectives.registry import heads_of
 from mmf_muvla.paths import resource_path
@@ -63,6 +64,8 @@ class MuVLA(BaseModel):
             return kind(self.encoder, self._size("num_labels"), dropout, options["classifier_pooling"])
         if task == "grounding":
             return GroundingHeads(self.encoder, dropout)
+        if task == "retrieval":
+            return RetrievalHeads(self.encoder, options["itm_pooling"])
         return PretrainingHeads(
             self.encoder,
             feature_dim=options["trunk"]["feature_dim"],
