@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mmf_muvla.models.embeddings import region_location
 from mmf_muvla.models.encoder import Encoder
-from mmf_muvla.models.heads import Pooler, positions_pooled
+from mmf_muvla.models.heads import Pooler
 from mmf_muvla.models.layout import DenseLayout
 from mmf_muvla.models.trunk import SelfAttention, Trunk
 from mmf_muvla.regions.regions import Regions
@@ -94,7 +94,11 @@ class PairScorer:
             return found
         trunk = self.encoder.trunk
         one_stream = isinstance(trunk, Trunk)
-        through = _OneStream(trunk, self.pooler, texts, images) if one_stream else _TwoStreams(trunk, texts, images)
+        through: Callable[[Numbers], tuple[Tensor, ...]] = (
+            _OneStream(trunk, self.pooler, texts, images)
+            if isinstance(trunk, Trunk)
+            else _TwoStreams(trunk, texts, images)
+        )
         lengths = np.stack([texts.lengths[pairs[:, 1]], images.lengths[pairs[:, 0]]])
         positions = rows * int(lengths.max(axis=1).sum())
         for part in _of_one_length(lengths.sum(axis=0, keepdims=True) if one_stream else lengths, positions):
@@ -134,7 +138,7 @@ class _OneStream(_Places):
 
     def __call__(self, pairs: Numbers) -> tuple[Tensor, ...]:
         index, is_text, is_region = self.index(pairs)
-        layout = DenseLayout(*index.shape)
+        layout = DenseLayout(len(index), index.shape[1])
         flat, (first, *middle) = index.flatten(), self.layers[:-1] if self.pools_cls else self.layers
         hidden = self.states.index_select(0, flat)
         context = layout.attend(self.qkv.index_select(0, flat), first.attention.num_heads, 0.0)

@@ -49,7 +49,8 @@ _PLACES = (
 _COMPARED = ("model", "datasets", "system", "training", "dataset_config", "model_config", "optimizer", "scheduler")
 # Options of `muvla` that only some of its tasks have heads for, in the present configuration.
 _TASKS = {
-    **dict.fromkeys(("itm_pooling", "share_vocabulary_head"), ("pretraining",)),
+    "itm_pooling": ("pretraining", "retrieval"),
+    "share_vocabulary_head": ("pretraining",),
     "classifier_pooling": ("classification", "image_pair"),
 }
 _NOT_SAID = ("training.start_over", "training.batch_size", "training.update_frequency", "training.local_rank")

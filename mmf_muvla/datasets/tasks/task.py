@@ -197,7 +197,7 @@ class TaskDataset(BaseDataset, Generic[R]):
         texts = [sample.input_ids for sample in samples]
         return SampleList(
             {
-                **_image_fields([sample.images for sample in samples]),
+                **image_fields([sample.images for sample in samples]),
                 "input_ids": pad(texts, self.words.vocabulary.pad_id, torch.long),
                 "attention_mask": lengths_to_mask([len(text) for text in texts]),
                 "labelled": torch.tensor([sample.record.labelled for sample in samples]),
@@ -206,7 +206,8 @@ class TaskDataset(BaseDataset, Generic[R]):
         )
 
 
-def _image_fields(images: Sequence[tuple[Regions, ...]]) -> dict[str, Any]:
+def image_fields(images: Sequence[tuple[Regions, ...]]) -> dict[str, Any]:
+    """The fields of :func:`~mmf_muvla.datasets.collate.collate_images`; of n > 1 images a sample as [B, n, …]."""
     fields = collate_images([image for of_sample in images for image in of_sample])
     per_sample = len(images[0])
     if per_sample == 1:
