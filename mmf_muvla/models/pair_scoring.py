@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -132,7 +132,7 @@ class _OneStream(_Places):
 
     def __init__(self, trunk: Trunk, pooler: Pooler, texts: Embedded, images: Embedded):
         super().__init__(texts, images)
-        self.layers: Any = trunk.layers
+        self.layers = cast(Any, trunk.layers)
         self.pools_cls = pooler.pooling != "mean"
         self.qkv = self.layers[0].attention.qkv(self.states)  # [positions, 3 x width]
 

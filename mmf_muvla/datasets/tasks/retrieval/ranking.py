@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mmf_muvla.objectives.masking import Bools, Floats, Ints
-
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 DIRECTIONS = ("image_to_text", "text_to_image")
 RECALLS = (1, 5, 10)  # K of R@K
 _SCORES_AT_ONCE = 2**24
