@@ -11,7 +11,7 @@ task is one of the following; source is the folder with the published files, of 
   visual_entailment  snli_ve_{train,dev,test}.jsonl -> train, val, test.jsonl
   refcoco_plus       refs(unc).p and instances.json -> train, val, testA, testB.jsonl
   flickr30k_retrieval, coco_retrieval
-                     Karpathy's dataset_flickr30k.json, dataset_coco.json -> train, val, test.jsonl (of COCO, restval goes
+                     Karpathy's dataset_flickr30k.json, dataset_coco.json -> train, val, test.jsonl (COCO's restval goes
                      to train)
 Further keys:
   image_ids          a region store, MMF's features, or a text file with an image's key a line: records of other images

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from mmf_muvla.errors import InputError
@@ -40,6 +41,22 @@ def load_run(folder: str | Path, weights: str = "muvla_final.safetensors") -> Mu
     untied = [name for name in absent if not name.endswith("decoder.weight")]
     if untied:
         raise InputError(str(folder / weights), f"it lacks {untied[0]}", "Use the weights that this run wrote")
+    return model.eval()
+
+
+def load_start(folder: str | Path) -> MuVLA:
+    """The model that a run has begun with, untrained, in evaluation mode, on the CPU: from the same BERT checkpoint,
+    and with ``region_init`` from the same corpus, which must still be there; what is random is drawn by the seed.
+
+    Raises:
+        InputError: the folder has no configuration of such a model, or something that it starts from is gone.
+    """
+    path = Path(folder) / "config.yaml"
+    defaults = OmegaConf.load(MuVLA.config_path()).model_config.muvla
+    model = MuVLA(OmegaConf.merge(defaults, FORMER_DEFAULTS, _model_options(path)))
+    with torch.random.fork_rng():
+        torch.manual_seed(int(OmegaConf.select(read_run_config(path), "training.seed", default=0)))
+        model.build()
     return model.eval()
 
 
