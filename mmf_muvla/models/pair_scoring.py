@@ -132,24 +132,25 @@ class _OneStream(_Places):
 
     def __init__(self, trunk: Trunk, pooler: Pooler, texts: Embedded, images: Embedded):
         super().__init__(texts, images)
-        self.layers = cast(Any, trunk.layers)
-        self.pools_cls = pooler.pooling != "mean"
-        self.qkv = self.layers[0].attention.qkv(self.states)  # [positions, 3 x width]
+        layers = cast(Any, trunk.layers)
+        # Where [CLS] alone is looked at, the last layer attends from there alone.
+        self.layers = layers if pooler.pooling == "mean" else layers[:-1]
+        self.last: Any = None if pooler.pooling == "mean" else layers[-1]
+        self.qkv = [layer.attention.qkv(self.states) for layer in self.layers[:1]]  # [positions, 3 x width]
 
     def __call__(self, pairs: Numbers) -> tuple[Tensor, ...]:
         index, is_text, is_region = self.index(pairs)
         layout = DenseLayout(len(index), index.shape[1])
-        flat, (first, *middle) = index.flatten(), self.layers[:-1] if self.pools_cls else self.layers
-        hidden = self.states.index_select(0, flat)
-        context = layout.attend(self.qkv.index_select(0, flat), first.attention.num_heads, 0.0)
-        hidden = first.transform(first.attention.add_context(hidden, context, None))
-        for layer in middle:
+        hidden = self.states.index_select(0, index.flatten())
+        for layer, qkv in zip(self.layers, self.qkv, strict=False):  # the first, if there is one
+            context = layout.attend(qkv.index_select(0, index.flatten()), layer.attention.num_heads, 0.0)
+            hidden = layer.transform(layer.attention.add_context(hidden, context, None))
+        for layer in self.layers[1:]:
             hidden = layer(hidden, layout)
         hidden = hidden.view(*index.shape, -1)
-        if not self.pools_cls:
+        if self.last is None:
             return hidden, is_text, hidden, is_region
-        last = self.layers[-1]
-        of_cls = last.transform(attend_from_first(last.attention, hidden)).unsqueeze(1)
+        of_cls = self.last.transform(attend_from_first(self.last.attention, hidden)).unsqueeze(1)
         return of_cls, is_text[:, :1], of_cls, is_region[:, :1]
 
 

@@ -43,7 +43,7 @@ def model_of(pooling: str, streams: int = 1, layers: int = 3, dropout: float = 0
 
 @pytest.mark.parametrize(
     ("pooling", "streams", "layers"),
-    [("bert", 1, 3), ("cls", 1, 2), ("mean", 1, 3), ("mean", 1, 1), ("bert", 2, 3), ("mean", 2, 3)],
+    [("bert", 1, 3), ("cls", 1, 2), ("bert", 1, 1), ("mean", 1, 3), ("mean", 1, 1), ("bert", 2, 3), ("mean", 2, 3)],
 )
 def test_planned_scores_are_those_of_the_model(folder: Path, pooling: str, streams: int, layers: int) -> None:
     dataset = make(folder, TASK, caption_records(), negatives=3)
