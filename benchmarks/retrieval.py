@@ -127,7 +127,7 @@ def build(folder: Path, layers: int, hidden: int) -> tuple[Any, Any]:
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
-                parameter.mul_(3)
+                parameter.mul_(8)
     return dataset, model.eval()
 
 
@@ -141,7 +141,7 @@ def compare(folder: Path, layers: int, hidden: int, plain: int) -> dict[str, Any
     images, texts = len(captions.image_ids), len(captions.texts)
     chosen = images if plain == 0 else max(2, plain // texts)
     started = time.process_time()
-    (ranked,) = rank_split(model, dataset, BATCH, contextlib.nullcontext)
+    (ranked,) = rank_split(model, dataset, 2 * BATCH, contextlib.nullcontext)  # as the trainer does
     planned_s = time.process_time() - started
     started = time.process_time()
     scores = plain_scores(dataset, model, chosen)

@@ -158,7 +158,8 @@ class Evaluator:
         return {name: value for name, value in values.items() if not isinstance(value, float) or not math.isnan(value)}
 
     def _rank(self, split: str, keep_in: Path | None) -> list[RankedPool]:
-        return rank_split(self.model, self.datasets[split], self._batch_size, self._precision, keep_in)
+        rows = 2 * self._batch_size  # which take less memory than a batch that is learned from
+        return rank_split(self.model, self.datasets[split], rows, self._precision, keep_in)
 
     @torch.no_grad()
     def predict(self, split: str, folder: Path, keep_in: Path | None = None) -> None:
