@@ -164,7 +164,7 @@ def _tables(results: Mapping[str, Any]) -> Iterator[Table]:
         what = (
             f"{results['captions']:,} captions of {results['images']:,} images"
             if size == "all"
-            else f"Pools of {int(size):,} images with a caption each"
+            else f"Pools of {min(int(size), results['images']):,} images with a caption each"
         )
         yield Table(header, rows, what)
 
