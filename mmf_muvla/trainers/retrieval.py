@@ -65,9 +65,7 @@ class RankedPool:
         for direction in DIRECTIONS:
             found |= recalls(standings(self.of(direction), self.captions, direction).rank, direction)
             if self.candidates is not None:
-                left = np.where(self.candidates[direction], np.float32(0), np.float32(-np.inf))
-                # Of equal ones only those that are left are not behind all others.
-                own = left[self.captions.image, self.captions.text] == 0
+                own = self.candidates[direction][self.captions.image, self.captions.text]
                 share = own if direction == "text_to_image" else np.bincount(self.captions.image, weights=own) > 0
                 found[f"{direction}_candidate_recall"] = float(share.mean())
         return found
