@@ -10,6 +10,9 @@ task is one of the following; source is the folder with the published files, of 
   nlvr2              train.json, dev.json, test1.json, test2.json -> train, val, test, test2.jsonl
   visual_entailment  snli_ve_{train,dev,test}.jsonl -> train, val, test.jsonl
   refcoco_plus       refs(unc).p and instances.json -> train, val, testA, testB.jsonl
+  flickr30k_retrieval, coco_retrieval
+                     Karpathy's dataset_flickr30k.json, dataset_coco.json -> train, val, test.jsonl (COCO's restval goes
+                     to train)
 Further keys:
   image_ids          a region store, MMF's features, or a text file with an image's key a line: records of other images
                      are counted; where no record's images are known, nothing is written

@@ -57,6 +57,17 @@ def collate_images(images: Sequence[Regions]) -> dict[str, Any]:
     }
 
 
+def collate_image_tuples(images: Sequence[tuple[Regions, ...]]) -> dict[str, Any]:
+    """The fields of :func:`collate_images`; of n > 1 images a sample as [B, n, …], and ``image_id`` as n tuples."""
+    fields = collate_images([image for of_sample in images for image in of_sample])
+    per_sample = len(images[0])
+    if per_sample == 1:
+        return fields
+    ids = fields.pop("image_id")
+    grouped: dict[str, Any] = {name: it.unflatten(0, (len(images), per_sample)) for name, it in fields.items()}
+    return {**grouped, "image_id": list(zip(*(ids[side::per_sample] for side in range(per_sample)), strict=True))}
+
+
 def collate_texts(images: Sequence[tuple[Regions, ...]], texts: Sequence[Ints], pad_id: int) -> dict[str, Any]:
     """Batch texts, each with its image or its two: rows for the heads of tasks, and for matching.
 
@@ -66,18 +77,13 @@ def collate_texts(images: Sequence[tuple[Regions, ...]], texts: Sequence[Ints], 
         pad_id: what fills the texts up.
 
     Returns:
-        ``input_ids`` int [B, T], ``attention_mask`` bool [B, T], and the fields of :func:`collate_images`, of two
-        images a text as [B, 2, …].
+        ``input_ids`` int [B, T], ``attention_mask`` bool [B, T], and the fields of :func:`collate_image_tuples`.
     """
-    fields = collate_images([image for of_text in images for image in of_text])
-    per_text = len(images[0])
-    if per_text > 1:
-        ids = fields.pop("image_id")
-        fields = {name: it.unflatten(0, (len(images), per_text)) for name, it in fields.items()}
-        fields["image_id"] = list(zip(*(ids[side::per_text] for side in range(per_text)), strict=True))
-    fields["input_ids"] = pad(texts, pad_id, torch.long)
-    fields["attention_mask"] = lengths_to_mask([len(text) for text in texts])
-    return fields
+    return {
+        **collate_image_tuples(images),
+        "input_ids": pad(texts, pad_id, torch.long),
+        "attention_mask": lengths_to_mask([len(text) for text in texts]),
+    }
 
 
 def collate_pretraining(samples: Sequence[PretrainingSample], pad_id: int) -> dict[str, Any]:

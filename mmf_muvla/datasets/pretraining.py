@@ -95,13 +95,13 @@ class PretrainingDataset(BaseDataset):
         if isinstance(key, tuple):
             epoch, index, *turn = key
             return self.sample(index, epoch, *turn)
-        return self.sample(key, _registered_epoch())
+        return self.sample(key, registered_epoch())
 
     def __getitems__(self, keys: Sequence[int | Key]) -> SampleList:
         """A whole batch, collated: PyTorch's loaders call this where it exists, whatever the trainer."""
         if self.turns > 1 and not isinstance(keys[0], tuple):
             # A sampler that knows nothing of turns: the objective is drawn, the same one for the whole batch.
-            epoch = _registered_epoch()
+            epoch = registered_epoch()
             turn = int(np.random.default_rng((self.seed, epoch, int(keys[0]))).integers(self.turns))
             keys = [(epoch, int(index), turn) for index in keys]  # type: ignore[arg-type]
         return SampleList(collate_pretraining([self[key] for key in keys], self.words.vocabulary.pad_id))
@@ -124,6 +124,7 @@ def held_out_split(image_ids: Sequence[str], fraction: float, dataset_type: str)
     return np.flatnonzero(~held_out if dataset_type == "train" else held_out)
 
 
-def _registered_epoch() -> int:
+def registered_epoch() -> int:
+    """Epochs finished before the present one, as MMF's registry knows it."""
     # MMF counts from 1 and registers nothing before the first epoch.
     return max(int(registry.get("current_epoch", default=1, no_warning=True) or 1) - 1, 0)

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.pretraining import PretrainingHeads
+from mmf_muvla.models.retrieval import RetrievalHeads
 from mmf_muvla.models.tasks import ClassificationHeads, GroundingHeads, ImagePairHeads, TaskHeads
 from mmf_muvla.objectives.registry import heads_of
 
@@ -27,6 +28,8 @@ def make_heads(encoder: Encoder, options: Mapping[str, Any], size: Callable[[str
         return kind(encoder, size("num_labels"), dropout, options["classifier_pooling"])
     if task == "grounding":
         return GroundingHeads(encoder, dropout)
+    if task == "retrieval":
+        return RetrievalHeads(encoder, options["itm_pooling"])
     return PretrainingHeads(
         encoder,
         feature_dim=options["trunk"]["feature_dim"],

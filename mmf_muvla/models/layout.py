@@ -69,6 +69,24 @@ class VarlenLayout(Layout):
         return varlen_attention(qkv, self.offsets, self.longest, num_heads, dropout)
 
 
+class DenseLayout(Layout):
+    """Rows of one length, without padding."""
+
+    def __init__(self, rows: int, length: int):
+        self.rows, self.length = rows, length
+
+    def attend(self, qkv: Tensor, num_heads: int, dropout: float) -> Tensor:
+        query, key, value = qkv.view(self.rows, self.length, 3, num_heads, -1).permute(2, 0, 3, 1, 4)
+        context = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        return context.transpose(1, 2).reshape(len(qkv), -1)
+
+    def pack(self, padded: Tensor) -> Tensor:
+        return padded.flatten(0, 1)
+
+    def pad(self, packed: Tensor) -> Tensor:
+        return packed.view(self.rows, self.length, -1)
+
+
 @dataclass
 class Plan(Moves):
     """What a step has to know of a batch that depends on its content."""

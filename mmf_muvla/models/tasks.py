@@ -32,7 +32,7 @@ class TaskPlanner(Planner):
     pooling: str
 
     def __call__(self, batch: Mapping[str, Any]) -> Plan:
-        inputs = self.heads.inputs({name: batch[name] for name in FIELDS})
+        inputs = self.heads.inputs({name: batch[name] for name in ("attention_mask", "region_mask")})
         masks = inputs["attention_mask"], inputs["region_mask"]
         return Plan(self.lay_out_rows(*masks, self.heads.wanted(self.pooling, *masks)))
 
@@ -48,8 +48,9 @@ class TaskHeads(nn.Module):
 
     @classmethod
     def inputs(cls, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """A batch's fields for the encoder: one row of text for each image."""
-        return {name: batch[name].unsqueeze(1) if name in TEXT_FIELDS else batch[name] for name in FIELDS}
+        """A batch's fields for the encoder, as far as it has them: one row of text for each image."""
+        present = (name for name in FIELDS if name in batch)
+        return {name: batch[name].unsqueeze(1) if name in TEXT_FIELDS else batch[name] for name in present}
 
     @classmethod
     def wanted(cls, pooling: str, attention_mask: Tensor, region_mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,9 +108,14 @@ class ImagePairHeads(ClassificationHeads):
 
     @classmethod
     def inputs(cls, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        both = {name: batch[name].repeat_interleave(2, dim=0) for name in TEXT_FIELDS}  # [B, T] -> [2 B, T]
-        both |= {name: batch[name].flatten(0, 1) for name in IMAGE_FIELDS}  # [B, 2, …] -> [2 B, …]
-        return super().inputs(both)
+        # [B, T] -> [2 B, T] and [B, 2, …] -> [2 B, …]
+        return super().inputs(
+            {
+                name: batch[name].repeat_interleave(2, dim=0) if name in TEXT_FIELDS else batch[name].flatten(0, 1)
+                for name in FIELDS
+                if name in batch
+            }
+        )
 
 
 class GroundingHeads(TaskHeads):

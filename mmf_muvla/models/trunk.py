@@ -107,7 +107,10 @@ class Layer(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, hidden: Tensor, *where: Any) -> Tensor:
-        hidden = self.attention(hidden, *where)
+        return self.transform(self.attention(hidden, *where))
+
+    def transform(self, hidden: Tensor) -> Tensor:
+        """What comes behind the attention, position by position: float [..., width] -> the same."""
         return self.norm(hidden + self.dropout(feed_forward(hidden, self.expand, self.contract)))
 
 

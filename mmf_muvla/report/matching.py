@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -12,15 +12,16 @@ from mmf.common.sample import SampleList
 from torch.nn import functional as F
 
 from mmf_muvla.artifacts.progress import progress_bar
-from mmf_muvla.datasets.collate import PretrainingSample, collate_pretraining, collate_texts
+from mmf_muvla.datasets.collate import PretrainingSample, collate_pretraining
 from mmf_muvla.models.muvla import MuVLA
+from mmf_muvla.models.pair_scoring import PairScorer
 from mmf_muvla.models.pretraining import PretrainingHeads
-from mmf_muvla.models.tasks import pooled_states
 from mmf_muvla.objectives.masking import IGNORE, Bools, Ints, Row, make_row
 from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.regions.regions import Regions
 
 _ROW = "masked_text"
+_PAIRS_TOGETHER = 16384
 # Pairs come image by image, or so that an image soon comes again.
 _IMAGES_IN_MEMORY = 256
 
@@ -42,22 +43,18 @@ def match_logits(
 ) -> torch.Tensor:
     """The matching head's logit for each (image id, sentence), float [pairs], on the CPU.
 
-    The model may be on any device. Sentences are cut after ``max_tokens`` word pieces.
+    The model may be on any device. Sentences are cut after ``max_tokens`` word pieces. Pairs come image by image.
     """
     heads = cast(PretrainingHeads, model.heads)
-    image_of = lru_cache(_IMAGES_IN_MEMORY)(regions.get)
-
-    @cache
-    def tokens_of(text: str) -> Ints:
-        return words.input_ids(text, max_tokens)
-
-    logits = [torch.zeros(0)]
-    for part in _batches(pairs, batch_size, "matching", "pair"):
-        texts = [tokens_of(sentence) for _, sentence in part]
-        batch = collate_texts([(image_of(image),) for image, _ in part], texts, words.vocabulary.pad_id)
-        pooled = pooled_states(model.encoder, heads.pooler, _moved(batch, model))
-        logits.append(heads.itm(pooled).squeeze(-1).float().cpu())
-    return torch.cat(logits)
+    scorer = PairScorer(model.encoder, heads.pooler, heads.itm)
+    logits = [np.zeros(0, np.float32)]
+    for part in _batches(pairs, _PAIRS_TOGETHER, "matching", "pair"):
+        images, of_image = np.unique([image for image, _ in part], return_inverse=True)
+        texts, of_text = np.unique([text for _, text in part], return_inverse=True)
+        tokens = (words.input_ids(text, max_tokens) for text in texts.tolist())
+        embedded = scorer.embed_images(map(regions.get, images.tolist())), scorer.embed_texts(tokens)
+        logits.append(scorer.score(*embedded, np.stack([of_image, of_text], axis=1), batch_size))
+    return torch.from_numpy(np.concatenate(logits))
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ import numpy as np
 from mmf_muvla.datasets.images import open_images
 from mmf_muvla.devices import devices_of
 from mmf_muvla.errors import InputError
+from mmf_muvla.models.muvla import MuVLA
 from mmf_muvla.objectives.masking import Bools, Floats
 from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.options.data import Pretraining
@@ -72,6 +73,24 @@ class MatchingOptions(Options):
     phrases: PhraseOptions = field(default_factory=PhraseOptions)
 
 
+def texts_of_matching(model: MuVLA, run: Path) -> tuple[WordPieces, int]:
+    """The tokenizer of the texts that a run with a matching head was trained on, and after how many tokens they were
+    cut; an InputError where it has no such head."""
+    if (task := model.options["task"]) not in ("pretraining", "retrieval"):
+        problem = f"model_config.muvla.task is {task}, which has no matching head"
+        raise InputError(str(run / "config.yaml"), problem, "Give a pre-training")
+    config = read_run_config(run / "config.yaml")
+    texts = config.dataset_config[as_list(config.datasets)[0]]
+    words = WordPieces(texts.get("tokenizer") or model.options["trunk"]["pretrained"])
+    return words, int(texts.get("max_text_tokens") or Pretraining.max_text_tokens)
+
+
+def learns(model: MuVLA, name: str) -> bool:
+    """Whether a run has learned a loss."""
+    learned: Any = model.heads.learned
+    return learned is None or name in learned
+
+
 class MatchingEvaluation:
     """A pre-trained model, and images with captions to measure it on.
 
@@ -83,20 +102,13 @@ class MatchingEvaluation:
         self.options = options
         self.run = Path(options.run)
         self.model = load_run(self.run, options.weights).to(devices_of(options.device, "device")[0])
-        if (task := self.model.options["task"]) != "pretraining":
-            problem = f"model_config.muvla.task is {task}, which has no matching head"
-            raise InputError(str(self.run / "config.yaml"), problem, "Give a pre-training")
+        self.words, self.max_tokens = texts_of_matching(self.model, self.run)
         self.images = open_images(options.regions, self.model.options["trunk"]["feature_dim"])
         # Only a store knows what classes are called.
         self.store = RegionStore(options.regions) if (Path(options.regions) / META_FILE).is_file() else None
         self.captioned = captioned_images(options.captions, self.images, options.num_images, options.seed)
         count = len(self.captioned)
         self.candidates: int = count if options.candidates == "all" else min(count, options.candidates)
-        config = read_run_config(self.run / "config.yaml")
-        # The tokenizer of the texts that it was trained on, and where they were cut.
-        texts = config.dataset_config[as_list(config.datasets)[0]]
-        self.words = WordPieces(texts.get("tokenizer") or self.model.options["trunk"]["pretrained"])
-        self.max_tokens = int(texts.get("max_text_tokens") or Pretraining.max_text_tokens)
         self.resamples = resample(count, options.seed)
 
     def results(self) -> dict[str, Any]:
@@ -174,8 +186,7 @@ class MatchingEvaluation:
         }
 
     def _learns(self, name: str) -> bool:
-        learned = self.model.heads.learned
-        return learned is None or name in learned
+        return learns(self.model, name)
 
     def _logits(self, pairs: list[tuple[str, str]]) -> Floats:
         options = self.options

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmf_muvla.datasets.tasks.retrieval.ranking import DIRECTIONS, RECALLS, Standing
 from mmf_muvla.objectives.masking import Bools, Floats, Ints
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
-RANKS = (1, 5, 10)
-DIRECTIONS = ("image_to_text", "text_to_image")
 # A measure as a function of how often each image counts, float [B, images] -> float [B]; NaN where nothing is left.
 Statistic = Callable[[Floats], Floats]
 
@@ -64,14 +63,18 @@ class Comparison:
     own: float
     others: Floats
 
+    @property
+    def standing(self) -> Standing:
+        """How many of the others are higher, and how many equal."""
+        return Standing(*(np.array([it.sum()]) for it in (self.others > self.own, self.others == self.own)))
+
     def won(self) -> float:
         """How many of the others are lower; an equal one is half of one."""
         return float((self.others < self.own).sum() + (self.others == self.own).sum() / 2)
 
     def in_first(self, k: int) -> float:
         """The probability to be among the first ``k`` if equal scores are put in random order."""
-        higher, equal = int((self.others > self.own).sum()), int((self.others == self.own).sum())
-        return min(max((k - higher) / (equal + 1), 0.0), 1.0)
+        return float(self.standing.in_first(k)[0])
 
 
 def compare(groups: Sequence[Group], scores: Sequence[Floats], owned: Sequence[Bools]) -> dict[str, list[Comparison]]:
@@ -95,7 +98,7 @@ def compare(groups: Sequence[Group], scores: Sequence[Floats], owned: Sequence[B
 def matching_statistics(
     comparisons: dict[str, list[Comparison]], candidates: int, threshold: float | None = None
 ) -> dict[str, Statistic]:
-    """The measures of a matching: ``pair_accuracy``, ``auc``, recall at :data:`RANKS` below ``candidates`` in both
+    """The measures of a matching: ``pair_accuracy``, ``auc``, recall at :data:`RECALLS` below ``candidates`` in both
     directions; and with a ``threshold``, above which a pair counts as matched, ``accuracy``.
 
     ``pair_accuracy`` is how often an image's own caption scores higher than another image's, and ``auc`` how often any
@@ -112,7 +115,7 @@ def matching_statistics(
         own_share, others_share = ratio(own, np.ones(len(own))), ratio(others, num_others > 0)
         found["accuracy"] = lambda counts: (own_share(counts) + others_share(counts)) / 2
     for direction, queries in comparisons.items():
-        for k in RANKS:
+        for k in RECALLS:
             if k < candidates:
                 hits = np.array([it.in_first(k) for it in queries])
                 found[f"{direction}_r{k}"] = ratio(hits, np.ones(len(hits)))

@@ -10,9 +10,9 @@ from typing import Any
 
 from mmf_muvla.artifacts.files import as_json
 from mmf_muvla.artifacts.outputs import check_outputs, output_folder, write_output
+from mmf_muvla.datasets.tasks.retrieval.ranking import DIRECTIONS, RECALLS
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.report.matching_evaluation import MatchingEvaluation, MatchingOptions
-from mmf_muvla.report.matching_measures import DIRECTIONS, RANKS
 from mmf_muvla.report.tables import MISSING, Table, html_page, print_table
 from mmf_muvla.terminal import printable, terminal_console
 
@@ -23,7 +23,7 @@ _TITLES = {
     "pair_accuracy": "own caption above another image's",
     "auc": "AUC of own against other pairs",
     "accuracy": "on the right side of probability 0.5",
-    **{f"{it}_r{k}": f"{it.replace('_to_', ' → ')} R@{k}" for it in DIRECTIONS for k in RANKS},
+    **{f"{it}_r{k}": f"{it.replace('_to_', ' → ')} R@{k}" for it in DIRECTIONS for k in RECALLS},
 }
 _NOUNS = {"all": "all", "detected": "detected in the image", "not_detected": "not detected in it"}
 

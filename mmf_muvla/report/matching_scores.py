@@ -120,13 +120,10 @@ def retrieval_scores(
     query: QueryOptions,
 ) -> list[Floats]:
     """Cosine similarities of tags and captions by Sentence-BERT, as in the retrieval, float [C, C] for each group."""
-    from mmf_muvla.pairing.embed import Embedder  # loads sentence-transformers
-    from mmf_muvla.pairing.own_captions import image_queries
+    from mmf_muvla.pairing.own_captions import tag_similarities  # loads sentence-transformers
 
-    embedder = Embedder(embedding)
-    of_images = embedder.embed(image_queries(regions, captioned.image_ids, query)).astype(np.float64)
-    of_captions = embedder.embed(captioned.captions).astype(np.float64)
-    return [of_images[group.images] @ of_captions[group.images].T for group in groups]
+    alike = tag_similarities(regions, captioned.image_ids, captioned.captions, embedding, query).astype(np.float64)
+    return [alike[np.ix_(group.images, group.images)] for group in groups]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from mmf_muvla.artifacts.files import read_json
 from mmf_muvla.errors import InputError
 from mmf_muvla.report.history import read_history
-from mmf_muvla.report.scores import TASK_NAMED, TASKS, Estimate, with_meta_ave
+from mmf_muvla.report.scores import RETRIEVAL_TASKS, TASK_NAMED, TASKS, Estimate, Task, with_meta_ave
 from mmf_muvla.run_config import read_run_config
 
 _BASE = "base"
@@ -114,6 +114,7 @@ def read_run(folder: Path) -> Run | LeftOut:
 def scores_of(runs: Sequence[Run], patterns: Sequence[str] = ()) -> dict[str, dict[str, Estimate | None]]:
     """The scores over seeds, for each system, and task or Meta-Ave; ``None`` where there is no run.
 
+    Retrieval is there if any of the systems has a run of it.
     Shows the systems whose names fit the patterns, in their order; without any, all, ``base`` first.
     """
     systems = sorted({run.system for run in runs}, key=lambda name: (name != _BASE, name))
@@ -123,11 +124,16 @@ def scores_of(runs: Sequence[Run], patterns: Sequence[str] = ()) -> dict[str, di
             where, remedy = f"systems={','.join(patterns)}", f"There are {', '.join(systems) or 'none'}"
             raise InputError(where, f"no system is called {pattern}", remedy)
         chosen += matching
+    further = [task for task in RETRIEVAL_TASKS if any(it.task == task.name and it.system in chosen for it in runs)]
     found = {}
     for system in dict.fromkeys(chosen):
-        of_system = [run for run in runs if run.system == system]
-        scores = {task.name: {run.seed: run.score for run in of_system if run.task == task.name} for task in TASKS}
-        found[system] = {column: Estimate.of(by_seed) for column, by_seed in with_meta_ave(scores).items()}
+
+        def scores(task: Task, system: str = system) -> dict[int, float]:
+            return {run.seed: run.score for run in runs if run.system == system and run.task == task.name}
+
+        columns = with_meta_ave({task.name: scores(task) for task in TASKS})
+        columns |= {task.name: scores(task) for task in further}
+        found[system] = {column: Estimate.of(by_seed) for column, by_seed in columns.items()}
     return found
 
 

@@ -11,7 +11,7 @@ from mmf_muvla.artifacts.outputs import check_outputs, output_folder, write_outp
 from mmf_muvla.options.kinds import Name, Names, Options
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.report.runs import Run, collect_runs, scores_of
-from mmf_muvla.report.scores import META, TASKS, TITLES, Estimate
+from mmf_muvla.report.scores import META, TASK_NAMED, TITLES, Estimate
 from mmf_muvla.report.tables import (
     MISSING,
     Table,
@@ -29,7 +29,8 @@ _WIDTH_OF_FILES = 160
 _FILES = ("scores.md", "scores.csv", "scores.html")
 _LEGEND = (
     "Per cent on the test split: mean ± standard deviation over seeds (number of seeds). "
-    f"Meta-Ave: the mean of the four tasks, over the seeds that have all four. {MISSING}: no run."
+    "Meta-Ave: the mean of the paper's four tasks, over the seeds that have all four. "
+    f"Retrieval: the mean of R@1, R@5 and R@10 both ways. {MISSING}: no run."
 )
 _ABOUT_BEST = " The highest mean of a column is coloured; where the spreads overlap, it says little."
 
@@ -80,12 +81,13 @@ def score_table(scores: Scores) -> Table:
         for row, mean in enumerate(means)
         if mean is not None and mean == max(it for it in means if it is not None)
     ]
-    return Table(["system", *TITLES.values()], rows, best=best)
+    header = ["system", *(TITLES[column] for column in next(iter(scores.values()), {}))]
+    return Table(header, rows, best=best)
 
 
 def as_csv(scores: Scores) -> str:
     """A line for every system and task, and for every system's Meta-Ave; missing ones have empty fields."""
-    metrics = {task.name: task.metric for task in TASKS} | {META: "mean of the four"}
+    metrics = {task.name: task.metric for task in TASK_NAMED.values()} | {META: "mean of the four"}
     rows = []
     for system, of_system in scores.items():
         for task, it in of_system.items():
@@ -99,7 +101,7 @@ def as_csv(scores: Scores) -> str:
 def _run_tables(scores: Scores, runs: Sequence[Run], folder: Path) -> Iterator[Table]:
     """Every run of the systems, task by task."""
     order = list(scores)
-    for task in TASKS:
+    for task in TASK_NAMED.values():
         of_task = [run for run in runs if run.task == task.name and run.system in scores]
         of_task.sort(key=lambda run: (order.index(run.system), run.seed))
         measured = [metric for metric in task.details if any(metric in run.details for run in of_task)]

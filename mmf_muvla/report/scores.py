@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mmf_muvla.datasets.tasks.retrieval.ranking import DIRECTIONS, RECALLS
+
 
 @dataclass(frozen=True)
 class Task:
@@ -26,9 +28,18 @@ TASKS = (
     Task("visual_entailment", "SNLI-VE", "muvla_entailment_accuracy", _VE_DETAILS),
     Task("refcoco_plus", "RefCOCO+", "muvla_grounding_accuracy"),
 )
-TASK_NAMED = {task.name: task for task in TASKS}
+_RECALL_DETAILS = {
+    f"muvla_{direction}_r@{k}": f"{direction.replace('_to_', ' → ')} R@{k}" for direction in DIRECTIONS for k in RECALLS
+}
+# Of later papers; they are no part of Meta-Ave, the mean of the paper's four.
+RETRIEVAL_TASKS = (
+    Task("flickr30k_retrieval", "Flickr30k retrieval", "muvla_mean_recall", _RECALL_DETAILS),
+    Task("coco_retrieval", "COCO retrieval", "muvla_mean_recall", _RECALL_DETAILS),
+)
+TASK_NAMED = {task.name: task for task in (*TASKS, *RETRIEVAL_TASKS)}
 META = "meta_ave"
 TITLES = {task.name: task.title for task in TASKS} | {META: "Meta-Ave"}
+TITLES |= {task.name: task.title for task in RETRIEVAL_TASKS}
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ _CONTENTS = {
     "nlvr2/": ("comparisons", "sentences about two images"),
     "visual_entailment/": ("entailments", "hypotheses"),
     "refcoco_plus/": ("expressions", "referring expressions"),
+    "retrieval/": ("retrieval_captions", "captions for retrieval"),
     "pictures/": ("pictures", "drawings"),
 }
 
@@ -60,6 +61,7 @@ def _summary(out: str, manifest: Mapping[str, Any], seconds: float) -> str:
         if isinstance(count := counts[key], int):
             number = f"{count:>7,}"
         else:
-            number = ", ".join(f"{split} {sum(kinds.values()):,}" for split, kinds in count.items())
+            totals = {split: it if isinstance(it, int) else sum(it.values()) for split, it in count.items()}
+            number = ", ".join(f"{split} {total:,}" for split, total in totals.items())
         lines.append(f"  {name:<18} {number} {what}")
     return "\n".join(lines)

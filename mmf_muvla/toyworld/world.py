@@ -153,6 +153,7 @@ def _write_world(folder: Path, config: ToyWorldConfig) -> dict[str, Any]:
         "words": len(words),
         "heldout_pairs": len(pairs),
         **tasks.counts(),
+        "retrieval_captions": {split: len(captions) for split, captions in tasks.captions.items()},
         "pictures": num_pictures,
     }
 

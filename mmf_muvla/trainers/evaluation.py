@@ -16,12 +16,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mmf_muvla.artifacts.files import write_json
+from mmf_muvla.datasets.tasks.retrieval.metric import RankMetric
 from mmf_muvla.errors import InputError
 from mmf_muvla.objectives.streamed_metric import StreamedMetric
 from mmf_muvla.options.kinds import as_list
 from mmf_muvla.terminal import log_message
 from mmf_muvla.trainers.building import loader_of, loading
 from mmf_muvla.trainers.history import RunningMeans, gather, of_all_processes
+from mmf_muvla.trainers.retrieval import RankedPool, mean_values, rank_split
 from mmf_muvla.trainers.sampler import evaluation_batches, in_order_of_items
 
 
@@ -48,14 +50,19 @@ class Evaluator:
         every: dict[str, Any] = self.metrics.metrics
         self.fields_of = {name: tuple(metric.required_params) for name, metric in every.items()}
         self.streamed = {name: metric for name, metric in every.items() if isinstance(metric, StreamedMetric)}
-        for name in self.streamed:
+        # And some are of the ranks of a whole split.
+        self.ranked = {name: metric for name, metric in every.items() if isinstance(metric, RankMetric)}
+        for name in (*self.streamed, *self.ranked):
             del every[name]
         self.fields_kept = {field for name in every for field in self.fields_of[name]}
 
     def forward(self, model: torch.nn.Module, batch: Any) -> Mapping[str, Any]:
         """A model's output for a batch, in the run's precision."""
-        with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
+        with self._precision():
             return model(batch)
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None)
 
     def measure(self, model: torch.nn.Module, batch: Any, means: RunningMeans) -> tuple[Mapping[str, Any], Tensor]:
         """A model's output for a batch, and the sum of its losses; ``means`` takes them in."""
@@ -80,6 +87,9 @@ class Evaluator:
         split = next((split for split in ("val", "test") if self.datasets[split] is not None), None)
         if split is None:
             return
+        if self.ranked and not hasattr(self.datasets[split], "pools"):
+            problem = f"{self.dataset_name} has nothing to rank"
+            raise InputError(f"evaluation.metrics={next(iter(self.ranked))}", problem, "Leave it out")
         items = [(0, item) for item in range(min(2, len(self.datasets[split])))]
         # With a generator of its own, or the loader would draw from the run's.
         loader = loader_of(self.datasets[split], self.model, batch_sampler=[items], generator=torch.Generator())
@@ -101,20 +111,24 @@ class Evaluator:
             where = f"training.early_stop.criteria={self.training.early_stop.criteria}"
             raise InputError(where, "the validation gives no such value", f"It gives {', '.join(names)}")
 
+    @property
+    def _batch_size(self) -> int:
+        return max(1, self.training.batch_size // get_world_size())
+
     def _batches(self, split: str, title: str, leave: bool) -> Iterator[Any]:
         """This process's share of a split."""
-        dataset, world_size = self.datasets[split], get_world_size()
-        size = max(1, self.training.batch_size // world_size)
-        sampler = evaluation_batches(len(dataset), size, get_rank(), world_size)
+        dataset = self.datasets[split]
+        sampler = evaluation_batches(len(dataset), self._batch_size, get_rank(), get_world_size())
         loader = loader_of(dataset, self.model, batch_sampler=sampler, **loading(self.training, self.device))
         for batch in tqdm(loader, desc=title, leave=leave, disable=None if is_master() else True):
             yield batch.to(self.device)
 
     @torch.no_grad()
-    def evaluate(self, split: str) -> dict[str, float]:
+    def evaluate(self, split: str, keep_in: Path | None = None) -> dict[str, float]:
         """Every loss, ``total_loss``, and every metric of ``evaluation.metrics`` on a split, by name.
 
-        A value is left out if no sample has what it is computed from, as on hidden test splits.
+        A value is left out if no sample has what it is computed from, as on hidden test splits. What takes long is kept
+        in a folder, where one is given, for an evaluation of the same that is killed to go on with.
         """
         self.model.eval()
         means = RunningMeans(self.device)
@@ -136,17 +150,34 @@ class Evaluator:
             report = Report([("dataset_name", self.dataset_name), ("dataset_type", split), *fields])
             for name, value in self.metrics(report, report).items():
                 values[name.rpartition("/")[2]] = float(value)
+        if self.ranked:
+            found = mean_values(self._rank(split, keep_in))
+            values |= {name: metric.value(found) for name, metric in self.ranked.items()}
+            values |= {f"muvla_{name}": it for name, it in found.items() if name.endswith("_candidate_recall")}
         self.model.train()
         return {name: value for name, value in values.items() if not isinstance(value, float) or not math.isnan(value)}
 
+    def _rank(self, split: str, keep_in: Path | None) -> list[RankedPool]:
+        rows = 2 * self._batch_size  # which take less memory than a batch that is learned from
+        return rank_split(self.model, self.datasets[split], rows, self._precision, keep_in)
+
     @torch.no_grad()
-    def predict(self, split: str, folder: Path) -> None:
-        """Write predictions of a split, in the benchmark's format, into a folder.
+    def predict(self, split: str, folder: Path, keep_in: Path | None = None) -> None:
+        """Write predictions of a split, in the benchmark's format, into a folder; see :meth:`evaluate`.
 
         Raises:
             InputError: the data set makes none.
         """
         dataset = self.datasets[split]
+        suffix = getattr(dataset, "prediction_suffix", ".json")
+        path = folder / f"{self.dataset_name}_{split}{suffix}"
+        if hasattr(dataset, "pools"):
+            self.model.eval()
+            pools = self._rank(split, keep_in)
+            if is_master():
+                dataset.write_lists(path, (line for pool in pools for line in pool.lists(dataset.config.top_k)))
+                log_message(f"predictions: {path}")
+            return
         if type(dataset).format_for_prediction is BaseDataset.format_for_prediction:
             raise InputError(f"datasets={self.dataset_name}", "it makes no predictions", "Choose a downstream task")
         self.model.eval()
@@ -155,7 +186,5 @@ class Evaluator:
             predictions.extend(dataset.format_for_prediction(Report(batch, self.forward(self.model, batch))))
         gathered = of_all_processes(predictions)
         if is_master():
-            suffix = getattr(dataset, "prediction_suffix", ".json")
-            path = folder / f"{self.dataset_name}_{split}{suffix}"
             getattr(dataset, "write_predictions", write_json)(path, in_order_of_items(gathered))
             log_message(f"predictions: {path}")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+from omegaconf import OmegaConf
+
 from mmf_muvla.models.muvla import MuVLA
-from mmf_muvla.trainers.saved_run import FINAL_WEIGHTS, load_weights, read_model_options
+from mmf_muvla.run_config import read_run_config
+from mmf_muvla.trainers.saved_run import CONFIG, FINAL_WEIGHTS, load_weights, read_model_options
 
 
 def load_run(folder: str | Path, weights: str = FINAL_WEIGHTS) -> MuVLA:
@@ -22,4 +26,19 @@ def load_run(folder: str | Path, weights: str = FINAL_WEIGHTS) -> MuVLA:
     model = MuVLA(read_model_options(folder))
     model.build()
     load_weights(model, folder / weights)
+    return model.eval()
+
+
+def load_start(folder: str | Path) -> MuVLA:
+    """The model that a run has begun with, untrained, in evaluation mode, on the CPU: from the same BERT checkpoint,
+    which must still be there; what is random is drawn by the seed.
+
+    Raises:
+        InputError: the folder has no configuration of such a model, or what it starts from is gone.
+    """
+    folder = Path(folder)
+    model = MuVLA(read_model_options(folder, for_weights=False))
+    with torch.random.fork_rng():
+        torch.manual_seed(int(OmegaConf.select(read_run_config(folder / CONFIG), "training.seed", default=0)))
+        model.build()
     return model.eval()

@@ -49,7 +49,8 @@ _PLACES = (
 _COMPARED = ("model", "datasets", "system", "training", "dataset_config", "model_config", "optimizer", "scheduler")
 # Options of `muvla` that only some of its tasks have heads for, in the present configuration.
 _TASKS = {
-    **dict.fromkeys(("itm_pooling", "share_vocabulary_head"), ("pretraining",)),
+    "itm_pooling": ("pretraining", "retrieval"),
+    "share_vocabulary_head": ("pretraining",),
     "classifier_pooling": ("classification", "image_pair"),
 }
 _NOT_SAID = ("training.start_over", "training.batch_size", "training.update_frequency", "training.local_rank")
@@ -105,13 +106,19 @@ def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any], source
     return changed
 
 
-def refuse_other_heads(options: Mapping[str, Any], tensors: Collection[str], source: Path) -> None:
+def refuse_other_heads(
+    options: Mapping[str, Any], tensors: Collection[str], source: Path, evaluates: bool = False
+) -> None:
     """Refuse a checkpoint whose heads are other variants of those that ``model_config.muvla`` asks for, as those of
     runs from before an option had its present default: the layers that fit would give other results without a word.
+    And one without a matching head, if retrieval is to be evaluated with it.
 
     Raises:
         InputError: the option, and its value for this checkpoint.
     """
+    if evaluates and options.get("task") == "retrieval" and not any(it.startswith("heads.itm.") for it in tensors):
+        problem = "has no matching head, by which retrieval ranks"
+        raise InputError(str(source), problem, "Give weights of a pre-training, or of a run of retrieval")
     for option, value in variants_of(tensors).items():
         if options.get("task") in _TASKS[option] and options.get(option, value) != value:
             written = _short(value).lower()

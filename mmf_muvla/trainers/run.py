@@ -109,8 +109,10 @@ class Run:
         if own is None and options.resume_file and (options.resume_pretrained or options.reset.all):
             path = Path(options.resume_file)
             content = read_checkpoint_file(path)
-            if "train" not in self.run_type:
-                refuse_other_heads(self.config.model_config[self.config.model], content["model"], path)
+            model = self.config.model_config[self.config.model]
+            # Another head of a task may start anew; retrieval goes on with the one that there is.
+            if "train" not in self.run_type or model.get("task") == "retrieval":
+                refuse_other_heads(model, content["model"], path, evaluates="train" not in self.run_type)
             log_message(f"{path}: {load_matching(self.model, content['model'], str(path))}")
             self.tested = {"update": content.get("num_updates"), "weights": str(path)}
         elif own is not None or options.resume_file:

@@ -7,6 +7,7 @@ current.ckpt, best.ckpt      further names of the newest checkpoint and of the o
 MODEL_final.safetensors      the weights at its end
 results.json                 the scores of the weights that were tested, and which these are
 evaluation/, predictions/    of later runs that evaluate or predict: their config.yaml and what they found
+scores/                      of retrieval: the scores that ranks are made of, for whoever evaluates the same again
 """
 
 from __future__ import annotations
@@ -28,15 +29,16 @@ from mmf_muvla.trainers.checkpoints import link_atomically, save_atomically
 CONFIG, RESULTS, HISTORY = "config.yaml", "results.json", "history.jsonl"
 CURRENT, BEST, LOCK = "current.ckpt", "best.ckpt", "run.lock"
 # Folders of what a training does not write itself.
-EVALUATION, PREDICTIONS = "evaluation", "predictions"
+EVALUATION, PREDICTIONS, SCORES = "evaluation", "predictions", "scores"
 # The first line of a configuration that is written here.
 MARK = "# The configuration that a run of mmf_muvla has had.\n"
 _TRAINING = (HISTORY, RESULTS, CURRENT, BEST, "models/model_*.ckpt", "tensorboard/events.out.tfevents.*")
 _LATER = (
     *(f"{folder}/{name}" for folder in (EVALUATION, PREDICTIONS) for name in (CONFIG, RESULTS)),
     *(f"{PREDICTIONS}/*_{split}.{kind}" for split in ("val", "test") for kind in ("json", "jsonl", "csv")),
+    *(f"{SCORES}/{split}/{name}" for split in ("val", "test") for name in ("made_from.json", "scores-*.*")),
 )
-_FOLDERS = ("models", "tensorboard", EVALUATION, PREDICTIONS)
+_FOLDERS = ("models", "tensorboard", EVALUATION, PREDICTIONS, *(f"{SCORES}/{it}" for it in ("val", "test")), SCORES)
 
 
 class RunFolder:

@@ -17,17 +17,22 @@ from mmf_muvla.trainers.checkpoints import read_checkpoint_file
 CONFIG, RESULTS, FINAL_WEIGHTS = "config.yaml", "results.json", "muvla_final.safetensors"
 
 
-def read_model_options(folder: Path) -> DictConfig:
-    """``model_config.muvla`` of a run, by which its model is built again, with random weights.
+def read_model_options(folder: Path, for_weights: bool = True) -> DictConfig:
+    """``model_config.muvla`` of a run, by which its model is built again.
 
     Options that are younger than the run have the value that it had them work as.
+
+    Args:
+        folder: of the run.
+        for_weights: whether the model is given the run's weights, so that the start is not asked for: it may be gone.
 
     Raises:
         InputError: the folder has no configuration of such a model, or a damaged one.
     """
     defaults = OmegaConf.load(resource_path("configs/models/muvla/defaults.yaml")).model_config.muvla
     options: Any = OmegaConf.merge(defaults, FORMER_DEFAULTS, _given(folder / CONFIG))
-    options.trunk.random_init = True  # the weights of its start may be gone
+    if for_weights:
+        options.trunk.random_init = True
     return options
 
 

@@ -31,7 +31,7 @@ from mmf_muvla.trainers.history import History, RunningMeans, shown
 from mmf_muvla.trainers.matching import unlearned_matching
 from mmf_muvla.trainers.progress import UpdateBar
 from mmf_muvla.trainers.run import Run
-from mmf_muvla.trainers.run_folder import CURRENT, EVALUATION, PREDICTIONS, RESULTS
+from mmf_muvla.trainers.run_folder import CURRENT, EVALUATION, PREDICTIONS, RESULTS, SCORES
 from mmf_muvla.trainers.watching import open_watchers
 
 
@@ -84,12 +84,13 @@ class MuVLATrainer(Run):
             self.folder.write_config(self.config, folder)
         results = {}
         for split in splits:
+            keep_in = self.folder.path / SCORES / split
             if self.datasets[split] is None:
                 log_message(f"{self.evaluator.dataset_name} has no {split} split", "warning")
             elif predicts:
-                self.evaluator.predict(split, self.folder.path / folder)
+                self.evaluator.predict(split, self.folder.path / folder, keep_in)
             else:
-                results[split] = self.evaluator.evaluate(split)
+                results[split] = self.evaluator.evaluate(split, keep_in)
                 update = "an unknown update" if self.tested["update"] is None else f"update {self.tested['update']}"
                 log_message(f"{split}, weights of {update}: {shown(results[split])}")
         if results and is_master():

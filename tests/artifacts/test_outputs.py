@@ -176,6 +176,7 @@ CASES = {
     "inspect_corpus": Case("inspect_corpus.py", inspected, "corpus", ("quality.json", "corpus.html")),
     "score_table": Case("score_table.py", runs, "runs/one/config.yaml", ("scores.md", "scores.csv", "scores.html")),
     "evaluate_matching": Case("evaluate_matching.py", evaluated, "run", ("results.json", "matching.html")),
+    "evaluate_retrieval": Case("evaluate_retrieval.py", evaluated, "run", ("results.json", "retrieval.html")),
     "watch_alignment": Case("watch_alignment.py", watched, "run", ("alignment.json", "alignment.svg")),
     "check_world": Case("check_world.py", results, "results/runs.jsonl", ("world.md", "world.json")),
     "run_study": Case(

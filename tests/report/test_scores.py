@@ -180,7 +180,8 @@ def test_runs_without_test_scores_are_told(comparison: Path) -> None:
         LeftOut(hidden, "its test scores have no muvla_vqa_accuracy"),
         LeftOut(
             comparison / "pretraining",
-            "datasets is muvla_cc, not one of vqa2, nlvr2, visual_entailment, refcoco_plus",
+            "datasets is muvla_cc, not one of vqa2, nlvr2, visual_entailment, refcoco_plus, flickr30k_retrieval, "
+            "coco_retrieval",
         ),
         LeftOut(unfinished, "it has not finished (no results.json)"),
         LeftOut(untested, "results.json has no test scores"),
@@ -274,6 +275,26 @@ def test_the_files(comparison: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert page.count('class="best"') == 5, "one in each column"
     assert '<span class="best">64.00</span>' in page
     assert "<script" not in page and "http:" not in page.replace("http-equiv", "")
+
+
+def test_retrieval_has_a_column_of_its_own_and_no_part_in_meta_ave(comparison: Path, tmp_path: Path) -> None:
+    retrieval, recall = "flickr30k_retrieval", "muvla_mean_recall"
+    folder = write_run(comparison / "retrieval", retrieval, 1, 0.5, system="muvla_cc")
+    details = {"muvla_text_to_image_r@1": 0.125, "muvla_text_to_image_median_rank": 4.0}
+    (folder / "results.json").write_text(json.dumps({"update": 40, "test": {recall: 0.375, **details}}))
+    score_command([f"runs={comparison}", f"out={tmp_path / 'scores'}"])
+    markdown = (tmp_path / "scores" / "scores.md").read_text()
+    assert "| system | VQA 2.0 | NLVR2 | SNLI-VE | RefCOCO+ | Meta-Ave | Flickr30k retrieval |" in markdown
+    assert "| 45.00 ± 7.07 (2) | 57.00 ± 2.83 (2) | – |" in markdown
+    assert "| 60.00 (1) | 75.00 (1) | 55.00 (1) | 64.00 (1) | 37.50 (1) |" in markdown
+    assert (
+        "## Flickr30k retrieval, every run" in markdown and "| system | seed | score | text → image R@1 |" in markdown
+    )
+    assert "| muvla\_cc | 1 | 37.50 | 12.50 |" in markdown.replace("muvla_cc", "muvla\_cc")
+    with (tmp_path / "scores" / "scores.csv").open(newline="") as file:
+        cells = {(line["system"], line["task"]): line for line in csv.DictReader(file)}
+    assert cells["muvla_cc", retrieval]["metric"] == recall
+    assert (cells["muvla_cc", retrieval]["mean_per_cent"], cells["base", retrieval]["mean_per_cent"]) == ("37.5000", "")
 
 
 def test_only_the_chosen_systems_are_in_the_files(comparison: Path, tmp_path: Path) -> None:

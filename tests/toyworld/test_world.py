@@ -260,6 +260,17 @@ def test_pictures_are_of_heldout_images_and_the_first_others(world):
         assert picture.size == (record["width"], record["height"])
 
 
+def test_captions_for_retrieval_are_five_of_each_image_and_none_is_there_twice(world):
+    numbers = []
+    for split, first in (("train", 3_000_001), ("val", 4_000_001), ("test", 5_000_001)):
+        found = records(world, "retrieval", split)
+        assert [it["image_id"] for it in found] == [str(first + i) for i in range(60) for _ in range(5)]
+        captions = [it["caption"] for it in found]
+        assert len({*captions}) == 300
+        numbers += [it["sentid"] for it in found]
+    assert numbers == list(range(1, 901))
+
+
 def test_the_manifest_counts_what_is_there(world):
     manifest = json.loads((world / "manifest.json").read_text())
     assert manifest["made_from"]["parameters"] == dataclasses.asdict(TINY)

@@ -141,9 +141,9 @@ def test_predictions_on_a_hidden_split_are_those_of_the_model(trained: Path, tmp
 def test_a_model_is_not_used_with_another_pooler_than_its_own(trained: Path, tmp_path: Path, weights: str) -> None:
     """As happens where a default has changed since it was trained."""
     resume = f"checkpoint.resume_file={learn(trained, 'visual_entailment') / weights}"
-    other = "model_config.muvla.classifier_pooling=bert"
+    other = "model_config.muvla.classifier_pooling=mean"
     for arguments, predict in (([resume, other], True), ([resume, other, "run_type=test"], False)):
-        with pytest.raises(InputError, match=rf"{other}: .*{weights} was trained with mean. Add .*pooling=mean"):
+        with pytest.raises(InputError, match=rf"{other}: .*{weights} was trained with bert. Add .*pooling=bert"):
             run(trained, "visual_entailment", tmp_path / "save", *arguments, predict=predict)
 
 

@@ -5,7 +5,7 @@ The names ``vqa2``, ``nlvr2`` and ``visual_entailment`` take the places of MMF's
 
 from importlib import import_module
 
-TASKS = ("vqa2", "nlvr2", "visual_entailment", "refcoco_plus")
+TASKS = ("vqa2", "nlvr2", "visual_entailment", "refcoco_plus", "retrieval")
 
 for _task in TASKS:
     for _part in ("dataset", "metric"):

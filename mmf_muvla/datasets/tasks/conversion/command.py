@@ -14,6 +14,7 @@ from mmf_muvla.datasets.tasks.conversion.published import Choices, Counts, Optio
 from mmf_muvla.datasets.tasks.conversion.report import Report
 from mmf_muvla.datasets.tasks.nlvr2.converter import convert_nlvr2
 from mmf_muvla.datasets.tasks.refcoco_plus.converter import SPLITS, convert_refcoco_plus
+from mmf_muvla.datasets.tasks.retrieval.converter import convert_retrieval
 from mmf_muvla.datasets.tasks.visual_entailment.converter import convert_snli_ve
 from mmf_muvla.datasets.tasks.vqa2.answers import ANNOTATORS
 from mmf_muvla.datasets.tasks.vqa2.converter import MAX_ANSWERS, build_vocabulary, convert_vqa2
@@ -33,11 +34,14 @@ _BY_FILE: dict[str, tuple[Callable[..., Counts], dict[str, str]]] = {
         {"snli_ve_train.jsonl": "train", "snli_ve_dev.jsonl": "val", "snli_ve_test.jsonl": "test"},
     ),
 }
+# Karpathy's split files, which have all splits.
+_RETRIEVAL = {"flickr30k_retrieval": "dataset_flickr30k.json", "coco_retrieval": "dataset_coco.json"}
 # The files that may be written.
 _OUTPUTS = {
     "vqa2": [VOCABULARY_FILE, *(f"imdb_{split}.npy" for split in VQA2_SPLITS)],
     **{task: [f"{split}.jsonl" for split in names.values()] for task, (_, names) in _BY_FILE.items()},
     "refcoco_plus": [f"{split}.jsonl" for split in SPLITS],
+    **{task: ["train.jsonl", "val.jsonl", "test.jsonl"] for task in _RETRIEVAL},
 }
 
 
@@ -128,6 +132,8 @@ def _convert(values: ConvertOptions, source: Path, out: Path, options: Options, 
     if values.task == "refcoco_plus":
         refs, instances = (source / _found([name], source)[0] for name in ("refs(unc).p", "instances.json"))
         return convert_refcoco_plus(refs, instances, out, options, report)
+    if (file := _RETRIEVAL.get(str(values.task))) is not None:
+        return convert_retrieval(source / _found([file], source)[0], out, options, report)
     convert, names = _BY_FILE[str(values.task)]
     return {
         names[name]: convert(source / name, out / f"{names[name]}.jsonl", options, report)
