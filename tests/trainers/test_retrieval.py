@@ -248,7 +248,7 @@ def pretrained(folder: Path, pooling: str = "bert", task: str = "pretraining") -
     from mmf_muvla.models.muvla import MuVLA
 
     trunk = dict(option.partition("trunk.")[2].split("=") for option in SMALL if ".trunk." in option)
-    shape = {name: json.loads(value) for name, value in trunk.items()}
+    shape = {name: json.loads(value) for name, value in trunk.items() if name != "pretrained"}
     options = {"trunk": {"pretrained": MINILM, **shape}, "num_object_classes": 3, "num_labels": 2}
     model = MuVLA(
         OmegaConf.merge(
