@@ -37,6 +37,7 @@ SMALL = [
     "model_config.muvla.trunk.intermediate_size=128",
     "model_config.muvla.trunk.hidden_dropout_prob=0.0",
     "model_config.muvla.classifier_dropout=0.0",
+    "model_config.muvla.classifier_pooling=mean",  # from random weights the fastest
     "optimizer.params.lr=0.003",
     "training.num_workers=0",
     "training.log_interval=50",
