@@ -186,23 +186,26 @@ class AttentionEvaluation:
         }
 
     def _columns(self, shares: RunShares) -> dict[str, Floats]:
-        """The values of one run for each target: float [targets, layers], or with a last one for the best layer."""
+        """The values of one run for each target, float [targets, layers + 1]: the last one is of the best layer, or of
+        the best head of all layers, both chosen on other images."""
         own, shuffled = shares.own[:, :, :-1], shares.shuffled[:, :, :-1]
         heads = best_heads(own, self.in_half)
-        best = at_heads(own, self.in_half, heads)
-        best_shuffled = at_heads(shuffled, self.in_half, heads)
+        best, best_shuffled = (at_heads(it, self.in_half, heads) for it in (own, shuffled))
+        means = shares.own[:, :, -1:], shares.shuffled[:, :, -1:], shares.to_regions[:, :, None]
+        layers = best_heads(means[0], self.in_half)
+        mean, mean_shuffled, to_regions = (at_heads(it, self.in_half, layers) for it in means)
         return {
-            "mean_of_heads": shares.own[:, :, -1],
-            "mean_of_heads_shuffled": shares.shuffled[:, :, -1],
+            "mean_of_heads": mean,
+            "mean_of_heads_shuffled": mean_shuffled,
             "best_head": best,
             "best_head_shuffled": best_shuffled,
             "best_head_above_shuffled": best - best_shuffled,
-            "to_regions": shares.to_regions,
+            "to_regions": to_regions,
         }
 
     def _system(self, name: str, runs: Sequence[Mapping[str, Floats]]) -> dict[str, Any]:
-        """``measures``: name -> a value with its interval for each layer, of the mean over runs; the best heads have
-        one more, that of all layers. ``runs``: the values of each, without intervals."""
+        """``measures``: name -> a value with its interval for each layer, and for the best of all, of the mean over
+        runs. ``runs``: the values of each, without intervals."""
         paths = [str(path) for system, path in self.runs if system == name]
         means = _mean_of_runs(runs, name)
         return {
@@ -223,7 +226,7 @@ class AttentionEvaluation:
 
     def _differences(self, by_system: Mapping[str, Sequence[Mapping[str, Floats]]]) -> dict[str, Any]:
         """How much more the first system has of each measure than each other one, on the same targets; by layer where
-        both have as many, and at the best head of all layers."""
+        both have as many, and at the best of all."""
         first, *others = ((name, _mean_of_runs(runs, name)) for name, runs in by_system.items())
         found: dict[str, Any] = {}
         for name, columns in others:
@@ -232,8 +235,6 @@ class AttentionEvaluation:
                 one = first[1][column]
                 if one.shape != of_layers.shape:
                     one, of_layers = one[:, -1:], of_layers[:, -1:]
-                    if not column.startswith("best_head"):
-                        continue
                 found[name][column] = [
                     self._measured(difference(self._mean(a), self._mean(b)))
                     for a, b in zip(one.T, of_layers.T, strict=True)
@@ -253,8 +254,8 @@ class AttentionEvaluation:
 
 
 def _mean_of_runs(runs: Sequence[Mapping[str, Floats]], name: str) -> dict[str, Floats]:
-    shapes = {columns["to_regions"].shape for columns in runs}
-    if len(shapes) > 1:
-        layers = ", ".join(str(layers) for _, layers in sorted(shapes))
+    depths = {columns["to_regions"].shape[1] - 1 for columns in runs}
+    if len(depths) > 1:
+        layers = ", ".join(map(str, sorted(depths)))
         raise InputError(f"runs.{name}", f"its runs have different numbers of layers: {layers}", "Give them two names")
     return {column: np.mean([columns[column] for columns in runs], axis=0) for column in runs[0]}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -72,17 +71,17 @@ def attention_tables(results: Mapping[str, Any]) -> Iterator[Table]:
         yield Table(
             ("per cent", "run", *_COLUMNS.values()),
             rows,
-            "Single runs: highest layer, and best head of all layers",
+            "Single runs, best layer and best head",
             names=(0, 1),
         )
 
 
 def _by_layer(name: str, measures: Mapping[str, Sequence[Any]]) -> Iterator[list[str]]:
-    """A row for each layer, from 0, and one for the best head of all, which alone has no mean of heads."""
-    columns = [[shown(it) for it in measures.get(column, [None])] for column in _COLUMNS]
-    longest = max(map(len, columns))
-    for layer, cells in enumerate(zip_longest(*columns, fillvalue=MISSING)):
-        yield [name, "all" if layer == longest - 1 else str(layer), *cells]
+    """A row for each layer, from 0, and one for the best of all."""
+    columns = [[shown(it) for it in measures[column]] for column in _COLUMNS]
+    longest = len(columns[0])
+    for layer, cells in enumerate(zip(*columns, strict=True)):
+        yield [name, "best" if layer == longest - 1 else str(layer), *cells]
 
 
 def _runs(name: str, runs: Mapping[str, Mapping[str, Sequence[float | None]]]) -> Iterator[list[str]]:
@@ -114,7 +113,8 @@ def explained(results: Mapping[str, Any]) -> list[str]:
         ),
         "Of what a noun's attention gives to regions, this is the share on those that show the object. The mean of "
         "heads is that of weights, so that heads that look at regions more count more: it can be above each of them. "
-        "The best head of a layer, and of all layers, is chosen on one half of the images and measured on the other.",
+        "The best head of a layer, and the best of all layers, are chosen on one half of the images and measured on "
+        "the other.",
         "Shuffled picture: the same regions, looked at by the nouns of another image's caption that name nothing in "
         f"the image ({results['targets_with_shuffled']:,} of the objects have such). It shows what draws "
         "attention whatever is named.",

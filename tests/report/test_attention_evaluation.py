@@ -87,10 +87,7 @@ def test_against_a_slow_reference(folder: Path, tmp_path: Path) -> None:
         found = measures[name][1]
         assert found["value"] == pytest.approx(np.mean(expected), abs=1e-5)
         assert found["low"] < found["value"] < found["high"]
-    assert {name: len(it) for name, it in measures.items()} == {
-        "mean_of_heads": 2, "mean_of_heads_shuffled": 2, "best_head": 3, "best_head_shuffled": 3,
-        "best_head_above_shuffled": 3, "to_regions": 2,
-    }  # fmt: skip
+    assert all(len(it) == 3 for it in measures.values()), "two layers, and the best"
 
 
 def test_systems_and_seeds(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,9 +96,9 @@ def test_systems_and_seeds(folder: Path, tmp_path: Path, capsys: pytest.CaptureF
     shutil.copytree(one, again)
     results = evaluated(folder, tmp_path / "out", f"runs.a={one}", f"runs.b=[{one},{again}]", f"runs.c={two}")
     systems, differences = results["systems"], results["differences"]
-    assert systems["a"]["measures"] == systems["b"]["measures"] and len(systems["c"]["measures"]["mean_of_heads"]) == 3
+    assert systems["a"]["measures"] == systems["b"]["measures"] and len(systems["c"]["measures"]["mean_of_heads"]) == 4
     assert all(it == {"value": 0, "low": 0, "high": 0} for of in differences["b"].values() for it in of)
-    assert set(differences["c"]) == {"best_head", "best_head_shuffled", "best_head_above_shuffled"}
+    assert all(len(it) == 1 for it in differences["c"].values()), "the best of each"
     best = [systems[name]["measures"]["best_head"][-1]["value"] for name in ("a", "c")]
     assert differences["c"]["best_head"][0]["value"] == pytest.approx(best[0] - best[1], abs=2e-6)
     printed = capsys.readouterr().out
