@@ -84,9 +84,10 @@ def test_the_examples_of_asking_a_model_run(tmp_path: Path, monkeypatch: pytest.
     for task, count in labels.items():
         make_run(Path("save", task), task, data, num_labels=count, trunk={"feature_dim": 4})
     known: dict[str, Any] = {}
-    for example in examples("docs/python.md"):
+    for example in (*examples("docs/python.md"), *examples("docs/attention.md")):
         # A detector of one's own, in the place of the page's.
         exec(example.replace("detectors/mine", DETECTOR), known)
     assert known["kitchen"].size == (48, 32) and known["image"].regions.image_id == "42"
+    assert known["attention"].words == ["a", "woman", "on", "a", "sofa"] and Path("attention.png").is_file()
     assert known["network"].config.task == "pretraining"
     assert "license: cc-by-4.0" in Path("shared/README.md").read_text()

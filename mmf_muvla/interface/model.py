@@ -15,8 +15,10 @@ from mmf_muvla.datasets.tasks.nlvr2.converter import LABELS as PAIR_LABELS
 from mmf_muvla.detection.options import DetectionOptions
 from mmf_muvla.errors import InputError, shown
 from mmf_muvla.interface.abilities import refuse_unable
+from mmf_muvla.interface.attention import attention_of
 from mmf_muvla.interface.images import ImageRegions, PictureDetector, StoredImages
 from mmf_muvla.interface.network import MuvlaModel
+from mmf_muvla.models.attention_weights import region_attention
 from mmf_muvla.models.embeddings import check_feature_dim
 from mmf_muvla.models.pretraining import PretrainingHeads
 from mmf_muvla.models.tasks import GroundingHeads, TaskHeads, pooled_states
@@ -220,6 +222,30 @@ class Model:
 
         return self._ask((image,), expression, score, result, batch_size)
 
+    def attention(self, image: Any, sentence: Any, *, batch_size: int = BATCH_SIZE) -> Any:
+        """Which regions each word of a sentence looks at: an :class:`~mmf_muvla.interface.attention.Attention`.
+
+        Every model with one stream can say it, whatever it was trained for.
+
+        Raises:
+            InputError: the model has two streams.
+        """
+        images, sentences = _aligned(image, sentence)
+
+        def score(batch: Batch) -> Iterator[Tensor]:
+            weights = region_attention(self.network.encoder, batch, self.name).cpu()
+            for row, (tokens, regions) in enumerate(
+                zip(batch["attention_mask"].sum(dim=1).tolist(), batch["region_mask"].sum(dim=1).tolist(), strict=True)
+            ):
+                yield weights[:, row, :, 1 : tokens - 1, :regions]  # without [CLS] and [SEP]
+
+        weights = self._ask((images,), sentences, score, Tensor.numpy, batch_size)
+        found = [
+            attention_of(text, _as_image(it), of_pieces, self.words, self.config.max_text_tokens)
+            for it, text, of_pieces in zip(images, sentences, weights, strict=True)
+        ]
+        return found if isinstance(image, list | tuple) or isinstance(sentence, list | tuple) else found[0]
+
     def save_pretrained(self, folder: str | Path, *, license: str | None = None) -> None:
         """Write the model as Hugging Face's libraries expect it: ``config.json``, ``model.safetensors``, the tokenizer
         and a model card, ``README.md``, with what is known of its training.
@@ -352,6 +378,10 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise InputError("text", f"is {shown(value)}", "Give a text")
     return value
+
+
+def _as_image(image: ImageRegions | Regions) -> ImageRegions:
+    return image if isinstance(image, ImageRegions) else ImageRegions(image, [""] * len(image))
 
 
 def _check_top_k(top_k: int) -> None:

@@ -103,6 +103,6 @@ def csv_file(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def html_page(title: str, tables: Sequence[Table], **parts: Any) -> str:
     """A page of tables, self-contained, with what else ``templates/tables.html.j2`` can show: ``lead``, ``claims``,
-    ``svg``, ``reading`` and ``command``."""
-    empty: dict[str, Any] = {"lead": "", "claims": (), "svg": "", "reading": (), "command": ""}
+    ``svg``, ``picture`` (a data URI), ``reading`` and ``command``."""
+    empty: dict[str, Any] = {"lead": "", "claims": (), "svg": "", "picture": "", "reading": (), "command": ""}
     return render("tables.html.j2", title=title, tables=tables, **{**empty, **parts})

@@ -15,6 +15,11 @@ CATEGORY_OF = {
 _NOUNS = re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(CATEGORY_OF, key=len, reverse=True)))})\b")
 
 
+def nouns_said(sentence: str) -> list[tuple[int, int, str]]:
+    """Where in the sentence names and synonyms of categories stand: begin and end, in characters, and category."""
+    return [(*found.span(), CATEGORY_OF[found[0]]) for found in _NOUNS.finditer(sentence.lower())]
+
+
 def kinds_said(sentence: str) -> set[str]:
     """The categories whose name or synonym, singular or plural, stands in the sentence; empty where there is none."""
-    return {CATEGORY_OF[word] for word in _NOUNS.findall(sentence.lower())}
+    return {category for _, _, category in nouns_said(sentence)}
