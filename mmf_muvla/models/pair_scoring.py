@@ -93,15 +93,15 @@ class PairScorer:
         if not len(pairs):
             return found
         trunk = self.encoder.trunk
-        one_stream = isinstance(trunk, Trunk)
-        through: Callable[[Numbers], tuple[Tensor, ...]] = (
-            _OneStream(trunk, self.pooler, texts, images)
-            if isinstance(trunk, Trunk)
-            else _TwoStreams(trunk, texts, images)
-        )
         lengths = np.stack([texts.lengths[pairs[:, 1]], images.lengths[pairs[:, 0]]])
         positions = rows * int(lengths.max(axis=1).sum())
-        for part in _of_one_length(lengths.sum(axis=0, keepdims=True) if one_stream else lengths, positions):
+        through: Callable[[Numbers], tuple[Tensor, ...]]
+        if isinstance(trunk, Trunk):
+            through = _OneStream(trunk, self.pooler, texts, images)
+            lengths = lengths.sum(axis=0, keepdims=True)
+        else:
+            through = _TwoStreams(trunk, texts, images)
+        for part in _of_one_length(lengths, positions):
             pooled = self.pooler(*through(pairs[part]))
             found[part] = self.itm(pooled).squeeze(-1).float().cpu().numpy()
         return found

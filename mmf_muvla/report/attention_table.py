@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmf_muvla.artifacts.files import as_json
-from mmf_muvla.artifacts.outputs import check_outputs, output_folder, write_output
+from mmf_muvla.artifacts.outputs import check_outputs, output_folder
 from mmf_muvla.options.kinds import as_paths
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.report.attention_evaluation import AttentionEvaluation, AttentionOptions
 from mmf_muvla.report.matching_page import shown
-from mmf_muvla.report.tables import MISSING, Table, html_page, print_table
-from mmf_muvla.terminal import printable, terminal_console
+from mmf_muvla.report.measures_page import RESULTS, publish_measures
+from mmf_muvla.report.tables import MISSING, Table
 
-_WIDTH_OF_FILES = 180
-_FILES = ("results.json", "attention.html")
+_WIDTH_OF_FILES = 180  # the columns of one table
+_PAGE = "attention.html"
 _COLUMNS = {
     "mean_of_heads": "mean of heads",
     "mean_of_heads_shuffled": "shuffled picture",
@@ -43,18 +40,19 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     options = read_options(AttentionOptions, arguments)
     runs = [path for paths in options.runs.values() for path in as_paths(paths)]
     out = output_folder("out", options.out, [Path(options.world), Path(options.regions), *runs], may_be_inside=True)
-    check_outputs(out, _FILES)
+    check_outputs(out, (RESULTS, _PAGE))
     results = AttentionEvaluation(options).results()
-    tables = [*attention_tables(results)]
-    lead, *about = explained(results)
-    command = printable(f"python tools/evaluate_attention.py {shlex.join(arguments)}")
-    page = html_page("Do words look at what they name?", tables, lead=lead, reading=about, command=command)
-    for name, text in zip(_FILES, (as_json(results), page), strict=True):
-        write_output(out / name, text)
-    console = terminal_console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
-    for table in tables:
-        print_table(table, console)
-    console.print("\n".join([lead, *about, *(str(out / name) for name in _FILES)]), soft_wrap=True)
+    publish_measures(
+        out,
+        _PAGE,
+        results,
+        [*attention_tables(results)],
+        title="Do words look at what they name?",
+        about=explained(results),
+        tool="evaluate_attention.py",
+        arguments=arguments,
+        width=_WIDTH_OF_FILES,
+    )
 
 
 def attention_tables(results: Mapping[str, Any]) -> Iterator[Table]:

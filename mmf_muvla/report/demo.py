@@ -14,7 +14,8 @@ from mmf_muvla.pairing.store import Corpus
 from mmf_muvla.report.corpus_tables import measure_tables
 from mmf_muvla.report.history import RunHistory, read_history
 from mmf_muvla.report.images import page_data, page_image
-from mmf_muvla.report.matching_page import RESULTS, explained, matching_tables, shown
+from mmf_muvla.report.matching_page import explained, matching_tables, shown
+from mmf_muvla.report.measures_page import RESULTS
 from mmf_muvla.report.own_pictures import add_pictures
 from mmf_muvla.report.pages import render
 from mmf_muvla.report.pictures import Pictures

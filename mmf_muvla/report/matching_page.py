@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmf_muvla.artifacts.files import as_json
-from mmf_muvla.artifacts.outputs import check_outputs, output_folder, write_output
+from mmf_muvla.artifacts.outputs import check_outputs, output_folder
 from mmf_muvla.datasets.tasks.retrieval.ranking import DIRECTIONS, RECALLS
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.report.matching_evaluation import MatchingEvaluation, MatchingOptions
-from mmf_muvla.report.tables import MISSING, Table, html_page, print_table
-from mmf_muvla.terminal import printable, terminal_console
+from mmf_muvla.report.measures_page import RESULTS, publish_measures
+from mmf_muvla.report.tables import MISSING, Table
 
-_WIDTH_OF_FILES = 160
-RESULTS = "results.json"
-FILES = (RESULTS, "matching.html")
+_PAGE = "matching.html"
+FILES = (RESULTS, _PAGE)
 _TITLES = {
     "pair_accuracy": "own caption above another image's",
     "auc": "AUC of own against other pairs",
@@ -37,17 +33,16 @@ def matching_command(arguments: Sequence[str]) -> None:
     out = output_folder("out", options.out or run / "matching", inputs, may_be_inside=True)
     check_outputs(out, FILES)
     results = MatchingEvaluation(options).results()
-    tables = [*matching_tables(results)]
-    lead, *about = explained(results)
-    command = printable(f"python tools/evaluate_matching.py {shlex.join(arguments)}")
-    page = html_page("Matching images with captions", tables, lead=lead, reading=about, command=command)
-    for name, text in zip(FILES, (as_json(results), page), strict=True):
-        write_output(out / name, text)
-    # Where nobody says how wide it is, in a file for one, nothing need be broken.
-    console = terminal_console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
-    for table in tables:
-        print_table(table, console)
-    console.print("\n".join([lead, *about, *(str(out / name) for name in FILES)]), soft_wrap=True)
+    publish_measures(
+        out,
+        _PAGE,
+        results,
+        [*matching_tables(results)],
+        title="Matching images with captions",
+        about=explained(results),
+        tool="evaluate_matching.py",
+        arguments=arguments,
+    )
 
 
 def matching_tables(results: Mapping[str, Any]) -> Iterator[Table]:

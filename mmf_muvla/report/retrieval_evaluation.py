@@ -3,8 +3,6 @@ what the pairs were made with, and chance."""
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,8 +10,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from mmf_muvla.artifacts.files import as_json
-from mmf_muvla.artifacts.outputs import check_outputs, output_folder, write_output
+from mmf_muvla.artifacts.outputs import check_outputs, output_folder
 from mmf_muvla.datasets.images import ImageSource, open_images
 from mmf_muvla.datasets.tasks.retrieval.ranking import DIRECTIONS, RECALLS, Captions
 from mmf_muvla.devices import devices_of
@@ -30,13 +27,13 @@ from mmf_muvla.report.matching import match_logits
 from mmf_muvla.report.matching_evaluation import learns, texts_of_matching
 from mmf_muvla.report.matching_measures import RESAMPLES, measure, resample
 from mmf_muvla.report.matching_scores import captioned_images
+from mmf_muvla.report.measures_page import RESULTS, publish_measures
 from mmf_muvla.report.retrieval_measures import Scores, by_chance, make_pools, pool_statistics
-from mmf_muvla.report.tables import MISSING, Table, html_page, print_table
-from mmf_muvla.terminal import log_message, printable, terminal_console
+from mmf_muvla.report.tables import MISSING, Table
+from mmf_muvla.terminal import log_message
 from mmf_muvla.trainers.loading import load_run, load_start
 
-_WIDTH_OF_FILES = 160
-_FILES = ("results.json", "retrieval.html")
+_PAGE = "retrieval.html"
 _WITHOUT_EFFECT = ("out", "batch_size", "device")
 _SYSTEMS = {"model": "this run", "start": "its untrained start", "sentence_bert": "Sentence-BERT on tags"}
 _TITLES = {
@@ -79,18 +76,18 @@ def retrieval_command(arguments: Sequence[str]) -> None:
     run = Path(options.run)
     inputs = [run, Path(options.captions), Path(options.regions)]
     out = output_folder("out", options.out or run / "retrieval", inputs, may_be_inside=True)
-    check_outputs(out, _FILES)
+    check_outputs(out, (RESULTS, _PAGE))
     results = evaluate_retrieval(options)
-    tables, about = [*_tables(results)], _explained(results)
-    command = printable(f"python tools/evaluate_retrieval.py {shlex.join(arguments)}")
-    page = html_page("Retrieval", tables, lead=about[0], reading=about[1:], command=command)
-    for name, text in zip(_FILES, (as_json(results), page), strict=True):
-        write_output(out / name, text)
-    # Where nobody says how wide it is, in a file for one, nothing need be broken.
-    console = terminal_console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
-    for table in tables:
-        print_table(table, console)
-    console.print("\n".join([*about, *(str(out / name) for name in _FILES)]), soft_wrap=True)
+    publish_measures(
+        out,
+        _PAGE,
+        results,
+        [*_tables(results)],
+        title="Retrieval",
+        about=_explained(results),
+        tool="evaluate_retrieval.py",
+        arguments=arguments,
+    )
 
 
 def evaluate_retrieval(options: RetrievalOptions) -> dict[str, Any]:
