@@ -12,10 +12,9 @@ from omegaconf import OmegaConf
 
 from mmf_muvla.artifacts.files import read_json
 from mmf_muvla.interface.abilities import abilities
-from mmf_muvla.interface.runs import data_of_run
 from mmf_muvla.pairing.store import CORPUS_FILE
 from mmf_muvla.run_config import read_run_config
-from mmf_muvla.trainers.saved_run import CONFIG, RESULTS
+from mmf_muvla.trainers.saved_run import CONFIG, RESULTS, data_of_run
 
 if TYPE_CHECKING:
     from mmf_muvla.interface.model import Model

@@ -15,11 +15,11 @@ from mmf_muvla.errors import InputError, shown
 from mmf_muvla.interface.images import detection_options
 from mmf_muvla.interface.model import Model
 from mmf_muvla.interface.network import MuvlaConfig, MuvlaModel
-from mmf_muvla.interface.runs import config_of_run, is_run, tokenizer_of_run, weights_of_run
+from mmf_muvla.interface.runs import config_of_run, is_run, weights_of_run
 from mmf_muvla.interface.visual_bert import load_visual_bert
 from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.trainers.devices import multiplies_faster_in_bf16
-from mmf_muvla.trainers.saved_run import CONFIG, load_weights
+from mmf_muvla.trainers.saved_run import CONFIG, load_weights, tokenizer_of_run
 
 EXPORT_CONFIG, EXPORT_WEIGHTS, VOCABULARY = "config.json", "model.safetensors", "detector_names.txt"
 _BERT = "bert-base-uncased"

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from mmf_muvla.artifacts.artifact import read_manifest
 from mmf_muvla.artifacts.files import read_json
@@ -19,10 +19,9 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.interface.network import MuvlaConfig
 from mmf_muvla.models.encoder import trunk_shapes
 from mmf_muvla.options.data import Pretraining
-from mmf_muvla.options.kinds import as_list
 from mmf_muvla.run_config import read_run_config
 from mmf_muvla.trainers.run_folder import BEST, CURRENT
-from mmf_muvla.trainers.saved_run import CONFIG, FINAL_WEIGHTS, RESULTS, read_model_options
+from mmf_muvla.trainers.saved_run import CONFIG, FINAL_WEIGHTS, RESULTS, data_of_run, read_model_options
 
 # Losses of answers that may all be right.
 _SEVERAL = ("muvla_answer_bce", "logit_bce")
@@ -62,22 +61,6 @@ def config_of_run(folder: Path) -> MuvlaConfig:
         values["label2id"] = {label: number for number, label in enumerate(labels)}
         values["problem_type"] = f"{'multi' if several else 'single'}_label_classification"
     return MuvlaConfig(**values)
-
-
-def data_of_run(folder: Path) -> tuple[str | None, Mapping[str, Any]]:
-    """The data set of a run, and its ``dataset_config``; nothing where an older run does not say it."""
-    config = read_run_config(folder / CONFIG)
-    names = as_list(config.get("datasets") or [])
-    if len(names) != 1:
-        return None, {}
-    data = config.get("dataset_config", {}).get(names[0])
-    return names[0], data if isinstance(data, DictConfig) else {}
-
-
-def tokenizer_of_run(folder: Path) -> str:
-    """The tokenizer of the texts that a run has learned from."""
-    _, data = data_of_run(folder)
-    return str(data.get("tokenizer") or read_model_options(folder).trunk.pretrained)
 
 
 def weights_of_run(folder: Path) -> str:

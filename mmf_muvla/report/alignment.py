@@ -29,6 +29,7 @@ from mmf_muvla.run_config import read_run_config
 from mmf_muvla.terminal import printable, terminal_console
 from mmf_muvla.toyworld.mentions import kinds_said
 from mmf_muvla.trainers.loading import load_run
+from mmf_muvla.trainers.saved_run import tokenizer_of_run
 
 _FILES = ("alignment.json", "alignment.svg")
 
@@ -92,7 +93,7 @@ def watch_alignment(run: Path, world: Path, num_images: int, badly: float) -> li
         problem = f"image {stranger} of {corpus.path} is not in it"
         raise InputError(str(world), problem, "Give the world that the corpus was built from")
     share = aligned_share([kinds_said(text) for _, text in pairs], [seen[image] for image, _ in pairs])
-    words = WordPieces(config.model_config.muvla.trunk.pretrained)
+    words = WordPieces(tokenizer_of_run(run))
     measured = []
     for update, path in sorted(checkpoints.items()):
         model = load_run(run, str(path.relative_to(run)))

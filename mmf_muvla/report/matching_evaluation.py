@@ -16,7 +16,7 @@ from mmf_muvla.models.muvla import MuVLA
 from mmf_muvla.objectives.masking import Bools, Floats
 from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.options.data import Pretraining
-from mmf_muvla.options.kinds import Count, Name, Options, Seed, accept, as_list, kind
+from mmf_muvla.options.kinds import Count, Name, Options, Seed, accept, kind
 from mmf_muvla.pairing.config import EmbeddingOptions, PhraseOptions, QueryOptions
 from mmf_muvla.regions.index import META_FILE
 from mmf_muvla.regions.store import RegionStore
@@ -41,8 +41,8 @@ from mmf_muvla.report.matching_scores import (
     other_images,
     retrieval_scores,
 )
-from mmf_muvla.run_config import read_run_config
 from mmf_muvla.trainers.loading import load_run
+from mmf_muvla.trainers.saved_run import data_of_run, tokenizer_of_run
 
 
 def _candidates(value: Any) -> Any:
@@ -79,10 +79,8 @@ def texts_of_matching(model: MuVLA, run: Path) -> tuple[WordPieces, int]:
     if (task := model.options["task"]) not in ("pretraining", "retrieval"):
         problem = f"model_config.muvla.task is {task}, which has no matching head"
         raise InputError(str(run / "config.yaml"), problem, "Give a pre-training")
-    config = read_run_config(run / "config.yaml")
-    texts = config.dataset_config[as_list(config.datasets)[0]]
-    words = WordPieces(texts.get("tokenizer") or model.options["trunk"]["pretrained"])
-    return words, int(texts.get("max_text_tokens") or Pretraining.max_text_tokens)
+    _, texts = data_of_run(run)
+    return WordPieces(tokenizer_of_run(run)), int(texts.get("max_text_tokens") or Pretraining.max_text_tokens)
 
 
 def learns(model: MuVLA, name: str) -> bool:

@@ -1,6 +1,7 @@
 """The folder of a run, which a training owns from its start to its end, by a lock that ends with the process::
 
 config.yaml                  the configuration that it ran with
+bert/                        shape (config.json) and tokenizer of the BERT that it started from, without weights
 history.jsonl                every logged number
 models/model_N.ckpt          the last checkpoints, after N updates
 current.ckpt, best.ckpt      further names of the newest checkpoint and of the one that validation says is best
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,12 +23,13 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from mmf_muvla.artifacts.files import publish_file, remove_temporary_files
+from mmf_muvla.artifacts.files import publish_file, publish_folder, remove_temporary_files
 from mmf_muvla.errors import InputError
 from mmf_muvla.terminal import log_message
 from mmf_muvla.trainers.checkpoints import link_atomically, save_atomically
+from mmf_muvla.trainers.saved_run import BERT, CONFIG, RESULTS, SHAPE
 
-CONFIG, RESULTS, HISTORY = "config.yaml", "results.json", "history.jsonl"
+HISTORY = "history.jsonl"
 CURRENT, BEST, LOCK = "current.ckpt", "best.ckpt", "run.lock"
 # Folders of what a training does not write itself.
 EVALUATION, PREDICTIONS, SCORES = "evaluation", "predictions", "scores"
@@ -37,8 +40,10 @@ _LATER = (
     *(f"{folder}/{name}" for folder in (EVALUATION, PREDICTIONS) for name in (CONFIG, RESULTS)),
     *(f"{PREDICTIONS}/*_{split}.{kind}" for split in ("val", "test") for kind in ("json", "jsonl", "csv")),
     *(f"{SCORES}/{split}/{name}" for split in ("val", "test") for name in ("made_from.json", "scores-*.*")),
+    *(f"{BERT}/{name}" for name in ("*.json", "vocab.txt")),
 )
-_FOLDERS = ("models", "tensorboard", EVALUATION, PREDICTIONS, *(f"{SCORES}/{it}" for it in ("val", "test")), SCORES)
+_SCORES = tuple(f"{SCORES}/{split}" for split in ("val", "test"))
+_FOLDERS = ("models", "tensorboard", BERT, EVALUATION, PREDICTIONS, *_SCORES, SCORES)
 
 
 class RunFolder:
@@ -95,6 +100,18 @@ class RunFolder:
             self._to_remove = []
         remove_temporary_files(self.path / "models")
         self.write_config(config)
+
+    def keep_bert(self, shape: str, tokenizer: Any) -> None:
+        """Keep what a model is built from, and texts are read by, beside its weights: the checkpoint may go one day.
+
+        Args:
+            shape: the checkpoint's ``config.json``.
+            tokenizer: of Hugging Face.
+        """
+        if not (self.path / BERT).exists():
+            with publish_folder(self.path / BERT, lambda _: None) as folder:
+                tokenizer.save_pretrained(folder)
+                shutil.copyfile(shape, folder / SHAPE)
 
     def _used(self) -> list[Path]:
         return [path for pattern in (*_TRAINING, self.weights) for path in sorted(self.path.glob(pattern))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mmf_muvla.errors import InputError
+from mmf_muvla.options.kinds import as_list
 from mmf_muvla.options.model import FORMER_DEFAULTS
 from mmf_muvla.paths import resource_path
 from mmf_muvla.run_config import read_run_config
 from mmf_muvla.trainers.checkpoints import read_checkpoint_file
 
 CONFIG, RESULTS, FINAL_WEIGHTS = "config.yaml", "results.json", "muvla_final.safetensors"
+BERT, SHAPE = "bert", "config.json"  # of the checkpoint that it started from; older runs have not kept it
 
 
 def read_model_options(folder: Path, for_weights: bool = True) -> DictConfig:
@@ -33,7 +36,27 @@ def read_model_options(folder: Path, for_weights: bool = True) -> DictConfig:
     options: Any = OmegaConf.merge(defaults, FORMER_DEFAULTS, _given(folder / CONFIG))
     if for_weights:
         options.trunk.random_init = True
+        if (folder / BERT / SHAPE).is_file():
+            options.trunk.pretrained = str(folder / BERT)
     return options
+
+
+def data_of_run(folder: Path) -> tuple[str | None, Mapping[str, Any]]:
+    """The data set of a run, and its ``dataset_config``; nothing where an older run does not say it."""
+    config = read_run_config(folder / CONFIG)
+    names = as_list(config.get("datasets") or [])
+    if len(names) != 1:
+        return None, {}
+    data = config.get("dataset_config", {}).get(names[0])
+    return names[0], data if isinstance(data, DictConfig) else {}
+
+
+def tokenizer_of_run(folder: Path) -> str:
+    """The tokenizer of the texts that a run has learned from."""
+    if (folder / BERT / SHAPE).is_file():
+        return str(folder / BERT)
+    _, data = data_of_run(folder)  # of an older run
+    return str(data.get("tokenizer") or read_model_options(folder).trunk.pretrained)
 
 
 def load_weights(model: nn.Module, file: Path) -> None:

@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mmf_muvla.artifacts.files import write_json
 from mmf_muvla.errors import MuvlaError
+from mmf_muvla.models.checkpoint import checkpoint_file
 from mmf_muvla.terminal import log_message
 from mmf_muvla.trainers.building import leaves_heads_out, training_loader
 from mmf_muvla.trainers.checkpoints import first_not_finite, save_weights
@@ -32,6 +33,7 @@ from mmf_muvla.trainers.matching import unlearned_matching
 from mmf_muvla.trainers.progress import UpdateBar
 from mmf_muvla.trainers.run import Run
 from mmf_muvla.trainers.run_folder import CURRENT, EVALUATION, PREDICTIONS, RESULTS, SCORES
+from mmf_muvla.trainers.saved_run import SHAPE
 from mmf_muvla.trainers.watching import open_watchers
 
 
@@ -104,6 +106,7 @@ class MuVLATrainer(Run):
         )
         if is_master():
             self.folder.begin(self.config)
+            self._keep_bert()
             _ = self._data  # as they are now
         watchers = open_watchers(self.folder.path, self.config, self.num_updates) if is_master() else []
         self.history = History(self.folder.path, enabled=is_master(), watchers=watchers)
@@ -131,6 +134,13 @@ class MuVLATrainer(Run):
             log_message(f"weights: {path}")
         synchronize()
         self.tested = {"update": self.num_updates, "weights": CURRENT}
+
+    def _keep_bert(self) -> None:
+        trunk = self.config.model_config[self.config.model].get("trunk") or {}
+        words = getattr(self.datasets["train"], "words", None)
+        shape = checkpoint_file(trunk["pretrained"], SHAPE) if trunk.get("pretrained") else None
+        if words is not None and shape is not None:
+            self.folder.keep_bert(shape, words.tokenizer)
 
     def _update(self, batches: Iterator[Any], means: RunningMeans) -> None:
         """One optimizer step over ``update_frequency`` batches."""

