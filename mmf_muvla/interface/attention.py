@@ -27,7 +27,7 @@ class Attention:
         spans: where each begins and ends in the sentence, in characters.
         image: the image: regions, with their ``tags`` and ``bbox``.
         weights: float32 [layers, heads, words, regions]. A word of several pieces has their mean. What is missing to 1
-            goes to the text itself.
+            goes to the text itself; with two streams nothing is, and the layers are those of co-attention.
     """
 
     sentence: str

@@ -225,15 +225,12 @@ class Model:
     def attention(self, image: Any, sentence: Any, *, batch_size: int = BATCH_SIZE) -> Any:
         """Which regions each word of a sentence looks at: an :class:`~mmf_muvla.interface.attention.Attention`.
 
-        Every model with one stream can say it, whatever it was trained for.
-
-        Raises:
-            InputError: the model has two streams.
+        Every model can say it, whatever it was trained for.
         """
         images, sentences = _aligned(image, sentence)
 
         def score(batch: Batch) -> Iterator[Tensor]:
-            weights = region_attention(self.network.encoder, batch, self.name).cpu()
+            weights = region_attention(self.network.encoder, batch).cpu()
             for row, (tokens, regions) in enumerate(
                 zip(batch["attention_mask"].sum(dim=1).tolist(), batch["region_mask"].sum(dim=1).tolist(), strict=True)
             ):

@@ -44,7 +44,7 @@ def test_words_are_whole(model: Model, attention: Attention) -> None:
     rows = model.rows(([attention.image],), [SENTENCE])
     ((_, batch),) = model.batches(rows, 1)
     with torch.no_grad():
-        pieces = region_attention(model.network.encoder, batch, "it")[:, 0].numpy()
+        pieces = region_attention(model.network.encoder, batch)[:, 0].numpy()
     names = [model.words.piece(it) for it in rows[0].input_ids.tolist()]
     first = names.index(next(it for it in names if it.startswith("micro")))
     last = names.index(".") - 1
@@ -97,11 +97,12 @@ def test_every_task_has_attention(folder: Path) -> None:
     assert model.attention(model.regions(folder / "regions")["1"], "a dog").words == ["a", "dog"]
 
 
-def test_two_streams_are_refused(folder: Path) -> None:
+def test_words_of_two_streams_look_at_regions_alone(folder: Path) -> None:
     make_run(folder / "vilbert", "muvla_cc", {"tokenizer": MINILM}, trunk={"streams": 2, "region_layers": 1})
     model = load(folder / "vilbert", device="cpu")
-    with pytest.raises(InputError, match="vilbert: has two streams"):
-        model.attention(model.regions(folder / "regions")["1"], "a dog")
+    attention = model.attention(model.regions(folder / "regions")["1"], "a dog")
+    assert attention.weights.shape == (1, 4, 2, len(attention.image)), "one layer of co-attention"
+    np.testing.assert_allclose(attention.weights.sum(axis=3), 1, rtol=1e-5)
 
 
 def test_drawings(attention: Attention, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmf_muvla.errors import InputError
 from mmf_muvla.models.attention_weights import region_attention, weights_of
 from mmf_muvla.models.cpu import RaggedLayout
 from mmf_muvla.models.cpu.ragged import _FEW_SCORES
@@ -75,7 +74,7 @@ def test_every_layer_of_a_model_row_by_row() -> None:
         attention: Any = layer.attention  # type: ignore[union-attr]
         attention.qkv.register_forward_hook(lambda _, __, output: made.append(output))
         attention.output.register_forward_pre_hook(lambda _, given: contexts.append(given[0]))
-    found = region_attention(model, batch, "it")
+    found = region_attention(model, batch)
     assert found.shape == (3, 3, HEADS, 6, 5) and len(made) == 3
     for layer_number, (qkv, context) in enumerate(zip(made, contexts, strict=True)):
         start = 0
@@ -93,12 +92,38 @@ def test_every_layer_of_a_model_row_by_row() -> None:
 
 
 @torch.no_grad()
-def test_the_model_is_left_as_it_was() -> None:
-    model = encoder()
-    region_attention(model, rows(), "it")
+def test_with_two_streams_words_look_at_regions_in_co_attention() -> None:
+    """By NumPy; and what the layers go on with is the values so weighed, where there are regions."""
+    model, batch = encoder(two_streams=TwoStreamShape(region_layers=2, co_layers=2)), rows()
+    batch["region_mask"][2] = False  # an image without regions
+    made: list[Tensor] = []
+    contexts: list[Tensor] = []
+    for layer in model.trunk.co_layers:
+        attention: Any = layer.text.attention  # type: ignore[union-attr]
+        attention.query.register_forward_hook(lambda _, __, output: made.append(output))
+        attention.key_value.register_forward_hook(lambda _, __, output: made.append(output))
+        attention.output.register_forward_pre_hook(lambda _, given: contexts.append(given[0]))
+    found = region_attention(model, batch)
+    assert found.shape == (2, 3, HEADS, 6, 5) and len(made) == 4
+    size = WIDTH // HEADS
+    for number, context in enumerate(contexts):
+        queries, key_values = (it.numpy().astype(np.float64) for it in made[2 * number : 2 * number + 2])
+        for row, (tokens, regions) in enumerate([(slice(0, 6), slice(0, 2)), (slice(6, 10), slice(2, 7))]):
+            query = queries[tokens].reshape(-1, HEADS, size).swapaxes(0, 1)
+            key, value = key_values[regions].reshape(-1, 2, HEADS, size).transpose(1, 2, 0, 3)
+            scores = np.exp(query @ key.swapaxes(1, 2) / size**0.5)
+            weights = scores / scores.sum(axis=2, keepdims=True)
+            expected = np.zeros((HEADS, 6, 5))
+            expected[:, : weights.shape[1], : weights.shape[2]] = weights
+            np.testing.assert_allclose(found[number, row].numpy(), expected, atol=1e-5)
+            of_kernel = context[tokens].numpy()
+            np.testing.assert_allclose((weights @ value).swapaxes(0, 1).reshape(-1, WIDTH), of_kernel, atol=1e-5)
+    assert not found[:, 2].any()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("streams", [None, TwoStreamShape(region_layers=1, co_layers=1)])
+def test_the_model_is_left_as_it_was(streams: TwoStreamShape | None) -> None:
+    model = encoder(two_streams=streams)
+    region_attention(model, rows())
     assert not any(module._forward_hooks for module in model.modules())
-
-
-def test_two_streams_are_refused_by_name() -> None:
-    with pytest.raises(InputError, match=r"save/vilbert: has two streams.*trunk\.streams=1"):
-        region_attention(encoder(two_streams=TwoStreamShape(1, 1)), rows(), "save/vilbert")
