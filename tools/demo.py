@@ -4,14 +4,15 @@
     python tools/demo.py [out=outputs/demo] [seed=0] [fast=false]
 
 Makes the world, a small BERT that has read its texts, and its weakly aligned corpus; pre-trains; measures how the
-result matches held-out scenes with captions; fine-tunes on the world's hypotheses and referring expressions with and
-without the pre-training; and writes ``summary.json`` and ``report.html`` into ``out``. Every step
-is the command that a user would type; it is printed before it runs. With ``fast=true`` everything is tiny: it shows in
-a minute or two that all parts work, and its numbers mean nothing.
+result matches held-out scenes with captions, and whether words look at what they name; fine-tunes on the world's
+hypotheses and referring expressions with and without the pre-training; and writes ``summary.json`` and ``report.html``
+into ``out``. Every step is the command that a user would type; it is printed before it runs. With ``fast=true``
+everything is tiny: it shows in a minute or two that all parts work, and its numbers mean nothing.
 """
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 import sys
@@ -54,7 +55,7 @@ SPLITS = ("train", "val", "test")
 REGIONS = ("regions_tasks", "regions_heldout")
 STARTS = ("base", "muvla")
 STEPS = (
-    *("toyworld", "bert", "corpus", *REGIONS, "pretrain", "matching"),
+    *("toyworld", "bert", "corpus", *REGIONS, "pretrain", "matching", "attention", "attention_drawn"),
     *(f"{task}_{start}" for task in TASKS for start in STARTS),
 )  # fmt: skip
 # A smaller world and shorter runs than the configurations' own: the demo is to end in minutes.
@@ -95,12 +96,16 @@ def check_demo(out: Path) -> None:
     # Loaded when the options are known to be right.
     from mmf_muvla.artifacts.artifact import Artifact
     from mmf_muvla.pairing.store import refuse_foreign_corpus
+    from mmf_muvla.report.attention_page import FILES as DRAWN
+    from mmf_muvla.report.attention_table import FILES as ATTENTION
     from mmf_muvla.report.demo import FILES
     from mmf_muvla.report.matching_page import FILES as MATCHING_FILES
     from mmf_muvla.toyworld.world import world_at
 
     check_outputs(out, FILES)
     check_outputs(out / "matching", MATCHING_FILES)
+    check_outputs(out / "attention", ATTENTION)
+    check_outputs(out / "attention" / "drawn", DRAWN)
     check_outputs(out / "logs", (f"{name}.log" for name in STEPS))
     world_at(out / "toyworld").check()
     refuse_foreign(out / "bert", foreign_in_marked)
@@ -118,6 +123,7 @@ def main(arguments: Sequence[str]) -> None:
     task_regions, heldout_regions = (out / name for name in REGIONS)
     check_demo(out)
     from mmf_muvla.models.small_bert import world_texts
+    from mmf_muvla.report.demo import best_layer
 
     steps = Steps(out / "logs")
 
@@ -162,6 +168,23 @@ def main(arguments: Sequence[str]) -> None:
         [
             *tool("evaluate_matching.py"), f"run={out / 'pretrain'}", f"captions={world / 'heldout_pairs.jsonl'}",
             f"regions={heldout_regions}", f"out={out / 'matching'}", "candidates=20", f"seed={seed}",
+        ],
+    )  # fmt: skip
+    attention = out / "attention"
+    steps.run(
+        "attention",
+        [
+            *tool("evaluate_attention.py"), f"world={world}", f"regions={heldout_regions}",
+            f"runs.muvla={out / 'pretrain'}", f"out={attention}", f"seed={seed}",
+        ],
+    )  # fmt: skip
+    example = json.loads((world / "heldout_pairs.jsonl").open(encoding="utf-8").readline())
+    steps.run(
+        "attention_drawn",
+        [
+            *tool("show_attention.py"), f"run={out / 'pretrain'}", f"regions={heldout_regions}",
+            f"images={world / 'pictures'}", f"image={example['image_id']}", f"text={json.dumps(example['caption'])}",
+            f"layer={best_layer(attention)}", f"out={attention / 'drawn'}", f"seed={seed}",
         ],
     )  # fmt: skip
     weights = out / "pretrain" / "muvla_final.safetensors"

@@ -25,7 +25,7 @@ from mmf_muvla.report.pictures import SIDE, Pictures
 from mmf_muvla.report.tables import Table, html_page
 from mmf_muvla.terminal import printable
 
-_FILES = ("attention.png", "attention.html")
+FILES = ("attention.png", "attention.html")
 _log = logging.getLogger(__name__)
 
 
@@ -64,12 +64,12 @@ def show_attention_command(arguments: Sequence[str]) -> None:
     runs = [options.run, *([options.other] if options.other else [])]
     read = [Path(name) for name in (*runs, options.regions, options.images) if name]
     out = output_folder("out", options.out or Path(options.run) / "attention", read, may_be_inside=True)
-    check_outputs(out, _FILES)
+    check_outputs(out, FILES)
     panels = [panel for run in runs for panel in _panels(run, options, pictures)]
     buffer = io.BytesIO()
     write(draw(panels, options.layer, options.head), buffer, "png")
     out.mkdir(parents=True, exist_ok=True)
-    with publish_output(out / _FILES[0]) as temporary:
+    with publish_output(out / FILES[0]) as temporary:
         temporary.write_bytes(buffer.getvalue())
     page = html_page(
         f"Where the words look: {'; '.join(options.text)}",
@@ -82,8 +82,8 @@ def show_attention_command(arguments: Sequence[str]) -> None:
         ],
         command=printable(f"python tools/show_attention.py {shlex.join(arguments)}"),
     )
-    write_output(out / _FILES[1], page)
-    for name in _FILES:
+    write_output(out / FILES[1], page)
+    for name in FILES:
         print(printable(str(out / name)))
 
 

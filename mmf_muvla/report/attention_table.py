@@ -18,6 +18,7 @@ from mmf_muvla.report.tables import MISSING, Table
 
 _WIDTH_OF_FILES = 180  # the columns of one table
 _PAGE = "attention.html"
+FILES = (RESULTS, _PAGE)
 _COLUMNS = {
     "mean_of_heads": "mean of heads",
     "mean_of_heads_shuffled": "shuffled picture",
@@ -40,7 +41,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     options = read_options(AttentionOptions, arguments)
     runs = [path for paths in options.runs.values() for path in as_paths(paths)]
     out = output_folder("out", options.out, [Path(options.world), Path(options.regions), *runs], may_be_inside=True)
-    check_outputs(out, (RESULTS, _PAGE))
+    check_outputs(out, FILES)
     results = AttentionEvaluation(options).results()
     publish_measures(
         out,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mmf_muvla.artifacts.files import as_json
 from mmf_muvla.artifacts.outputs import write_output
 from mmf_muvla.pairing.store import Corpus
+from mmf_muvla.report.attention_table import attention_tables
 from mmf_muvla.report.corpus_tables import measure_tables
 from mmf_muvla.report.history import RunHistory, read_history
 from mmf_muvla.report.images import page_data, page_image
@@ -35,7 +39,7 @@ STARTS = {"base": "from BERT (Base)", "muvla": "from μ-VLA"}
 def write_report(out: Path, seconds: Mapping[str, float], seed: int) -> None:
     """Write :data:`FILES` into the folder that a demo's steps wrote to, and print the summary; seconds are by step."""
     pretraining, corpus = read_history(out / "pretrain"), Corpus(out / "corpus")
-    matching = json.loads((out / "matching" / RESULTS).read_text(encoding="utf-8"))
+    matching, attention = _measured(out / "matching"), _measured(out / "attention")
     curves = {name: pretraining.curve(name)[1] for name in LOSSES}
     summary: dict[str, Any] = {
         "seed": seed,
@@ -43,11 +47,16 @@ def write_report(out: Path, seconds: Mapping[str, float], seed: int) -> None:
         "counts": corpus.counts,
         "losses": {name: [round(values[0], 4), round(values[-1], 4)] for name, values in curves.items() if values},
         "matching": {name: measured["model"] for name, measured in matching["matching"].items()},
+        "attention": {
+            "layer": best_layer(out / "attention"),
+            "on_named_object": [it["value"] for it in _layers(attention)],
+            "without_preference": attention["uniform"]["value"],
+        },
         "matching_on_validation": dict(zip(*pretraining.curve(MATCHING, "val"), strict=True)),
         "accuracy": {task: {start: _accuracy(out / f"{task}_{start}", task) for start in STARTS} for task in TASKS},
     }
     for name, text in zip(
-        FILES, (as_json(summary), render_page(summary, matching, pretraining, corpus, out)), strict=True
+        FILES, (as_json(summary), render_page(summary, matching, attention, pretraining, corpus, out)), strict=True
     ):
         write_output(out / name, text)
     rows = [
@@ -64,13 +73,31 @@ def write_report(out: Path, seconds: Mapping[str, float], seed: int) -> None:
     console.print(f"{out / 'summary.json'}\n{out / 'report.html'}")
 
 
+def best_layer(attention: Path) -> int:
+    """The layer whose words look at what they name most, as ``tools/evaluate_attention.py`` has measured, from 0."""
+    return int(np.argmax([it["value"] for it in _layers(_measured(attention))]))
+
+
+def _layers(attention: Mapping[str, Any]) -> Sequence[Mapping[str, float]]:
+    return next(iter(attention["systems"].values()))["measures"]["mean_of_heads"][:-1]  # the last is the best of them
+
+
+def _measured(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+
+
 def _accuracy(run: Path, task: str) -> float:
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
     return round(results["test"][TASK_NAMED[task].metric], 4)
 
 
 def render_page(
-    summary: Mapping[str, Any], matching: Mapping[str, Any], pretraining: RunHistory, corpus: Corpus, out: Path
+    summary: Mapping[str, Any],
+    matching: Mapping[str, Any],
+    attention: Mapping[str, Any],
+    pretraining: RunHistory,
+    corpus: Corpus,
+    out: Path,
 ) -> str:
     """The page, self-contained: styles, plots and pictures are inside."""
     losses = {
@@ -84,6 +111,7 @@ def render_page(
     folder = out / "toyworld" / "pictures"
     pictures = Pictures(str(folder)) if folder.is_dir() else None
     step = max(1, min(len(corpus), 60) // EXAMPLES)
+    drawn = base64.b64encode((out / "attention" / "drawn" / "attention.png").read_bytes()).decode()
     images = [page_image(corpus, i * step) for i in range(min(EXAMPLES, len(corpus)))]
     add_pictures(images, corpus, pictures)
     return render(
@@ -95,6 +123,8 @@ def render_page(
         tables=[*matching_tables(matching)],
         compared=explained(matching)[0],
         weights_svg=themed(weights),
+        attention_tables=[*attention_tables(attention)],
+        attention_drawn=f"data:image/png;base64,{drawn}",
         tasks=TASKS,
         fine_tuning_svg=themed(small_multiples(fine_tuning)),
         data=page_data(images, measure_tables(corpus)["links"]["similarity"]["deciles"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -34,12 +35,16 @@ def test_summary_has_every_figure(out: Path) -> None:
     accuracy = summary["matching"]["pair_accuracy"]
     assert 0 <= accuracy["low"] <= accuracy["value"] <= accuracy["high"] <= 1
     assert list(summary["matching_on_validation"]) == ["3", "6"]
+    attention = summary["attention"]
+    assert 0 < attention["without_preference"] < 1 and len(attention["on_named_object"]) == 2
+    assert attention["on_named_object"][attention["layer"]] == max(attention["on_named_object"])
     assert set(summary["accuracy"]) == {"visual_entailment", "refcoco_plus"}
     for values in summary["accuracy"].values():
         assert set(values) == {"base", "muvla"} and all(0 <= value <= 1 for value in values.values())
     assert summary["counts"]["images"] == 120 and summary["counts"]["links"] > 0
     fine_tuning = [f"{task}_{start}" for task in ("visual_entailment", "refcoco_plus") for start in ("base", "muvla")]
-    steps = ["toyworld", "bert", "corpus", "regions_tasks", "regions_heldout", "pretrain", "matching", *fine_tuning]
+    steps = ["toyworld", "bert", "corpus", "regions_tasks", "regions_heldout", "pretrain"]
+    steps += ["matching", "attention", "attention_drawn", *fine_tuning]
     assert list(summary["stages_s"]) == steps
 
 
@@ -83,6 +88,15 @@ def test_the_page_tells_how_held_out_scenes_are_matched(out: Path) -> None:
     assert f'<td>own caption above another image&#39;s</td><td class="n">{value} ({low} to {high})</td>' in text
     assert "20 images, each with one of its captions, compared with 19 others" in text
     assert "validation pairs told right" in text
+
+
+def test_the_page_shows_where_words_look(out: Path) -> None:
+    text = (out / "report.html").read_text()
+    measured = json.loads((out / "attention" / "results.json").read_text())["systems"]["muvla"]["measures"]
+    shares = [f"{100 * it['value']:.1f} (" for it in measured["mean_of_heads"]]
+    assert all(f'<td class="n">{share}' in text for share in shares)
+    drawn = base64.b64encode((out / "attention" / "drawn" / "attention.png").read_bytes()).decode()
+    assert f"data:image/png;base64,{drawn}" in text
 
 
 def test_predictions_have_the_submission_format(out: Path) -> None:
