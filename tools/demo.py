@@ -183,7 +183,7 @@ def main(arguments: Sequence[str]) -> None:
         "attention_drawn",
         [
             *tool("show_attention.py"), f"run={out / 'pretrain'}", f"regions={heldout_regions}",
-            f"images={world / 'pictures'}", f"image={example['image_id']}", f"text={json.dumps(example['caption'])}",
+            f"images={world / 'pictures'}", f"image={example['image_id']}", f"text={example['caption']}",
             f"layer={best_layer(attention)}", f"out={attention / 'drawn'}", f"seed={seed}",
         ],
     )  # fmt: skip

@@ -14,7 +14,6 @@ import numpy as np
 from mmf_muvla.artifacts.files import as_json
 from mmf_muvla.artifacts.outputs import write_output
 from mmf_muvla.pairing.store import Corpus
-from mmf_muvla.report.attention_table import attention_tables
 from mmf_muvla.report.corpus_tables import measure_tables
 from mmf_muvla.report.history import RunHistory, read_history
 from mmf_muvla.report.images import page_data, page_image
@@ -49,7 +48,7 @@ def write_report(out: Path, seconds: Mapping[str, float], seed: int) -> None:
         "matching": {name: measured["model"] for name, measured in matching["matching"].items()},
         "attention": {
             "layer": best_layer(out / "attention"),
-            "on_named_object": [it["value"] for it in _layers(attention)],
+            "on_named_object": [it["value"] for it in _by_layer(attention)],
             "without_preference": attention["uniform"]["value"],
         },
         "matching_on_validation": dict(zip(*pretraining.curve(MATCHING, "val"), strict=True)),
@@ -75,11 +74,18 @@ def write_report(out: Path, seconds: Mapping[str, float], seed: int) -> None:
 
 def best_layer(attention: Path) -> int:
     """The layer whose words look at what they name most, as ``tools/evaluate_attention.py`` has measured, from 0."""
-    return int(np.argmax([it["value"] for it in _layers(_measured(attention))]))
+    return int(np.argmax([it["value"] for it in _by_layer(_measured(attention))]))
 
 
-def _layers(attention: Mapping[str, Any]) -> Sequence[Mapping[str, float]]:
-    return next(iter(attention["systems"].values()))["measures"]["mean_of_heads"][:-1]  # the last is the best of them
+def _by_layer(attention: Mapping[str, Any], measure: str = "mean_of_heads") -> Sequence[Mapping[str, float]]:
+    return next(iter(attention["systems"].values()))["measures"][measure][:-1]  # the last is that of the best layer
+
+
+def _attention_table(attention: Mapping[str, Any]) -> Table:
+    names = {"mean_of_heads": "on the named object", "mean_of_heads_shuffled": "shuffled picture"}
+    names |= {"to_regions": "attention to regions"}
+    columns = zip(*(map(shown, _by_layer(attention, name)) for name in names), strict=True)
+    return Table(("percent, layer", *names.values()), [(layer, *cells) for layer, cells in enumerate(columns)])
 
 
 def _measured(folder: Path) -> dict[str, Any]:
@@ -123,7 +129,7 @@ def render_page(
         tables=[*matching_tables(matching)],
         compared=explained(matching)[0],
         weights_svg=themed(weights),
-        attention_tables=[*attention_tables(attention)],
+        attention_tables=[_attention_table(attention)],
         attention_drawn=f"data:image/png;base64,{drawn}",
         tasks=TASKS,
         fine_tuning_svg=themed(small_multiples(fine_tuning)),
