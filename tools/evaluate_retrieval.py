@@ -15,7 +15,7 @@ regions     regions of these images: a region store (tools/import_regions.py mak
 out         where the two files are written (RUN/retrieval)
 weights     which of the run's weights: muvla_final.safetensors, best.ckpt, models/model_1000.ckpt
 pools       how many images, with a caption each, are ranked together; all: every image with every caption ([100,all])
-start       true, or false: leave out the untrained start, whose BERT checkpoint (and corpus, with region_init) must
+start       true, or false: leave out the untrained start, whose BERT checkpoint must
             still be there
 num_images  at most so many images, drawn at random (1000)
 seed        of images, captions, pools and intervals (0)

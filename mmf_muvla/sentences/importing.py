@@ -35,7 +35,7 @@ SENTENCES_FILE, OWNERS_FILE, SKIPPED_FILE = "sentences.arrow", "owners.arrow", "
 _CLEAN = "clean"
 _CLEAN_SCHEMA = pa.schema([*SENTENCES_SCHEMA, ("image_id", pa.string())])
 # Digests are compared so many at a time, whatever the size of the corpus.
-_DIGESTS_AT_ONCE = 2**18
+_DIGESTS_AT_ONCE, _MOST_PASSES = 2**18, 512
 # Where fewer lines than this share become sentences, it is said what happened to the others.
 _SMALL_SHARE = 0.5
 
@@ -184,8 +184,8 @@ def _find_duplicates(work: Work, has_owners: bool) -> tuple[np.ndarray, np.ndarr
     """
     files = part_files(work.folder, _CLEAN, ".digests")
     total = sum(file.stat().st_size for file in files) // 16
-    # A power of two.
-    num_passes = 1 << (max(total - 1, 0) // _DIGESTS_AT_ONCE).bit_length()
+    # A power of two. Beyond the most, the time of all passes would grow by the square, and each takes more memory.
+    num_passes = min(_MOST_PASSES, 1 << (max(total - 1, 0) // _DIGESTS_AT_ONCE).bit_length())
     keep, first_of = np.zeros(total, bool), np.zeros(total if has_owners else 0, np.int64)
     with work.progress.bar(num_passes, "duplicates", "round") as progress:
         for number in range(num_passes):

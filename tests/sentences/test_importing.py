@@ -128,9 +128,19 @@ def test_files_that_cannot_be_read(work: Any, tmp_path: Path) -> None:
         run(work, [torn], SentenceOptions(), "skip", at_least=1)
 
 
-def test_duplicates_are_found_across_blocks(work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("most", "expected_passes"), [(512, 32), (4, 4)])
+def test_duplicates_are_found_across_blocks(
+    most: int, expected_passes: int, work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In passes over so many digests at once, or over more where there would be too many passes."""
     monkeypatch.setattr(sentence_files, "_BLOCK_BYTES", 100)
     monkeypatch.setattr(sentences, "_DIGESTS_AT_ONCE", 40)
+    monkeypatch.setattr(sentences, "_MOST_PASSES", most)
+    passes: list[int] = []
+    digests_of_pass = sentences._digests_of_pass
+    monkeypatch.setattr(
+        sentences, "_digests_of_pass", lambda files, number, of: passes.append(of) or digests_of_pass(files, number, of)
+    )
     numbers = [random.Random(0).randrange(60) for _ in range(500)]
     numbers += numbers[::-1]
     text = tmp_path / "a.txt"
@@ -139,6 +149,7 @@ def test_duplicates_are_found_across_blocks(work: Any, tmp_path: Path, monkeypat
     expected = [(f"sentence number {number}", numbers.index(number) + 1) for number in dict.fromkeys(numbers)]
     assert read(work().folder / "sentences.arrow") == expected
     assert counts["duplicates"] == 1000 - len(expected)
+    assert passes == [expected_passes] * expected_passes
 
 
 @pytest.mark.parametrize("block_bytes", [1, 7, 64, 2**20])

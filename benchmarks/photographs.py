@@ -1,0 +1,114 @@
+"""The table of docs/results/photographs, from measures that tools/evaluate_matching.py has made of runs of several
+seeds.
+
+    python benchmarks/photographs.py keep SYSTEM SEED FOLDER   # FOLDER: the out= of tools/evaluate_matching.py
+    python benchmarks/photographs.py                           # make the table of what is kept
+
+What is kept, a line of runs.jsonl-like JSON each in measures.jsonl, has no folders of this machine in it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+KEPT = Path(__file__).resolve().parents[1] / "docs" / "results" / "photographs"
+MEASURES, TABLE = "measures.jsonl", "table.md"
+SYSTEMS = {
+    "start": "the start, BERT alone",
+    "u_visualbert": "U-VisualBERT",
+    "published": "the published recipe, K = 5",
+    "no_dropout": "the same without dropout",
+    "csls20": "CSLS, K = 20",
+    "csls50": "CSLS, K = 50",
+}
+COLUMNS = {
+    "pair_accuracy": "own caption above another's",
+    "auc": "AUC",
+    "image_to_text_r1": "image → text R@1",
+    "image_to_text_r10": "R@10",
+    "text_to_image_r1": "text → image R@1",
+    "text_to_image_r10": "R@10",
+}
+
+
+def keep(system: str, seed: int, folder: Path) -> dict[str, Any]:
+    """What is kept of a run's ``results.json``: the measures, and by what they were made."""
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return {
+        "system": system,
+        "seed": seed,
+        "update": results["last_validation"]["update"],
+        "images": results["images"],
+        "candidates": results["candidates"],
+        **{name: {who: it[who] for who in ("model", "sentence_bert")} for name, it in results["matching"].items()},
+        "noun_gap": results["nouns"]["all"]["gap"],
+        "noun_gap_detected": results["nouns"]["detected"]["gap"],
+    }
+
+
+def table(lines: list[dict[str, Any]]) -> Iterator[str]:
+    """Rows of Markdown: Sentence-BERT with its interval, and each system with mean and standard error over seeds."""
+    first = lines[0]
+    yield (
+        f"{first['images']} images that were not trained on, each with one of its captions, compared with "
+        f"{first['candidates'] - 1} others; percent, and nats. Mean ± standard error over seeds (their number), or, of "
+        "one thing, a 95 percent interval by bootstrap over images."
+    )
+    yield ""
+    yield f"| system | updates | {' | '.join(COLUMNS.values())} | gap of masked nouns | of detected ones |"
+    yield "| --- " + "| ---: " * (len(COLUMNS) + 3) + "|"
+    cells = [_interval(first[name]["sentence_bert"], 100) for name in COLUMNS]
+    yield f"| Sentence-BERT on the tags | | {' | '.join(cells)} | | |"
+    by_system: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for line in lines:
+        by_system[line["system"]].append(line)
+    for system, label in SYSTEMS.items():
+        if runs := by_system.pop(system, None):
+            cells = [_mean([it[name]["model"] for it in runs], 100) for name in COLUMNS]
+            cells += [_mean([it[name] for it in runs], 1) for name in ("noun_gap", "noun_gap_detected")]
+            (updates,) = {it["update"] for it in runs}
+            yield f"| {label} | {updates:,} | {' | '.join(cells)} |"
+    assert not by_system, f"unknown systems: {[*by_system]}"
+
+
+def _interval(measure: dict[str, float], scale: int) -> str:
+    digits = 1 if scale == 100 else 2
+    value, low, high = (f"{scale * measure[it]:.{digits}f}" for it in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+def _mean(measures: list[dict[str, float]], scale: int) -> str:
+    if len(measures) == 1:
+        return _interval(measures[0], scale)
+    values = scale * np.array([it["value"] for it in measures])
+    digits = 1 if scale == 100 else 2
+    error = values.std(ddof=1) / len(values) ** 0.5
+    return f"{values.mean():.{digits}f} ± {error:.{digits}f} ({len(values)})"
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    kept = KEPT / MEASURES
+    lines = [json.loads(it) for it in kept.read_text(encoding="utf-8").splitlines()] if kept.is_file() else []
+    if arguments:
+        command, system, seed, folder = arguments
+        if command != "keep" or system not in SYSTEMS:
+            sys.exit(f"{__doc__}\nSystems: {', '.join(SYSTEMS)}")
+        lines = [it for it in lines if (it["system"], it["seed"]) != (system, int(seed))]
+        lines = sorted([*lines, keep(system, int(seed), Path(folder))], key=lambda it: (it["system"], it["seed"]))
+        KEPT.mkdir(parents=True, exist_ok=True)
+        kept.write_text("".join(f"{json.dumps(it)}\n" for it in lines), encoding="utf-8")
+    text = "\n".join(table(lines)) + "\n"
+    (KEPT / TABLE).write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
