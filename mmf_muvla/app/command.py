@@ -9,7 +9,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -17,6 +17,10 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.options.kinds import Count, Name, Options, Paths, Whole
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.terminal import printable
+
+if TYPE_CHECKING:
+    from mmf_muvla.app.shelf import Shelf
+    from mmf_muvla.interface import Model
 
 Port = Annotated[Whole, Field(ge=1, le=65535)]
 
@@ -50,15 +54,22 @@ def app_command(arguments: Sequence[str]) -> None:
         )
     if importlib.util.find_spec("gradio") is None:
         raise InputError("tools/app.py", "needs Gradio, which is not installed", 'Install it: pip install ".[app]"')
+    models, shelf = open_models(options)
     with tempfile.TemporaryDirectory(prefix="muvla_app_") as folder:
         # Gradio reads both when it is imported: where uploads and pictures are put, and that nothing is reported.
         os.environ["GRADIO_TEMP_DIR"] = folder
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        _serve(_page(options), options)
+        from mmf_muvla.app.page import build_page
+
+        _serve(build_page(models, shelf, options.top_k), options)
 
 
-def _page(options: AppOptions) -> Any:
-    from mmf_muvla.app.page import build_page
+def open_models(options: AppOptions) -> tuple[list[Model], Shelf | None]:
+    """The models, and the images to choose from where there are any.
+
+    Raises:
+        InputError: one of them cannot be loaded, they are of different detectors, or no picture could be chosen.
+    """
     from mmf_muvla.app.shelf import SIDE, Shelf
     from mmf_muvla.interface import load
     from mmf_muvla.report.pictures import Pictures
@@ -66,7 +77,7 @@ def _page(options: AppOptions) -> Any:
     pictures = Pictures(options.images, SIDE) if options.images else None
     if pictures and pictures.is_link:
         raise InputError(f"images={options.images}", "is an address, and the page asks nobody else", "Name a folder")
-    names = options.model if isinstance(options.model, list) else [options.model]
+    names = list(dict.fromkeys(options.model if isinstance(options.model, list) else [options.model]))
     models = [load(it, device=options.device, dtype=options.dtype, detector=options.detector) for it in names]
     for model in models[1:]:
         sizes = model.config.feature_dim, models[0].config.feature_dim
@@ -74,10 +85,9 @@ def _page(options: AppOptions) -> Any:
             problem = f"reads region features of size {sizes[0]}, {models[0].name} of size {sizes[1]}"
             raise InputError(model.name, problem, "Give models of one detector, or start the page once for each")
     if options.regions is None and not any(it.can_detect for it in models):
-        problem = "no picture could be chosen: which detector the model's pictures go through is not known"
+        problem = "not given, and which detector finds regions in pictures is not known"
         raise InputError("regions", problem, "Give regions=FOLDER, a region store to choose from, or detector=NAME")
-    shelf = None if options.regions is None else Shelf(models[0].regions(options.regions), pictures)
-    return build_page(models, shelf, options.top_k)
+    return models, None if options.regions is None else Shelf(models[0].regions(options.regions), pictures)
 
 
 def _serve(page: Any, options: AppOptions) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SIDE = 1024  # pixels of the longer side of pictures on the page
 HANDFUL = 12
-_SMALL = 240
+_SMALL, _MOST_LETTERS = 240, 10
 
 
 class Shelf:
@@ -46,11 +46,14 @@ class Shelf:
         return image if jpeg is None else replace(image, picture=decode(jpeg, SIDE * SIDE))
 
     def handful(self, start: int) -> list[tuple[Image.Image, str]]:
-        """Small pictures of the images from number ``start`` on, from the first again behind the last, each with its
-        id."""
+        """Small pictures of the images from number ``start`` on, from the first again behind the last, each with the
+        end of its id."""
         count = min(HANDFUL, len(self.ids))
         chosen = [self.ids[(start + number) % len(self.ids)] for number in range(count)]
-        return [(small_picture(self[image_id]), image_id) for image_id in chosen]
+        return [
+            (small_picture(self[it]), it if len(it) <= _MOST_LETTERS else f"…{it[1 - _MOST_LETTERS :]}")
+            for it in chosen
+        ]
 
 
 def small_picture(image: ImageRegions) -> Image.Image:
