@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from rich.table import Column, Table
 
+from mmf_muvla.artifacts.outputs import check_outputs, publish_output
 from mmf_muvla.errors import InputError
+from mmf_muvla.interface.attention import kind_of
 from mmf_muvla.options.kinds import Count, Flag, Name, Options, Paths, accept, kind
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.terminal import printable, terminal_console
@@ -46,6 +49,8 @@ class AskOptions(Options):
     entails: Texts | None = None
     compare: Texts | None = None
     refer: Texts | None = None
+    attention: Name | None = None
+    out: Name = "attention.png"
     top_k: Count = 5
     detector: Name | None = None
     weights: Name | None = None
@@ -78,6 +83,10 @@ def ask_command(arguments: Sequence[str]) -> None:
     if len(images) != wanted:
         problem = f"{len(images)} images are given, and {', '.join(asked) or 'a question'} is about {wanted}"
         raise InputError("image", problem, "Give image=PATH, or two for compare: image=[left.jpg,right.jpg]")
+    out = Path(options.out).expanduser()
+    if options.attention:
+        kind_of(out)
+        check_outputs(out.parent, [out.name])
     from mmf_muvla.interface import load  # loads PyTorch; the options are known to be right by now
 
     model = load(
@@ -86,8 +95,11 @@ def ask_command(arguments: Sequence[str]) -> None:
     stored = None if options.regions is None else model.regions(options.regions)
     seen = [model.detect(image) if stored is None else stored[image] for image in images]
     answers = {name: QUESTIONS[name](model, seen, texts, options.top_k) for name, texts in asked.items()}
+    if options.attention:
+        _draw(model.attention(seen[0], options.attention), out)
     if options.json:
-        print(json.dumps(_as_json(images, seen, asked, answers), indent=2))
+        drawn = {"attention": {"text": options.attention, "result": str(out)}} if options.attention else {}
+        print(json.dumps(_as_json(images, seen, asked, answers) | drawn, indent=2))
         return
     for found in seen:
         print(printable(repr(found)))
@@ -97,6 +109,15 @@ def ask_command(arguments: Sequence[str]) -> None:
             for number, (word, value) in enumerate(lines(said)):
                 table.add_row(text if not number else "", f"{word} {value:.1%}".strip())
         terminal_console().print(table)
+    if options.attention:
+        print(printable(str(out)))
+
+
+def _draw(attention: Any, path: Path) -> None:
+    from mmf_muvla.interface.attention_figure import Panel, draw, write
+
+    with publish_output(path) as temporary:
+        write(draw([Panel("", attention)], None, None), temporary, kind_of(path))
 
 
 def lines(said: Any) -> list[tuple[str, float]]:
