@@ -148,6 +148,8 @@ def _question(name: str, models: Sequence[Model], chosen: gr.State, sources: tup
         return answer(name, models, images, text, top_k)
 
     gr.on([button.click, text.submit], ask, [text, *images], said, **_EVENT)
+    for image in images:  # what was said of another picture would mislead
+        image.change(None, None, said, js="() => ''")
 
 
 def _attention(models: Sequence[Model], chosen: gr.State) -> None:
@@ -176,3 +178,4 @@ def _attention(models: Sequence[Model], chosen: gr.State) -> None:
         return Image.open(buffer)
 
     gr.on([button.click, text.submit], ask, [model, chosen, text, layer, head], picture, **_EVENT)
+    chosen.change(None, None, picture, js="() => null")

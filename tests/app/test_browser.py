@@ -122,6 +122,9 @@ def test_a_picture_is_chosen_and_sentences_are_matched(page: Any, folder: Path, 
     expected = model.match(stored[ids[1]], SENTENCES)
     assert found == [(text, f"{it:.1%}") for text, it in zip(SENTENCES, expected, strict=True)]
     assert found[0][1] != found[1][1]
+    page.locator(".muvla-strip button").nth(2).click()
+    sync_api.expect(page.locator("figcaption b").first).to_have_text(ids[2])
+    sync_api.expect(page.locator(".muvla-answers")).to_have_count(0)  # they were about another picture
 
 
 def test_others_are_turned_to_and_found_by_id(page: Any, models: dict[str, Model], folder: Path) -> None:
@@ -187,6 +190,8 @@ def test_every_model_is_asked_what_it_can(page: Any, models: dict[str, Model], f
     picture = page.locator(".muvla-attention img")
     picture.wait_for()
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 500
+    page.locator(".muvla-strip button").nth(1).click()
+    sync_api.expect(picture).to_have_count(0)
 
 
 def test_nothing_is_cut_off_on_a_narrow_screen(page: Any) -> None:

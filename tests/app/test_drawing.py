@@ -14,6 +14,7 @@ from mmf_muvla.app.shelf import HANDFUL, Shelf, small_picture
 from mmf_muvla.errors import InputError
 from mmf_muvla.interface.images import ImageRegions, StoredImages
 from mmf_muvla.regions.regions import Regions
+from mmf_muvla.regions.store import RegionStore
 from mmf_muvla.report.pictures import Pictures
 from tests.detection.quartered import extract, quartered
 
@@ -91,6 +92,12 @@ def test_pictures_come_from_a_folder_or_the_store(store: Path) -> None:
     assert given is not None and given.size == (48, 32)
     with pytest.raises(InputError, match="image 'nowhere': is not there"):
         Shelf(plain)["nowhere"]
+
+
+def test_a_damaged_copy_is_no_picture(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RegionStore, "thumbnail", lambda self, image_id: b"no picture")
+    image = StoredImages(store / "kept", 4)[f"{3:012}"]
+    assert image.picture is None and len(image) == 4
 
 
 def test_boxes_stand_for_a_picture_that_is_not_there() -> None:
