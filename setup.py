@@ -56,6 +56,8 @@ setup(
         "torchvision": ["torchvision>=0.19"],
         # Where runs are watched with training.wandb.enabled=true.
         "wandb": ["wandb>=0.17"],
+        # For the page in the browser, tools/app.py.
+        "app": ["gradio>=6.0"],
         "test": ["hypothesis>=6.100", "pytest>=8.0"],
         "dev": ["hypothesis>=6.100", "pytest>=8.0", "ruff>=0.6", "mypy>=1.11", "import-linter>=2.0"],
     },

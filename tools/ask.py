@@ -10,6 +10,7 @@ model     the folder of a run (env.save_dir) or a checkpoint in it, an exported 
 image     a picture; for compare two; with regions=, an image's id there
 match, fill, answer, entails, compare, refer
           a text each, or several: match='[a dog, "a cat, or two"]'. What the model was not trained for is an error
+attention  a sentence: draws which regions each word looks at, into out=attention.png (.svg, .pdf)
 regions   take the image from a region store, a corpus, or a feature folder or LMDB, instead of detecting
 detector  find regions with another detector than that of the model's corpus
 top_k     how many words or answers

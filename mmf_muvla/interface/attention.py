@@ -65,7 +65,7 @@ class Attention:
         """
         from mmf_muvla.interface.attention_figure import Panel, draw, write  # loads matplotlib
 
-        kind = _kind_of(path)
+        kind = kind_of(path)
         figure = draw([Panel("", self)], layer, head)
         with publish_file(Path(path).expanduser()) as temporary:
             write(figure, temporary, kind)
@@ -76,8 +76,12 @@ class Attention:
         return f"<attention of {self.sentence!r} to {self.image.regions.image_id}: {shape}>"
 
 
-def _kind_of(path: str | Path) -> str:
-    """The kind of picture that a file's name asks for."""
+def kind_of(path: str | Path) -> str:
+    """The kind of picture that a file's name asks for.
+
+    Raises:
+        InputError: there is none of this name, or no such folder.
+    """
     file = Path(path).expanduser()
     kind = file.suffix[1:].lower()
     if kind not in _FORMATS:

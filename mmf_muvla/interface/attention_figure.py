@@ -84,7 +84,7 @@ def _draw_boxes(axes: Any, panel: Panel, regions: list[int], shares: np.ndarray)
     labels: list[tuple[float, float]] = []
     for number, region in enumerate(regions):
         x1, y1, x2, y2 = image.bbox[region].tolist()
-        colour, strength = _colour(number), float(most[number] / max(most.max(), 1e-9))
+        colour, strength = colour_of(number), float(most[number] / max(most.max(), 1e-9))
         edge: Any = {"edgecolor": colour, "linewidth": 0.8 + 2.2 * strength, "alpha": 0.35 + 0.65 * strength}
         axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, **edge))
         label = f"{region} {_tag(image, region)}".strip()
@@ -107,7 +107,7 @@ def _draw_cells(
     labels = [f"{region} {_tag(attention.image, region)}".strip() for region in regions]
     axes.set_xticks(range(len(regions)), labels, rotation=55, ha="right", rotation_mode="anchor", fontsize=7.5)
     for number, tick in enumerate(axes.get_xticklabels()):
-        tick.set_color(_colour(number))
+        tick.set_color(colour_of(number))
     axes.set_yticks(range(len(attention.words)), attention.words, color=_INK)
     axes.tick_params(length=0)
     for side in axes.spines.values():
@@ -126,7 +126,7 @@ def _tag(image: Any, region: int) -> str:
     return tag if len(tag) <= _LONGEST_TAG else f"{tag[: _LONGEST_TAG - 1]}…"
 
 
-def _colour(number: int) -> str:
+def colour_of(number: int) -> str:
     """One of ten, dark enough for text."""
     colours = (
         "#2463a8",

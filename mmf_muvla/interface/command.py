@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from rich.table import Column, Table
 
+from mmf_muvla.artifacts.outputs import check_outputs, publish_output
 from mmf_muvla.errors import InputError
+from mmf_muvla.interface.attention import kind_of
 from mmf_muvla.options.kinds import Count, Flag, Name, Options, Paths, accept, kind
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.terminal import printable, terminal_console
@@ -46,6 +49,8 @@ class AskOptions(Options):
     entails: Texts | None = None
     compare: Texts | None = None
     refer: Texts | None = None
+    attention: Name | None = None
+    out: Name = "attention.png"
     top_k: Count = 5
     detector: Name | None = None
     weights: Name | None = None
@@ -55,7 +60,7 @@ class AskOptions(Options):
 
 
 # A question -> how it is put to a model.
-_QUESTIONS: dict[str, Callable[[Any, list[Any], list[str], int], Any]] = {
+QUESTIONS: dict[str, Callable[[Any, list[Any], list[str], int], Any]] = {
     "match": lambda model, images, texts, _: model.match(images[0], texts),
     "fill": lambda model, images, texts, top_k: model.fill(images[0], texts, top_k),
     "answer": lambda model, images, texts, top_k: model.answer(images[0], texts, top_k),
@@ -72,12 +77,16 @@ def ask_command(arguments: Sequence[str]) -> None:
         InputError: an option or an input cannot be used, or the model was not trained for a question.
     """
     options = read_options(AskOptions, arguments)
-    asked = {name: texts for name in _QUESTIONS if (texts := getattr(options, name))}
+    asked = {name: texts for name in QUESTIONS if (texts := getattr(options, name))}
     images = options.image if isinstance(options.image, list) else [options.image]
     wanted = 2 if "compare" in asked else 1
     if len(images) != wanted:
         problem = f"{len(images)} images are given, and {', '.join(asked) or 'a question'} is about {wanted}"
         raise InputError("image", problem, "Give image=PATH, or two for compare: image=[left.jpg,right.jpg]")
+    out = Path(options.out).expanduser()
+    if options.attention:
+        kind_of(out)
+        check_outputs(out.parent, [out.name])
     from mmf_muvla.interface import load  # loads PyTorch; the options are known to be right by now
 
     model = load(
@@ -85,35 +94,43 @@ def ask_command(arguments: Sequence[str]) -> None:
     )
     stored = None if options.regions is None else model.regions(options.regions)
     seen = [model.detect(image) if stored is None else stored[image] for image in images]
-    answers = {name: _QUESTIONS[name](model, seen, texts, options.top_k) for name, texts in asked.items()}
+    answers = {name: QUESTIONS[name](model, seen, texts, options.top_k) for name, texts in asked.items()}
+    if options.attention:
+        _draw(model.attention(seen[0], options.attention), out)
     if options.json:
-        print(json.dumps(_as_json(images, seen, asked, answers), indent=2))
+        drawn = {"attention": {"text": options.attention, "result": str(out)}} if options.attention else {}
+        print(json.dumps(_as_json(images, seen, asked, answers) | drawn, indent=2))
         return
     for found in seen:
         print(printable(repr(found)))
     for name, texts in asked.items():
         table = Table(name, Column("", justify="right"), title_justify="left")
         for text, said in zip(texts, answers[name], strict=True):
-            for number, (word, value) in enumerate(_lines(said)):
-                table.add_row(text if not number else "", f"{word} {value}".strip())
+            for number, (word, value) in enumerate(lines(said)):
+                table.add_row(text if not number else "", f"{word} {value:.1%}".strip())
         terminal_console().print(table)
+    if options.attention:
+        print(printable(str(out)))
 
 
-def _lines(said: Any) -> list[tuple[str, str]]:
+def _draw(attention: Any, path: Path) -> None:
+    from mmf_muvla.interface.attention_figure import Panel, draw, write
+
+    with publish_output(path) as temporary:
+        write(draw([Panel("", attention)], None, None), temporary, kind_of(path))
+
+
+def lines(said: Any) -> list[tuple[str, float]]:
     """What a model has said of one text, in lines: a word, and a probability."""
     if isinstance(said, float):
-        return [("", f"{said:.1%}")]
+        return [("", said)]
     if isinstance(said, dict):
-        return [(name, f"{value:.1%}") for name, value in said.items()]
+        return [*said.items()]
     if hasattr(said, "box"):
-        return [(f"region {said.region} at {', '.join(f'{it:.0f}' for it in said.box)}", f"{said.probability:.1%}")]
+        return [(f"region {said.region} at {', '.join(f'{it:.0f}' for it in said.box)}", said.probability)]
     if said and isinstance(said[0], list):  # several [MASK]
-        return [line for number, of_mask in enumerate(said, 1) for line in _numbered(number, of_mask)]
-    return [(it.text, f"{it.probability:.1%}") for it in said]
-
-
-def _numbered(number: int, guesses: Any) -> list[tuple[str, str]]:
-    return [(f"{number}: {it.text}", f"{it.probability:.1%}") for it in guesses]
+        return [(f"{number}: {it.text}", it.probability) for number, of_mask in enumerate(said, 1) for it in of_mask]
+    return [(it.text, it.probability) for it in said]
 
 
 def _as_json(images: list[str], seen: list[Any], asked: dict[str, list[str]], answers: dict[str, list[Any]]) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmf_muvla.datasets.images import open_images
+from mmf_muvla.detection.decoding import NotAPicture, decode
 from mmf_muvla.detection.given import regions_of_pictures
 from mmf_muvla.detection.options import DetectionOptions, check_detection
 from mmf_muvla.detection.source import Detection
@@ -22,6 +23,8 @@ from mmf_muvla.regions.store import RegionStore
 if TYPE_CHECKING:
     from PIL import Image
 
+_MOST_PIXELS = 10**8  # of a small copy
+
 
 @dataclass(frozen=True, eq=False)
 class ImageRegions:
@@ -30,7 +33,7 @@ class ImageRegions:
     Attributes:
         regions: the regions.
         tags: the object tag of each, empty where no class is known. Models do not read them: they see features.
-        picture: the picture in RGB, where it was given.
+        picture: the picture in RGB, where it was given, or the small copy that a region store has of it.
     """
 
     regions: Regions
@@ -81,9 +84,10 @@ class StoredImages:
 
     def __getitem__(self, image_id: str) -> ImageRegions:
         regions = self._images.get(image_id)
-        names = ([], []) if self._store is None else (self._store.object_names, self._store.attribute_names)
-        tags = [""] * len(regions) if self._store is None else regions.tags(*names)
-        return ImageRegions(regions, tags)
+        if self._store is None:
+            return ImageRegions(regions, [""] * len(regions))
+        tags = regions.tags(self._store.object_names, self._store.attribute_names)
+        return ImageRegions(regions, tags, _picture(self._store.thumbnail(image_id)))
 
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._images
@@ -130,6 +134,14 @@ def detection_options(given: str | dict[str, Any] | DetectionOptions, device: st
         return given
     options = {"detector": given} if isinstance(given, str) else dict(given)
     return check_detection({"device": device, **options, "images": "-"}, "detector.", "load")
+
+
+def _picture(jpeg: bytes | None) -> Image.Image | None:
+    """A store's small copy; one that is damaged keeps nobody from asking about the regions."""
+    try:
+        return None if jpeg is None else decode(jpeg, _MOST_PIXELS)
+    except NotAPicture:
+        return None
 
 
 def _content(picture: Any, number: int) -> tuple[str, Any]:

@@ -110,6 +110,11 @@ class Model:
         shape = f"{self.config.num_hidden_layers} layers of {self.config.hidden_size}"
         return f"<{self.name}: {self.config.task}, {self.config.dataset or 'data unknown'}, {shape}, {self.device}>"
 
+    @property
+    def can_detect(self) -> bool:
+        """Whether :meth:`detect` knows a detector."""
+        return self._detector is not None
+
     def detect(self, picture: Any) -> Any:
         """The regions of a picture, or of each in a list: an :class:`~mmf_muvla.interface.images.ImageRegions`.
 

@@ -106,11 +106,8 @@ def _image(model: Model, name: str, options: ShowAttentionOptions, pictures: Pic
         found: ImageRegions = model.detect(name)
         return found
     image = model.regions(options.regions)[name]
-    uri = pictures.find(name) if pictures else None
-    if uri is None:
-        return image
-    picture = decode(base64.b64decode(uri.partition(",")[2]), SIDE * SIDE)
-    return replace(image, picture=picture)
+    jpeg = pictures.copy(name) if pictures else None
+    return image if jpeg is None else replace(image, picture=decode(jpeg, SIDE * SIDE))
 
 
 def _drawn(model: Model, options: ShowAttentionOptions) -> str | None:

@@ -25,11 +25,16 @@ class Pictures:
     """Finds the pictures of images: in a folder with ``IMAGE_ID.jpg`` (.jpeg, .png, .webp), or by a file name or an
     address with ``{image_id}`` in it (``{image_id:012}``: padded with zeros to twelve digits).
 
+    Args:
+        place: the folder, the file name or the address.
+        side: pixels of the longer side of copies; what is smaller stays as it is.
+
     Raises:
         InputError: there is no such folder, or the address has no ``{image_id}``.
     """
 
-    def __init__(self, place: str):
+    def __init__(self, place: str, side: int = SIDE):
+        self._side = side
         scheme = place.partition("://")[0].lower() if "://" in place else ""
         placeholder = _PLACEHOLDER.search(place)
         self.is_link = bool(scheme)  # pages link to the pictures instead of containing them
@@ -47,11 +52,18 @@ class Pictures:
         """The ``href`` of an image: a link, or a small copy as a data URI; ``None`` if there is no picture."""
         if self.is_link:
             return self._fill(urllib.parse.quote(image_id, safe="/"))
+        jpeg = self.copy(image_id)
+        return None if jpeg is None else jpeg_uri(jpeg)
+
+    def copy(self, image_id: str) -> bytes | None:
+        """The small copy of an image as JPEG; ``None`` if there is no picture, or only a link."""
+        if self.is_link:
+            return None
         path = Path(self._fill(image_id))
         for candidate in (path, *(path.with_name(path.name + suffix) for suffix in _SUFFIXES)):
             # An id like ../../secret must not lead out of the folder.
             if candidate.suffix.lower() in _SUFFIXES and _is_file_below(candidate, self._folder):
-                return _small_jpeg(candidate)
+                return _small_jpeg(candidate, self._side)
         return None
 
     def _fill(self, image_id: str) -> str:
@@ -65,9 +77,9 @@ def _is_file_below(path: Path, folder: Path) -> bool:
         return False
 
 
-def _small_jpeg(path: Path) -> str | None:
+def _small_jpeg(path: Path, side: int) -> bytes | None:
     try:
-        return jpeg_uri(thumbnail(decode(read_file(path), _MOST_PIXELS), SIDE))
+        return thumbnail(decode(read_file(path), _MOST_PIXELS), side)
     except (NotAPicture, OSError) as error:
         _log.warning("%s: cannot be read as a picture (%s); it is left out", path, error)
         return None

@@ -54,6 +54,21 @@ def test_table(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert any("2: " in line for line in lines)
 
 
+def test_attention_is_drawn(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = [f"model={run}", "image=kitchen", f"regions={run.parent / 'store'}", "attention=two dogs", "device=cpu"]
+    ask_command([*asked, f"out={tmp_path / 'it.svg'}"])
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "it.svg")
+    drawn = (tmp_path / "it.svg").read_text()
+    assert all(f">{text}</text>" in drawn for text in ("two", "dogs", "0 top left"))
+    ask_command([*asked, f"out={tmp_path / 'it.svg'}", "json=true"])  # its own file is replaced
+    said = json.loads(capsys.readouterr().out)["attention"]
+    assert said == {"text": "two dogs", "result": str(tmp_path / "it.svg")}
+    (tmp_path / "mine.png").write_text("mine")
+    for name, message in (("mine.png", "would be replaced, but was not made"), ("it.txt", "no kind of picture")):
+        with pytest.raises(InputError, match=message):
+            ask_command(["model=nowhere", "image=a.jpg", "attention=two dogs", f"out={tmp_path / name}"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
