@@ -5,6 +5,7 @@ Those in docs/results/former are of a former version, which alone could make the
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -47,6 +48,23 @@ def test_results_can_be_made_anew_in_their_place(folder: Path) -> None:
     files = [path.name for path in folder.glob("[!.]*") if path.name not in ("runs.jsonl", "reading.md")]
     assert files
     check_outputs(folder, files)
+
+
+def test_the_attention_in_the_table_is_that_of_the_results() -> None:
+    folder = ROOT / "docs/results/attention"
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    text = (folder / "reading.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+    found = {name: cells for name, *cells in rows}
+    for system in results["systems"].values():
+        for run, values in system["runs"].items():
+            means = *values["mean_of_heads"][:2], values["best_head"][-1], values["to_regions"][0]
+            assert found[run] == [f"{100 * it:.1f}" for it in means]
+    for name, label in {"muvla_cc": "μ-VLA CC", "u_visualbert": "U-VisualBERT"}.items():
+        mean = results["systems"][name]["measures"]["mean_of_heads"][0]
+        assert found[label][1] == "{:.1f} ({:.1f} to {:.1f})".format(
+            *(100 * mean[it] for it in ("value", "low", "high"))
+        )
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/comparison.md"])
