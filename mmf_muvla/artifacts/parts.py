@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from mmf_muvla.artifacts.arrow import TableWriter, read_batches
+from mmf_muvla.artifacts.executors import Executor, Kind
 from mmf_muvla.artifacts.files import (
     damaged_files,
     describe_files,
@@ -22,7 +23,6 @@ from mmf_muvla.artifacts.files import (
     read_record,
     write_record,
 )
-from mmf_muvla.artifacts.workers import ordered_map
 from mmf_muvla.errors import InputError
 
 Item = TypeVar("Item")
@@ -72,10 +72,12 @@ def run_parts(
     name: str,
     function: Callable[[Any, Any, Path], dict[str, Any]],
     items: Iterable[tuple[int, Any]],
-    num_workers: int,
+    executor: Executor,
     setup: Callable[..., Any] | None = None,
     *,
     arguments: tuple[Any, ...] = (),
+    kind: Kind,
+    processes: Callable[[int], int] | None = None,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Make all parts that are not there yet.
 
@@ -83,7 +85,7 @@ def run_parts(
         folder, name: of the parts; a part's note, ``NAME-000017.json``, says that the part is finished.
         function: ``function(state, item, path)`` writes the part with :func:`publish_part`, and returns its note.
         items: numbers of parts, and what to make them from.
-        num_workers, setup, arguments: see :func:`~mmf_muvla.artifacts.workers.ordered_map`.
+        executor, setup, arguments, kind, processes: see :meth:`~mmf_muvla.artifacts.executors.Executor.map`.
 
     Yields:
         The number and the note of every part, in order, also of those that were there.
@@ -99,7 +101,9 @@ def run_parts(
                 finished[number] = note
 
     following = 0
-    for number, note in ordered_map(partial(_run, function, folder, name), unfinished(), num_workers, setup, arguments):
+    run = partial(_run, function, folder, name)
+    made = executor.map(run, unfinished(), setup, arguments, kind=kind, folder=folder, processes=processes)
+    for number, note in made:
         finished[number] = note
         while following in finished:
             yield following, finished.pop(following)

@@ -162,8 +162,12 @@ def _embed_queries(
     regions: RegionStore, query: QueryOptions, embedding: EmbeddingOptions, work: Work
 ) -> dict[str, int]:
     items = enumerate(chunks(_query_texts(regions, query), part_size(len(regions), _IMAGES_PER_PART)))
-    workers = embedding_workers(embedding, work.num_workers)
-    parts = run_parts(work.folder, _QUERIES, _embed_part, items, workers, start_embedder, arguments=(embedding,))
+    parts = run_parts(
+        *(work.folder, _QUERIES, _embed_part, items, work.executor, start_embedder),
+        arguments=(embedding,),
+        kind="embed",
+        processes=partial(embedding_workers, embedding),
+    )
     with work.progress.bar(len(regions), "queries", "image") as progress:
         return add_up(parts, progress, "images")
 

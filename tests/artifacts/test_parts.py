@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mmf_muvla.artifacts.executors import LocalExecutor
 from mmf_muvla.artifacts.files import describe_files
 from mmf_muvla.artifacts.parts import (
     forget_steps,
@@ -50,8 +51,15 @@ def refuse() -> None:
     raise AssertionError("nothing is left to do")
 
 
+HOW: Any = {"arguments": (2,), "kind": "link"}
+
+
 def run(folder: Path, items: Any = range(6), num_workers: int = 1) -> list[tuple[int, dict[str, Any]]]:
-    return list(run_parts(folder, NAME, write_square, enumerate(items), num_workers, give, arguments=(2,)))
+    return list(
+        run_parts(
+            folder, NAME, write_square, enumerate(items), LocalExecutor(num_workers), give, arguments=(2,), kind="link"
+        )
+    )
 
 
 def asked(folder: Path) -> list[int]:
@@ -110,7 +118,10 @@ def test_what_is_not_noted_is_made_again(tmp_path: Path) -> None:
 
 def test_nothing_is_set_up_where_all_is_there(tmp_path: Path) -> None:
     run(tmp_path)
-    assert list(run_parts(tmp_path, NAME, write_square, enumerate(range(6)), 1, refuse)) == EXPECTED
+    assert (
+        list(run_parts(tmp_path, NAME, write_square, enumerate(range(6)), LocalExecutor(), refuse, kind="link"))
+        == EXPECTED
+    )
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
@@ -126,7 +137,9 @@ def test_an_error_keeps_what_is_done(tmp_path: Path, num_workers: int) -> None:
 
 def test_parts_that_are_there_are_not_held_back(tmp_path: Path) -> None:
     run(tmp_path, range(3))
-    parts = run_parts(tmp_path, NAME, write_square, enumerate(range(6)), 1, give, arguments=(2,))
+    parts = run_parts(
+        tmp_path, NAME, write_square, enumerate(range(6)), LocalExecutor(), give, arguments=(2,), kind="link"
+    )
     assert [next(parts)[0] for _ in range(4)] == [0, 1, 2, 3]
     # The fourth had to be made first, no other.
     assert asked(tmp_path) == [0, 1, 2, 3]
@@ -136,7 +149,7 @@ def test_parts_that_are_there_are_not_held_back(tmp_path: Path) -> None:
 def test_numbers_may_be_left_out(tmp_path: Path) -> None:
     items = [(0, 0), (2, 2), (5, 5)]
     for _ in range(2):
-        parts = list(run_parts(tmp_path, NAME, write_square, items, 1, give, arguments=(2,)))
+        parts = list(run_parts(tmp_path, NAME, write_square, items, LocalExecutor(), give, **HOW))
         assert parts == [EXPECTED[number] for number, _ in items]
 
 
@@ -148,7 +161,9 @@ def test_items_are_not_kept(tmp_path: Path) -> None:
             taken.append(number)
             yield number, number
 
-    for number, _ in run_parts(tmp_path, NAME, write_square, items(), 1, give, arguments=(2,)):
+    for number, _ in run_parts(
+        tmp_path, NAME, write_square, items(), LocalExecutor(), give, arguments=(2,), kind="link"
+    ):
         assert len(taken) <= number + 2
     assert len(taken) == 20
 
