@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -39,6 +40,7 @@ _RESULTS_KEPT = 64
 _LOSSES = 16
 _SECONDS_UNTIL_SAID = 60
 _SECONDS_TO_END = 10
+_SECONDS_TO_ANSWER = 10
 # A worker that was killed or has no memory left, that does not answer, or whose node is gone.
 _LOST = (
     *(exceptions.RayActorError, exceptions.NodeDiedError, exceptions.WorkerCrashedError),
@@ -306,8 +308,12 @@ def _connect(address: str) -> None:
     # Counts only where this process starts a cluster, with address=local.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
+        if address not in ("auto", "local"):
+            # Ray itself would try for minutes.
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
         ray.init(address, log_to_driver=False, logging_level=logging.WARNING, include_dashboard=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         problem = f"there is no Ray cluster that can be used ({' '.join(str(error).split())})"
         raise InputError(where, problem, "Start one (ray start --head), or correct the address") from error
 
