@@ -28,6 +28,8 @@ from mmf_muvla.errors import InputError
 Item = TypeVar("Item")
 # What the part that is being made has published. To look for it in the folder would take longer with every part.
 _published: list[Path] = []
+# What has to be there for this process to publish anything; see publish_while_there.
+_needed: Path | None = None
 
 
 def part_path(folder: Path, name: str, number: int, suffix: str) -> Path:
@@ -58,12 +60,23 @@ def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield chunk
 
 
+def publish_while_there(file: Path) -> None:
+    """Have this process publish no more parts once ``file`` is gone.
+
+    A worker on another machine may live on, out of reach, when the work that it had a part of has ended or is begun
+    anew with other options.
+    """
+    global _needed
+    _needed = file
+
+
 @contextmanager
 def publish_part(path: Path, suffix: str) -> Iterator[Path]:
     """As :func:`~mmf_muvla.artifacts.files.publish_file`, for a part: under the name ``path`` with a suffix added."""
     target = path.with_name(f"{path.name}{suffix}")
     with publish_file(target) as file:
         yield file
+        _refuse_if_ended()
     _published.append(target)
 
 
@@ -214,7 +227,17 @@ _NOTE = re.compile(r"(-\d{6}|\.done)\.json$")
 _PASSING = re.compile(r"-\d{6}(\.\w+)?$|\.done\.json$|^(progress|made_from)\.json$")
 
 
+def _refuse_if_ended() -> None:
+    if _needed is not None:
+        try:
+            # Other than a mere look, this has a network file system ask its server.
+            _needed.open().close()
+        except FileNotFoundError as error:
+            raise RuntimeError("the work that this is a part of has ended") from error
+
+
 def _write_note(path: Path, note: dict[str, Any], files: Iterable[Path]) -> None:
+    _refuse_if_ended()
     written = [file for file in files if file != path and not is_temporary(file)]
     write_record(path, {"note": note, "files": describe_files(path.parent, written)})
 

@@ -62,6 +62,7 @@ class RayExecutor(Executor):
     def __init__(self, options: ExecutorOptions, num_workers: int | None = None):
         self._options = options
         self._num_workers = num_workers
+        self._versions = versions()  # now: this process goes on with the code that it has
 
     def map(
         self,
@@ -84,7 +85,7 @@ class RayExecutor(Executor):
         first += islice(remaining, count - 1)
         work = cloudpickle.dumps((function, setup, arguments, max(1, int(needed.cpus))))
         with _file_to_see(folder) as file:
-            crew = _Crew(kind, needed, len(first), (str(file), *_common(), work))
+            crew = _Crew(kind, needed, len(first), (str(file), *_places(), self._versions, work))
             try:
                 yield from crew.work_on(chain(first, remaining))
             finally:
@@ -243,9 +244,12 @@ def _worker_class() -> type:
             if (found := versions()) != expected:
                 return host, (found, expected)
             import pickle
+            from pathlib import Path
 
+            from mmf_muvla.artifacts.parts import publish_while_there
             from mmf_muvla.artifacts.workers import become_worker, setup_failure
 
+            publish_while_there(Path(file))
             function, setup, arguments, cores = pickle.loads(work)
             become_worker(function, setup, arguments, cores=cores)
             return host, setup_failure()
@@ -269,9 +273,9 @@ def _opened(result: Any) -> Any:
         raise
 
 
-def _common() -> tuple[str, list[str], dict[str, str]]:
-    """What a worker has to have in common with this process: its folder, where code is looked for, and versions."""
-    return os.getcwd(), [os.path.abspath(place) for place in sys.path], versions()
+def _places() -> tuple[str, list[str]]:
+    """The folder that paths are relative to, and where code is looked for."""
+    return os.getcwd(), [os.path.abspath(place) for place in sys.path]
 
 
 def _misfit(host: str, found: Any, expected: Any) -> InputError:
@@ -288,7 +292,8 @@ def _misfit(host: str, found: Any, expected: Any) -> InputError:
 def _file_to_see(folder: Path) -> Iterator[Path]:
     """A file in a folder that has not been there before.
 
-    That it comes and goes also tells a network file system's client that its list of the folder is an old one.
+    While it is there, workers may publish parts: see :func:`~mmf_muvla.artifacts.parts.publish_while_there`. That it
+    comes and goes also tells a network file system's client that its list of the folder is an old one.
     """
     file = temporary_name(folder / "seen")
     file.touch()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mmf_muvla.artifacts import parts as parts_module
 from mmf_muvla.artifacts.executors import LocalExecutor
 from mmf_muvla.artifacts.files import describe_files
 from mmf_muvla.artifacts.parts import (
@@ -17,6 +18,7 @@ from mmf_muvla.artifacts.parts import (
     part_files,
     part_path,
     publish_part,
+    publish_while_there,
     read_notes,
     remove_parts,
     run_parts,
@@ -185,6 +187,27 @@ def test_a_single_part(tmp_path: Path) -> None:
     part_path(tmp_path, "results", 3, ".json").unlink()
     make_part(tmp_path, "results", 3, make)
     assert len(made) == 2
+
+
+def test_nothing_is_published_when_the_work_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts_module, "_needed", None)
+    going_on = tmp_path / "seen"
+    going_on.touch()
+    publish_while_there(going_on)
+    run(tmp_path, range(1))
+
+    def end(path: Path) -> dict[str, Any]:
+        with publish_part(path, ".txt") as file:
+            file.write_text("late")
+            going_on.unlink()
+        return {}
+
+    before = {*contents(tmp_path)} - {"seen"}
+    with pytest.raises(RuntimeError, match="has ended"):
+        make_part(tmp_path, NAME, 1, end)
+    with pytest.raises(RuntimeError, match="has ended"):
+        make_part(tmp_path, NAME, 2, lambda path: {})
+    assert {*contents(tmp_path)} == before
 
 
 def test_a_step_is_done_once(tmp_path: Path) -> None:
