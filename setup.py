@@ -56,6 +56,8 @@ setup(
         "torchvision": ["torchvision>=0.19"],
         # Where runs are watched with training.wandb.enabled=true.
         "wandb": ["wandb>=0.17"],
+        # Where corpora are built on a cluster, with executor=ray.
+        "ray": ["ray>=2.40"],
         "test": ["hypothesis>=6.100", "pytest>=8.0"],
         "dev": ["hypothesis>=6.100", "pytest>=8.0", "ruff>=0.6", "mypy>=1.11", "import-linter>=2.0"],
     },
