@@ -247,10 +247,13 @@ def _worker_class() -> type:
             from pathlib import Path
 
             from mmf_muvla.artifacts.parts import publish_while_there
-            from mmf_muvla.artifacts.workers import become_worker, setup_failure
+            from mmf_muvla.artifacts.workers import Failure, become_worker, setup_failure
 
             publish_while_there(Path(file))
-            function, setup, arguments, cores = pickle.loads(work)
+            try:
+                function, setup, arguments, cores = pickle.loads(work)
+            except Exception as error:  # code of a user's own may be missing
+                return host, Failure(error)
             become_worker(function, setup, arguments, cores=cores)
             return host, setup_failure()
 
