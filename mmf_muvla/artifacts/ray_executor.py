@@ -10,8 +10,10 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
 import socket
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -320,10 +322,14 @@ def _connect(address: str) -> None:
             # Ray itself would try for minutes.
             host, _, port = address.rpartition(":")
             socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
+        before = signal.getsignal(signal.SIGTERM)
         ray.init(address, log_to_driver=False, logging_level=logging.WARNING, include_dashboard=False)
     except (OSError, RuntimeError, ValueError) as error:
         problem = f"there is no Ray cluster that can be used ({' '.join(str(error).split())})"
         raise InputError(where, problem, "Start one (ray start --head), or correct the address") from error
+    # Ray's own handler prints traces.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 def _room(kind: Kind, needed: WorkerOptions) -> int:
