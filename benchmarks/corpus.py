@@ -33,6 +33,7 @@ from machine import describe_machine, keep_results, matmul_rate, median_seconds,
 from rich.console import Console
 from rich.table import Table
 
+from mmf_muvla.artifacts.executors import LocalExecutor
 from mmf_muvla.artifacts.workers import count_workers
 from mmf_muvla.pairing.config import (
     BuildConfig,
@@ -396,7 +397,7 @@ def run_stage(name: str, arguments: list[str]) -> None:
 
     config = load_config(BuildConfig, arguments)
     stage = next(stage for stage in make_stages(config) if stage.name == name)
-    state = stage.run(count_workers(config.num_workers))
+    state = stage.run(LocalExecutor(count_workers(config.num_workers)))
     print(json.dumps({"peak_gb": round(peak_gb(), 3), "seconds": state.seconds}))
 
 

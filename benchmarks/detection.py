@@ -30,6 +30,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from mmf_muvla.artifacts.executors import LocalExecutor
 from mmf_muvla.detection.decoding import decode
 from mmf_muvla.detection.detectors.choosing import transformers_detector
 from mmf_muvla.detection.detectors.detector import Detections, Detector, Inputs
@@ -192,7 +193,7 @@ def whole_job(folder: Path, count: int, num_workers: int) -> dict[str, float]:
         device="cpu",
         thumbnails=256,
     )
-    state = extracted_store(folder / "store", options, "error", 0.0).run(num_workers)
+    state = extracted_store(folder / "store", options, "error", 0.0).run(LocalExecutor(num_workers))
     busy = seconds = 0.0
     for file in folder.glob("notes-*"):
         notes = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

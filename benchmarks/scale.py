@@ -159,7 +159,8 @@ def hours(corpus: Corpus, machines: Machines, rates: Mapping[str, Mapping[str, f
             "disk": searching * embeddings / (machines.bandwidth / machines.count),
         },
         "phrases": {"cores": per_core["phrases"] / cores},
-        "link": {"one core": per_core["link"]},
+        # one process does it, but on a cluster
+        "link": {"one core": per_core["link"]} if machines.count == 1 else {"cores": per_core["link"] / cores},
         "pack": {"one core": per_core["pack"], "disk": size["links and pairs"] / DISK},
     }
     longest = {stage: max(by.items(), key=lambda it: it[1]) for stage, by in bounds.items()}

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from mmf_muvla.artifacts.artifact import Work
+from mmf_muvla.artifacts.executors import LocalExecutor
 from mmf_muvla.artifacts.progress import PROGRESS_FILE, ProgressRecord
 from mmf_muvla.pairing.commands import build_command
 from tests.forked import Forked, forking_process
@@ -86,7 +87,7 @@ def work(tmp_path: Path) -> Callable[..., Work]:
 
     def make(name: str = "stage", num_workers: int = 1) -> Work:
         (tmp_path / name).mkdir(exist_ok=True)
-        return Work(tmp_path / name, ProgressRecord(tmp_path / name / PROGRESS_FILE), num_workers)
+        return Work(tmp_path / name, ProgressRecord(tmp_path / name / PROGRESS_FILE), LocalExecutor(num_workers))
 
     return make
 

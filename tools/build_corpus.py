@@ -7,7 +7,7 @@
 The first form runs the stages regions, sentences, embed, retrieve, phrases, link and pack; what is done already, from
 the same inputs with the same options, is skipped. The second says what is done; with check=true it also reads every
 file, and names those that are damaged. Every key of the configuration file can be given on the command line as well:
-retrieval.k=3, out=data/corpus/other.
+retrieval.k=3, out=data/corpus/other. With executor=ray the nodes of a Ray cluster make the parts (docs/cluster.md).
 """
 
 import sys

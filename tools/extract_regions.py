@@ -10,6 +10,7 @@ yours, my_package.my_detector:MyDetector. Open-vocabulary detectors need vocabul
 (auto or a number), device, dtype, batch_size, min_confidence, max_overlap, min_regions, max_regions, rename,
 thumbnails, max_pixels, image_column, id_column, detector_options, on_bad_record (skip or error), max_skipped_fraction;
 projects/muvla/corpus/pictures.yaml explains them.
+With executor=ray the nodes of a Ray cluster make the parts (docs/cluster.md).
 A run that was killed goes on when it is started again. What was left out is listed in out/skipped.jsonl.
 """
 

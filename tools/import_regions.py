@@ -17,6 +17,7 @@ or of region stores of former versions, which are LMDBs. Each is recognised by i
 num_workers (auto or a number), on_bad_record (skip or error), max_skipped_fraction, region_options.format (a class of
 yours reads any other format), .max_regions, .feature_dim, .rect_scale, .detector_size, .rename, .label_map (names of
 numbered classes), .label_offset, .image_sizes (hw.tsv or a list, where the files do not say how large images are).
+With executor=ray the nodes of a Ray cluster make the parts (docs/cluster.md).
 An import that was killed goes on when it is started again. What was left out is listed in out/skipped.jsonl.
 """
 

@@ -5,7 +5,7 @@
     store = Artifact(Path("out/store"), make_store, version=1, inputs={"a.tsv": fingerprint(path)}, parameters={"k": 5})
     store.check()                     # refuses a folder that is somebody else's, before any work is done
     if not store.state().done:
-        store.run(num_workers=4)      # calls make_store(work), which writes to work.folder and returns counts
+        store.run(LocalExecutor(4))   # calls make_store(work), which writes to work.folder and returns counts
     damaged = store.verify()          # reads every file again
 
 It is done where the manifest says that it was made from the same things, and its outputs are there. What only changes
@@ -25,10 +25,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from mmf_muvla.artifacts.executors import Executor, LocalExecutor
 from mmf_muvla.artifacts.files import (
     damaged_files,
     describe_files,
@@ -49,6 +49,7 @@ from mmf_muvla.artifacts.files import (
 from mmf_muvla.artifacts.lock import locked
 from mmf_muvla.artifacts.parts import forget_damaged, forget_steps, take_descriptions
 from mmf_muvla.artifacts.progress import PROGRESS_FILE, ProgressRecord
+from mmf_muvla.artifacts.versions import library_version
 from mmf_muvla.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class Work:
 
     folder: Path  # for its results; may hold the parts that a killed run has finished
     progress: ProgressRecord  # where to say how far it is
-    num_workers: int  # processes to use; the results must not depend on them
+    executor: Executor  # who makes parts; the results must not depend on it
 
 
 @dataclass(frozen=True)
@@ -146,20 +147,23 @@ class Artifact:
             return folder
         return first_foreign(folder, manifest["outputs"], folder / MANIFEST)
 
-    def run(self, num_workers: int = 1) -> State:
-        """Make it, done or not, on from where a killed run of the same was.
+    def run(self, executor: Executor | None = None) -> State:
+        """Make it, done or not, on from where a killed run of the same was; without an executor in this process.
 
         Raises:
             InputError: a folder is somebody else's, another process is making it, or what it builds on is damaged.
         """
         for other in self.after:
             other.refuse_damaged()
+        executor = executor or LocalExecutor()
         with self._working_folder() as folder:
             progress = ProgressRecord(folder / PROGRESS_FILE)
             logger.info("%s %s", self.name, "continues" if progress.seconds_before else "begins")
-            counts = self.make(Work(folder, progress, num_workers))
+            counts = self.make(Work(folder, progress, executor))
             seconds = round(progress.seconds(), 3)
             (folder / PROGRESS_FILE).unlink(missing_ok=True)
+            # Of workers that were lost, whose parts others have made.
+            remove_temporary_files(folder)
             if self.resumes:
                 # A folder of ours that cannot be continued, until there is a manifest.
                 write_json(folder / MADE_FROM, {})
@@ -168,7 +172,7 @@ class Artifact:
             notes = {folder / MADE_FROM, *(folder / name for name in known)}
             written = [path for path in folder.rglob("*") if path.is_file() and path not in notes]
             outputs = known | describe_files(folder, written) | self._described_elsewhere()
-            self._write_manifest(folder, counts, seconds, dict(sorted(outputs.items())), num_workers=num_workers)
+            self._write_manifest(folder, counts, seconds, dict(sorted(outputs.items())), **executor.settings())
             if self.resumes:
                 (folder / MADE_FROM).unlink()
                 put_folder_in_place(folder, self.folder, self.foreign_in)
@@ -226,7 +230,7 @@ class Artifact:
             "name": self.name,
             "made_from": self.made_from,
             "settings": {**self.settings, **settings},
-            "libraries": {name: _library_version(name) for name in self.libraries},
+            "libraries": {name: library_version(name) for name in self.libraries},
             "counts": counts,
             "seconds": seconds,
             "outputs": outputs,
@@ -313,10 +317,3 @@ def _first_difference(before: Any, now: Any, name: str = "") -> str:
 def _inode(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_dev, status.st_ino
-
-
-def _library_version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

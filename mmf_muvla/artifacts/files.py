@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import stat
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -28,6 +29,10 @@ _SAMPLES = 64
 # In the names of what is unfinished or about to be removed: such files are removed, so nobody else's must look like it.
 _TEMPORARY, _REPLACED = "muvla-tmp", "muvla-old"
 _CHECKSUM = "checksum"
+# Of the machine or container, in whose numbers of processes this one has its own: others may write to the same folder.
+_PROCESSES = Path("/proc/self/ns/pid")
+_HERE = f"{socket.gethostname()} {os.readlink(_PROCESSES) if _PROCESSES.exists() else ''}"
+_HERE = hashlib.blake2b(_HERE.encode(), digest_size=4).hexdigest()
 
 # Says what in a folder is not of this project's making: the first such thing, the folder itself where it carries no
 # mark of this project, or None.
@@ -100,7 +105,7 @@ def put_folder_in_place(folder: Path, path: Path, foreign_in: ForeignIn) -> None
             file.chmod(mode)
         _sync(file)
     _sync(folder)
-    replaced = path.with_name(f"{path.name}.{_REPLACED}-{os.getpid()}")
+    replaced = path.with_name(f"{path.name}.{_REPLACED}-{_this_process()}")
     if path.exists():
         os.rename(path, replaced)
     os.rename(folder, path)
@@ -122,7 +127,7 @@ def link_or_copy(existing: Path, new: Path) -> None:
 def remove_as_a_whole(path: Path) -> None:
     """Remove a file or folder, if it is there; a folder is renamed first, so that half of it is never taken for all."""
     if path.is_dir() and not path.is_symlink():
-        doomed = path.with_name(f"{path.name}.{_REPLACED}-{os.getpid()}")
+        doomed = path.with_name(f"{path.name}.{_REPLACED}-{_this_process()}")
         os.rename(path, doomed)
         shutil.rmtree(doomed)
     else:
@@ -141,11 +146,15 @@ def remove_temporary_files(folder: Path) -> None:
 
 
 def remove_leftovers(path: Path, of_living: bool = False) -> None:
-    """Remove what killed processes left behind of writing ``path``, and if ``of_living``, what running ones have."""
-    leftover_of = re.compile(re.escape(path.name) + rf"\.(?:{_TEMPORARY}|{_REPLACED})-(\d{{1,9}})")
+    """Remove what killed processes of this machine left behind of writing ``path``.
+
+    If ``of_living``, also what running ones have, and those of other machines.
+    """
+    leftover_of = re.compile(re.escape(path.name) + rf"\.(?:{_TEMPORARY}|{_REPLACED})-(\d{{1,9}})(?:-([0-9a-f]{{8}}))?")
     for leftover in path.parent.iterdir():
         found = leftover_of.fullmatch(leftover.name)
-        if found and (of_living or not _is_running(int(found[1]))):
+        # A former version has not said which machine it was.
+        if found and (of_living or (found[2] in (_HERE, None) and not _is_running(int(found[1])))):
             _remove(leftover)
 
 
@@ -275,7 +284,11 @@ def temporary_name(path: Path) -> Path:
     """A name beside ``path``, under which there is nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path)
-    return path.with_name(f"{path.name}.{_TEMPORARY}-{os.getpid()}")
+    return path.with_name(f"{path.name}.{_TEMPORARY}-{_this_process()}")
+
+
+def _this_process() -> str:
+    return f"{os.getpid()}-{_HERE}"
 
 
 def _permissions(path: Path) -> int:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from mmf_muvla.artifacts.arrow import TableWriter, read_batches
+from mmf_muvla.artifacts.executors import Executor, Kind
 from mmf_muvla.artifacts.files import (
     damaged_files,
     describe_files,
@@ -22,12 +23,13 @@ from mmf_muvla.artifacts.files import (
     read_record,
     write_record,
 )
-from mmf_muvla.artifacts.workers import ordered_map
 from mmf_muvla.errors import InputError
 
 Item = TypeVar("Item")
 # What the part that is being made has published. To look for it in the folder would take longer with every part.
 _published: list[Path] = []
+# What has to be there for this process to publish anything; see publish_while_there.
+_needed: Path | None = None
 
 
 def part_path(folder: Path, name: str, number: int, suffix: str) -> Path:
@@ -58,12 +60,23 @@ def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield chunk
 
 
+def publish_while_there(file: Path) -> None:
+    """Have this process publish no more parts once ``file`` is gone.
+
+    A worker on another machine may live on, out of reach, when the work that it had a part of has ended or is begun
+    anew with other options.
+    """
+    global _needed
+    _needed = file
+
+
 @contextmanager
 def publish_part(path: Path, suffix: str) -> Iterator[Path]:
     """As :func:`~mmf_muvla.artifacts.files.publish_file`, for a part: under the name ``path`` with a suffix added."""
     target = path.with_name(f"{path.name}{suffix}")
     with publish_file(target) as file:
         yield file
+        _refuse_if_ended()
     _published.append(target)
 
 
@@ -72,10 +85,12 @@ def run_parts(
     name: str,
     function: Callable[[Any, Any, Path], dict[str, Any]],
     items: Iterable[tuple[int, Any]],
-    num_workers: int,
+    executor: Executor,
     setup: Callable[..., Any] | None = None,
     *,
     arguments: tuple[Any, ...] = (),
+    kind: Kind,
+    processes: Callable[[int], int] | None = None,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Make all parts that are not there yet.
 
@@ -83,7 +98,7 @@ def run_parts(
         folder, name: of the parts; a part's note, ``NAME-000017.json``, says that the part is finished.
         function: ``function(state, item, path)`` writes the part with :func:`publish_part`, and returns its note.
         items: numbers of parts, and what to make them from.
-        num_workers, setup, arguments: see :func:`~mmf_muvla.artifacts.workers.ordered_map`.
+        executor, setup, arguments, kind, processes: see :meth:`~mmf_muvla.artifacts.executors.Executor.map`.
 
     Yields:
         The number and the note of every part, in order, also of those that were there.
@@ -99,7 +114,9 @@ def run_parts(
                 finished[number] = note
 
     following = 0
-    for number, note in ordered_map(partial(_run, function, folder, name), unfinished(), num_workers, setup, arguments):
+    run = partial(_run, function, folder, name)
+    made = executor.map(run, unfinished(), setup, arguments, kind=kind, folder=folder, processes=processes)
+    for number, note in made:
         finished[number] = note
         while following in finished:
             yield following, finished.pop(following)
@@ -210,7 +227,17 @@ _NOTE = re.compile(r"(-\d{6}|\.done)\.json$")
 _PASSING = re.compile(r"-\d{6}(\.\w+)?$|\.done\.json$|^(progress|made_from)\.json$")
 
 
+def _refuse_if_ended() -> None:
+    if _needed is not None:
+        try:
+            # Other than a mere look, this has a network file system ask its server.
+            _needed.open().close()
+        except FileNotFoundError as error:
+            raise RuntimeError("the work that this is a part of has ended") from error
+
+
 def _write_note(path: Path, note: dict[str, Any], files: Iterable[Path]) -> None:
+    _refuse_if_ended()
     written = [file for file in files if file != path and not is_temporary(file)]
     write_record(path, {"note": note, "files": describe_files(path.parent, written)})
 

@@ -34,6 +34,7 @@ _function: Callable[[Any, Any], Any]
 _state: Any
 _limits: AbstractContextManager[None]
 _number = 0
+_cores = 1
 
 
 def ordered_map(
@@ -78,11 +79,11 @@ def ordered_map(
     pool = ProcessPoolExecutor(
         num_workers, context, initializer=_start_worker, initargs=(function, setup, arguments, context.Value("i", 0))
     )
-    waiting: deque[Future[Result | _Failure]] = deque()
+    waiting: deque[Future[Result | Failure]] = deque()
     try:
         for item in chain(first, remaining):
             with _explained():
-                waiting.append(pool.submit(_call, item))
+                waiting.append(pool.submit(work_on, item))
             if len(waiting) >= _AHEAD * num_workers:
                 yield _result(waiting.popleft())
         while waiting:
@@ -127,7 +128,12 @@ def worker_number() -> int:
     return _number
 
 
-class _Failure:
+def worker_cores() -> int:
+    """How many cores this worker has to itself, for threads that wait or decode; computing is done with one."""
+    return _cores
+
+
+class Failure:
     """An error, as a worker's result: of one in setup, or that cannot be pickled, a pool says only that it broke."""
 
     def __init__(self, error: BaseException):
@@ -139,26 +145,59 @@ class _Failure:
             self.error = RuntimeError(f"{type(error).__name__}: {error}")
 
 
+def become_worker(
+    function: Callable[[Any, Any], Any],
+    setup: Callable[..., Any] | None,
+    arguments: tuple[Any, ...],
+    number: int = 0,
+    cores: int = 1,
+) -> None:
+    """Make this process one that does nothing but :func:`work_on` items; an error of ``setup`` is told there."""
+    global _function, _state, _limits, _number, _cores
+    _function, _number, _cores = function, number, cores
+    try:
+        _state = setup(*arguments) if setup else None
+    # A library may want to end the process.
+    except (Exception, SystemExit) as error:
+        _state = Failure(error)
+    # For good: a worker does nothing else.
+    _limits = one_thread()
+    _limits.__enter__()
+
+
+def setup_failure() -> Failure | None:
+    """The error of this worker's setup, where there was one."""
+    return _state if isinstance(_state, Failure) else None
+
+
+def work_on(item: Any) -> Any:
+    """What this worker makes of an item, or a Failure."""
+    if isinstance(_state, Failure):
+        return _state
+    try:
+        return _function(_state, item)
+    except Exception as error:
+        return Failure(error)
+
+
+def opened(result: Any) -> Any:
+    """What :func:`work_on` has returned in a worker; the error, where that is one, is raised."""
+    if isinstance(result, Failure):
+        raise result.error from RuntimeError(f"in a worker process:\n{result.trace}")
+    return result
+
+
 def _start_worker(
     function: Callable[[Any, Any], Any], setup: Callable[..., Any] | None, arguments: tuple[Any, ...], started: Any
 ) -> None:
-    global _function, _state, _limits, _number
     # A worker whose parent was killed would wait for work forever.
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # Ctrl-C reaches all processes of a terminal: it is this process's parent that says so.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     with started.get_lock():
-        _number = started.value
+        number = started.value
         started.value += 1
-    _function = function
-    try:
-        _state = setup(*arguments) if setup else None
-    # A library may want to end the process.
-    except (Exception, SystemExit) as error:
-        _state = _Failure(error)
-    # For good: a worker does nothing else.
-    _limits = one_thread()
-    _limits.__enter__()
+    become_worker(function, setup, arguments, number)
 
 
 def _end_with_parent() -> None:
@@ -168,21 +207,10 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _call(item: Any) -> Any:
-    if isinstance(_state, _Failure):
-        return _state
-    try:
-        return _function(_state, item)
-    except Exception as error:
-        return _Failure(error)
-
-
 def _result(future: Future[Any]) -> Any:
     with _explained():
         result = future.result()
-    if isinstance(result, _Failure):
-        raise result.error from RuntimeError(f"in a worker process:\n{result.trace}")
-    return result
+    return opened(result)
 
 
 @contextmanager

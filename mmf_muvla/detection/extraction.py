@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mmf_muvla.artifacts.artifact import Artifact
+from mmf_muvla.artifacts.executors import open_executor
 from mmf_muvla.artifacts.files import fingerprint
 from mmf_muvla.artifacts.outputs import output_folder, refuse_inputs
-from mmf_muvla.artifacts.workers import count_workers
 from mmf_muvla.detection.detectors.detector import detector_fingerprint
 from mmf_muvla.detection.options import DetectionOptions, ExtractConfig
 from mmf_muvla.detection.source import Detection, PictureRegions
@@ -39,7 +39,7 @@ def extract_command(arguments: Sequence[str]) -> None:
     state = store.state()
     if not state.done:
         store.check()
-        state = store.run(count_workers(config.num_workers))
+        state = store.run(open_executor(config.executor, config.executor_options, config.num_workers))
     print(printable(f"{out}: ") + ", ".join(f"{name} {count:,}" for name, count in state.counts.items()))
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from mmf_muvla.options.checking import check
+from mmf_muvla.options.executors import ExecutorName, ExecutorOptions
 from mmf_muvla.options.kinds import Name, Options, Paths, Share, Text, Whole, Workers
 
 
@@ -65,6 +66,8 @@ class ExtractConfig(DetectionOptions):
     on_bad_record: Literal["error", "skip"] = "skip"
     max_skipped_fraction: Share = 0.01
     num_workers: Workers = "auto"
+    executor: ExecutorName = "local"
+    executor_options: ExecutorOptions = field(default_factory=ExecutorOptions)
 
     def detection(self) -> DetectionOptions:
         """Those of them that a corpus has under ``regions`` as well."""

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from mmf_muvla.artifacts.executors import Executor
 from mmf_muvla.artifacts.files import publish_file
 from mmf_muvla.artifacts.parts import chunks, part_size
-from mmf_muvla.artifacts.workers import worker_number
+from mmf_muvla.artifacts.workers import worker_cores, worker_number
 from mmf_muvla.detection.decoding import NotAPicture, decode, thumbnail
 from mmf_muvla.detection.detectors.detector import Detections, Detector, Inputs, open_detector
 from mmf_muvla.detection.options import DetectionOptions
@@ -97,11 +98,12 @@ class Detection:
         if self._device.type == "cpu":
             yield from map(function, items)
             return
-        with ThreadPoolExecutor(self._threads) as pool:
+        threads = max(self._threads, worker_cores())
+        with ThreadPoolExecutor(threads) as pool:
             waiting: deque[Future[Result]] = deque()
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) >= self._threads + 2 * self.options.batch_size:
+                if len(waiting) >= threads + 2 * self.options.batch_size:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -143,7 +145,7 @@ class PictureRegions(RegionSource):
     def fingerprint(self) -> dict[str, Any]:
         return self.pictures.fingerprint()
 
-    def prepare(self, index: Path, num_workers: int) -> Contents:
+    def prepare(self, index: Path, executor: Executor) -> Contents:
         names = sorted(set(self.detection.names))
         problems: list[BadRecord] = []
         count = 0

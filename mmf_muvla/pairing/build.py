@@ -11,10 +11,10 @@ from typing import Any
 from rich.table import Column, Table
 
 from mmf_muvla.artifacts.artifact import Artifact, State, Work
+from mmf_muvla.artifacts.executors import open_executor
 from mmf_muvla.artifacts.files import fingerprint
 from mmf_muvla.artifacts.lock import locked
 from mmf_muvla.artifacts.outputs import output_folder, refuse_beneath_file, refuse_inputs
-from mmf_muvla.artifacts.workers import count_workers
 from mmf_muvla.detection.extraction import extracted_store, input_files
 from mmf_muvla.detection.options import DetectionOptions
 from mmf_muvla.errors import InputError
@@ -157,6 +157,7 @@ def build_corpus(config: BuildConfig) -> None:
             stage.check()
     if not stages[-1].state().done:
         refuse_foreign_corpus(out)
+    executor = open_executor(config.executor, config.executor_options, config.num_workers)
     rows = []
     lock.parent.mkdir(parents=True, exist_ok=True)
     lock.touch()
@@ -166,7 +167,7 @@ def build_corpus(config: BuildConfig) -> None:
             state = stage.state()
             word = "skipped, done before"
             if not state.done:
-                state, word = stage.run(count_workers(config.num_workers)), "done"
+                state, word = stage.run(executor), "done"
             rows.append((stage, state, word))
     _print_table(f"Corpus {config.out}", rows)
 

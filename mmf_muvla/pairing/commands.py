@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmf_muvla.artifacts.executors import open_executor
 from mmf_muvla.artifacts.outputs import output_folder
-from mmf_muvla.artifacts.workers import count_workers
 from mmf_muvla.options.kinds import as_paths
 from mmf_muvla.pairing.config import BuildConfig, ImportConfig, load_config
 from mmf_muvla.regions.importing import import_regions
@@ -39,5 +39,6 @@ def import_command(arguments: Sequence[str]) -> None:
     sources = as_paths(config.regions)
     out = output_folder("out", config.out, sources)
     policy = (config.on_bad_record, config.max_skipped_fraction)
-    counts = import_regions(sources, config.region_options, *policy, out, count_workers(config.num_workers))
+    executor = open_executor(config.executor, config.executor_options, config.num_workers)
+    counts = import_regions(sources, config.region_options, *policy, out, executor)
     print(printable(f"{out}: ") + ", ".join(f"{name} {count:,}" for name, count in counts.items()))

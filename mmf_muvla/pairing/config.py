@@ -13,6 +13,7 @@ from pydantic import Field
 
 from mmf_muvla.detection.options import check_detection
 from mmf_muvla.errors import InputError
+from mmf_muvla.options.executors import ExecutorName, ExecutorOptions
 from mmf_muvla.options.kinds import (
     NO_COLUMN,
     Flag,
@@ -134,6 +135,8 @@ class BuildConfig(Options):
     on_bad_record: Literal["error", "skip"] = "skip"
     max_skipped_fraction: Share = 0.01
     num_workers: Workers = "auto"
+    executor: ExecutorName = "local"
+    executor_options: ExecutorOptions = field(default_factory=ExecutorOptions)
     region_options: RegionOptions = field(default_factory=RegionOptions)
     sentence_options: SentenceOptions = field(default_factory=SentenceOptions)
     embedding: EmbeddingOptions = field(default_factory=EmbeddingOptions)
@@ -153,6 +156,8 @@ class ImportConfig(Options):
     on_bad_record: Literal["error", "skip"] = "skip"
     max_skipped_fraction: Share = 0.01
     num_workers: Workers = "auto"
+    executor: ExecutorName = "local"
+    executor_options: ExecutorOptions = field(default_factory=ExecutorOptions)
     region_options: RegionOptions = field(default_factory=RegionOptions)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,8 +38,12 @@ def embed_sentences(table: Path, options: EmbeddingOptions, work: Work) -> dict[
         count, dimensions = len(MappedTable(table)), 0
         texts = chain.from_iterable(batch.column("sentence").to_pylist() for batch in read_batches([table]))
         items = enumerate(chunks(texts, part_size(count, _ROWS_PER_PART)))
-        workers = embedding_workers(options, work.num_workers)
-        parts = run_parts(work.folder, PART_NAME, _embed_part, items, workers, start_embedder, arguments=(options,))
+        parts = run_parts(
+            *(work.folder, PART_NAME, _embed_part, items, work.executor, start_embedder),
+            arguments=(options,),
+            kind="embed",
+            processes=partial(embedding_workers, options),
+        )
         with work.progress.bar(count, "embed", "sentence") as progress:
             for _, note in parts:
                 dimensions = note["dimensions"]

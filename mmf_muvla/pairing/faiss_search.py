@@ -115,7 +115,8 @@ def search_indexes(folder: Path, queries: np.ndarray, k: int, options: FaissOpti
         ids = search_index(index, queries, k, options)
         found.append(np.where(ids >= 0, ids + first, -1))
         first += index.ntotal
-        progress.update(index.ntotal)
+        if progress is not None:
+            progress.update(index.ntotal)
     return np.concatenate(found, axis=1)
 
 

@@ -59,10 +59,15 @@ def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptio
     regions = RegionStore(store)
 
     def link_all() -> dict[str, int]:
-        # Linking a million images takes a minute: one process does it.
         arguments = (regions.object_names, phrases, retrieved, options)
         items = enumerate(_classes(regions))
-        parts = run_parts(work.folder, _PART, _link_part, items, 1, _Inputs, arguments=arguments)
+        parts = run_parts(
+            *(work.folder, _PART, _link_part, items, work.executor, _Inputs),
+            arguments=arguments,
+            kind="link",
+            # Linking a million images takes a minute: of this machine one process does it.
+            processes=lambda _: 1,
+        )
         notes = []
         with work.progress.bar(len(regions), "link", "image") as progress:
             for _, note in parts:

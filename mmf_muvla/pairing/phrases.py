@@ -52,7 +52,9 @@ def find_phrases(sentences: Path, used: Path, options: PhraseOptions, work: Work
 
     def find() -> dict[str, int]:
         items = enumerate(chunks(_chosen(sentences, rows), _SENTENCES_PER_PART))
-        parts = run_parts(work.folder, _PART, _find_part, items, work.num_workers, PhraseFinder, arguments=(options,))
+        parts = run_parts(
+            *(work.folder, _PART, _find_part, items, work.executor, PhraseFinder), arguments=(options,), kind="phrases"
+        )
         with work.progress.bar(len(rows), "phrases", "sentence") as progress:
             return add_up(parts, progress, "sentences")
 

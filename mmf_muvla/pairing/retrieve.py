@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from mmf_muvla.artifacts.arrow import ListColumn
 from mmf_muvla.artifacts.artifact import Work
+from mmf_muvla.artifacts.executors import LocalExecutor
 from mmf_muvla.artifacts.files import publish_file
 from mmf_muvla.artifacts.parts import (
     add_up,
@@ -162,8 +163,12 @@ def _embed_queries(
     regions: RegionStore, query: QueryOptions, embedding: EmbeddingOptions, work: Work
 ) -> dict[str, int]:
     items = enumerate(chunks(_query_texts(regions, query), part_size(len(regions), _IMAGES_PER_PART)))
-    workers = embedding_workers(embedding, work.num_workers)
-    parts = run_parts(work.folder, _QUERIES, _embed_part, items, workers, start_embedder, arguments=(embedding,))
+    parts = run_parts(
+        *(work.folder, _QUERIES, _embed_part, items, work.executor, start_embedder),
+        arguments=(embedding,),
+        kind="embed",
+        processes=partial(embedding_workers, embedding),
+    )
     with work.progress.bar(len(regions), "queries", "image") as progress:
         return add_up(parts, progress, "images")
 
@@ -201,11 +206,31 @@ def _find(find: _Find, pool_size: int, images_at_once: int, work: Work) -> dict[
     groups = list(chunks(queries, together))
     totals = Counter[str]()
     with work.progress.bar(pool_size * len(groups), "retrieve", "sentence") as progress:
-        for number, files in enumerate(groups):
-            totals.update(make_part(work.folder, _RESULTS, number, partial(find, files, progress)))
+        for number, note in _find_groups(find, groups, progress, work):
+            totals.update(note)
             # For what was there, or does not advance it.
             progress.update(pool_size * (number + 1) - progress.n)
     return dict(totals)
+
+
+def _find_groups(
+    find: _Find, groups: Sequence[Sequence[Path]], progress: Any, work: Work
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    if not isinstance(work.executor, LocalExecutor):
+        place = (work.folder, _RESULTS, _find_group, enumerate(groups), work.executor, _give)
+        yield from run_parts(*place, arguments=(find,), kind="retrieve")
+        return
+    # One process of a machine computes with all of its cores or GPUs.
+    for number, files in enumerate(groups):
+        yield number, make_part(work.folder, _RESULTS, number, partial(find, files, progress))
+
+
+def _give(find: _Find) -> _Find:
+    return find
+
+
+def _find_group(find: _Find, files: Sequence[Path], path: Path) -> dict[str, int]:
+    return find(files, None, path)
 
 
 def _search_part(

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mmf_muvla.artifacts.executors import Executor
 from mmf_muvla.artifacts.files import fingerprint
 from mmf_muvla.errors import InputError
 from mmf_muvla.regions.base64_rows import (
@@ -68,7 +69,7 @@ class BottomUpTsv(RegionSource):
     def fingerprint(self) -> dict[str, Any]:
         return fingerprint(self.file)
 
-    def prepare(self, index: Path, num_workers: int) -> Contents:
+    def prepare(self, index: Path, executor: Executor) -> Contents:
         check_widths(self._first_rows(), self.file, self.options)
         num_lines = count_lines(self.file)
         if not self.arrays:

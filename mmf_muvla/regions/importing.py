@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmf_muvla.artifacts.artifact import Artifact, Work
+from mmf_muvla.artifacts.executors import Executor
 from mmf_muvla.artifacts.files import fingerprint
 from mmf_muvla.artifacts.outputs import refuse_inputs
 from mmf_muvla.artifacts.parts import chunks, forget_steps, once, publish_part, read_notes, run_parts
@@ -49,11 +50,11 @@ def import_regions(
     on_bad_record: str,
     max_skipped_fraction: float,
     store: Path,
-    num_workers: int = 1,
+    executor: Executor | None = None,
 ) -> dict[str, int]:
     """Write the images of some sources to a region store, unless that has been done.
 
-    Whatever the number of workers, and however often it is killed and begun again, the store is the same, byte for
+    Whoever the workers are, and however often it is killed and begun again, the store is the same, byte for
     byte. ``skipped.jsonl`` in it lists the images that were left out.
 
     Args:
@@ -62,7 +63,7 @@ def import_regions(
         on_bad_record: ``"error"`` stops at the first image that cannot be used, ``"skip"`` leaves it out.
         max_skipped_fraction: with ``"skip"``, the share of such images beyond which the import stops.
         store: the folder to write.
-        num_workers: processes that read and write.
+        executor: who reads and writes; this process where there is none.
 
     Returns:
         Counts: images; regions; skipped (images that are damaged); images_without_regions, which are left out and
@@ -77,7 +78,7 @@ def import_regions(
     state = artifact.state()
     if not state.done:
         artifact.check()
-        state = artifact.run(num_workers)
+        state = artifact.run(executor)
     return state.counts
 
 
@@ -174,9 +175,13 @@ def _import(sources: Sequence[RegionSource], policy: dict[str, Any], work: Work)
         for number, source in enumerate(sources)
         for shards in chunks(source.shards(_index(work.folder, number)), source.pieces_per_shard)
     )
-    num_workers = min(source.num_processes(work.num_workers) for source in sources)
     worker = (sources, work.folder, NameIds(object_names, attribute_names), feature_dim)
-    parts = run_parts(work.folder, SHARD, _write_shard, pieces, num_workers, _Worker, arguments=worker)
+    parts = run_parts(
+        *(work.folder, SHARD, _write_shard, pieces, work.executor, _Worker),
+        arguments=worker,
+        kind="regions",
+        processes=lambda allowed: min(source.num_processes(allowed) for source in sources),
+    )
     counts = dict.fromkeys(_COUNTS, 0)
     found = [[np.zeros(0, np.int64)] for _ in sources]
     num_lines = [0] * len(sources)
@@ -219,7 +224,7 @@ def _look_at(number: int, source: RegionSource, work: Work) -> Contents:
     """Find out what a source holds, or remember it."""
 
     def prepare() -> dict[str, Any]:
-        return source.prepare(_index(work.folder, number), work.num_workers).to_json()
+        return source.prepare(_index(work.folder, number), work.executor).to_json()
 
     contents = Contents.from_json(once(work.folder, f"contents-{number:04d}", prepare))
     if contents.remark:

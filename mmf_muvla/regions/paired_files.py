@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from mmf_muvla.artifacts.executors import Executor
 from mmf_muvla.artifacts.files import fingerprint, publish_file
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord, shown
@@ -66,13 +67,13 @@ class PairedFiles(PredictedSource):
     def fingerprint(self) -> dict[str, Any]:
         return {self.features_file.name: fingerprint(self.features_file), **super().fingerprint()}
 
-    def prepare(self, index: Path, num_workers: int) -> Contents:
+    def prepare(self, index: Path, executor: Executor) -> Contents:
         """Read the predictions once, for their names, where images are, and what their boxes are measured in."""
         widths = check_widths(self._first_rows(), self.features_file, self.options)
         with publish_file(beside(index, _TABLE)) as file, closing(open_table(file, is_finished=False)) as table:
             table.execute("PRAGMA journal_mode = OFF")
             table.execute("CREATE TABLE lines (line INTEGER PRIMARY KEY, image_id BLOB UNIQUE, offset INTEGER)")
-            contents = self.look_over(index, num_workers, widths, partial(self._add, table))
+            contents = self.look_over(index, executor, widths, partial(self._add, table))
             table.commit()
         return contents
 

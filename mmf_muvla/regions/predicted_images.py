@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from mmf_muvla.artifacts.executors import Executor
 from mmf_muvla.artifacts.files import fingerprint, read_json, write_json
-from mmf_muvla.artifacts.workers import ordered_map
 from mmf_muvla.errors import InputError
 from mmf_muvla.regions import boxes, checks, rect_scale
 from mmf_muvla.regions.base64_rows import ROWS_TRIED
@@ -49,13 +49,13 @@ class PredictedSource(RegionSource):
         return {file.name: fingerprint(file) for file in (self.predictions.path, *self._sizes_beside())}
 
     def look_over(
-        self, index: Path, num_workers: int, widths: set[int], add: Callable[[PredictionPart, PredictionPart], None]
+        self, index: Path, executor: Executor, widths: set[int], add: Callable[[PredictionPart, PredictionPart], None]
     ) -> Contents:
         """Read the predictions once, for their names, and what their boxes are measured in.
 
         Args:
             index: see :class:`~mmf_muvla.regions.sources.RegionSource`.
-            num_workers: processes.
+            executor: who reads.
             widths: how many numbers the first rows of features have.
             add: is told the whole so far and each part, before this is added.
         """
@@ -64,7 +64,8 @@ class PredictedSource(RegionSource):
         whole = PredictionPart(ScaleEvidence(rect_scale.possible_scales(self.options)))
         shards = byte_ranges(predictions.path, -(-_BYTES_PER_SHARD // _LOOKS_PER_SHARD))
         arguments = tuple(vars(predictions).values())
-        for part in ordered_map(PredictionsFile.look_at, shards, num_workers, PredictionsFile, arguments):
+        look_at = PredictionsFile.look_at
+        for part in executor.map(look_at, shards, PredictionsFile, arguments, kind="regions", folder=index.parent):
             add(whole, part)
             for problem in part.problems:
                 assert problem.line is not None

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mmf_muvla.artifacts.executors import Executor
 from mmf_muvla.reading.problems import BadRecord, shown
 from mmf_muvla.reading.restricted_pickle import PickleProblem, read_npy_header
 from mmf_muvla.regions.checks import FoundImage, Place, refuse_feature_size
@@ -53,7 +54,7 @@ class RecordSource(ListedSource):
             raise Place(self.file, None, image_id)("image is listed under 'keys' but has no record", image_id)
         return image.read(self.options, self.labels, names)
 
-    def prepare(self, index: Path, num_workers: int) -> Contents:
+    def prepare(self, index: Path, executor: Executor) -> Contents:
         count, problems = self.list_images(index)
         first = islice(chain.from_iterable(self.shards(index)), IMAGES_TRIED)
         images = list(self._sound(first))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mmf_muvla.artifacts.executors import Executor
 from mmf_muvla.reading.problems import BadRecord, shown
 from mmf_muvla.regions.base64_rows import (
     LINES_TRIED,
@@ -48,8 +49,8 @@ class SceneGraphPredictions(PredictedSource):
         file = _file_of(path)
         return file.is_file() and next(_features_of(file, LINES_TRIED), None) is not None
 
-    def prepare(self, index: Path, num_workers: int) -> Contents:
-        contents = self.look_over(index, num_workers, self._look_at_features(), lambda whole, part: None)
+    def prepare(self, index: Path, executor: Executor) -> Contents:
+        contents = self.look_over(index, executor, self._look_at_features(), lambda whole, part: None)
         # Lines that are none are reported when images are read.
         return replace(contents, problems=[])
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from mmf_muvla.artifacts.executors import Executor
 from mmf_muvla.artifacts.files import fingerprint, publish_file
 from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord
@@ -152,7 +153,7 @@ class RegionSource(ABC):
         return fingerprint_of_names(self.path) if self.path.is_dir() else fingerprint(self.path)
 
     @abstractmethod
-    def prepare(self, index: Path, num_workers: int) -> Contents:
+    def prepare(self, index: Path, executor: Executor) -> Contents:
         """Find out what there is; an InputError where nothing can be read, or it is not known how."""
 
     def names(self) -> tuple[Iterable[str], Iterable[str]]:
@@ -187,7 +188,7 @@ class ListedSource(RegionSource):
     def read_image(self, image_id: str, names: NameIds) -> FoundImage:
         """Read an image; a BadRecord where it is damaged or has no regions."""
 
-    def prepare(self, index: Path, num_workers: int) -> Contents:
+    def prepare(self, index: Path, executor: Executor) -> Contents:
         objects, attributes = map(sorted, self.names())
         count, problems = self.list_images(index)
         return Contents(count, objects, attributes, problems)

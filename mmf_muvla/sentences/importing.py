@@ -73,7 +73,7 @@ def import_sentences(
         clean_part = partial(_clean_part, options, on_bad_record == "error")
         blocks = enumerate(read_blocks(list(files), options))
         with work.progress.bar(None, "sentences", "line") as progress:
-            for _, note in run_parts(work.folder, _CLEAN, clean_part, blocks, work.num_workers):
+            for _, note in run_parts(work.folder, _CLEAN, clean_part, blocks, work.executor, kind="sentences"):
                 progress.update(note["lines"])
         return {}
 

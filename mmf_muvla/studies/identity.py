@@ -40,7 +40,7 @@ _NO_RESULT_OF_RUNS = {
     ),
     *("training.log_detailed_config", "training.should_not_log", "training.stdout_capture", "training.colored_logs"),
 }
-_NO_RESULT_OF_TOOLS = ("out", "overwrite", "num_workers")
+_NO_RESULT_OF_TOOLS = ("out", "overwrite", "num_workers", "executor", "executor_options")
 # Options that were added later, with the value by which everything is as it was without them.
 _AS_BEFORE: dict[str, dict[str, Any]] = {
     "retrieval": {"scores": "cosine", "max_uses": None},
@@ -83,7 +83,7 @@ def digest_of_step(command: str, arguments: Sequence[str]) -> str:
         options = _as_before(asdict(load_config(ImportConfig, arguments)))
     else:
         options = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
-    kept = {key: value for key, value in options.items() if key not in _NO_RESULT_OF_TOOLS}
+    kept = {key: value for key, value in options.items() if key.partition(".")[0] not in _NO_RESULT_OF_TOOLS}
     return digest_of_json([command, VERSIONS.get(command, 1), kept])
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from mmf_muvla.artifacts.executors import LocalExecutor
 from mmf_muvla.artifacts.files import damaged_files, publish_folder, read_record, refuse_foreign
 from mmf_muvla.artifacts.outputs import output_folder
 from mmf_muvla.artifacts.workers import count_workers
@@ -89,7 +90,7 @@ def _make_regions(store: Path, config: ToyWorldConfig, num_workers: int) -> None
     with TemporaryDirectory(dir=store.parent) as name:
         seen, imported = Path(name, "seen"), Path(name, "imported")
         write_vinvl_folder(seen, detections_in(config, "regions", pretraining_scenes(config)))
-        import_regions([seen], RegionOptions(), "error", 0.0, imported, num_workers)
+        import_regions([seen], RegionOptions(), "error", 0.0, imported, LocalExecutor(num_workers))
         store.mkdir()
         for file in store_files(imported):
             file.rename(store / file.name)

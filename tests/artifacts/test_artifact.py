@@ -10,6 +10,7 @@ import pytest
 
 from mmf_muvla.artifacts import artifact
 from mmf_muvla.artifacts.artifact import MANIFEST, Artifact, Work
+from mmf_muvla.artifacts.executors import LocalExecutor
 from mmf_muvla.artifacts.files import read_record, write_record
 from mmf_muvla.artifacts.lock import Claim
 from mmf_muvla.artifacts.parts import once, publish_part, run_parts
@@ -162,7 +163,7 @@ def stopping(folder: Path, parameters: dict[str, Any], parts: list[int], stop_at
 
         counts = {}
         with work.progress.bar(5, "making", "part") as bar:
-            for _, note in run_parts(work.folder, "part", make, enumerate(range(5)), 1):
+            for _, note in run_parts(work.folder, "part", make, enumerate(range(5)), LocalExecutor(), kind="link"):
                 counts["last"] = note["value"]
                 bar.update()
         return counts
@@ -305,7 +306,7 @@ def test_damaged_parts_are_made_again(damaged: str, tmp_path: Path) -> None:
         return {"number": number}
 
     def make(work: Work) -> dict[str, int]:
-        notes = list(run_parts(work.folder, "part", make_part, enumerate(range(3)), 1))
+        notes = list(run_parts(work.folder, "part", make_part, enumerate(range(3)), LocalExecutor(), kind="link"))
         once(work.folder, "counted", lambda: {"parts": len(notes) + len(steps.append("counted") or "")})
         if len(steps) == 1:
             raise KeyboardInterrupt

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mmf_muvla.artifacts import files
-from mmf_muvla.artifacts.files import fingerprint, link_or_copy, publish_file, publish_folder
+from mmf_muvla.artifacts.files import fingerprint, link_or_copy, publish_file, publish_folder, remove_leftovers
 from mmf_muvla.errors import InputError
 
 
@@ -95,6 +95,20 @@ def test_leftovers_of_dead_processes_are_removed_and_of_living_ones_are_not(tmp_
     with publish_folder(tmp_path / "stage", foreign):
         pass
     assert sorted(os.listdir(tmp_path)) == sorted(["stage", f"stage.muvla-tmp-{os.getppid()}"])
+
+
+def test_leftovers_of_other_machines_are_kept(tmp_path: Path) -> None:
+    with publish_folder(tmp_path / "stage", foreign) as here:
+        machine = here.name.rpartition("-")[2]
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    process = dead.stdout.strip()
+    for name in (machine, "0" * 8):
+        (tmp_path / f"stage.muvla-tmp-{process}-{name}").mkdir()
+    with publish_folder(tmp_path / "stage", foreign):
+        pass
+    assert sorted(os.listdir(tmp_path)) == ["stage", f"stage.muvla-tmp-{process}-{'0' * 8}"]
+    remove_leftovers(tmp_path / "stage", of_living=True)
+    assert os.listdir(tmp_path) == ["stage"]
 
 
 @pytest.mark.parametrize("name", ["stage.old-20231105", "stage.tmp-1", "stage.muvla-old-notes", "x.muvla-tmp-999999"])

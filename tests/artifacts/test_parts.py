@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from mmf_muvla.artifacts import parts as parts_module
+from mmf_muvla.artifacts.executors import LocalExecutor
 from mmf_muvla.artifacts.files import describe_files
 from mmf_muvla.artifacts.parts import (
     forget_steps,
@@ -16,6 +18,7 @@ from mmf_muvla.artifacts.parts import (
     part_files,
     part_path,
     publish_part,
+    publish_while_there,
     read_notes,
     remove_parts,
     run_parts,
@@ -50,8 +53,15 @@ def refuse() -> None:
     raise AssertionError("nothing is left to do")
 
 
+HOW: Any = {"arguments": (2,), "kind": "link"}
+
+
 def run(folder: Path, items: Any = range(6), num_workers: int = 1) -> list[tuple[int, dict[str, Any]]]:
-    return list(run_parts(folder, NAME, write_square, enumerate(items), num_workers, give, arguments=(2,)))
+    return list(
+        run_parts(
+            folder, NAME, write_square, enumerate(items), LocalExecutor(num_workers), give, arguments=(2,), kind="link"
+        )
+    )
 
 
 def asked(folder: Path) -> list[int]:
@@ -110,7 +120,10 @@ def test_what_is_not_noted_is_made_again(tmp_path: Path) -> None:
 
 def test_nothing_is_set_up_where_all_is_there(tmp_path: Path) -> None:
     run(tmp_path)
-    assert list(run_parts(tmp_path, NAME, write_square, enumerate(range(6)), 1, refuse)) == EXPECTED
+    assert (
+        list(run_parts(tmp_path, NAME, write_square, enumerate(range(6)), LocalExecutor(), refuse, kind="link"))
+        == EXPECTED
+    )
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
@@ -126,7 +139,9 @@ def test_an_error_keeps_what_is_done(tmp_path: Path, num_workers: int) -> None:
 
 def test_parts_that_are_there_are_not_held_back(tmp_path: Path) -> None:
     run(tmp_path, range(3))
-    parts = run_parts(tmp_path, NAME, write_square, enumerate(range(6)), 1, give, arguments=(2,))
+    parts = run_parts(
+        tmp_path, NAME, write_square, enumerate(range(6)), LocalExecutor(), give, arguments=(2,), kind="link"
+    )
     assert [next(parts)[0] for _ in range(4)] == [0, 1, 2, 3]
     # The fourth had to be made first, no other.
     assert asked(tmp_path) == [0, 1, 2, 3]
@@ -136,7 +151,7 @@ def test_parts_that_are_there_are_not_held_back(tmp_path: Path) -> None:
 def test_numbers_may_be_left_out(tmp_path: Path) -> None:
     items = [(0, 0), (2, 2), (5, 5)]
     for _ in range(2):
-        parts = list(run_parts(tmp_path, NAME, write_square, items, 1, give, arguments=(2,)))
+        parts = list(run_parts(tmp_path, NAME, write_square, items, LocalExecutor(), give, **HOW))
         assert parts == [EXPECTED[number] for number, _ in items]
 
 
@@ -148,7 +163,9 @@ def test_items_are_not_kept(tmp_path: Path) -> None:
             taken.append(number)
             yield number, number
 
-    for number, _ in run_parts(tmp_path, NAME, write_square, items(), 1, give, arguments=(2,)):
+    for number, _ in run_parts(
+        tmp_path, NAME, write_square, items(), LocalExecutor(), give, arguments=(2,), kind="link"
+    ):
         assert len(taken) <= number + 2
     assert len(taken) == 20
 
@@ -170,6 +187,27 @@ def test_a_single_part(tmp_path: Path) -> None:
     part_path(tmp_path, "results", 3, ".json").unlink()
     make_part(tmp_path, "results", 3, make)
     assert len(made) == 2
+
+
+def test_nothing_is_published_when_the_work_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts_module, "_needed", None)
+    going_on = tmp_path / "seen"
+    going_on.touch()
+    publish_while_there(going_on)
+    run(tmp_path, range(1))
+
+    def end(path: Path) -> dict[str, Any]:
+        with publish_part(path, ".txt") as file:
+            file.write_text("late")
+            going_on.unlink()
+        return {}
+
+    before = {*contents(tmp_path)} - {"seen"}
+    with pytest.raises(RuntimeError, match="has ended"):
+        make_part(tmp_path, NAME, 1, end)
+    with pytest.raises(RuntimeError, match="has ended"):
+        make_part(tmp_path, NAME, 2, lambda path: {})
+    assert {*contents(tmp_path)} == before
 
 
 def test_a_step_is_done_once(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mmf_muvla.artifacts.executors import LocalExecutor
 from mmf_muvla.detection.extraction import extracted_store
 from mmf_muvla.detection.options import DetectionOptions
 from mmf_muvla.regions.store import RegionStore
@@ -34,7 +35,7 @@ def extract(folder: Path, images: Path | Sequence[Path], **options: Any) -> dict
     num_workers = options.pop("num_workers", 1)
     paths = [str(it) for it in ([images] if isinstance(images, Path) else images)]
     wanted = DetectionOptions(**{"images": paths, "detector": DETECTOR, "device": "cpu", **options})
-    return extracted_store(folder, wanted, **policy).run(num_workers).counts
+    return extracted_store(folder, wanted, **policy).run(LocalExecutor(num_workers)).counts
 
 
 def colours_in(store: RegionStore, image_id: str) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mmf_muvla.artifacts.executors import LocalExecutor
 from mmf_muvla.errors import InputError
 from mmf_muvla.regions.importing import import_regions
 from mmf_muvla.regions.options import RegionOptions
@@ -25,7 +26,7 @@ def run(
     sources: list[Path], out: Path, policy: str = "skip", fraction: float = 1.0, num_workers: int = 1, **changes: Any
 ) -> dict[str, int]:
     """Import into ``out / "store"``."""
-    return import_regions(sources, options(**changes), policy, fraction, out / "store", num_workers)
+    return import_regions(sources, options(**changes), policy, fraction, out / "store", LocalExecutor(num_workers))
 
 
 def beside(folder: Path) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mmf_muvla.artifacts.executors import LocalExecutor
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.commands import import_command
 from mmf_muvla.regions import sources
@@ -36,7 +37,7 @@ def labels(tmp_path: Path) -> Path:
 
 def run(sources: list[Path], out: Path, labels: Path | None, num_workers: int = 1, **changes: Any) -> RegionStore:
     options = RegionOptions(feature_dim=FEATURE_DIM, label_map=str(labels) if labels else None, **changes)
-    import_regions(sources, options, "error", 0, out / "store", num_workers)
+    import_regions(sources, options, "error", 0, out / "store", LocalExecutor(num_workers))
     return RegionStore(out / "store")
 
 

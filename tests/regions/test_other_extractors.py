@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mmf_muvla.artifacts.executors import LocalExecutor
 from mmf_muvla.datasets.images import open_images
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.build import build_corpus
@@ -113,7 +114,7 @@ class Unsure(ListedSource):
 def test_a_region_without_a_class_is_damage_in_a_corpus(needs_classes: bool, tmp_path: Path) -> None:
     options = RegionOptions(feature_dim=FEATURE_DIM, format=f"{__name__}:{Unsure.__name__}")
     artifact = region_store(tmp_path / "store", [tmp_path], options, "skip", 1.0, needs_classes=needs_classes)
-    assert artifact.run(1).counts["skipped"] == needs_classes
+    assert artifact.run().counts["skipped"] == needs_classes
     assert RegionStore(tmp_path / "store").ids == (["1"] if needs_classes else ["1", "2"])
 
 
@@ -162,7 +163,7 @@ def test_several_processes_write_the_same_store(tmp_path: Path) -> None:
         source = WITH_CLASSES[name][1](tmp_path / name, many)
         options = RegionOptions(feature_dim=FEATURE_DIM, label_map=str(write_labels(tmp_path)))
         for workers in (1, 2):
-            import_regions([source], options, "error", 0, tmp_path / f"{name}-{workers}", workers)
+            import_regions([source], options, "error", 0, tmp_path / f"{name}-{workers}", LocalExecutor(workers))
         contents = [RegionStore(tmp_path / f"{name}-{workers}").content for workers in (1, 2)]
         assert contents[0] == contents[1]
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mmf_muvla.artifacts.executors import LocalExecutor
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.commands import import_command
 from mmf_muvla.pairing.config import ImportConfig, load_config
@@ -60,7 +61,7 @@ def make(
 
 def run(folder: Path, out: Path, policy: str = "error", num_workers: int = 1, **changes: Any) -> dict[str, int]:
     options = RegionOptions(feature_dim=FEATURE_DIM, **changes)
-    return import_regions([folder], options, policy, 1.0, out / "store", num_workers)
+    return import_regions([folder], options, policy, 1.0, out / "store", LocalExecutor(num_workers))
 
 
 def check_boxes(out: Path, images: list[FakeImage]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from tqdm import tqdm
 
+from mmf_muvla.artifacts.executors import LocalExecutor
 from mmf_muvla.artifacts.lock import locked
 from mmf_muvla.errors import InputError
 from mmf_muvla.regions import importing as regions
@@ -32,6 +33,7 @@ SHARD_BYTES, PIECES = 900, 2
 SCRIPT = f"""
 import sys
 from pathlib import Path
+from mmf_muvla.artifacts.executors import LocalExecutor
 from mmf_muvla.regions import predicted_images
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.importing import import_regions
@@ -43,13 +45,13 @@ if __name__ == "__main__":
     out = Path(out)
     options = RegionOptions(feature_dim={FEATURE_DIM})
     folders = [Path(folder) for folder in folders]
-    import_regions(folders, options, "skip", 1.0, out / "store", int(num_workers))
+    import_regions(folders, options, "skip", 1.0, out / "store", LocalExecutor(int(num_workers)))
 """
 
 
 def run(folders: list[Path], out: Path, num_workers: int = 1, policy: str = "skip") -> dict[str, int]:
     options = RegionOptions(feature_dim=FEATURE_DIM)
-    return import_regions(folders, options, policy, 1.0, out / "store", num_workers)
+    return import_regions(folders, options, policy, 1.0, out / "store", LocalExecutor(num_workers))
 
 
 def results(out: Path) -> dict[str, bytes]:

@@ -143,6 +143,8 @@ def test_a_step_is_known_by_all_options_that_it_runs_with() -> None:
     said = ["config=projects/muvla/corpus/toyworld.yaml", "out={out}"]
     before = digest_of_step("build_corpus.py", said)
     assert digest_of_step("build_corpus.py", [*said, "retrieval.k=5", "num_workers=3"]) == before
+    cluster = ["executor=ray", "executor_options.embed.gpus=1"]
+    assert digest_of_step("build_corpus.py", [*said, "retrieval.k=5", *cluster]) == before
     assert digest_of_step("build_corpus.py", [*said, "retrieval.k=4"]) != before
     # Options that were added later count where they change something.
     for name, usual, other in (("scores", "cosine", "csls"), ("max_uses", "null", "7")):
