@@ -24,6 +24,7 @@ from mmf_muvla.artifacts.files import publish_folder, refuse_foreign, write_json
 from mmf_muvla.artifacts.outputs import foreign_in_marked, mark_folder, output_folder
 from mmf_muvla.artifacts.progress import progress_bar
 from mmf_muvla.errors import InputError
+from mmf_muvla.models.borrowed_words import borrow_words
 from mmf_muvla.options.kinds import Count, CountOrNone, Name, Number, Options, Paths, Seed, as_list
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.pairing.embed import devices_of
@@ -51,6 +52,9 @@ class SmallBertOptions(Options):
             other; in any other file every sentence stands alone, and only its masked tokens are learned.
         out: folder to write, in the format of Hugging Face; one that this command has made is replaced.
         vocab_size: words, characters and special tokens, at most.
+        words: a BERT whose word pieces and word embeddings are begun with, the latter in their ``hidden_size``
+            principal components; otherwise the vocabulary is that of the texts, and embeddings start at random. Where
+            texts are few, the small model then knows more of rare words than they say.
         hidden_size, num_hidden_layers, num_attention_heads: the shape; the inner layers are four times as wide.
         initializer_range: standard deviation of the weights that training starts from; BERT's 0.02 is for states of 768
             numbers. Position and segment embeddings start at a tenth of it.
@@ -67,6 +71,7 @@ class SmallBertOptions(Options):
     texts: Paths = field(default_factory=lambda: world_texts("data/toyworld"))
     out: Name = "data/corpus/toyworld_bert"
     vocab_size: Annotated[Count, Field(ge=200)] = 4000
+    words: Name | None = None
     hidden_size: Count = 128
     num_hidden_layers: Count = 2
     num_attention_heads: Count = 4
@@ -145,7 +150,12 @@ def make_small_bert(options: SmallBertOptions) -> list[Evaluation]:
         problem = f"{told} stories of two sentences or more are too few"
         remedy = f"Give at least {2 * _HELD_OUT}, with an empty line between them"
         raise InputError(f"texts={options.texts}", problem, remedy)
-    tokenizer = make_tokenizer(_sentences(texts), options.vocab_size)
+    known: Tensor | None = None
+    if options.words is None:
+        tokenizer = make_tokenizer(_sentences(texts), options.vocab_size)
+    else:
+        sizes = options.vocab_size, options.hidden_size
+        tokenizer, known = borrow_words(options.words, _sentences(texts), _SPECIAL, *sizes)
     log_message(
         f"{told:,} stories, {sum(1 for _ in _sentences(texts)):,} sentences, a vocabulary of {len(tokenizer):,}"
     )
@@ -168,6 +178,8 @@ def make_small_bert(options: SmallBertOptions) -> list[Evaluation]:
     # updates or more, instead of 80.
     for embedding in (model.bert.embeddings.position_embeddings, model.bert.embeddings.token_type_embeddings):
         torch.nn.init.normal_(embedding.weight, std=_PLACE_SCALE * options.initializer_range)
+    if known is not None:
+        model.bert.embeddings.word_embeddings.weight.data.copy_(known * options.initializer_range)
     model.to(device)
     learned = [story for text in texts for number, story in enumerate(text.stories) if number % _HELD_OUT]
     train(model, learned, tokenizer, options)
@@ -208,6 +220,9 @@ def make_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
     Args:
         texts: what words are counted in; the most frequent are kept.
         vocab_size: words, characters and special tokens, at most.
+        words: a BERT whose word pieces and word embeddings are begun with, the latter in their ``hidden_size``
+            principal components; otherwise the vocabulary is that of the texts, and embeddings start at random. Where
+            texts are few, the small model then knows more of rare words than they say.
     """
     from tokenizers.normalizers import BertNormalizer
     from tokenizers.pre_tokenizers import BertPreTokenizer

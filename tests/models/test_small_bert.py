@@ -10,13 +10,14 @@ import stat
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoTokenizer, BertForPreTraining
 
 from mmf_muvla.errors import InputError
-from mmf_muvla.models.checkpoint import load_bert
+from mmf_muvla.models.checkpoint import load_bert, read_checkpoint
 from mmf_muvla.models.encoder import Encoder
 from mmf_muvla.models.pretraining import PretrainingHeads
 from mmf_muvla.models.small_bert import (
@@ -32,6 +33,8 @@ from mmf_muvla.models.small_bert import (
 )
 from mmf_muvla.models.trunk import TrunkConfig
 from mmf_muvla.objectives.tokens import WordPieces
+from mmf_muvla.pretrained import resolve_pretrained
+from tests.datasets.small_tasks import MINILM
 
 ANIMALS = ("dog", "cat", "horse", "cow", "sheep", "pig")
 
@@ -78,6 +81,46 @@ def test_to_begin_with_a_word_looks_much_the_same_wherever_it_is(options: SmallB
     embeddings = BertForPreTraining.from_pretrained(tmp_path / "bert").bert.embeddings
     for part, std in (("word", 0.1), ("position", 0.01), ("token_type", 0.01)):
         assert embeddings.get_parameter(f"{part}_embeddings.weight").std().item() == pytest.approx(std, rel=0.15)
+
+
+@pytest.mark.parametrize("vocab_size", [4000, 300])
+def test_words_of_a_larger_bert_are_known_to_begin_with(
+    vocab_size: int, options: SmallBertOptions, tmp_path: Path
+) -> None:
+    (tmp_path / "rare.txt").write_text("a puppy\n" * 30 + "a sofa on a skateboard\n" * 20 + "a kitten, a couch\n" * 20)
+    asked = replace(
+        options, texts=[*options.texts, str(tmp_path / "rare.txt")], out=str(tmp_path / "out"), words=MINILM,
+        vocab_size=vocab_size, next_sentence_updates=0, updates=0,
+    )  # fmt: skip
+    make_small_bert(asked)
+    tokenizer = AutoTokenizer.from_pretrained(asked.out)
+    large = AutoTokenizer.from_pretrained(resolve_pretrained(MINILM))
+    assert len(tokenizer) <= vocab_size and set(tokenizer.get_vocab()) < set(large.get_vocab())
+    sentence = "A puppy, a kitten and qxz on a couch."  # words of the texts, a word of none, and one that is spelled
+    tokens = tokenizer.convert_ids_to_tokens(tokenizer(sentence)["input_ids"])
+    assert tokens[1:5] == ["a", "puppy", ",", "a"] and "[UNK]" not in tokens
+    assert tokens[tokens.index("q") :][:3] == ["q", "##x", "##z"]
+    weights = BertForPreTraining.from_pretrained(asked.out).bert.embeddings.word_embeddings.weight.detach()
+    assert weights.std().item() == pytest.approx(asked.initializer_range, rel=0.01)
+    # what is near in the large model is near in the small one
+    theirs = read_checkpoint(MINILM)["embeddings.word_embeddings.weight"]
+    words = ["dog", "puppy", "cat", "kitten", "sofa", "couch", "skateboard"]
+    near = [_nearest(weights, tokenizer, words), _nearest(theirs, large, words)]
+    if vocab_size == 4000:
+        assert near[0]["sofa"] == near[1]["sofa"] == "couch" and near[0]["kitten"] in ("cat", "puppy")
+
+
+def _nearest(weights: torch.Tensor, tokenizer: Any, words: list[str]) -> dict[str, str]:
+    """To each word the one with the most similar embedding, around the mean of all."""
+    rows = torch.nn.functional.normalize(weights - weights.mean(dim=0))[tokenizer.convert_tokens_to_ids(words)]
+    similar = (rows @ rows.T).fill_diagonal_(-1)
+    return dict(zip(words, (words[row] for row in similar.argmax(dim=1).tolist()), strict=True))
+
+
+def test_words_of_what_is_no_larger_bert_are_refused(options: SmallBertOptions, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"words=.*has word embeddings of .* for hidden_size=512"):
+        make_small_bert(replace(options, out=str(tmp_path / "out"), hidden_size=512, words=MINILM))
+    assert not (tmp_path / "out").exists()
 
 
 def test_it_says_how_good_it_is(small: Path) -> None:
