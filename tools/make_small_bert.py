@@ -7,10 +7,12 @@
 
 texts are UTF-8 files with a sentence a line. Empty lines end stories, whose sentences follow each other; in a file
 without any, every sentence stands alone. Without texts, all those of data/toyworld are read. What is written is a BERT
-checkpoint with pooler and both heads. With words=CHECKPOINT it begins with the word pieces of a larger BERT and their
-embeddings in fewer numbers, and knows more of rare words than few texts say; give it room (vocab_size=20000). Name the folder as model_config.muvla.trunk.pretrained. evaluation.json in it
+checkpoint with pooler and both heads: name the folder as model_config.muvla.trunk.pretrained. evaluation.json in it
 says how well it tells next sentences and masked tokens of what it was not trained on, for each file. Equal options make
 equal files on the same machine with as many threads (OMP_NUM_THREADS).
+
+With words=CHECKPOINT it begins with the word pieces of a larger BERT, and with their embeddings in fewer numbers, and
+knows more of rare words than a few texts say. Give it room for them: vocab_size=20000.
 """
 
 import sys
