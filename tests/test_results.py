@@ -5,6 +5,7 @@ Those in docs/results/former are of a former version, which alone could make the
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shlex
@@ -48,6 +49,19 @@ def test_results_can_be_made_anew_in_their_place(folder: Path) -> None:
     files = [path.name for path in folder.glob("[!.]*") if path.name not in ("runs.jsonl", "reading.md")]
     assert files
     check_outputs(folder, files)
+
+
+def test_the_tables_of_scale_are_those_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    scale = importlib.import_module("scale")
+    results = json.loads((ROOT / "benchmarks/results/scale.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
+    assert scale.with_tables(page, results) == page, "python benchmarks/scale.py write makes them"
+    together = results["check"]["together"]
+    assert abs(together["predicted"] / together["measured"] - 1) < 0.25
+    small = scale.Corpus("", 1000, 2000, regions=10)
+    assert scale.work_of(small)["regions"] == 10_000 and scale.work_of(small)["phrases"] == 2000
+    assert scale.search_flops(small) == 2 * 384 * 1000 * 2000
 
 
 def test_the_attention_in_the_table_is_that_of_the_results() -> None:
