@@ -4,7 +4,7 @@ seeds.
     python benchmarks/photographs.py keep SYSTEM SEED FOLDER   # FOLDER: the out= of tools/evaluate_matching.py
     python benchmarks/photographs.py                           # make the table of what is kept
 
-What is kept, a line of runs.jsonl-like JSON each in measures.jsonl, has no folders of this machine in it.
+What is kept of a run is a line in measures.jsonl: the measures, and nothing of the folders that they were made in.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ import numpy as np
 KEPT = Path(__file__).resolve().parents[1] / "docs" / "results" / "photographs"
 MEASURES, TABLE = "measures.jsonl", "table.md"
 SYSTEMS = {
-    "start": "the start, BERT alone",
+    "start": "the start: a small BERT, untrained on images",
     "u_visualbert": "U-VisualBERT",
-    "published": "the published recipe, K = 5",
-    "no_dropout": "the same without dropout",
+    "k5": "published recipe, K = 5",
     "csls20": "CSLS, K = 20",
-    "csls50": "CSLS, K = 50",
+    "k5_words": "K = 5, words of a larger BERT, dropout",
+    "csls20_words": "CSLS, K = 20, words of a larger BERT",
+    "csls50_words": "CSLS, K = 50, words of a larger BERT, dropout",
 }
 COLUMNS = {
     "pair_accuracy": "own caption above another's",
