@@ -24,15 +24,13 @@ import sentence_transformers
 import spacy
 
 from mmf_muvla.artifacts.artifact import read_manifest
-from mmf_muvla.pairing import embed, link, phrases, retrieve
+from mmf_muvla.pairing import embed, link, phrases
 from mmf_muvla.pairing.commands import build_command
 from mmf_muvla.pairing.config import BuildConfig, load_config
-from mmf_muvla.regions import predicted_images
-from mmf_muvla.regions.sources import RegionSource
-from mmf_muvla.sentences import files as sentence_files
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.forks import fork
+from tests.pairing.small_parts import make_small_parts
 
 STAGES = ["regions", "sentences", "embed", "retrieve", "phrases", "link", "pack"]
 RESULTS = ["corpus.json", "sentences.arrow", "pairs.arrow", "regions"]
@@ -86,13 +84,7 @@ def load_models(config: BuildConfig) -> None:
 
 
 def main(folder: Path, kills: int, seed: int, arguments: list[str]) -> None:
-    embed.part_size = lambda *_: 16
-    phrases._SENTENCES_PER_PART = 8
-    retrieve.part_size = lambda *_: 8
-    link._IMAGES_PER_PART = 8
-    sentence_files._BLOCK_BYTES = 256
-    predicted_images._BYTES_PER_SHARD = 512
-    RegionSource.pieces_per_shard = 2
+    make_small_parts()
     load_models(load_config(BuildConfig, [f"out={folder / 'whole'}", *arguments]))
     finish(start(folder / "whole", arguments))
     seconds = {stage: read_manifest(folder / "whole" / "build" / stage)["seconds"] for stage in STAGES}

@@ -6,21 +6,13 @@ python tests/pairing/ray_builds.py OPTION=VALUE …
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
-from mmf_muvla.pairing import embed, link, phrases, retrieve
 from mmf_muvla.pairing.commands import build_command
-from mmf_muvla.regions import predicted_images
-from mmf_muvla.regions.sources import RegionSource
-from mmf_muvla.sentences import files as sentence_files
 
-# Parts are cut in the process that builds: workers need not know of it.
-embed.part_size = lambda *_: 16
-phrases._SENTENCES_PER_PART = 8
-retrieve.part_size = lambda *_: 8
-link._IMAGES_PER_PART = 8
-sentence_files._BLOCK_BYTES = 256
-predicted_images._BYTES_PER_SHARD = 512
-RegionSource.pieces_per_shard = 2
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tests.pairing.small_parts import make_small_parts
 
 if __name__ == "__main__":
+    make_small_parts()
     build_command(sys.argv[1:])
