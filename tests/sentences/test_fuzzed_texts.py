@@ -247,6 +247,7 @@ from mmf_muvla.sentences.options import SentenceOptions
 from mmf_muvla.artifacts.progress import ProgressRecord
 from mmf_muvla.sentences.importing import import_sentences
 from mmf_muvla.artifacts.artifact import Work
+from mmf_muvla.artifacts.executors import LocalExecutor
 os.fsync = lambda _: None
 folder, *files = map(Path, sys.argv[1:])
 start = None
@@ -254,7 +255,8 @@ for file in files:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     began = time.process_time()
-    counts = import_sentences([file], SentenceOptions(), "skip", 1.0, 2, Work(folder, ProgressRecord(folder / "p"), 1))
+    work = Work(folder, ProgressRecord(folder / "p"), LocalExecutor())
+    counts = import_sentences([file], SentenceOptions(), "skip", 1.0, 2, work)
     seconds = time.process_time() - began
     assert counts["sentences"] == 2, (file, counts)
     # What it takes to begin with does not count: the first file is a small one.
