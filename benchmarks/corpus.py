@@ -295,7 +295,7 @@ def measure_phrases(texts: list[str], folder: Path) -> dict[str, Any]:
         rates["one by one"].append(500 / seconds(lambda: [list(model(text).noun_chunks) for text in chosen[:500]]))
         work = folder / f"phrases{number}"
         work.mkdir()
-        stage = Work(work, ProgressRecord(work / "progress.json"), 2)
+        stage = Work(work, ProgressRecord(work / "progress.json"), LocalExecutor(2))
         find = partial(find_phrases, folder / "pool.arrow", folder / "used.npy", PhraseOptions(), stage)
         rates["ours"].append(len(chosen) / seconds(find))
     per_second = {name: float(np.median(values)) for name, values in rates.items()}

@@ -22,6 +22,7 @@ import numpy as np
 
 from mmf_muvla.artifacts.arrow import MappedTable
 from mmf_muvla.artifacts.artifact import Work
+from mmf_muvla.artifacts.executors import LocalExecutor
 from mmf_muvla.artifacts.files import remove_as_a_whole
 from mmf_muvla.artifacts.progress import ProgressRecord
 from mmf_muvla.pairing.build import make_stages
@@ -77,7 +78,7 @@ class Measured:
         folder = Path(self.config.out) / "build" / "variant"
         remove_as_a_whole(folder)
         folder.mkdir(parents=True)
-        work = Work(folder, ProgressRecord(folder / "progress.json"), 1)
+        work = Work(folder, ProgressRecord(folder / "progress.json"), LocalExecutor())
         query, embedding = self.config.query, self.config.embedding
         counts = retrieve_sentences(self.store, self.embeddings, query, embedding, retrieval, work)
         found = np.load(folder / SENTENCE_FILE)[self.images]
