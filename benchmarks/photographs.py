@@ -19,7 +19,11 @@ from typing import Any
 import numpy as np
 
 KEPT = Path(__file__).resolve().parents[1] / "docs" / "results" / "photographs"
-MEASURES, TABLE = "measures.jsonl", "table.md"
+MEASURES, RETRIEVAL, TABLE = "measures.jsonl", "retrieval.json", "table.md"
+RETRIEVAL_TITLE = (
+    "Zero-shot retrieval by the matching head of the model with CSLS, K = 20 and the words of a larger BERT: 500 images "
+    "and their 2,501 captions; percent, and median ranks, with 95 percent intervals."
+)
 SYSTEMS = {
     "start": "the start: a small BERT, untrained on images",
     "u_visualbert": "U-VisualBERT",
@@ -79,8 +83,22 @@ def table(lines: list[dict[str, Any]]) -> Iterator[str]:
     assert not by_system, f"unknown systems: {[*by_system]}"
 
 
-def _interval(measure: dict[str, float], scale: int) -> str:
-    digits = 1 if scale == 100 else 2
+def retrieval_table(results: dict[str, Any]) -> Iterator[str]:
+    """Rows of Markdown, from the results.json of tools/evaluate_retrieval.py."""
+    names = {"model": "this model", "start": "its start", "sentence_bert": "Sentence-BERT on the tags"}
+    yield f"| | {' | '.join(names.values())} | by chance |"
+    yield "|---|---:|---:|---:|---:|"
+    for pool, measures in results["pools"].items():
+        of = "all captions" if pool == "all" else f"pools of {pool}"
+        for name, by in measures.items():
+            scale = 1 if name.endswith("rank") else 100
+            way = name.replace("image_to_text_", "image → text ").replace("text_to_image_", "text → image ")
+            cells = " | ".join(_interval(by[who], scale, 1) for who in names)
+            yield f"| {of}: {way.replace('_', ' ').replace('r@', 'R@')} | {cells} | {scale * by['by_chance']:.1f} |"
+
+
+def _interval(measure: dict[str, float], scale: int, digits: int | None = None) -> str:
+    digits = digits or (1 if scale == 100 else 2)
     value, low, high = (f"{scale * measure[it]:.{digits}f}" for it in ("value", "low", "high"))
     return f"{value} ({low} to {high})"
 
@@ -106,7 +124,8 @@ def main() -> None:
         lines = sorted([*lines, keep(system, int(seed), Path(folder))], key=lambda it: (it["system"], it["seed"]))
         KEPT.mkdir(parents=True, exist_ok=True)
         kept.write_text("".join(f"{json.dumps(it)}\n" for it in lines), encoding="utf-8")
-    text = "\n".join(table(lines)) + "\n"
+    found = json.loads((KEPT / RETRIEVAL).read_text(encoding="utf-8"))
+    text = "\n".join([*table(lines), "", RETRIEVAL_TITLE, "", *retrieval_table(found)]) + "\n"
     (KEPT / TABLE).write_text(text, encoding="utf-8")
     print(text)
 

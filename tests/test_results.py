@@ -64,6 +64,19 @@ def test_the_tables_of_scale_are_those_of_the_model(monkeypatch: pytest.MonkeyPa
     assert scale.search_flops(small) == 2 * 384 * 1000 * 2000
 
 
+def test_the_table_of_photographs_is_that_of_the_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    photographs = importlib.import_module("photographs")
+    folder = ROOT / "docs/results/photographs"
+    lines = [json.loads(line) for line in (folder / "measures.jsonl").read_text(encoding="utf-8").splitlines()]
+    text = (folder / "table.md").read_text(encoding="utf-8")
+    assert text.startswith("\n".join(photographs.table(lines)))
+    ranked = json.loads((folder / "retrieval.json").read_text(encoding="utf-8"))
+    assert text.endswith("\n".join(photographs.retrieval_table(ranked)) + "\n")
+    three = [{"value": value} for value in (0.7, 0.8, 0.9)]
+    assert photographs._mean(three, 100) == "80.0 ± 5.8 (3)", "the standard error of 70, 80 and 90"
+
+
 def test_the_attention_in_the_table_is_that_of_the_results() -> None:
     folder = ROOT / "docs/results/attention"
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
