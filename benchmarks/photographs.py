@@ -21,8 +21,8 @@ import numpy as np
 KEPT = Path(__file__).resolve().parents[1] / "docs" / "results" / "photographs"
 MEASURES, RETRIEVAL, TABLE = "measures.jsonl", "retrieval.json", "table.md"
 RETRIEVAL_TITLE = (
-    "Zero-shot retrieval by the matching head of the model with CSLS, K = 20 and the words of a larger BERT: 500 images "
-    "and their 2,501 captions; percent, and median ranks, with 95 percent intervals."
+    "Zero-shot retrieval by the matching head of the model with CSLS, K = 20 and the words of a larger BERT: 500 "
+    "images and their 2,501 captions; percent, and median ranks, with 95 percent intervals."
 )
 SYSTEMS = {
     "start": "the start: a small BERT, untrained on images",
