@@ -165,6 +165,7 @@ def test_errors_are_messages(page: Any, tmp_path: Path) -> None:
     message.wait_for()
     assert re.search(r"no <i>mask</i> here'?: has no \[MASK\]. Write \[MASK\] for a word", message.inner_text())
     message.get_by_role("button", name="Close", exact=True).click()
+    message.wait_for(state="detached")  # it fades out, and would be read once more
     (tmp_path / "notes.png").write_text("no picture at all")
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Upload a picture").first.click()
