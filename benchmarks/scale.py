@@ -59,6 +59,11 @@ class Corpus:
         """Sentences that are retrieved at all, at most."""
         return min(self.sentences, K * self.images)
 
+    @property
+    def passes(self) -> float:
+        """Over the digests of all sentences, a quarter of a million at a time."""
+        return min(MOST_PASSES, max(1, self.sentences / 2**18))
+
 
 @dataclass(frozen=True)
 class Machines:
@@ -127,9 +132,8 @@ def bytes_of(corpus: Corpus) -> dict[str, float]:
 
 def memory_of(corpus: Corpus) -> dict[str, float]:
     """What the process that leads a stage holds of data, beyond 0.3 to 1.2 GB that do not depend on the size: bytes."""
-    passes = min(MOST_PASSES, max(1, corpus.sentences / 2**18))
     return {
-        "sentences": corpus.sentences * 1 + 64 * corpus.sentences / passes,
+        "sentences": corpus.sentences * 1 + 64 * corpus.sentences / corpus.passes,
         "retrieve": 4 * corpus.sentences + 8 * corpus.used,
         "phrases": 8 * corpus.used,
         "link": 8 * corpus.used,
@@ -143,7 +147,6 @@ def hours(corpus: Corpus, machines: Machines, rates: Mapping[str, Mapping[str, f
     work, disk, size = work_of(corpus), machines.bandwidth, bytes_of(corpus)
     embeddings, digests = size["embeddings, half precision"], size["digests, while duplicates are dropped"]
     read, store = size["features, as detectors write them"], size["region store, half precision"]
-    passes = min(MOST_PASSES, max(1, corpus.sentences / 2**18))
     rounds = math.ceil(corpus.images / IMAGES_AT_ONCE)
     # a machine reads the embeddings once for each of its rounds, and rounds are shared out
     searching = math.ceil(rounds / machines.count)
@@ -152,7 +155,7 @@ def hours(corpus: Corpus, machines: Machines, rates: Mapping[str, Mapping[str, f
         "regions": {"cores": per_core["regions"] / cores, "disk": (read + store) / disk},
         # one process reads; it is no slower than one that reads and cleans
         "sentences": {"one core": per_core["sentences"], "disk": 2 * size["sentences"] / DISK},
-        "duplicates": {"one core": passes * corpus.sentences / DIGESTS_PER_SECOND, "disk": digests / DISK},
+        "duplicates": {"one core": corpus.passes * corpus.sentences / DIGESTS_PER_SECOND, "disk": digests / DISK},
         "embed": {"GPUs": work["embed"] / GPU_SENTENCES / gpus, "disk": embeddings / disk},
         "queries": {"GPUs": work["retrieve"] / GPU_SENTENCES / gpus},
         "search": {

@@ -123,7 +123,7 @@ def main(arguments: Sequence[str]) -> None:
     task_regions, heldout_regions = (out / name for name in REGIONS)
     check_demo(out)
     from mmf_muvla.models.small_bert import world_texts
-    from mmf_muvla.report.demo import best_layer
+    from mmf_muvla.report.demo import best_layer, read_results
 
     steps = Steps(out / "logs")
 
@@ -184,7 +184,7 @@ def main(arguments: Sequence[str]) -> None:
         [
             *tool("show_attention.py"), f"run={out / 'pretrain'}", f"regions={heldout_regions}",
             f"images={world / 'pictures'}", f"image={example['image_id']}", f"text={example['caption']}",
-            f"layer={best_layer(attention)}", f"out={attention / 'drawn'}", f"seed={seed}",
+            f"layer={best_layer(read_results(attention))}", f"out={attention / 'drawn'}", f"seed={seed}",
         ],
     )  # fmt: skip
     weights = out / "pretrain" / "muvla_final.safetensors"

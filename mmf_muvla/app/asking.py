@@ -39,18 +39,11 @@ def offered(models: Iterable[Model]) -> dict[str, list[Model]]:
     return {name: those for name, those in able.items() if those}
 
 
-def have_attention(models: Iterable[Model]) -> list[Model]:
-    """The models whose attention can be looked at: those with one stream."""
-    return [it for it in models if it.config.streams == 1]
-
-
 def about(model: Model) -> str:
     """What a model was trained for, and what it can do, in a line."""
     trained = "pre-trained" if model.config.task == "pretraining" else "fine-tuned"
-    tabs = [WORDINGS[it].tab for it in abilities(model.config)]
-    if have_attention([model]):
-        tabs.append(ATTENTION.tab)
-    return f"{trained} on {model.config.dataset or 'data unknown'}: {', '.join(tabs) or 'answers no question'}"
+    tabs = [*(WORDINGS[it].tab for it in abilities(model.config)), ATTENTION.tab]
+    return f"{trained} on {model.config.dataset or 'data unknown'}: {', '.join(tabs)}"
 
 
 def missing(models: Iterable[Model]) -> list[tuple[str, str]]:

@@ -47,11 +47,9 @@ def app_command(arguments: Sequence[str]) -> None:
         InputError: an option or an input cannot be used, no picture could be chosen, or Gradio is not installed.
     """
     options = read_options(AppOptions, arguments)
-    if options.images and not options.regions:
-        remedy = "Give regions=FOLDER as well"
-        raise InputError(
-            f"images={options.images}", "has pictures of a region store's images, and none is given", remedy
-        )
+    from mmf_muvla.report.pictures import check_pictures
+
+    check_pictures(options.images, options.regions)
     if importlib.util.find_spec("gradio") is None:
         raise InputError("tools/app.py", "needs Gradio, which is not installed", 'Install it: pip install ".[app]"')
     models, shelf = open_models(options)

@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from mmf_muvla.app.asking import ATTENTION, WORDINGS, about, answer, have_attention, look, missing, offered
+from mmf_muvla.app.asking import ATTENTION, WORDINGS, about, answer, look, missing, offered
 from mmf_muvla.app.drawing import draw_scene
 from mmf_muvla.app.shelf import HANDFUL, Shelf
 from mmf_muvla.errors import InputError
@@ -46,9 +46,8 @@ def build_page(models: Sequence[Model], shelf: Shelf | None, top_k: int) -> gr.B
                 for name, those in able.items():
                     with gr.Tab(WORDINGS[name].tab):
                         _question(name, those, chosen, (shelf, detector), top_k)
-                if looking := have_attention(models):
-                    with gr.Tab(ATTENTION.tab):
-                        _attention(looking, chosen)
+                with gr.Tab(ATTENTION.tab):
+                    _attention(models, chosen)
         if others := missing(models):
             with gr.Accordion("What else can be asked", open=False):
                 gr.Markdown("\n".join(f"- **{tab}** needs {needed}" for tab, needed in others))

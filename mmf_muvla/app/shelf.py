@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mmf_muvla.detection.decoding import decode
 from mmf_muvla.errors import InputError, shown
 from mmf_muvla.interface.images import ImageRegions, StoredImages
-from mmf_muvla.report.pictures import Pictures
+from mmf_muvla.report.pictures import Pictures, with_picture
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,9 +39,7 @@ class Shelf:
         """
         if image_id not in self._images:
             raise InputError(f"image {shown(image_id)}", "is not there", "Type another id, or choose a picture")
-        image = self._images[image_id]
-        jpeg = self._pictures.copy(image_id) if self._pictures else None
-        return image if jpeg is None else replace(image, picture=decode(jpeg, SIDE * SIDE))
+        return with_picture(self._images[image_id], image_id, self._pictures)
 
     def handful(self, start: int) -> list[tuple[Image.Image, str]]:
         """Small pictures of the images from number ``start`` on, from the first again behind the last, each with the

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import logging
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmf_muvla.artifacts.outputs import check_outputs, output_folder, publish_output, write_output
-from mmf_muvla.detection.decoding import decode
 from mmf_muvla.errors import InputError
 from mmf_muvla.interface import ImageRegions, Model, load
 from mmf_muvla.interface.attention_figure import Panel, draw, write
 from mmf_muvla.interface.command import Texts
 from mmf_muvla.options.kinds import CountOrNone, Name, Options, Seed
 from mmf_muvla.options.reading import read_options
-from mmf_muvla.report.pictures import SIDE, Pictures
+from mmf_muvla.report.pictures import Pictures, check_pictures, png_uri, with_picture
 from mmf_muvla.report.tables import Table, html_page
 from mmf_muvla.terminal import printable
 
@@ -53,11 +51,7 @@ def show_attention_command(arguments: Sequence[str]) -> None:
     """``run=FOLDER image=PICTURE text=SENTENCE [other=FOLDER] [key=value …]``: draw which regions each word looks at,
     and write ``attention.png`` and ``attention.html``."""
     options = read_options(ShowAttentionOptions, arguments)
-    if options.images and not options.regions:
-        remedy = "Give regions=FOLDER as well, or image=PICTURE alone"
-        raise InputError(
-            f"images={options.images}", "has pictures of a region store's images, and none is given", remedy
-        )
+    check_pictures(options.images, options.regions, ", or image=PICTURE alone")
     pictures = Pictures(options.images) if options.images else None
     if pictures and pictures.is_link:
         raise InputError(f"images={options.images}", "is an address, and pictures are drawn on", "Name a folder")
@@ -74,7 +68,7 @@ def show_attention_command(arguments: Sequence[str]) -> None:
     page = html_page(
         f"Where the words look: {'; '.join(options.text)}",
         [*_tables(panels, options.layer, options.head)],
-        picture="data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode(),
+        picture=png_uri(buffer.getvalue()),
         reading=[
             "Shades, and the figures below, are shares of a word's attention to regions; to the right of them stands "
             "how much of its attention goes to regions at all. Where that is next to nothing, shares say nothing. With "
@@ -105,9 +99,7 @@ def _image(model: Model, name: str, options: ShowAttentionOptions, pictures: Pic
     if options.regions is None:
         found: ImageRegions = model.detect(name)
         return found
-    image = model.regions(options.regions)[name]
-    jpeg = pictures.copy(name) if pictures else None
-    return image if jpeg is None else replace(image, picture=decode(jpeg, SIDE * SIDE))
+    return with_picture(model.regions(options.regions)[name], name, pictures)
 
 
 def _drawn(model: Model, options: ShowAttentionOptions) -> str | None:

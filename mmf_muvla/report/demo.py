@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from mmf_muvla.report.matching_page import explained, matching_tables, shown
 from mmf_muvla.report.measures_page import RESULTS
 from mmf_muvla.report.own_pictures import add_pictures
 from mmf_muvla.report.pages import render
-from mmf_muvla.report.pictures import Pictures
+from mmf_muvla.report.pictures import Pictures, png_uri
 from mmf_muvla.report.plots import Curve, decile_fan, share_over_updates, small_multiples, themed
 from mmf_muvla.report.scores import TASK_NAMED
 from mmf_muvla.report.tables import Table, print_table
@@ -38,7 +37,7 @@ STARTS = {"base": "from BERT (Base)", "muvla": "from μ-VLA"}
 def write_report(out: Path, seconds: Mapping[str, float], seed: int) -> None:
     """Write :data:`FILES` into the folder that a demo's steps wrote to, and print the summary; seconds are by step."""
     pretraining, corpus = read_history(out / "pretrain"), Corpus(out / "corpus")
-    matching, attention = _measured(out / "matching"), _measured(out / "attention")
+    matching, attention = read_results(out / "matching"), read_results(out / "attention")
     curves = {name: pretraining.curve(name)[1] for name in LOSSES}
     summary: dict[str, Any] = {
         "seed": seed,
@@ -47,7 +46,7 @@ def write_report(out: Path, seconds: Mapping[str, float], seed: int) -> None:
         "losses": {name: [round(values[0], 4), round(values[-1], 4)] for name, values in curves.items() if values},
         "matching": {name: measured["model"] for name, measured in matching["matching"].items()},
         "attention": {
-            "layer": best_layer(out / "attention"),
+            "layer": best_layer(attention),
             "on_named_object": [it["value"] for it in _by_layer(attention)],
             "without_preference": attention["uniform"]["value"],
         },
@@ -72,9 +71,9 @@ def write_report(out: Path, seconds: Mapping[str, float], seed: int) -> None:
     console.print(f"{out / 'summary.json'}\n{out / 'report.html'}")
 
 
-def best_layer(attention: Path) -> int:
-    """The layer whose words look at what they name most, as ``tools/evaluate_attention.py`` has measured, from 0."""
-    return int(np.argmax([it["value"] for it in _by_layer(_measured(attention))]))
+def best_layer(attention: Mapping[str, Any]) -> int:
+    """The layer, from 0, whose words look at what they name most, of what ``tools/evaluate_attention.py`` measures."""
+    return int(np.argmax([it["value"] for it in _by_layer(attention)]))
 
 
 def _by_layer(attention: Mapping[str, Any], measure: str = "mean_of_heads") -> Sequence[Mapping[str, float]]:
@@ -88,13 +87,13 @@ def _attention_table(attention: Mapping[str, Any]) -> Table:
     return Table(("percent, layer", *names.values()), [(layer, *cells) for layer, cells in enumerate(columns)])
 
 
-def _measured(folder: Path) -> dict[str, Any]:
+def read_results(folder: Path) -> dict[str, Any]:
+    """The ``results.json`` of a run, or of what a tool has measured."""
     return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
 
 
 def _accuracy(run: Path, task: str) -> float:
-    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    return round(results["test"][TASK_NAMED[task].metric], 4)
+    return round(read_results(run)["test"][TASK_NAMED[task].metric], 4)
 
 
 def render_page(
@@ -117,7 +116,6 @@ def render_page(
     folder = out / "toyworld" / "pictures"
     pictures = Pictures(str(folder)) if folder.is_dir() else None
     step = max(1, min(len(corpus), 60) // EXAMPLES)
-    drawn = base64.b64encode((out / "attention" / "drawn" / "attention.png").read_bytes()).decode()
     images = [page_image(corpus, i * step) for i in range(min(EXAMPLES, len(corpus)))]
     add_pictures(images, corpus, pictures)
     return render(
@@ -130,7 +128,7 @@ def render_page(
         compared=explained(matching)[0],
         weights_svg=themed(weights),
         attention_tables=[_attention_table(attention)],
-        attention_drawn=f"data:image/png;base64,{drawn}",
+        attention_drawn=png_uri((out / "attention" / "drawn" / "attention.png").read_bytes()),
         tasks=TASKS,
         fine_tuning_svg=themed(small_multiples(fine_tuning)),
         data=page_data(images, measure_tables(corpus)["links"]["similarity"]["deciles"]),

@@ -6,11 +6,16 @@ import base64
 import logging
 import re
 import urllib.parse
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmf_muvla.detection.decoding import NotAPicture, decode, thumbnail
 from mmf_muvla.detection.pictures.source import read_file
 from mmf_muvla.errors import InputError
+
+if TYPE_CHECKING:
+    from mmf_muvla.interface.images import ImageRegions
 
 SIDE = 400  # pixels of the longer side of small copies
 _MOST_PIXELS = 10**8
@@ -85,6 +90,28 @@ def _small_jpeg(path: Path, side: int) -> bytes | None:
         return None
 
 
+def check_pictures(images: str | None, regions: str | None, instead: str = "") -> None:
+    """Refuse pictures of a region store's images where no store is given, with what else to give.
+
+    Raises:
+        InputError: there is none.
+    """
+    if images and not regions:
+        problem = "has pictures of a region store's images, and none is given"
+        raise InputError(f"images={images}", problem, f"Give regions=FOLDER as well{instead}")
+
+
+def with_picture(image: ImageRegions, image_id: str, pictures: Pictures | None) -> ImageRegions:
+    """An image with the picture of this id, where there is one; otherwise as it is."""
+    jpeg = pictures.copy(image_id) if pictures else None
+    return image if jpeg is None else replace(image, picture=decode(jpeg, _MOST_PIXELS))
+
+
 def jpeg_uri(jpeg: bytes) -> str:
     """A JPEG as a data URI, which a page can contain."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+
+
+def png_uri(png: bytes) -> str:
+    """The same of a PNG."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()

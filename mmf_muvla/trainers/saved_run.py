@@ -36,8 +36,7 @@ def read_model_options(folder: Path, for_weights: bool = True) -> DictConfig:
     options: Any = OmegaConf.merge(defaults, FORMER_DEFAULTS, _given(folder / CONFIG))
     if for_weights:
         options.trunk.random_init = True
-        if (folder / BERT / SHAPE).is_file():
-            options.trunk.pretrained = str(folder / BERT)
+        options.trunk.pretrained = _kept_bert(folder) or options.trunk.pretrained
     return options
 
 
@@ -53,10 +52,12 @@ def data_of_run(folder: Path) -> tuple[str | None, Mapping[str, Any]]:
 
 def tokenizer_of_run(folder: Path) -> str:
     """The tokenizer of the texts that a run has learned from."""
-    if (folder / BERT / SHAPE).is_file():
-        return str(folder / BERT)
-    _, data = data_of_run(folder)  # of an older run
-    return str(data.get("tokenizer") or read_model_options(folder).trunk.pretrained)
+    _, data = data_of_run(folder)
+    return str(_kept_bert(folder) or data.get("tokenizer") or read_model_options(folder).trunk.pretrained)
+
+
+def _kept_bert(folder: Path) -> str | None:
+    return str(folder / BERT) if (folder / BERT / SHAPE).is_file() else None
 
 
 def load_weights(model: nn.Module, file: Path) -> None:
