@@ -52,7 +52,10 @@ def keep(system: str, seed: int, folder: Path) -> dict[str, Any]:
         "update": results["last_validation"]["update"],
         "images": results["images"],
         "candidates": results["candidates"],
-        **{name: {who: it[who] for who in ("model", "sentence_bert")} for name, it in results["matching"].items()},
+        **{
+            name: {who: it[who] for who in ("model", "sentence_bert", "together", "gain")}
+            for name, it in results["matching"].items()
+        },
         "noun_gap": results["nouns"]["all"]["gap"],
         "noun_gap_detected": results["nouns"]["detected"]["gap"],
     }

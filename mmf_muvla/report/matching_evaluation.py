@@ -40,6 +40,7 @@ from mmf_muvla.report.matching_scores import (
     model_scores,
     other_images,
     retrieval_scores,
+    scores_together,
 )
 from mmf_muvla.trainers.loading import load_run
 from mmf_muvla.trainers.saved_run import data_of_run, tokenizer_of_run
@@ -125,8 +126,9 @@ class MatchingEvaluation:
         }
 
     def matching(self) -> dict[str, dict[str, Any]]:
-        """Each measure (:func:`matching_statistics`) of the ``model``, of ``sentence_bert``, their ``difference``, and
-        what is expected ``by_chance``; ``None`` where a run does not learn matching or classes have no names."""
+        """Each measure (:func:`matching_statistics`) of the ``model``, of ``sentence_bert``, their ``difference``, of
+        both ``together`` (:func:`scores_together`), the ``gain`` of that over Sentence-BERT, and what is expected
+        ``by_chance``; ``None`` where a run does not learn matching or classes have no names."""
         options, captioned = self.options, self.captioned
         groups = make_groups(len(captioned), self.candidates, np.random.default_rng([options.seed, 4]))
         owned = [captioned.owned(group) for group in groups]
@@ -136,17 +138,24 @@ class MatchingEvaluation:
 
         of_model: Mapping[str, Statistic] = {}
         of_retrieval: Mapping[str, Statistic] = {}
+        of_both: Mapping[str, Statistic] = {}
         if self._learns("itm"):
-            of_model = statistics(model_scores(captioned, groups, self._logits), threshold=0.0)
+            logits = model_scores(captioned, groups, self._logits)
+            of_model = statistics(logits, threshold=0.0)
         if self.store is not None:
-            scores = retrieval_scores(captioned, groups, self.store, options.embedding, options.query)
-            of_retrieval = statistics(scores)
-        differences = {it: difference(of_model[it], of_retrieval[it]) for it in of_model if it in of_retrieval}
+            alike = retrieval_scores(captioned, groups, self.store, options.embedding, options.query)
+            of_retrieval = statistics(alike)
+        if of_model and of_retrieval:
+            of_both = statistics(scores_together(logits, alike))
+        differences = {it: difference(of_model[it], of_retrieval[it]) for it in of_both}
+        gains = {it: difference(of_both[it], of_retrieval[it]) for it in of_both}
         return {
             name: {
                 "model": self._measured(of_model.get(name)),
                 "sentence_bert": self._measured(of_retrieval.get(name)),
                 "difference": self._measured(differences.get(name)),
+                "together": self._measured(of_both.get(name)),
+                "gain": self._measured(gains.get(name)),
                 "by_chance": by_chance(name, self.candidates),
             }
             for name in of_model or of_retrieval

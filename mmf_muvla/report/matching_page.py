@@ -47,17 +47,26 @@ def matching_command(arguments: Sequence[str]) -> None:
 
 def matching_tables(results: Mapping[str, Any]) -> Iterator[Table]:
     """Of the measures, and of masked nouns, as far as there are any."""
+    matching, counts = results["matching"], f"{results['images']:,} images, {results['candidates']:,} candidates"
     rows = [
         (
             _TITLES[name],
             *(shown(of[it]) for it in ("model", "sentence_bert", "difference")),
             f"{100 * of['by_chance']:.1f}",
         )
-        for name, of in results["matching"].items()
+        for name, of in matching.items()
     ]
     if rows:
         header = ("per cent", "this run", "Sentence-BERT on tags", "difference", "by chance")
-        yield Table(header, rows, f"Matching, {results['images']:,} images, {results['candidates']:,} candidates")
+        yield Table(header, rows, f"Matching, {counts}")
+    both = [
+        (_TITLES[name], *(shown(of[it]) for it in ("together", "gain")))
+        for name, of in matching.items()
+        if of["together"]
+    ]
+    if both:
+        header = ("per cent", "both together", "more than Sentence-BERT")
+        yield Table(header, both, f"This run and Sentence-BERT together, {counts}")
     nouns = [
         (_NOUNS[kind], f"{of['count']:,}", *(shown(of[it], 1, 3) for it in ("with_own", "with_another", "gap")))
         for kind, of in results["nouns"].items()
@@ -97,6 +106,11 @@ def explained(results: Mapping[str, Any]) -> list[str]:
     if not any(of["sentence_bert"] for of in results["matching"].values()):
         meanings.append(
             "Sentence-BERT has no tags to go by: only a region store (tools/import_regions.py) has names of classes."
+        )
+    if any(of["together"] for of in results["matching"].values()):
+        meanings.append(
+            "Both together: the sum of the two scores, each divided by its standard deviation. What this is ahead of "
+            "Sentence-BERT is what the run knows beyond the retrieval that it learned from."
         )
     if results["nouns"]:
         meanings.append(

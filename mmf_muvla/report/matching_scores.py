@@ -126,6 +126,13 @@ def retrieval_scores(
     return [alike[np.ix_(group.images, group.images)] for group in groups]
 
 
+def scores_together(one: Sequence[Floats], other: Sequence[Floats]) -> list[Floats]:
+    """The sum of two scores of the same pairs, float [C, C] for each group, each divided by its standard deviation over
+    all pairs, so that both count alike."""
+    scales = [np.nanstd(np.concatenate([group.ravel() for group in scores])) or 1.0 for scores in (one, other)]
+    return [mine / scales[0] + its / scales[1] for mine, its in zip(one, other, strict=True)]
+
+
 @dataclass(frozen=True)
 class MaskedNouns:
     """The head nouns of captions, each to be hidden by itself.

