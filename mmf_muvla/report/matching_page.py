@@ -65,8 +65,8 @@ def matching_tables(results: Mapping[str, Any]) -> Iterator[Table]:
         if of["together"]
     ]
     if both:
-        header = ("per cent", "both together", "more than Sentence-BERT")
-        yield Table(header, both, f"This run and Sentence-BERT together, {counts}")
+        columns = ("per cent", "both together", "more than Sentence-BERT")
+        yield Table(columns, both, f"This run and Sentence-BERT together, {counts}")
     nouns = [
         (_NOUNS[kind], f"{of['count']:,}", *(shown(of[it], 1, 3) for it in ("with_own", "with_another", "gap")))
         for kind, of in results["nouns"].items()
