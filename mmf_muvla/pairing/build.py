@@ -113,6 +113,7 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
         "pack",
         run_pack,
         *(regions, sentences, retrieve, phrases, link),
+        places=regions.places,
         libraries=("pyarrow",),
         elsewhere=[f"../../{name}" for name in _CORPUS_FILES],
         checks_itself=regions.checks_itself,
