@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
@@ -28,10 +29,14 @@ from mmf_muvla.regions.index import foreign_in_store, store_files
 from mmf_muvla.regions.lmdb_files import is_lmdb_store
 from mmf_muvla.regions.store import RegionStore
 
+# A reader keeps some kilobytes for each batch.
+_IMAGES_PER_BATCH, _SENTENCES_PER_BATCH = 2**14, 2**16
+
 
 def pack_corpus(
     store: Path,
     phrases: Path,
+    used: Path,
     retrieved: Path,
     scores: Path,
     links: Path,
@@ -45,7 +50,7 @@ def pack_corpus(
     Args:
         store: region store; it is linked, not copied, where the file system can do that.
         phrases, links: tables, as the stages *phrases* and *link* write them.
-        retrieved, scores: .npy [images, K], as the stage *retrieve* writes them.
+        used, retrieved, scores: .npy [n], [images, K], [images, K], as the stage *retrieve* writes them.
         pool_size: sentences that could have been retrieved.
         num_skipped: damaged records that the build left out.
         target: the folder of the corpus.
@@ -57,7 +62,8 @@ def pack_corpus(
         InputError: what would be replaced is no part of a corpus.
     """
     regions = RegionStore(store)
-    sentences, similarity = (np.load(file, allow_pickle=False, mmap_mode="r") for file in (retrieved, scores))
+    arrays = [np.load(file, allow_pickle=False, mmap_mode="r") for file in (used, retrieved, scores)]
+    sentences = arrays[1]
     metadata = {BUILD_KEY: _digest(regions.content, phrases, links, retrieved, scores)}
     counts = {
         "images": len(sentences),
@@ -76,15 +82,13 @@ def pack_corpus(
             link_or_copy(file, folder / file.name)
     if is_lmdb_store(target / FORMER_REGIONS_FOLDER):
         shutil.rmtree(target / FORMER_REGIONS_FOLDER)
-    pool_rows = []
     with publish_file(target / SENTENCES_FILE) as file, TableWriter(file, SENTENCES_SCHEMA, metadata) as writer:
-        for batch in read_batches([phrases]):
+        for batch in _larger(read_batches([phrases]), _SENTENCES_PER_BATCH):
             writer.write(*(batch.column(name) for name in SENTENCES_SCHEMA.names))
-            pool_rows.append(batch.column("pool_row").to_numpy().copy())
             counts["sentences_used"] += batch.num_rows
             counts["phrases"] += len(batch.column("phrase_start").flatten())
     with publish_file(target / PAIRS_FILE) as file, TableWriter(file, PAIRS_SCHEMA, metadata) as writer:
-        counts["links"] = _write_pairs(writer, regions, links, np.concatenate(pool_rows), sentences, similarity)
+        counts["links"] = _write_pairs(writer, regions, links, *arrays)
     write_meta(target, sentences.shape[1], counts, metadata[BUILD_KEY])
     return counts
 
@@ -100,7 +104,7 @@ def _write_pairs(
     """Write the table of pairs, and return how many links there are."""
     image_ids = chain.from_iterable(block.column("image_id").to_pylist() for block in regions.blocks())
     first = num_links = 0
-    for batch in read_batches([links]):
+    for batch in _larger(read_batches([links]), _IMAGES_PER_BATCH):
         part = slice(first, first + batch.num_rows)
         offsets = pa.array(np.arange(batch.num_rows + 1, dtype=np.int32) * sentences.shape[1])
         numbers = np.searchsorted(pool_rows, sentences[part].reshape(-1)).astype(np.int32)
@@ -114,6 +118,20 @@ def _write_pairs(
         num_links += int((batch.column("link_similarity").flatten().to_numpy() > 0).sum())
         first += batch.num_rows
     return num_links
+
+
+def _larger(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in fewer batches, of at least so many rows but for the last."""
+    waiting: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        waiting.append(batch)
+        count += batch.num_rows
+        if count >= size:
+            yield from pa.Table.from_batches(waiting).combine_chunks().to_batches()
+            waiting, count = [], 0
+    if waiting:
+        yield from pa.Table.from_batches(waiting).combine_chunks().to_batches()
 
 
 def _digest(regions: str, *files: Path) -> str:

@@ -78,11 +78,11 @@ def joined_store(folder: Path, stores: Sequence[Path], options: RegionOptions, n
 def _check_options(options: RegionOptions, dim: int, store: Path) -> None:
     usual = RegionOptions()
     if replace(options, feature_dim=usual.feature_dim) != usual:
-        problem = "says how detector output is read, but region stores are named, which have been imported"
-        raise InputError("region_options", problem, "Leave it out, or import again with it")
+        problem = "is a region store already, in which region_options change nothing"
+        raise InputError(str(store), problem, "Leave region_options out, or import again with them")
     if options.feature_dim not in (dim, usual.feature_dim):
-        where, problem = f"region_options.feature_dim={options.feature_dim}", f"{store} has features of {dim} numbers"
-        raise InputError(where, problem, "Leave it out")
+        problem = f"has features of {dim} numbers, whereas region_options.feature_dim={options.feature_dim}"
+        raise InputError(str(store), problem, "Leave region_options out")
 
 
 class _Joining:

@@ -184,10 +184,10 @@ def test_what_cannot_be_joined(case: str, stores: list[Path], tmp_path: Path) ->
         expected = f"{stores[2]}: no such folder"
     elif case == "options":
         options = ["region_options.max_regions=10"]
-        expected = "region_options: says how detector output is read, but region stores are named"
+        expected = f"{stores[0]}: is a region store already, in which region_options change nothing"
     else:
         options = ["region_options.feature_dim=7"]
-        expected = f"region_options.feature_dim=7: {stores[0]} has features of 6 numbers"
+        expected = f"{stores[0]}: has features of 6 numbers, whereas region_options.feature_dim=7"
     with pytest.raises(InputError) as caught:
         import_command([f"regions=[{','.join(map(str, stores))}]", f"out={tmp_path / 'out'}", *options])
     assert str(caught.value).startswith(expected)
