@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
@@ -28,9 +27,6 @@ from mmf_muvla.pairing.store import (
 from mmf_muvla.regions.index import foreign_in_store, store_files
 from mmf_muvla.regions.lmdb_files import is_lmdb_store
 from mmf_muvla.regions.store import RegionStore
-
-# A reader keeps some kilobytes for each batch.
-_IMAGES_PER_BATCH, _SENTENCES_PER_BATCH = 2**14, 2**16
 
 
 def pack_corpus(
@@ -83,7 +79,7 @@ def pack_corpus(
     if is_lmdb_store(target / FORMER_REGIONS_FOLDER):
         shutil.rmtree(target / FORMER_REGIONS_FOLDER)
     with publish_file(target / SENTENCES_FILE) as file, TableWriter(file, SENTENCES_SCHEMA, metadata) as writer:
-        for batch in _larger(read_batches([phrases]), _SENTENCES_PER_BATCH):
+        for batch in read_batches([phrases]):
             writer.write(*(batch.column(name) for name in SENTENCES_SCHEMA.names))
             counts["sentences_used"] += batch.num_rows
             counts["phrases"] += len(batch.column("phrase_start").flatten())
@@ -104,7 +100,7 @@ def _write_pairs(
     """Write the table of pairs, and return how many links there are."""
     image_ids = chain.from_iterable(block.column("image_id").to_pylist() for block in regions.blocks())
     first = num_links = 0
-    for batch in _larger(read_batches([links]), _IMAGES_PER_BATCH):
+    for batch in read_batches([links]):
         part = slice(first, first + batch.num_rows)
         offsets = pa.array(np.arange(batch.num_rows + 1, dtype=np.int32) * sentences.shape[1])
         numbers = np.searchsorted(pool_rows, sentences[part].reshape(-1)).astype(np.int32)
@@ -118,20 +114,6 @@ def _write_pairs(
         num_links += int((batch.column("link_similarity").flatten().to_numpy() > 0).sum())
         first += batch.num_rows
     return num_links
-
-
-def _larger(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
-    """The same rows in fewer batches, of at least so many rows but for the last."""
-    waiting: list[pa.RecordBatch] = []
-    count = 0
-    for batch in batches:
-        waiting.append(batch)
-        count += batch.num_rows
-        if count >= size:
-            yield from pa.Table.from_batches(waiting).combine_chunks().to_batches()
-            waiting, count = [], 0
-    if waiting:
-        yield from pa.Table.from_batches(waiting).combine_chunks().to_batches()
 
 
 def _digest(regions: str, *files: Path) -> str:

@@ -97,8 +97,14 @@ def open_members(path: Path, meta: dict[str, Any]) -> list[Member]:
     names = meta["object_names"], meta["attribute_names"]
     if "stores" not in meta:
         return [Member(path, 0, Numbers(names, names))]
-    members = []
-    for place, expected in zip(read_places(path, len(meta["stores"])), meta["stores"], strict=True):
+    if not (path / STORES_FILE).is_file():
+        remedy = "Join the stores again with tools/import_regions.py"
+        raise InputError(str(path / STORES_FILE), "is missing, and says where the regions are", remedy)
+    places, members = folders_of(path), []
+    if len(places) != len(meta["stores"]):
+        problem = f"has {len(places)} lines, and {len(meta['stores'])} stores were joined"
+        raise InputError(str(path / STORES_FILE), problem, "Give each a line")
+    for place, expected in zip(places, meta["stores"], strict=True):
         where = f"{path / STORES_FILE}: {place}"
         remedy = f"Mount or copy it there, or write into {path / STORES_FILE} where it is"
         if not place.is_dir():
@@ -112,18 +118,13 @@ def open_members(path: Path, meta: dict[str, Any]) -> list[Member]:
     return members
 
 
-def read_places(path: Path, count: int) -> list[Path]:
-    """Where the stores are that a store is joined of."""
+def folders_of(path: Path) -> list[Path]:
+    """Where the stores are that a store was joined of; of another one, and what is none, the folder itself."""
     file = path / STORES_FILE
-    try:
-        text = file.read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError as error:
-        remedy = "Join the stores again with tools/import_regions.py"
-        raise InputError(str(file), f"cannot be read, and says where the regions are ({error})", remedy) from error
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(lines) != count:
-        raise InputError(str(file), f"has {len(lines)} lines, and {count} stores were joined", "Give each a line")
-    return [path / line for line in lines]
+    if not file.exists():
+        return [path]
+    lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    return [path / line.strip() for line in lines if line.strip()]
 
 
 def write_places_of(folder: Path, stores: Sequence[Path]) -> None:

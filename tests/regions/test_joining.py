@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from mmf_muvla.artifacts.arrow import MappedTable
+from mmf_muvla.artifacts.artifact import Artifact, read_manifest
 from mmf_muvla.datasets.images import open_images
 from mmf_muvla.errors import InputError
 from mmf_muvla.interface.images import StoredImages
+from mmf_muvla.interface.runs import _detection as detection_of
 from mmf_muvla.pairing.commands import import_command
 from mmf_muvla.regions import places
 from mmf_muvla.regions.index import INDEX_FILE, STORES_FILE
@@ -122,6 +124,14 @@ def test_whoever_reads_a_store_reads_a_joined_one(stores: list[Path], tmp_path: 
     assert named["c"].tags == ["zebra", "big dog"]
 
 
+def test_how_regions_were_detected_is_known_of_a_joined_store(stores: list[Path], tmp_path: Path) -> None:
+    Artifact(stores[1], name="regions", parameters={"detector": "some/detector"}).seal({"skipped": 3}, 0.0)
+    joined = join(stores, tmp_path / "joined")
+    assert detection_of({"features": {"train": str(joined)}}) == {"detector": "some/detector"}
+    # What the stores have counted is counted.
+    assert (read_manifest(joined) or {})["counts"] == {"skipped": 3, "images": 5, "regions": 2105}
+
+
 def test_a_store_that_has_moved_is_named_with_the_remedy(stores: list[Path], tmp_path: Path) -> None:
     joined = join(stores, tmp_path / "joined")
     moved = stores[0].rename(tmp_path / "elsewhere")
@@ -141,7 +151,7 @@ def test_a_store_that_has_moved_is_named_with_the_remedy(stores: list[Path], tmp
     with pytest.raises(InputError, match="has 1 lines, and 2 stores were joined"):
         RegionStore(joined)
     (joined / STORES_FILE).unlink()
-    with pytest.raises(InputError, match=r"stores\.txt: cannot be read"):
+    with pytest.raises(InputError, match=r"stores\.txt: is missing"):
         RegionStore(joined)
 
 
