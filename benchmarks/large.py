@@ -42,7 +42,7 @@ def measure_large(_: Sequence[str], folder: Path) -> dict[str, Any]:
         make_sentences(folder / "input" / "sentences.txt", size[1])
         for stage in STAGES:
             if stage == "phrases":
-                draw_sentences(folder, size[0])
+                in_a_fork("retrieve", folder, size[0])
             measured = in_a_fork(stage, folder, size[0])
             print(f"{name}: {stage} {measured}", file=sys.stderr)
             peaks.setdefault(stage, {})[name] = measured["peak_gb"]
@@ -140,7 +140,9 @@ def run(name: str, folder: Path, num_images: int, sender: Any) -> None:
     from mmf_muvla.pairing import phrases
 
     started = time.process_time()
-    if name == "training":
+    if name == "retrieve":
+        draw_sentences(folder, num_images)
+    elif name == "training":
         train(folder / "corpus")
     elif name == "regions":
         make_stores(folder / "stores", num_images)

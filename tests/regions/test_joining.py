@@ -23,6 +23,7 @@ from mmf_muvla.regions.index import INDEX_FILE, STORES_FILE
 from mmf_muvla.regions.places import PLACES_SCHEMA, Places
 from mmf_muvla.regions.regions import Regions
 from mmf_muvla.regions.store import RegionStore, RegionStoreWriter
+from mmf_muvla.regions.thumbnails import save_thumbnails
 
 DIM = 6
 NAMES = ["bus", "car", "dog", "zebra"]
@@ -115,7 +116,9 @@ def test_joined_stores_are_joined_again(stores: list[Path], tmp_path: Path) -> N
 
 
 def test_whoever_reads_a_store_reads_a_joined_one(stores: list[Path], tmp_path: Path) -> None:
+    save_thumbnails(stores[1] / "thumbnails-000000.arrow", [b"picture c", b"picture d", b"picture e"])
     joined = join(stores, tmp_path / "joined")
+    assert [RegionStore(joined).thumbnail(image_id) for image_id in "adx"] == [None, b"picture d", None]
     images = open_images(joined, DIM)
     assert images.feature_dim == DIM
     assert images.get("e.npy").class_id.tolist() == [0]
