@@ -107,18 +107,13 @@ class _Inputs:
     """What a part is linked with. That no class has a word vector is an ``InputError``."""
 
     def __init__(self, object_names: list[str], phrases: Path, used: Path, retrieved: Path, options: LinkOptions):
-        self._files = phrases, used, retrieved
-        self.linker = Linker(object_names, load_word_vectors(options.vectors, options.max_words), options)
-        if len(self.linker.unknown_classes) + len(self.linker.split_classes) == len(object_names):
-            raise _knows_nothing(options, f"{len(object_names)} class names", object_names)
-
-    def map_tables(self) -> None:
-        """Map the tables, anew for each part: of mapped files, all that has been read counts as memory of a process."""
-        phrases, *arrays = self._files
         self._table = MappedTable(phrases)
         self._texts = self._table.strings("sentence")
         self._spans = [self._table.lists(name) for name in ("phrase_start", "phrase_end", "head_start", "head_end")]
-        self.pool_rows, self.sentences = (np.load(file, mmap_mode="r", allow_pickle=False) for file in arrays)
+        self.pool_rows, self.sentences = (np.load(it, mmap_mode="r", allow_pickle=False) for it in (used, retrieved))
+        self.linker = Linker(object_names, load_word_vectors(options.vectors, options.max_words), options)
+        if len(self.linker.unknown_classes) + len(self.linker.split_classes) == len(object_names):
+            raise _knows_nothing(options, f"{len(object_names)} class names", object_names)
 
     def phrases(self, row: int) -> list[tuple[str, str]]:
         """The phrases of a row of the table, each with its head."""
@@ -130,7 +125,6 @@ class _Inputs:
 
 def _link_part(inputs: _Inputs, item: tuple[int, list[np.ndarray]], path: Path) -> dict[str, Any]:
     first, class_ids = item
-    inputs.map_tables()
     linker = inputs.linker
     links = possible = 0
     regions_of = np.bincount(np.concatenate(class_ids), minlength=len(linker.object_names)).tolist()
