@@ -77,3 +77,11 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def mapped_and_own_gb() -> tuple[float, float, float]:
+    """Memory of this process: what it has of mapped files, what is its own, and the peak of both together, GiB."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(("Rss", "VmHWM"))}
+    mapped, own, peak = (kilobytes[name] / 2**20 for name in ("RssFile", "RssAnon", "VmHWM"))
+    return mapped, own, peak

@@ -131,13 +131,12 @@ def bytes_of(corpus: Corpus) -> dict[str, float]:
 
 
 def memory_of(corpus: Corpus) -> dict[str, float]:
-    """What the process that leads a stage holds of data, beyond 0.3 to 1.2 GB that do not depend on the size: bytes."""
+    """What the process that leads a stage, or trains, holds of data, beyond 0.3 to 1.2 GB of any size: bytes."""
     return {
+        "regions": 13 * corpus.images,
         "sentences": corpus.sentences * 1 + 64 * corpus.sentences / corpus.passes,
         "retrieve": 4 * corpus.sentences + 8 * corpus.used,
-        "phrases": 8 * corpus.used,
-        "link": 8 * corpus.used,
-        "pack": 8 * corpus.used,
+        "training": 16 * corpus.images,
     }
 
 

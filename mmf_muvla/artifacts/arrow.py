@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,27 @@ def read_batches(files: Iterable[Path]) -> Iterator[pa.RecordBatch]:
     Each is read into memory of its own: of a mapped file, all that has been read counts as memory of this process.
     """
     for path in files:
-        try:
-            with pa.OSFile(str(path), "rb") as file:
-                reader = pa.ipc.open_file(file)
-                for number in range(reader.num_record_batches):
-                    yield reader.get_batch(number)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise InputError(str(path), f"cannot be read as an Arrow file ({error})", "Build it again") from error
+        with _opened(path) as reader:
+            for number in range(reader.num_record_batches):
+                yield reader.get_batch(number)
+
+
+def count_batches(files: Iterable[Path]) -> int:
+    """How many batches Arrow IPC files have together; an InputError as for :func:`read_batches`."""
+    count = 0
+    for path in files:
+        with _opened(path) as reader:
+            count += reader.num_record_batches
+    return count
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pa.ipc.RecordBatchFileReader]:
+    try:
+        with pa.OSFile(str(path), "rb") as file:
+            yield pa.ipc.open_file(file)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(str(path), f"cannot be read as an Arrow file ({error})", "Build it again") from error
 
 
 class ListColumn:

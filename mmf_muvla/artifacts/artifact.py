@@ -95,6 +95,7 @@ class Artifact:
     name: str = ""  # what kind of thing it is; that of the folder where it is empty
     inputs: dict[str, Any] = field(default_factory=dict)  # what is read from outside, by fingerprint
     parameters: dict[str, Any] = field(default_factory=dict)  # the options that the result depends on
+    places: Sequence[str] = ()  # of what it refers to; what builds on it does not depend on them
     after: Sequence[Artifact] = ()  # what it builds on
     settings: dict[str, Any] = field(default_factory=dict)  # options that change only how fast it is made
     libraries: Sequence[str] = ()  # packages whose versions are noted
@@ -110,10 +111,15 @@ class Artifact:
             "version": self.version,
             "inputs": self.inputs,
             "parameters": self.parameters,
-            "after": {other.name: digest_of_json(other.made_from) for other in self.after},
+            "after": {other.name: digest_of_json(other._content) for other in self.after},
+            **({"places": list(self.places)} if self.places else {}),
         }
         # As JSON gives it back, so that it can be compared with what a manifest says.
         self.made_from = json.loads(json.dumps(wanted))
+
+    @property
+    def _content(self) -> dict[str, Any]:
+        return {name: value for name, value in self.made_from.items() if name != "places"}
 
     @property
     def work_folder(self) -> Path:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from mmf_muvla.artifacts.arrow import TableWriter, read_batches
+from mmf_muvla.artifacts.arrow import TableWriter, count_batches, read_batches
 from mmf_muvla.artifacts.executors import Executor, Kind
 from mmf_muvla.artifacts.files import (
     damaged_files,
@@ -30,6 +30,8 @@ Item = TypeVar("Item")
 _published: list[Path] = []
 # What has to be there for this process to publish anything; see publish_while_there.
 _needed: Path | None = None
+# A table of many parts has so many batches, or up to twice as many.
+_BATCHES_JOINED = 1024
 
 
 def part_path(folder: Path, name: str, number: int, suffix: str) -> Path:
@@ -172,12 +174,18 @@ def take_descriptions(folder: Path) -> dict[str, Any]:
 
 
 def join_parts(folder: Path, name: str, schema: pa.Schema, target: str) -> None:
-    """Make one table out of the parts of that name, ``NAME-000017.arrow``, as the file ``target``, and remove them."""
+    """Make one table out of the parts of that name, ``NAME-000017.arrow``, as the file ``target``, and remove them.
+
+    A reader keeps 9 kB for each batch of a table, which has less than 2,048, however many the parts have.
+    """
 
     def join() -> dict[str, int]:
+        files = part_files(folder, name, ".arrow")
+        together = max(1, count_batches(files) // _BATCHES_JOINED)
         with publish_file(folder / target) as file, TableWriter(file, schema) as writer:
-            for batch in read_batches(part_files(folder, name, ".arrow")):
-                writer.write(*batch.columns)
+            for batches in chunks(read_batches(files), together):
+                for batch in pa.Table.from_batches(batches, schema).combine_chunks().to_batches():
+                    writer.write(*batch.columns)
         return {}
 
     once(folder, "joined", join)

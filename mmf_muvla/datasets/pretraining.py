@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ class PretrainingDataset(BaseDataset):
             options.masking, options.max_text_tokens, options.max_tag_tokens, options.tag_positions
         )
         self.words = WordPieces(options.tokenizer)
-        self.indices = held_out_split(self.corpus.image_ids, options.held_out_fraction, dataset_type)
+        self.indices = held_out_split(self.corpus.image_id_blocks(), options.held_out_fraction, dataset_type)
         if len(self.indices) == 0:
             problem = f"{options.held_out_fraction} of {len(self.corpus)} images leaves none for '{dataset_type}'"
             raise InputError(f"{where}.held_out_fraction", problem, "Choose another fraction")
@@ -114,14 +114,19 @@ def pretraining_options(values: Mapping[str, Any], where: str) -> Pretraining:
     return options
 
 
-def held_out_split(image_ids: Sequence[str], fraction: float, dataset_type: str) -> np.ndarray:
+def held_out_split(blocks: Iterable[Sequence[str]], fraction: float, dataset_type: str) -> np.ndarray:
     """The images of one split, as positions, int [m]; a hash of their ids chooses, whatever else the corpus holds.
 
-    ``fraction`` of them is held out from training, for all splits but ``train``.
+    The ids come in blocks. ``fraction`` of the images is held out from training, for all splits but ``train``.
     """
-    keys = np.array([int.from_bytes(hashlib.blake2b(i.encode(), digest_size=4).digest(), "big") for i in image_ids])
-    held_out = keys < fraction * 2**32
-    return np.flatnonzero(~held_out if dataset_type == "train" else held_out)
+    first, positions = 0, [np.zeros(0, np.int32)]
+    for ids in blocks:
+        digests = b"".join(hashlib.blake2b(image_id.encode(), digest_size=4).digest() for image_id in ids)
+        held_out = np.frombuffer(digests, ">u4") < fraction * 2**32
+        chosen = first + np.flatnonzero(held_out if dataset_type != "train" else ~held_out)
+        first += len(ids)
+        positions.append(chosen.astype(np.int32 if first < 2**31 else np.int64))
+    return np.concatenate(positions)
 
 
 def registered_epoch() -> int:

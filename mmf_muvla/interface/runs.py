@@ -19,6 +19,8 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.interface.network import MuvlaConfig
 from mmf_muvla.models.encoder import trunk_shapes
 from mmf_muvla.options.data import Pretraining
+from mmf_muvla.pairing.store import REGIONS_FOLDER
+from mmf_muvla.regions.members import folders_of
 from mmf_muvla.run_config import read_run_config
 from mmf_muvla.trainers.run_folder import BEST, CURRENT
 from mmf_muvla.trainers.saved_run import CONFIG, FINAL_WEIGHTS, RESULTS, data_of_run, read_model_options
@@ -87,9 +89,9 @@ def _labels(dataset: str | None, data: Mapping[str, Any], count: int | None, fol
 
 def _detection(data: Mapping[str, Any]) -> dict[str, Any] | None:
     """How the regions of a run's corpus, or of its task, were detected; ``None`` where they came from files."""
-    folders = [Path(data["corpus"]) / "build" / "regions"] if data.get("corpus") else []
-    folders += [Path(path) for path in (data.get("features") or {}).values() if path]
-    for folder in folders:
+    stores = [Path(data["corpus"], name) for name in ("build/regions", REGIONS_FOLDER) if data.get("corpus")]
+    stores += [Path(path) for path in (data.get("features") or {}).values() if path]
+    for folder in (folder for store in stores for folder in folders_of(store)):
         parameters = (read_manifest(folder) or {"made_from": {}})["made_from"].get("parameters", {})
         if "detector" in parameters:
             return {name: parameters[name] for name in DetectionOptions.__dataclass_fields__ if name in parameters}

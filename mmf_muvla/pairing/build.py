@@ -56,7 +56,7 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
         return retrieve_sentences(store, build / "embed", *options, work, owners=table, pairing=pairing)
 
     def run_pack(_: Work) -> dict[str, int]:
-        files = (store, phrase_table, retrieved, scores, links)
+        files = (store, phrase_table, used, retrieved, scores, links)
         counts = sentences.state().counts
         num_skipped = counts["skipped"] + regions.state().counts["skipped"]
         return pack_corpus(*files, pool_size=counts["sentences"], num_skipped=num_skipped, target=out)
@@ -102,7 +102,7 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
     )
     link = stage(
         "link",
-        lambda work: link_regions(store, phrase_table, retrieved, config.link, work),
+        lambda work: link_regions(store, phrase_table, used, retrieved, config.link, work),
         *(regions, retrieve, phrases),
         version=3,
         inputs=_fingerprint_of_pretrained(config.link.vectors, "link.vectors"),
@@ -113,6 +113,7 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
         "pack",
         run_pack,
         *(regions, sentences, retrieve, phrases, link),
+        places=regions.places,
         libraries=("pyarrow",),
         elsewhere=[f"../../{name}" for name in _CORPUS_FILES],
         checks_itself=regions.checks_itself,

@@ -31,7 +31,9 @@ _IMAGES_PER_PART = 16384
 _IMAGES_AT_ONCE = 256
 
 
-def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptions, work: Work) -> dict[str, int]:
+def link_regions(
+    store: Path, phrases: Path, used: Path, retrieved: Path, options: LinkOptions, work: Work
+) -> dict[str, int]:
     """Link every region of every image to a noun phrase of each of the image's sentences: ``links.arrow``.
 
     The similarity is that of the region's class name to the phrase. Attributes take no part: the detector's would
@@ -44,6 +46,7 @@ def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptio
     Args:
         store: region store, for the classes of the regions.
         phrases: table of sentences with phrases, as the stage *phrases* writes it.
+        used: .npy with the row of the pool that each of these sentences is, sorted, int64 [n].
         retrieved: .npy with the rows of the pool that were retrieved, int64 [images, K].
         options: word vectors, weight of heads, threshold.
         work: folder, progress.
@@ -59,7 +62,7 @@ def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptio
     regions = RegionStore(store)
 
     def link_all() -> dict[str, int]:
-        arguments = (regions.object_names, phrases, retrieved, options)
+        arguments = (regions.object_names, phrases, used, retrieved, options)
         items = enumerate(_classes(regions))
         parts = run_parts(
             *(work.folder, _PART, _link_part, items, work.executor, _Inputs),
@@ -103,12 +106,11 @@ def link_regions(store: Path, phrases: Path, retrieved: Path, options: LinkOptio
 class _Inputs:
     """What a part is linked with. That no class has a word vector is an ``InputError``."""
 
-    def __init__(self, object_names: list[str], phrases: Path, retrieved: Path, options: LinkOptions):
+    def __init__(self, object_names: list[str], phrases: Path, used: Path, retrieved: Path, options: LinkOptions):
         self._table = MappedTable(phrases)
         self._texts = self._table.strings("sentence")
         self._spans = [self._table.lists(name) for name in ("phrase_start", "phrase_end", "head_start", "head_end")]
-        self.pool_rows = np.concatenate([batch.column("pool_row").to_numpy() for batch in self._table.batches])
-        self.sentences = np.load(retrieved, mmap_mode="r", allow_pickle=False)
+        self.pool_rows, self.sentences = (np.load(it, mmap_mode="r", allow_pickle=False) for it in (used, retrieved))
         self.linker = Linker(object_names, load_word_vectors(options.vectors, options.max_words), options)
         if len(self.linker.unknown_classes) + len(self.linker.split_classes) == len(object_names):
             raise _knows_nothing(options, f"{len(object_names)} class names", object_names)

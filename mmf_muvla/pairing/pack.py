@@ -32,6 +32,7 @@ from mmf_muvla.regions.store import RegionStore
 def pack_corpus(
     store: Path,
     phrases: Path,
+    used: Path,
     retrieved: Path,
     scores: Path,
     links: Path,
@@ -45,7 +46,7 @@ def pack_corpus(
     Args:
         store: region store; it is linked, not copied, where the file system can do that.
         phrases, links: tables, as the stages *phrases* and *link* write them.
-        retrieved, scores: .npy [images, K], as the stage *retrieve* writes them.
+        used, retrieved, scores: .npy [n], [images, K], [images, K], as the stage *retrieve* writes them.
         pool_size: sentences that could have been retrieved.
         num_skipped: damaged records that the build left out.
         target: the folder of the corpus.
@@ -57,7 +58,8 @@ def pack_corpus(
         InputError: what would be replaced is no part of a corpus.
     """
     regions = RegionStore(store)
-    sentences, similarity = (np.load(file, allow_pickle=False, mmap_mode="r") for file in (retrieved, scores))
+    arrays = [np.load(file, allow_pickle=False, mmap_mode="r") for file in (used, retrieved, scores)]
+    sentences = arrays[1]
     metadata = {BUILD_KEY: _digest(regions.content, phrases, links, retrieved, scores)}
     counts = {
         "images": len(sentences),
@@ -76,15 +78,13 @@ def pack_corpus(
             link_or_copy(file, folder / file.name)
     if is_lmdb_store(target / FORMER_REGIONS_FOLDER):
         shutil.rmtree(target / FORMER_REGIONS_FOLDER)
-    pool_rows = []
     with publish_file(target / SENTENCES_FILE) as file, TableWriter(file, SENTENCES_SCHEMA, metadata) as writer:
         for batch in read_batches([phrases]):
             writer.write(*(batch.column(name) for name in SENTENCES_SCHEMA.names))
-            pool_rows.append(batch.column("pool_row").to_numpy().copy())
             counts["sentences_used"] += batch.num_rows
             counts["phrases"] += len(batch.column("phrase_start").flatten())
     with publish_file(target / PAIRS_FILE) as file, TableWriter(file, PAIRS_SCHEMA, metadata) as writer:
-        counts["links"] = _write_pairs(writer, regions, links, np.concatenate(pool_rows), sentences, similarity)
+        counts["links"] = _write_pairs(writer, regions, links, *arrays)
     write_meta(target, sentences.shape[1], counts, metadata[BUILD_KEY])
     return counts
 

@@ -30,6 +30,7 @@ PHRASES_SCHEMA = pa.schema(
 PHRASES_FILE = "phrases.arrow"
 _PART = "part"
 _SENTENCES_PER_PART = 4096
+_ROWS_AT_ONCE = 2**20
 # Noun chunks are read off the dependency parse and the parts of speech.
 _UNNEEDED = ["ner", "lemmatizer", "senter", "textcat", "entity_linker", "entity_ruler"]
 
@@ -48,14 +49,14 @@ def find_phrases(sentences: Path, used: Path, options: PhraseOptions, work: Work
     Returns:
         Counts: sentences, phrases, sentences_without (a phrase).
     """
-    rows = np.load(used, allow_pickle=False)
+    num_rows = len(np.load(used, mmap_mode="r", allow_pickle=False))
 
     def find() -> dict[str, int]:
-        items = enumerate(chunks(_chosen(sentences, rows), _SENTENCES_PER_PART))
+        items = enumerate(chunks(_chosen(sentences, used), _SENTENCES_PER_PART))
         parts = run_parts(
             *(work.folder, _PART, _find_part, items, work.executor, PhraseFinder), arguments=(options,), kind="phrases"
         )
-        with work.progress.bar(len(rows), "phrases", "sentence") as progress:
+        with work.progress.bar(num_rows, "phrases", "sentence") as progress:
             return add_up(parts, progress, "sentences")
 
     counts = once(work.folder, "found", find)
@@ -63,14 +64,24 @@ def find_phrases(sentences: Path, used: Path, options: PhraseOptions, work: Work
     return counts
 
 
-def _chosen(table: Path, rows: np.ndarray) -> Iterator[tuple[int, str, int]]:
-    """Number, text and source of the given rows (sorted) of the table."""
-    first = 0
+def _chosen(table: Path, used: Path) -> Iterator[tuple[int, str, int]]:
+    """Number, text and source of the rows of the table that ``used`` has (sorted)."""
+    first, rows, blocks = 0, np.zeros(0, np.int64), _blocks(used)
     for batch in read_batches([table]):
-        chosen = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + batch.num_rows)]
+        end = first + batch.num_rows
+        while (not len(rows) or rows[-1] < end) and (more := next(blocks, None)) is not None:
+            rows = np.concatenate([rows, more])
+        chosen, rows = np.split(rows, [np.searchsorted(rows, end)])
         texts, sources = (batch.column(name).take(pa.array(chosen - first)) for name in ("sentence", "source"))
         yield from zip(chosen.tolist(), texts.to_pylist(), sources.to_pylist(), strict=True)
-        first += batch.num_rows
+        first = end
+
+
+def _blocks(file: Path) -> Iterator[np.ndarray]:
+    """The numbers in a file, some at a time; of one that stays mapped, all would count as memory of this process."""
+    count = len(np.load(file, mmap_mode="r", allow_pickle=False))
+    for start in range(0, count, _ROWS_AT_ONCE):
+        yield np.array(np.load(file, mmap_mode="r", allow_pickle=False)[start : start + _ROWS_AT_ONCE])
 
 
 def _find_part(finder: PhraseFinder, sentences: list[tuple[int, str, int]], path: Path) -> dict[str, int]:

@@ -8,6 +8,7 @@ written last: a folder without it is not a whole corpus.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -152,8 +153,12 @@ class Corpus:
 
     @cached_property
     def image_ids(self) -> list[str]:
-        """The images' names, in the corpus's order."""
-        return [image_id for block in self._pairs.blocks("image_id") for image_id in block]
+        """The images' names, in the corpus's order; all of them in memory, unlike :meth:`image_id_blocks`."""
+        return [image_id for block in self.image_id_blocks() for image_id in block]
+
+    def image_id_blocks(self) -> Iterator[list[str]]:
+        """The images' names, in the corpus's order, some at a time."""
+        return self._pairs.blocks("image_id")
 
     def __getitem__(self, index: int) -> CorpusItem:
         """An image by its number; an ``IndexError`` where there is none."""
@@ -180,9 +185,8 @@ class Corpus:
 
     @property
     def region_counts(self) -> np.ndarray:
-        """How many regions each image has, int64 [len(self)], without reading their features."""
-        links = [np.diff(column.offsets) for column in self._link_phrases]
-        return np.concatenate(links).astype(np.int64) // self.k
+        """How many regions each image has, int32 [len(self)], without reading their features."""
+        return np.concatenate([np.diff(column.offsets) // self.k for column in self._link_phrases])
 
     def sentence(self, number: int) -> Sentence:
         """A sentence by its number; an ``IndexError`` where there is none."""

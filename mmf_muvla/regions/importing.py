@@ -25,6 +25,7 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.reading.problems import BadRecord, SkipLog
 from mmf_muvla.regions.checks import DAMAGED_FILE, NO_REGIONS, FoundImage, Place
 from mmf_muvla.regions.index import Indexed, write_index
+from mmf_muvla.regions.joining import holds_stores, joined_store
 from mmf_muvla.regions.label_map import read_label_map
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.shards import SHARD, SUFFIX, StoreShard
@@ -93,8 +94,11 @@ def region_store(
 ) -> Artifact:
     """A region store that is to be made of some sources; see :func:`import_regions`.
 
-    With ``needs_classes``, a source whose regions have none is an InputError: no corpus can be made of it.
+    With ``needs_classes``, a source whose regions have none is an InputError: no corpus can be made of it. Where the
+    sources are region stores, they are joined (:mod:`mmf_muvla.regions.joining`).
     """
+    if holds_stores(sources):
+        return joined_store(folder, sources, options, needs_classes)
     files = _files_of(options)
     labels = read_label_map(Path(options.label_map).expanduser(), options.label_offset) if options.label_map else None
     opened = [open_regions(path, options, labels) for path in sources]

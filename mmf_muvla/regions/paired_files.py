@@ -103,13 +103,14 @@ class PairedFiles(PredictedSource):
         return content
 
     def leftovers(self, index: Path, found: np.ndarray) -> Iterator[BadRecord]:
-        used = set(found.tolist())
+        used = np.zeros(found.max(initial=0) + 1, bool)
+        used[found] = True
         with (
             closing(open_table(beside(index, _TABLE), is_finished=True)) as table,
             self.predictions.path.open("rb") as predictions,
         ):
             for line, raw_id, offset in table.execute("SELECT line, image_id, offset FROM lines ORDER BY line"):
-                if line in used:
+                if line < len(used) and used[line]:
                     continue
                 image_id = shown(raw_id[:80].decode("utf-8", "replace"))
                 bad = Place(self.predictions.path, line, image_id)

@@ -1,7 +1,8 @@
-"""The regions of images on disk: shards (:mod:`mmf_muvla.regions.shards`), and an index of them."""
+"""The regions of images on disk: shards (:mod:`mmf_muvla.regions.shards`), and tables of all images."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property, lru_cache
@@ -11,21 +12,21 @@ from typing import Any
 
 import pyarrow as pa
 
-from mmf_muvla.artifacts.arrow import MappedTable, read_batches
-from mmf_muvla.artifacts.files import damaged_files, publish_folder, read_record
+from mmf_muvla.artifacts.arrow import read_batches
+from mmf_muvla.artifacts.files import damaged_files, publish_folder
 from mmf_muvla.errors import InputError
 from mmf_muvla.regions.index import (
-    FORMAT,
+    DAMAGED_STORE,
     INDEX_FILE,
-    META_FILE,
-    PLACE,
     TAGS_FILE,
     TAGS_SCHEMA,
     foreign_in_store,
+    read_meta,
     write_index,
 )
-from mmf_muvla.regions.lmdb_files import is_lmdb_store, older_store
-from mmf_muvla.regions.regions import Regions, image_digests, tag_texts
+from mmf_muvla.regions.members import Member, open_members
+from mmf_muvla.regions.places import Places
+from mmf_muvla.regions.regions import Regions, tag_texts
 from mmf_muvla.regions.shards import ShardFile, StoreShard, shard_path
 from mmf_muvla.regions.thumbnails import read_thumbnail
 
@@ -34,11 +35,10 @@ __all__ = ["TAGS_SCHEMA", "RegionStore", "RegionStoreWriter", "Regions", "tag_te
 # Few enough for the files that a process may have open, several stores and other things included.
 _OPEN_SHARDS = 128
 _BYTES_PER_SHARD = 32 * 2**20
-_REMEDY = "Import the regions again, or copy them again"
 
 
 class RegionStore:
-    """Reads a region store. It can be pickled, and used on both sides of a fork.
+    """Reads a region store, one that was joined of others too. It can be pickled, and used on both sides of a fork.
 
     All that is read is compared with checksums: the tables when they are opened, an image when it is read.
 
@@ -52,14 +52,15 @@ class RegionStore:
         num_regions: regions of all images together.
         num_blocks: how many batches :meth:`blocks` gives.
         content: a digest of all images; two stores with equal images, in equal order, have the same.
+        members: the folders in which its shards are, by the numbers of these.
 
     Raises:
-        InputError: ``path`` is not a region store, or its index is damaged.
+        InputError: ``path`` is not a region store, its index is damaged, or a store that it is joined of is not there.
     """
 
     def __init__(self, path: str | Path, verify: bool = True):
         self.path = Path(path)
-        meta = _read_meta(self.path)
+        meta = read_meta(self.path)
         self.object_names: list[str] = meta["object_names"]
         self.attribute_names: list[str] = meta["attribute_names"]
         self.feature_dim: int = meta["feature_dim"]
@@ -71,12 +72,10 @@ class RegionStore:
         self._tags_are_sound = False
         if verify:
             self._verify(INDEX_FILE)
-        (batch,) = MappedTable(self.path / INDEX_FILE).batches
-        self._image_ids = batch.column("image_id")
-        self._digests = batch.column("digest").to_numpy()
-        self._places = [batch.column(name).to_numpy() for name in PLACE]
-        folder = self.path
-        self._shard = lru_cache(_OPEN_SHARDS)(lambda number: ShardFile(shard_path(folder, number)))
+        self.places = Places(self.path / INDEX_FILE)
+        self.members = open_members(self.path, meta)
+        self._first_shards = [member.first_shard for member in self.members]
+        self._shard = lru_cache(_OPEN_SHARDS)(ShardFile)
 
     def __reduce__(self) -> tuple[type[RegionStore], tuple[Path, bool]]:
         return (type(self), (self.path, False))
@@ -85,7 +84,7 @@ class RegionStore:
         return self._count
 
     def __contains__(self, image_id: str) -> bool:
-        return self._find(image_id) is not None
+        return self.places.find(image_id) is not None
 
     @cached_property
     def ids(self) -> list[str]:
@@ -109,58 +108,34 @@ class RegionStore:
         Raises:
             InputError: they are damaged.
         """
-        row = self._find(image_id)
-        if row is None:
+        place = self.places.find(image_id)
+        if place is None:
             raise KeyError(f"image {image_id} is not in {self.path}")
-        shard, image, first, count, expected = (int(column[row]) for column in self._places)
+        member = self._member(place.shard)
+        file = shard_path(member.path, place.shard - member.first_shard)
         try:
-            regions, found = self._shard(shard).read(image_id, image, first, count, self.feature_dim)
-            problem = "" if found == expected else "its content does not have the checksum that the index says"
+            regions, found = self._shard(file).read(image_id, *place[1:4], self.feature_dim)
+            problem = "" if found == place.checksum else "its content does not have the checksum that the index says"
         except (OSError, ValueError, TypeError, LookupError, OverflowError) as error:
             problem = f"the file cannot be read ({type(error).__name__}: {error})"
         if problem:
-            raise InputError(f"{shard_path(self.path, shard)} (image {image_id})", f"is damaged: {problem}", _REMEDY)
-        return regions
+            raise InputError(f"{file} (image {image_id})", f"is damaged: {problem}", DAMAGED_STORE)
+        return member.numbers.of(regions)
 
     def thumbnail(self, image_id: str) -> bytes | None:
         """A small copy of an image's picture, as JPEG; ``None`` where none was kept, or there is no such image."""
-        row = self._find(image_id)
-        if row is None:
+        place = self.places.find(image_id)
+        if place is None:
             return None
-        shard, image = (int(column[row]) for column in self._places[:2])
-        return read_thumbnail(self.path, shard, image)
+        member = self._member(place.shard)
+        return read_thumbnail(member.path, place.shard - member.first_shard, place.image)
 
-    def _find(self, image_id: str) -> int | None:
-        try:
-            (digest,) = image_digests([image_id])
-        except UnicodeEncodeError:
-            return None
-        row = int(self._digests.searchsorted(digest))
-        while row < len(self._digests) and self._digests[row] == digest:
-            if self._image_ids[row].as_py() == image_id:
-                return row
-            row += 1
-        return None
+    def _member(self, shard: int) -> Member:
+        return self.members[bisect_right(self._first_shards, shard) - 1]
 
     def _verify(self, name: str) -> None:
         if damaged_files(self.path, {name: self._files[name]}):
-            raise InputError(str(self.path / name), "is damaged or missing: it is not as it was written", _REMEDY)
-
-
-def _read_meta(path: Path) -> dict[str, Any]:
-    if is_lmdb_store(path):
-        raise older_store(path)
-    file = path / META_FILE
-    if not file.is_file():
-        remedy = "Make one with tools/import_regions.py"
-        raise InputError(str(path), f"is not a region store (it has no {META_FILE})", remedy)
-    meta = read_record(file)
-    if meta is None:
-        raise InputError(str(file), "is damaged: it does not have its own checksum", _REMEDY)
-    found = {key: meta.get(key) for key in FORMAT}
-    if found != FORMAT:
-        raise InputError(str(path), f"is not a region store of this version (it says {found})", "Import it again")
-    return meta
+            raise InputError(str(self.path / name), "is damaged or missing: it is not as it was written", DAMAGED_STORE)
 
 
 class RegionStoreWriter:

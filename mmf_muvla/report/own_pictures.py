@@ -41,18 +41,19 @@ def own_pictures(corpus: Corpus, image_ids: Collection[str]) -> dict[str, str]:
 
 def _sources(corpus: Corpus) -> Iterator[tuple[PictureSource, int]]:
     """What the regions were detected in, as far as it is there, and how many pixels a picture may have."""
-    manifest = read_manifest(corpus.path / "build" / "regions")
-    options = manifest["made_from"]["parameters"] if manifest else {}
-    if "detector" not in options:
-        return
-    for name in options["sources"]:
-        try:
-            yield (
-                open_pictures(Path(name), Columns(options["image_column"], options["id_column"])),
-                options["max_pixels"],
-            )
-        except InputError as problem:
-            _log.warning("the pictures that the regions were detected in are not shown: %s", problem)
+    stores = [corpus.path / "build" / "regions", *(member.path for member in corpus.regions.members)]
+    for options in (it for it in map(_options, stores) if "detector" in it):
+        for name in options["sources"]:
+            columns = Columns(options["image_column"], options["id_column"])
+            try:
+                yield open_pictures(Path(name), columns), options["max_pixels"]
+            except InputError as problem:
+                _log.warning("the pictures that the regions were detected in are not shown: %s", problem)
+
+
+def _options(store: Path) -> dict[str, Any]:
+    """What a region store was made with, where that is known."""
+    return (read_manifest(store) or {"made_from": {}})["made_from"].get("parameters", {})
 
 
 def _small_copies(source: PictureSource, wanted: set[str], max_pixels: int) -> Iterator[tuple[str, bytes]]:

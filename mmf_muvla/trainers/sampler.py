@@ -49,7 +49,7 @@ class TrainingBatches(Sampler[list[tuple[int, ...]]]):
         world_size: int = 1,
         *,
         start_batch: int = 0,
-        lengths: NDArray[np.int64] | None = None,
+        lengths: NDArray[Any] | None = None,
         turns: int = 1,
         batches_per_update: int = 1,
     ):
@@ -69,15 +69,20 @@ class TrainingBatches(Sampler[list[tuple[int, ...]]]):
         epoch, first = divmod(self.start_batch, self.batches_per_epoch)
         while True:
             batches = self._epoch(epoch)[:, self.rank * share : (self.rank + 1) * share]
-            for number, batch in enumerate(batches[first:].tolist(), start=epoch * self.batches_per_epoch + first):
-                turn = (number // self.batches_per_update % self.turns,) if self.turns > 1 else ()
-                yield [(epoch, item, *turn) for item in batch]
+            for number in range(first, len(batches)):
+                batch = epoch * self.batches_per_epoch + number
+                turn = (batch // self.batches_per_update % self.turns,) if self.turns > 1 else ()
+                # As Python's numbers, the items of an epoch would take ten times the memory.
+                yield [(epoch, item, *turn) for item in batches[number].tolist()]
             epoch, first = epoch + 1, 0
 
-    def _epoch(self, epoch: int) -> NDArray[np.int64]:
+    def _epoch(self, epoch: int) -> NDArray[Any]:
         """The items of an epoch, int [batches, batch size]."""
         rng = np.random.default_rng((self.seed, epoch))
-        order = rng.permutation(self.num_items)[: self.batches_per_epoch * self.batch_size]
+        # The order does not depend on the type.
+        order = np.arange(self.num_items, dtype=np.int32 if self.num_items < 2**31 else np.int64)
+        rng.shuffle(order)
+        order = order[: self.batches_per_epoch * self.batch_size]
         if self.lengths is not None:
             group = BATCHES_PER_GROUP * self.batch_size
             for start in range(0, len(order), group):

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from mmf_muvla.artifacts import parts as parts_module
+from mmf_muvla.artifacts.arrow import MappedTable, TableWriter
 from mmf_muvla.artifacts.executors import LocalExecutor
 from mmf_muvla.artifacts.files import describe_files
 from mmf_muvla.artifacts.parts import (
     forget_steps,
+    join_parts,
     make_part,
     once,
     part_files,
@@ -277,3 +280,21 @@ def test_names_are_in_the_order_of_the_numbers(tmp_path: Path) -> None:
     assert sorted(part_path(tmp_path, NAME, number, ".txt") for number in numbers) == [
         part_path(tmp_path, NAME, number, ".txt") for number in numbers
     ]
+
+
+@pytest.mark.parametrize(("num_parts", "sizes"), [(3, [2] * 6), (11, [4] * 11), (13, [6] * 8 + [4])])
+def test_a_table_of_many_parts_has_few_batches(
+    num_parts: int, sizes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts_module, "_BATCHES_JOINED", 8)
+    schema = pa.schema({"text": pa.string(), "numbers": pa.list_(pa.int32())})
+    rows = [(str(row), [row] * (row % 3)) for row in range(4 * num_parts)]
+    for number in range(num_parts):
+        with TableWriter(part_path(tmp_path, "part", number, ".arrow"), schema) as writer:
+            for start in (4 * number, 4 * number + 2):
+                writer.write(*zip(*rows[start : start + 2], strict=True))
+    join_parts(tmp_path, "part", schema, "table.arrow")
+    table = MappedTable(tmp_path / "table.arrow")
+    assert [len(batch) for batch in table.batches] == sizes
+    assert [tuple(row.values()) for batch in table.batches for row in batch.to_pylist()] == rows
+    assert not part_files(tmp_path, "part", ".arrow")

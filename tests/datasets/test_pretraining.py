@@ -11,6 +11,7 @@ import torch
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
+from mmf_muvla.datasets.pretraining import held_out_split
 from mmf_muvla.errors import InputError
 from mmf_muvla.objectives.masking import IGNORE
 from mmf_muvla.paths import resource_path
@@ -155,6 +156,12 @@ def test_train_and_held_out_images_are_disjoint_and_complete(folder: Path) -> No
     train, held_out = make(folder, "train").indices, make(folder, "val").indices
     assert len(held_out) > 0
     assert sorted([*train, *held_out]) == list(range(80))
+    # Whatever the blocks in which the ids are read.
+    ids = [str(1000 + number) for number in range(80)]
+    for size in (1, 7, 80):
+        blocks = [ids[start : start + size] for start in range(0, 80, size)]
+        assert held_out_split(blocks, 0.1, "train").tolist() == train.tolist()
+        assert held_out_split(blocks, 0.1, "val").tolist() == held_out.tolist()
 
 
 def test_bad_options_are_named(folder: Path, tmp_path: Path) -> None:

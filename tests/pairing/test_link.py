@@ -92,17 +92,22 @@ def write_inputs(tmp_path: Path, classes: list[str], words: dict[str, list[float
     with TableWriter(tmp_path / "phrases.arrow", PHRASES_SCHEMA) as phrases:
         phrases.write(["a car, dog"], [1], [7], [[2, 7]], [[5, 10]], [[2, 7]], [[5, 10]])
         phrases.write(["a red truck"], [9], [30], [[2]], [[11]], [[6]], [[11]])
+    np.save(tmp_path / "used.npy", np.array([7, 30]))
     np.save(tmp_path / "sentence.npy", np.array([[7, 30], [30, 7]]))
     text = tmp_path / "vectors.txt"
     text.write_text("".join(f"{word} {' '.join(map(str, vector))}\n" for word, vector in words.items()))
     return LinkOptions(vectors=str(text), head_weight=1.0, threshold=0.5)
 
 
+def inputs(folder: Path) -> list[Path]:
+    return [folder / name for name in ("phrases.arrow", "used.npy", "sentence.npy")]
+
+
 @pytest.mark.parametrize("images_per_part", [1, 100])
 def test_links_of_images(images_per_part: int, work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "_IMAGES_PER_PART", images_per_part)
     options = write_inputs(tmp_path, CLASSES, WORDS)
-    counts = link_regions(tmp_path / "store", tmp_path / "phrases.arrow", tmp_path / "sentence.npy", options, work())
+    counts = link_regions(tmp_path / "store", *inputs(tmp_path), options, work())
     table = MappedTable(work().folder / "links.arrow")
     rows = [row for block in table.blocks("link_phrase") for row in block]
     # Row-major [K, regions]. red truck = (0.8, 0.6, 1) / sqrt(2): 0.57 with car, 0.42 with dog.
@@ -134,7 +139,7 @@ def test_classes_that_are_split_or_unknown_are_named_with_the_remedy(
     work: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = write_inputs(tmp_path, ["nowhere", "unheard", "redcar", "dog"], WORDS)
-    counts = link_regions(tmp_path / "store", tmp_path / "phrases.arrow", tmp_path / "sentence.npy", options, work())
+    counts = link_regions(tmp_path / "store", *inputs(tmp_path), options, work())
     # Class 0 and 1 have two regions each, class 2 has one.
     assert (counts["split_classes"], counts["unknown_classes"], counts["unknown_regions"]) == (1, 2, 4)
     assert "region_options.rename={redcar: red car} changes them there as well" in caplog.text
@@ -153,7 +158,7 @@ def test_unknown_classes_of_most_regions_come_first(
             features, boxes = np.zeros((3, 1), np.float16), np.zeros((3, 4), np.float32)
             attributes, confidence = np.full(3, -1, np.int32), np.full(3, 0.5, np.float32)
             store.put(Regions(image_id, 9, 9, features, boxes, np.array(ids, np.int32), attributes, confidence))
-    counts = link_regions(tmp_path / "store2", tmp_path / "phrases.arrow", tmp_path / "sentence.npy", options, work())
+    counts = link_regions(tmp_path / "store2", *inputs(tmp_path), options, work())
     assert (work().folder / "unknown_classes.txt").read_text().split() == ["unheard", "unseen", "xy"]
     assert counts["unknown_regions"] == 6
 
@@ -182,7 +187,7 @@ def test_vectors_that_know_nothing(
     monkeypatch.setattr(link, "_IMAGES_PER_PART", images_per_part)
     options = write_inputs(tmp_path, classes, words)
     with pytest.raises(InputError, match=problem) as caught:
-        link_regions(tmp_path / "store", tmp_path / "phrases.arrow", tmp_path / "sentence.npy", options, work())
+        link_regions(tmp_path / "store", *inputs(tmp_path), options, work())
     assert caught.value.where == f"link.vectors={options.vectors}"
     assert "language" in caught.value.remedy
 
@@ -193,7 +198,7 @@ def test_unknown_classes_are_named(
 ) -> None:
     unknown = [f"n{number}" for number in range(num_unknown)]
     options = write_inputs(tmp_path, ["car", "dog", *unknown], WORDS)
-    counts = link_regions(tmp_path / "store", tmp_path / "phrases.arrow", tmp_path / "sentence.npy", options, work())
+    counts = link_regions(tmp_path / "store", *inputs(tmp_path), options, work())
     assert counts["unknown_classes"] == num_unknown
     assert (work().folder / "unknown_classes.txt").read_text().splitlines() == unknown
     assert f"{num_unknown} of {num_unknown + 2} classes have no word vector" in caplog.text
@@ -205,9 +210,9 @@ def test_a_killed_run_names_unknown_classes_as_well(work: Any, tmp_path: Path, m
     options = write_inputs(tmp_path, CLASSES, WORDS)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(link, "_list_unknown_classes", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        link_regions(tmp_path / "store", tmp_path / "phrases.arrow", tmp_path / "sentence.npy", options, work())
+        link_regions(tmp_path / "store", *inputs(tmp_path), options, work())
     assert not (work().folder / "unknown_classes.txt").exists()
-    link_regions(tmp_path / "store", tmp_path / "phrases.arrow", tmp_path / "sentence.npy", options, work())
+    link_regions(tmp_path / "store", *inputs(tmp_path), options, work())
     assert (work().folder / "unknown_classes.txt").read_text() == "unheard\n"
 
 

@@ -92,3 +92,14 @@ def test_model_that_cannot_be_loaded(tmp_path: Path) -> None:
 def test_sentences_that_are_too_long_are_named(finder: PhraseFinder) -> None:
     with pytest.raises(InputError, match=r"takes at most 1000000 characters, and a sentence has 1000001, 'xxxx.*' …"):
         list(finder.find(["A dog runs.", "x" * 1_000_001]))
+
+
+def test_chosen_rows_are_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phrases, "_ROWS_AT_ONCE", 2)
+    with TableWriter(tmp_path / "pool.arrow", SENTENCES_SCHEMA) as pool:
+        for first in (0, 4, 8):
+            pool.write([f"sentence {row}" for row in range(first, first + 4)], range(first + 1, first + 5))
+    for used in ([], [0], [3, 4], [1, 2, 3, 8, 10, 11], list(range(12))):
+        np.save(tmp_path / "used.npy", np.array(used, np.int64))
+        found = list(phrases._chosen(tmp_path / "pool.arrow", tmp_path / "used.npy"))
+        assert found == [(row, f"sentence {row}", row + 1) for row in used]

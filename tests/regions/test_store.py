@@ -21,6 +21,7 @@ from mmf_muvla.datasets.images import open_images
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.commands import import_command
 from mmf_muvla.regions import index as region_index
+from mmf_muvla.regions import places
 from mmf_muvla.regions import store as region_store
 from mmf_muvla.regions.index import META_FILE, TAGS_SCHEMA, store_files
 from mmf_muvla.regions.shards import checksum
@@ -148,7 +149,7 @@ def test_ids_of_equal_digests_are_told_apart(tmp_path: Path, monkeypatch: pytest
         return np.array([len(image_id) for image_id in image_ids], np.uint64)
 
     monkeypatch.setattr(region_index, "image_digests", alike)
-    monkeypatch.setattr(region_store, "image_digests", alike)
+    monkeypatch.setattr(places, "image_digests", alike)
     images = [make_regions(str(number), 1 + number) for number in range(12)]
     store = RegionStore(write(tmp_path / "store", images))
     for image in images:

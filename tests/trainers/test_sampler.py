@@ -107,3 +107,11 @@ def test_what_processes_make_of_their_items_comes_back_in_the_items_order(items:
 
 def test_nothing_made_of_an_item_keeps_its_place() -> None:
     assert in_order_of_items([[None, 2], [1]]) == [None, 1, 2]
+
+
+def test_the_order_of_an_epoch_is_that_of_numpy() -> None:
+    batches = take(TrainingBatches(1000, 10, seed=2), 200)
+    for epoch in range(2):
+        expected = np.random.default_rng((2, epoch)).permutation(1000).tolist()
+        found = [key for batch in batches[100 * epoch : 100 * (epoch + 1)] for key in batch]
+        assert found == [(epoch, item) for item in expected]
