@@ -89,7 +89,7 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
         run_retrieve,
         *(regions, embed),
         parameters={**asdict(config.query), **_pair_parameters(config)},
-        settings=_only(config.retrieval, "images_at_once", "device"),
+        settings=_only(config.retrieval, "images_at_once", "sentences_at_once", "device"),
         libraries=("sentence-transformers", "transformers", "torch", "numpy", "faiss-cpu"),
     )
     phrases = stage(

@@ -82,6 +82,7 @@ class RetrievalOptions(Options):
     faiss: FaissOptions = field(default_factory=FaissOptions)
     exclude_own: Flag = False
     images_at_once: Annotated[Whole, Field(ge=1, le=10**8)] = 131072
+    sentences_at_once: Annotated[Whole, Field(ge=1, le=10**10)] | None = None
     device: Name = "auto"
 
 
