@@ -19,6 +19,10 @@ from mmf_muvla.pairing.embeddings import Embeddings, shards_of
 INDEX_NAME = "index"
 # FAISS advises 39 vectors a cell to learn cells from; fewer than that, and cells are drawn almost at random.
 _TRAINING_PER_CELL = 39
+# What a byte of a code can stand for.
+_CODE_WORDS = 256
+# An approximate index ranks by rounded vectors, one of codes by coarse ones: so many more than K are fetched.
+_CANDIDATES, _CANDIDATES_OF_CODES = 15, 200
 
 
 def build_indexes(embeddings: Embeddings, kind: str, options: FaissOptions, work: Work) -> dict[str, int]:
@@ -56,7 +60,7 @@ def build_index(embeddings: Embeddings, kind: str, options: FaissOptions, start:
     """An index of the rows from ``start`` to ``stop``, which it numbers from 0."""
     import faiss
 
-    text = str(options.factory or _factory(kind, options, stop - start))
+    text = str(options.factory or factory(kind, options, stop - start, embeddings.dimensions))
     with _explained(text, "does not understand"):
         index = faiss.index_factory(embeddings.dimensions, text, faiss.METRIC_INNER_PRODUCT)
     inner = _inner(index)
@@ -119,11 +123,23 @@ def search_indexes(
         yield search_index(index, queries, k, options), index.ntotal
 
 
-def _factory(kind: str, options: FaissOptions, count: int) -> str:
+def num_fetched(kind: str, options: FaissOptions, k: int) -> int:
+    """How many an index is asked for where ``k`` are wanted: what it finds is ranked again exactly."""
+    return k + (options.candidates or (_CANDIDATES_OF_CODES if kind == "ivfpq" else _CANDIDATES))
+
+
+def factory(kind: str, options: FaissOptions, count: int, dimensions: int) -> str:
+    """FAISS's description of an index of so many sentences; see ``faiss.index_factory``."""
     if kind == "flat":
         return "Flat"
     if kind == "hnsw":
         return f"HNSW{options.M},{options.quantizer}"
     wanted = options.nlist or 2 ** round(math.log2(8 * math.sqrt(count)))
-    possible = min(options.train_size, count) // _TRAINING_PER_CELL
-    return f"IVF{max(1, min(wanted, possible))},{options.quantizer}"
+    learned_from = min(options.train_size, count)
+    cells = max(1, min(wanted, learned_from // _TRAINING_PER_CELL))
+    # Codes have to be learned as well; a last index of few sentences takes little room without.
+    if kind == "ivf" or learned_from < _CODE_WORDS * _TRAINING_PER_CELL:
+        return f"IVF{cells},{options.quantizer}"
+    # A byte stands for as many numbers of a vector as another.
+    code_size = max(size for size in range(1, min(options.code_size, dimensions) + 1) if dimensions % size == 0)
+    return f"IVF{cells},PQ{code_size}"

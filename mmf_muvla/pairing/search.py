@@ -15,7 +15,7 @@ import threading
 import timeit
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -111,8 +111,9 @@ def inner_products(queries: np.ndarray, rows: Embeddings, candidates: np.ndarray
     return exact.reshape(candidates.shape)
 
 
+@cache
 def fastest_dtype(device: torch.device, dimensions: int) -> torch.dtype:
-    """The number format in which a device multiplies matrices fastest; on a CPU that is tried, for an instant."""
+    """The number format in which a device multiplies matrices fastest; on a CPU that is tried, once, for an instant."""
     if device.type != "cpu":
         return torch.float16
     seconds = {}

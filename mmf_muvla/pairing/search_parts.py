@@ -38,14 +38,12 @@ from mmf_muvla.pairing.capped import num_candidates
 from mmf_muvla.pairing.config import RetrievalOptions
 from mmf_muvla.pairing.csls import PenalisedEmbeddings
 from mmf_muvla.pairing.embeddings import Embeddings, shards_of
-from mmf_muvla.pairing.faiss_search import INDEX_NAME, search_indexes
+from mmf_muvla.pairing.faiss_search import INDEX_NAME, num_fetched, search_indexes
 from mmf_muvla.pairing.pairs import GivenPairs, Owners
 
 QUERIES, FOUND, RESULTS = "queries", "found", "results"
 
 _GROUPED = "grouped"
-# An approximate index ranks by rounded vectors: so many more than K are fetched, and ranked again exactly.
-_FETCHED_BESIDES_K = 15
 
 
 class Queries(NamedTuple):
@@ -123,7 +121,8 @@ class Search:
         numbers = range(shard.start // faiss.sentences_per_index, -(-shard.stop // faiss.sentences_per_index))
         files = [part_path(self.folder, INDEX_NAME, number, ".faiss") for number in numbers]
         first, best = shard.start, (np.zeros((len(queries), 0), np.int64), np.zeros((len(queries), 0), np.float32))
-        for rows, count in search_indexes(files, queries, self.k + _FETCHED_BESIDES_K, faiss):
+        wanted = num_fetched(self.options.index, faiss, self.k)
+        for rows, count in search_indexes(files, queries, wanted, faiss):
             found = rescore(queries, self.pool, np.where(rows >= 0, rows + first, -1), self.k)
             best = keep_best(*_side_by_side(best, found), self.k)
             first += count

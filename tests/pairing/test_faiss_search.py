@@ -13,7 +13,7 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.pairing import faiss_search
 from mmf_muvla.pairing.config import FaissOptions
 from mmf_muvla.pairing.embeddings import Embeddings
-from mmf_muvla.pairing.faiss_search import build_index, build_indexes, search_index, search_indexes
+from mmf_muvla.pairing.faiss_search import build_index, build_indexes, num_fetched, search_index, search_indexes
 from mmf_muvla.pairing.search import exact_top_k, rescore
 
 DIM, ROWS, K = 16, 1000, 10
@@ -55,7 +55,8 @@ def search(pool: Embeddings, queries: np.ndarray, kind: str, options: FaissOptio
     """What is found in the end: candidates of FAISS, ranked exactly."""
     build_indexes(pool, kind, options, work)
     found, first = [], 0
-    for rows, count in search_indexes(part_files(work.folder, "index", ".faiss"), queries, K + 15, options):
+    wanted = num_fetched(kind, options, K)
+    for rows, count in search_indexes(part_files(work.folder, "index", ".faiss"), queries, wanted, options):
         found.append(np.where(rows >= 0, rows + first, -1))
         first += count
     return rescore(queries, pool, np.concatenate(found, axis=1), K)[0]
@@ -178,7 +179,51 @@ def test_how_vectors_are_stored(quantizer: str, kind: str, rows: np.ndarray) -> 
     ],
 )
 def test_how_many_cells(count: int, settings: FaissOptions, cells: int) -> None:
-    assert faiss_search._factory("ivf", settings, count) == f"IVF{cells},SQfp16"
+    assert faiss_search.factory("ivf", settings, count, 384) == f"IVF{cells},SQfp16"
+
+
+@pytest.mark.parametrize(
+    ("count", "dimensions", "settings", "factory"),
+    [
+        (10**6, 384, FaissOptions(), "IVF5128,PQ64"),
+        # With the columns of penalties, and where there are fewer numbers than bytes.
+        (10**6, 392, FaissOptions(), "IVF5128,PQ56"),
+        (10**6, 16, FaissOptions(), "IVF5128,PQ16"),
+        (10**6, 384, FaissOptions(code_size=40, nlist=7), "IVF7,PQ32"),
+        # Too few to learn 256 pieces from.
+        (9983, 384, FaissOptions(), "IVF255,SQfp16"),
+        (9984, 384, FaissOptions(), "IVF256,PQ64"),
+        (10**6, 384, FaissOptions(train_size=5000), "IVF128,SQfp16"),
+    ],
+)
+def test_codes(count: int, dimensions: int, settings: FaissOptions, factory: str) -> None:
+    assert faiss_search.factory("ivfpq", settings, count, dimensions) == factory
+
+
+def test_of_codes_more_is_fetched() -> None:
+    kinds = ("flat", "ivf", "hnsw", "ivfpq")
+    assert [num_fetched(kind, FaissOptions(), 5) for kind in kinds] == [20, 20, 20, 205]
+    assert [num_fetched(kind, FaissOptions(candidates=7), 5) for kind in kinds] == [12] * 4
+
+
+def test_codes_are_small_and_ranked_again(monkeypatch: pytest.MonkeyPatch, work: Any) -> None:
+    # Sentences in 25 bundles: codes of two bytes tell bundles apart, but not those within one.
+    random = np.random.default_rng(5)
+    middles = unit(random.normal(size=(25, DIM)))
+    bundles = Embeddings([unit(np.repeat(middles, 40, axis=0) + 0.05 * random.normal(size=(1000, DIM)))])
+    asked = unit(middles[:10] + 0.05 * random.normal(size=(10, DIM)))
+    monkeypatch.setattr(faiss_search, "_CODE_WORDS", 1)  # 256 are learned all the same, from too few
+    settings = FaissOptions(code_size=2, nlist=4, nprobe=4)
+    expected = exact_top_k(asked, bundles, K).ids
+    shares = []
+    for candidates in (1, 50):
+        settings.candidates = candidates
+        found = search(bundles, asked, "ivfpq", settings, work())
+        shares.append(np.mean([np.isin(one, other).mean() for one, other in zip(expected, found, strict=True)]))
+    assert shares[0] < 0.8 and shares[1] > 0.95
+    (file,) = part_files(work().folder, "index", ".faiss")
+    codes = faiss.downcast_index(faiss.read_index(str(file)))
+    assert (codes.pq.code_size, codes.ntotal) == (2, 1000)
 
 
 def test_cells_are_learned_from_a_sample_that_is_always_the_same(
