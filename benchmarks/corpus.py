@@ -409,6 +409,7 @@ def measure_search_memory(_: list[str], folder: Path) -> dict[str, Any]:
     """
     ways = {
         "exact": [],
+        "in shards": ["sentences_at_once=1000000"],
         "CSLS, in shards": ["sentences_at_once=1000000", "scores=csls"],
     }
     small_model(folder / "model", _SHORT)
