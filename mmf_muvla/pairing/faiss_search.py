@@ -142,4 +142,5 @@ def factory(kind: str, options: FaissOptions, count: int, dimensions: int) -> st
         return f"IVF{cells},{options.quantizer}"
     # A byte stands for as many numbers of a vector as another.
     code_size = max(size for size in range(1, min(options.code_size, dimensions) + 1) if dimensions % size == 0)
-    return f"IVF{cells},PQ{code_size}"
+    # "np": not to be compared by their bits, which would take most of the time of learning them.
+    return f"IVF{cells},PQ{code_size}np"

@@ -185,14 +185,14 @@ def test_how_many_cells(count: int, settings: FaissOptions, cells: int) -> None:
 @pytest.mark.parametrize(
     ("count", "dimensions", "settings", "factory"),
     [
-        (10**6, 384, FaissOptions(), "IVF5128,PQ64"),
+        (10**6, 384, FaissOptions(), "IVF5128,PQ64np"),
         # With the columns of penalties, and where there are fewer numbers than bytes.
-        (10**6, 392, FaissOptions(), "IVF5128,PQ56"),
-        (10**6, 16, FaissOptions(), "IVF5128,PQ16"),
-        (10**6, 384, FaissOptions(code_size=40, nlist=7), "IVF7,PQ32"),
+        (10**6, 392, FaissOptions(), "IVF5128,PQ56np"),
+        (10**6, 16, FaissOptions(), "IVF5128,PQ16np"),
+        (10**6, 384, FaissOptions(code_size=40, nlist=7), "IVF7,PQ32np"),
         # Too few to learn 256 pieces from.
         (9983, 384, FaissOptions(), "IVF255,SQfp16"),
-        (9984, 384, FaissOptions(), "IVF256,PQ64"),
+        (9984, 384, FaissOptions(), "IVF256,PQ64np"),
         (10**6, 384, FaissOptions(train_size=5000), "IVF128,SQfp16"),
     ],
 )
