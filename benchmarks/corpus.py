@@ -2,10 +2,10 @@
 
     python benchmarks/corpus.py [PART …] [--sentences FILE …] [--json] [--keep]
 
-Parts are import, retrieval, ann, phrases, links and memory; without a name all of them run, which takes about half an
-hour on two cores. ``large`` is memory up to a million images and ten million sentences, see large.py: a quarter of an
-hour more. ``--sentences`` names text files, a sentence a line, also gzipped, whose embeddings the vectors are
-made from; without it the toy world's captions and books are used.
+Parts are import, retrieval, ann, phrases, links, memory and search_memory; without a name all of them run, which takes
+about half an hour on two cores. ``large`` is memory up to a million images and ten million sentences, see large.py: a
+quarter of an hour more. ``--sentences`` names text files, a sentence a line, also gzipped, whose embeddings the vectors
+are made from; without it the toy world's captions and books are used.
 ``--json`` prints one object and nothing else; ``--keep`` writes the results, with a description of the machine,
 to ``benchmarks/results/corpus.json``.
 """
@@ -46,7 +46,7 @@ from mmf_muvla.pairing.config import (
     load_config,
 )
 
-PARTS = ("import", "retrieval", "ann", "phrases", "links", "memory")
+PARTS = ("import", "retrieval", "ann", "phrases", "links", "memory", "search_memory")
 DIMENSIONS = 384
 K = 5
 
@@ -65,7 +65,7 @@ def main() -> None:
         folder = Path(name)
         parts = arguments.parts or PARTS
         texts = []
-        if {*parts} - {"import", "memory", "large"}:
+        if {*parts} - {"import", "memory", "search_memory", "large"}:
             texts = read_sentences(arguments.sentences) if arguments.sentences else toyworld_sentences(folder)
         for part in parts:
             console.rule(part)
@@ -403,6 +403,87 @@ def run_stage(name: str, arguments: list[str]) -> None:
     print(json.dumps({"peak_gb": round(peak_gb(), 3), "seconds": state.seconds}))
 
 
+def measure_search_memory(_: list[str], folder: Path) -> dict[str, Any]:
+    """The peak memory of the stage *retrieve*, in a process of its own, with a million sentences and with ten.
+
+    Embeddings are short, so that little is computed and written; what a process holds of them does not depend on how
+    many there are.
+    """
+    ways = {
+        "exact": [],
+        "in shards": ["sentences_at_once=1000000"],
+        "CSLS, in shards": ["sentences_at_once=1000000", "scores=csls"],
+    }
+    small_model(folder / "model", _SHORT)
+    write_regions(folder / "regions", 60)
+    peaks: dict[str, dict[str, float]] = {way: {} for way in ways}
+    for num_sentences in (1_000_000, 10_000_000):
+        write_embeddings(folder / "embed", num_sentences)
+        for way, options in ways.items():
+            command = [sys.executable, __file__, "--retrieve", str(folder), *options]
+            output = subprocess.run(command, capture_output=True, text=True)
+            if output.returncode:
+                raise RuntimeError(output.stderr)
+            measured = json.loads(output.stdout.splitlines()[-1])
+            peaks[way][f"{num_sentences} sentences"] = measured["peak_gb"]
+            console.print(f"{num_sentences}: {way} {measured}")
+        shutil.rmtree(folder / "embed")
+    growth = {way: round(max(sizes.values()) / min(sizes.values()), 2) for way, sizes in peaks.items()}
+    return {"peak_gb": peaks, "largest_growth": max(growth.values()), "growth": growth}
+
+
+_SHORT = 16
+
+
+def run_retrieve(folder: Path, arguments: list[str]) -> None:
+    """Run the stage *retrieve* on what :func:`measure_search_memory` has written, and print what that took."""
+    from mmf_muvla.artifacts.artifact import Work
+    from mmf_muvla.artifacts.progress import ProgressRecord
+    from mmf_muvla.options.reading import read_options
+    from mmf_muvla.pairing.config import QueryOptions, RetrievalOptions
+    from mmf_muvla.pairing.retrieve import retrieve_sentences
+
+    options = read_options(RetrievalOptions, ["device=cpu", *arguments])
+    embedding = EmbeddingOptions(model=str(folder / "model"), device="cpu")
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        work = Work(Path(name), ProgressRecord(Path(name) / "progress.json"), LocalExecutor(1))
+        started = time.perf_counter()
+        retrieve_sentences(folder / "regions", folder / "embed", QueryOptions(), embedding, options, work)
+        seconds_taken = time.perf_counter() - started
+    print(json.dumps({"peak_gb": round(peak_gb(), 3), "seconds": round(seconds_taken, 1)}))
+
+
+def write_embeddings(folder: Path, count: int) -> None:
+    """Random unit vectors, as the stage *embed* leaves them."""
+    random = np.random.default_rng(7)
+    folder.mkdir()
+    for number, first in enumerate(range(0, count, 16384)):
+        rows = random.standard_normal((min(16384, count - first), _SHORT), np.float32)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        np.save(folder / f"embeddings-{number:06d}.npy", rows.astype(np.float16))
+
+
+def write_regions(folder: Path, num_images: int) -> None:
+    """Images of three regions each, whose classes are words."""
+    from mmf_muvla.regions.store import Regions, RegionStoreWriter
+
+    random = np.random.default_rng(8)
+    names = ["dog", "cat", "car", "horse", "chair", "boat", "man", "tree"]
+    with RegionStoreWriter(folder, names, [], 4) as writer:
+        for number in range(num_images):
+            regions = Regions(
+                image_id=str(number),
+                width=100,
+                height=100,
+                image_feature_0=np.ones((3, 4), np.float16),
+                bbox=np.tile(np.array([[0, 0, 50, 50]], np.float32), (3, 1)),
+                class_id=random.integers(len(names), size=3).astype(np.int32),
+                attribute_id=np.full(3, -1, np.int32),
+                confidence=np.full(3, 0.9, np.float32),
+            )
+            writer.put(regions)
+
+
 def peak_gb() -> float:
     """The peak of this process's resident memory.
 
@@ -413,7 +494,7 @@ def peak_gb() -> float:
     return int(line.split()[1]) / 2**20
 
 
-def small_model(folder: Path) -> Path:
+def small_model(folder: Path, dimensions: int = DIMENSIONS) -> Path:
     """A Sentence-BERT model of word vectors alone, drawn at random: the packaged one would take hours."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import StaticEmbedding
@@ -423,7 +504,7 @@ def small_model(folder: Path) -> Path:
 
     tokenizer = Tokenizer.from_file(str(Path(resolve_pretrained(EmbeddingOptions().model)) / "tokenizer.json"))
     torch.manual_seed(0)
-    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=DIMENSIONS)]).save(str(folder))
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=dimensions)]).save(str(folder))
     return folder
 
 
@@ -465,10 +546,13 @@ MEASURES = {
     "links": measure_links,
     "memory": measure_memory,
     "large": measure_large,
+    "search_memory": measure_search_memory,
 }
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--stage"]:
         run_stage(sys.argv[2], sys.argv[3:])
+    elif sys.argv[1:2] == ["--retrieve"]:
+        run_retrieve(Path(sys.argv[2]), sys.argv[3:])
     else:
         main()

@@ -41,6 +41,8 @@ CORE_FLOPS = 8e10  # of exact search on a core with bfloat16, see benchmarks/res
 DISK = 2e9  # bytes a second that a machine reads
 SHARED = 2e10  # bytes a second that a shared file system gives to all machines together
 IMAGES_AT_ONCE = 131_072  # retrieval.images_at_once: the embeddings are read once for so many
+CACHED = 5e9  # bytes a second that a process reads of a file that is in memory already; a guess
+USES_AT_ONCE = 2**24  # sentences whose uses are counted at once
 MOST_PASSES = 512  # over the digests of all sentences, to find duplicates
 DIGESTS_PER_SECOND = 1.3e8  # that a pass looks at on a core (measured with 16 million)
 
@@ -135,7 +137,7 @@ def memory_of(corpus: Corpus) -> dict[str, float]:
     return {
         "regions": 13 * corpus.images,
         "sentences": corpus.sentences * 1 + 64 * corpus.sentences / corpus.passes,
-        "retrieve": 4 * corpus.sentences + 8 * corpus.used,
+        "retrieve": 4 * min(corpus.sentences, USES_AT_ONCE),
         "training": 16 * corpus.images,
     }
 
@@ -147,8 +149,11 @@ def hours(corpus: Corpus, machines: Machines, rates: Mapping[str, Mapping[str, f
     embeddings, digests = size["embeddings, half precision"], size["digests, while duplicates are dropped"]
     read, store = size["features, as detectors write them"], size["region store, half precision"]
     rounds = math.ceil(corpus.images / IMAGES_AT_ONCE)
-    # a machine reads the embeddings once for each of its rounds, and rounds are shared out
-    searching = math.ceil(rounds / machines.count)
+    # rounds are shared out, in shards of sentences where there are more machines; a machine reads the embeddings once
+    # from disk, a shard that fits into its memory at a time, and from there for each of its rounds. On a cluster each
+    # GPU has a process of its own
+    searching = rounds / machines.count
+    readers = machines.gpus if machines.count > 1 else 1
     per_core = {stage: work[stage] / rates[stage]["rate"] for stage in STAGES}
     bounds: dict[str, dict[str, float]] = {
         "regions": {"cores": per_core["regions"] / cores, "disk": (read + store) / disk},
@@ -158,8 +163,9 @@ def hours(corpus: Corpus, machines: Machines, rates: Mapping[str, Mapping[str, f
         "embed": {"GPUs": work["embed"] / GPU_SENTENCES / gpus, "disk": embeddings / disk},
         "queries": {"GPUs": work["retrieve"] / GPU_SENTENCES / gpus},
         "search": {
-            "GPUs": search_flops(corpus) / GPU_FLOPS / machines.gpus * searching / rounds,
-            "disk": searching * embeddings / (machines.bandwidth / machines.count),
+            "GPUs": search_flops(corpus) / GPU_FLOPS / gpus,
+            "disk": min(1, searching) * embeddings / (machines.bandwidth / machines.count),
+            "reading": searching * embeddings / CACHED / readers,
         },
         "phrases": {"cores": per_core["phrases"] / cores},
         # one process does it, but on a cluster

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from mmf_muvla.artifacts.arrow import TableWriter, count_batches, read_batches
-from mmf_muvla.artifacts.executors import Executor, Kind
+from mmf_muvla.artifacts.executors import Executor, Kind, LocalExecutor
 from mmf_muvla.artifacts.files import (
     damaged_files,
     describe_files,
@@ -125,6 +125,36 @@ def run_parts(
             following += 1
     for number in sorted(finished):
         yield number, finished[number]
+
+
+def run_large_parts(
+    folder: Path,
+    name: str,
+    function: Callable[[Any, Any, Path, Any], dict[str, Any]],
+    items: Iterable[tuple[int, Any]],
+    executor: Executor,
+    state: Any,
+    *,
+    kind: Kind,
+    progress: Any = None,
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """As :func:`run_parts`, for parts that keep a whole machine busy.
+
+    On this machine one process, this one, makes them with all cores or GPUs, one part after the other.
+
+    Args:
+        folder, name, items, executor, kind: see there.
+        function: ``function(state, item, path, progress)``, see there; it may advance the progress bar.
+        state: what all parts are made with.
+        progress: a progress bar, which workers of a cluster are not given.
+    """
+    if isinstance(executor, LocalExecutor):
+        for number, item in items:
+            make = partial(_make_large_part, function, state, item, progress)
+            yield number, make_part(folder, name, number, make)
+    else:
+        run = partial(_without_progress, function)
+        yield from run_parts(folder, name, run, items, executor, _as_it_is, arguments=(state,), kind=kind)
 
 
 def add_up(parts: Iterable[tuple[int, dict[str, int]]], progress: Any, unit: str) -> dict[str, int]:
@@ -252,6 +282,20 @@ def _write_note(path: Path, note: dict[str, Any], files: Iterable[Path]) -> None
 
 def _read_note(path: Path) -> dict[str, Any] | None:
     return (read_record(path) or {}).get("note")
+
+
+def _make_large_part(
+    function: Callable[..., dict[str, Any]], state: Any, item: Any, progress: Any, path: Path
+) -> dict[str, Any]:
+    return function(state, item, path, progress)
+
+
+def _without_progress(function: Callable[..., dict[str, Any]], state: Any, item: Any, path: Path) -> dict[str, Any]:
+    return function(state, item, path, None)
+
+
+def _as_it_is(state: Any) -> Any:
+    return state
 
 
 def _run(

@@ -89,7 +89,7 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
         run_retrieve,
         *(regions, embed),
         parameters={**asdict(config.query), **_pair_parameters(config)},
-        settings=_only(config.retrieval, "images_at_once", "device"),
+        settings=_only(config.retrieval, "images_at_once", "sentences_at_once", "device"),
         libraries=("sentence-transformers", "transformers", "torch", "numpy", "faiss-cpu"),
     )
     phrases = stage(
@@ -122,9 +122,7 @@ def make_stages(config: BuildConfig) -> list[Artifact]:
 
 
 def _sentence_parameters(options: SentenceOptions) -> dict[str, Any]:
-    added = ("max_characters", "max_word_characters")
-    first = (name for name in asdict(options) if name not in added)
-    return _only(options, *first) | _changed(options, *added)
+    return _options_with(options, "max_characters", "max_word_characters")
 
 
 def _pair_parameters(config: BuildConfig) -> dict[str, Any]:
@@ -134,7 +132,7 @@ def _pair_parameters(config: BuildConfig) -> dict[str, Any]:
         retrieval, added = RetrievalOptions(k=retrieval.k), {"pairing": asdict(config.pairing)}
     elif retrieval.index != "exact":
         # Exact results do not depend on FAISS's options.
-        added = {"faiss": asdict(retrieval.faiss)}
+        added = {"faiss": _options_with(retrieval.faiss, "code_size", "candidates")}
     return _only(retrieval, "k", "index", "exclude_own") | _changed(retrieval, "scores", "max_uses") | added
 
 
@@ -215,6 +213,11 @@ def _fingerprints(files: Sequence[Path]) -> dict[str, Any]:
 def _fingerprint_of_pretrained(name: str, option: str) -> dict[str, Any]:
     path = Path(resolve_pretrained(name, option))
     return {name: fingerprint(path) if path.exists() else "by name"}
+
+
+def _options_with(options: Any, *added: str) -> dict[str, Any]:
+    """All options, but of those that were added later only those that are not as usual."""
+    return _only(options, *(name for name in asdict(options) if name not in added)) | _changed(options, *added)
 
 
 def _changed(options: Any, *names: str) -> dict[str, Any]:

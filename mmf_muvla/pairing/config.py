@@ -69,6 +69,8 @@ class FaissOptions(Options):
     quantizer: Name = "SQfp16"
     sentences_per_index: Annotated[Whole, Field(ge=1000, le=10**9)] = 4_000_000
     train_size: Annotated[Whole, Field(ge=1000, le=10**9)] = 200_000
+    code_size: Annotated[Whole, Field(ge=1, le=4096)] = 64
+    candidates: Annotated[Whole, Field(ge=1, le=10**5)] | None = None
 
 
 @dataclass
@@ -78,10 +80,11 @@ class RetrievalOptions(Options):
     k: Annotated[Whole, Field(ge=1, le=1000)] = 5
     scores: Literal["cosine", "csls"] = "cosine"
     max_uses: Annotated[Whole, Field(ge=1, le=10**9)] | None = None
-    index: Literal["exact", "flat", "ivf", "hnsw"] = "exact"
+    index: Literal["exact", "flat", "ivf", "ivfpq", "hnsw"] = "exact"
     faiss: FaissOptions = field(default_factory=FaissOptions)
     exclude_own: Flag = False
     images_at_once: Annotated[Whole, Field(ge=1, le=10**8)] = 131072
+    sentences_at_once: Annotated[Whole, Field(ge=1, le=10**10)] | None = None
     device: Name = "auto"
 
 

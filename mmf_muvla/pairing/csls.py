@@ -8,17 +8,18 @@ are searched exactly, or by an index, as they are by cosine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
 
-from mmf_muvla.artifacts.files import publish_file
-from mmf_muvla.artifacts.parts import make_part, part_files, publish_part, remove_parts
-from mmf_muvla.pairing.embeddings import Embeddings
+from mmf_muvla.artifacts.artifact import Work
+from mmf_muvla.artifacts.parts import add_up, part_files, publish_part, remove_parts, run_large_parts
+from mmf_muvla.devices import devices_of
+from mmf_muvla.pairing.arrays import write_array
+from mmf_muvla.pairing.embeddings import Embeddings, shards_of
 
 PENALTY_FILE = "penalty.npy"
 _PART = "penalty"
@@ -34,15 +35,22 @@ class PenalisedEmbeddings(Embeddings):
 
     Args:
         plain: the embeddings, n of them.
-        penalty: what each loses, float32 [n].
+        penalty: what each loses, float32 [n], or a ``.npy`` file of it, which is mapped.
     """
 
-    def __init__(self, plain: Embeddings, penalty: np.ndarray):
-        self.plain, self.penalty = plain, penalty
+    def __init__(self, plain: Embeddings, penalty: np.ndarray | Path):
+        self.plain, self._penalty = plain, penalty
         self.dimensions = plain.dimensions + _COLUMNS
 
     def __len__(self) -> int:
         return len(self.plain)
+
+    @property
+    def penalty(self) -> np.ndarray:
+        """What each sentence loses, float32 [n]. A map is made anew each time: pages that were read do not stay."""
+        if isinstance(self._penalty, np.ndarray):
+            return self._penalty
+        return np.load(self._penalty, mmap_mode="r", allow_pickle=False)
 
     def queries(self, queries: np.ndarray) -> np.ndarray:
         """What to compare them with, float32 [q, dimensions]."""
@@ -73,33 +81,42 @@ class ImageEmbeddings(Embeddings):
         return part["embedding"][part["query_of_image"]]
 
 
-def find_penalties(images: Embeddings, pool: Embeddings, devices: Sequence[Any], folder: Path, bar: Any) -> None:
+def find_penalties(images: Embeddings, pool: Embeddings, device: str, work: Work) -> dict[str, int]:
     """Write ``penalty.npy``, float32 [sentences]: half of each one's mean cosine to the images that are nearest to it.
 
     Every sentence is compared with every image, once: as much work as the search itself.
 
     Args:
         images, pool: what is compared, rows of length 1.
-        devices: where to compute.
-        folder: for the file, and the parts that it is made of.
-        bar: a progress bar, advanced by the number of sentences.
+        device: where to compute, as ``retrieval.device`` says it.
+        work: folder for the file, and the parts that it is made of; who makes these.
+
+    Returns:
+        A count: sentences.
     """
+    shards = shards_of(len(pool), _SENTENCES_AT_ONCE)
+    state = (images, pool, device)
+    place = (work.folder, _PART, _find_part, enumerate(shards), work.executor, state)
+    with work.progress.bar(len(pool), "penalties", "sentence") as progress:
+        counts = add_up(run_large_parts(*place, kind="retrieve"), progress, "sentences")
+    parts = (np.load(file, allow_pickle=False) for file in part_files(work.folder, _PART, ".npy"))
+    write_array(work.folder / PENALTY_FILE, parts, np.float32)
+    remove_parts(work.folder, _PART)
+    return counts
+
+
+def _find_part(state: tuple[Embeddings, Embeddings, str], shard: range, path: Path, progress: Any) -> dict[str, int]:
     from mmf_muvla.pairing.search import exact_top_k  # loads torch
 
-    def find(block: np.ndarray, path: Path) -> dict[str, int]:
-        nearest = exact_top_k(block.astype(np.float32), images, min(_NEIGHBOURS, len(images)), devices).scores
-        with publish_part(path, ".npy") as file, file.open("wb") as stream:
-            np.save(stream, (nearest.mean(axis=1, dtype=np.float64) / 2).astype(np.float32))
-        return {"sentences": len(block)}
-
-    for number, (_, block) in enumerate(pool.blocks(_SENTENCES_AT_ONCE)):
-        bar.update(make_part(folder, _PART, number, partial(find, block))["sentences"])
-    parts = [np.load(file, allow_pickle=False) for file in part_files(folder, _PART, ".npy")]
-    with publish_file(folder / PENALTY_FILE) as path, path.open("wb") as stream:
-        np.save(stream, np.concatenate(parts))
-    remove_parts(folder, _PART)
+    images, pool, device = state
+    neighbours, devices = min(_NEIGHBOURS, len(images)), devices_of(device, "retrieval.device")
+    sentences = np.concatenate([block for _, block in pool.blocks(len(shard), shard.start, shard.stop)])
+    nearest = exact_top_k(sentences.astype(np.float32), images, neighbours, devices).scores
+    with publish_part(path, ".npy") as file, file.open("wb") as stream:
+        np.save(stream, (nearest.mean(axis=1, dtype=np.float64) / 2).astype(np.float32))
+    return {"sentences": len(sentences)}
 
 
 def penalised(pool: Embeddings, folder: Path) -> PenalisedEmbeddings:
     """The embeddings with what :func:`find_penalties` has written into a folder."""
-    return PenalisedEmbeddings(pool, np.load(folder / PENALTY_FILE, mmap_mode="r", allow_pickle=False))
+    return PenalisedEmbeddings(pool, folder / PENALTY_FILE)

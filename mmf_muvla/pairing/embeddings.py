@@ -13,6 +13,11 @@ from mmf_muvla.errors import InputError
 PART_NAME = "embeddings"
 
 
+def shards_of(count: int, size: int) -> list[range]:
+    """Numbers from 0 to ``count``, ``size`` at a time; the last may be fewer."""
+    return [range(first, min(first + size, count)) for first in range(0, count, size)]
+
+
 class Embeddings:
     """Rows of ``dimensions`` numbers, in parts.
 
@@ -69,6 +74,10 @@ class Embeddings:
             found[here] = self._part(part)[rows[here] - part * self._rows_per_part]
         return found
 
+    def shard(self, rows: range) -> Embeddings:
+        """Consecutive rows, numbered from 0."""
+        return self if len(rows) == len(self) else _Shard(self, rows)
+
     def _part(self, number: int) -> np.ndarray:
         part = self._parts[number]
         if not isinstance(part, Path):
@@ -77,3 +86,20 @@ class Embeddings:
             return np.load(part, allow_pickle=False)
         except (OSError, EOFError, ValueError) as error:
             raise InputError(str(part), f"cannot be read as embeddings ({error})", "Build the corpus again") from error
+
+
+class _Shard(Embeddings):
+    def __init__(self, whole: Embeddings, rows: range):
+        self._whole, self._rows = whole, rows
+        self.dimensions = whole.dimensions
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def blocks(self, size: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
+        first, last = self._rows.start + start, self._rows.stop if stop is None else self._rows.start + stop
+        for number, block in self._whole.blocks(size, first, last):
+            yield number - self._rows.start, block
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        return self._whole.gather(rows + self._rows.start)

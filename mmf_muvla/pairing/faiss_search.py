@@ -1,62 +1,66 @@
-"""Approximate search with FAISS: indexes of some million sentences each, built one after the other, kept in files."""
+"""Approximate search with FAISS: indexes of some million sentences each, kept in files, each a part of the work."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmf_muvla.artifacts.parts import make_part, part_files, publish_part
+from mmf_muvla.artifacts.artifact import Work
+from mmf_muvla.artifacts.parts import add_up, publish_part, run_large_parts
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing.config import FaissOptions
-from mmf_muvla.pairing.embeddings import Embeddings
+from mmf_muvla.pairing.embeddings import Embeddings, shards_of
 
 INDEX_NAME = "index"
 # FAISS advises 39 vectors a cell to learn cells from; fewer than that, and cells are drawn almost at random.
 _TRAINING_PER_CELL = 39
+# What a byte of a code can stand for.
+_CODE_WORDS = 256
+# An approximate index ranks by rounded vectors, one of codes by coarse ones: so many more than K are fetched.
+_CANDIDATES, _CANDIDATES_OF_CODES = 15, 200
 
 
-def build_indexes(embeddings: Embeddings, kind: str, options: FaissOptions, folder: Path, progress: Any) -> int:
+def build_indexes(embeddings: Embeddings, kind: str, options: FaissOptions, work: Work) -> dict[str, int]:
     """Write ``index-000000.faiss`` …, those that are not there yet.
 
     Args:
         embeddings: what is to be searched.
-        kind: ``flat``, ``ivf`` or ``hnsw``.
+        kind: ``flat``, ``ivf``, ``ivfpq`` or ``hnsw``.
         options: FAISS's parameters.
-        folder: for the files.
-        progress: a progress bar, advanced by the number of sentences.
+        work: folder for the files, who makes them, and a progress bar.
 
     Returns:
-        How many there are.
+        A count: sentences.
 
     Raises:
         InputError: FAISS does not understand ``factory`` or ``quantizer``.
     """
-    starts = range(0, len(embeddings), options.sentences_per_index)
+    shards = shards_of(len(embeddings), options.sentences_per_index)
+    state = (embeddings, kind, options)
+    place = (work.folder, INDEX_NAME, _build_part, enumerate(shards), work.executor, state)
+    with work.progress.bar(len(embeddings), "index", "sentence") as progress:
+        return add_up(run_large_parts(*place, kind="retrieve"), progress, "sentences")
 
-    def build(start: int, path: Path) -> dict[str, int]:
-        import faiss
 
-        stop = min(start + starts.step, len(embeddings))
-        with publish_part(path, ".faiss") as file:
-            faiss.write_index(build_index(embeddings, kind, options, start, stop), str(file))
-        return {"sentences": stop - start}
+def _build_part(state: tuple[Embeddings, str, FaissOptions], shard: range, path: Path, progress: Any) -> dict[str, int]:
+    import faiss
 
-    for number, start in enumerate(starts):
-        progress.update(make_part(folder, INDEX_NAME, number, partial(build, start))["sentences"])
-    return len(starts)
+    index = build_index(*state, shard.start, shard.stop)
+    with publish_part(path, ".faiss") as file:
+        faiss.write_index(index, str(file))
+    return {"sentences": len(shard)}
 
 
 def build_index(embeddings: Embeddings, kind: str, options: FaissOptions, start: int, stop: int) -> Any:
     """An index of the rows from ``start`` to ``stop``, which it numbers from 0."""
     import faiss
 
-    text = str(options.factory or _factory(kind, options, stop - start))
+    text = str(options.factory or factory(kind, options, stop - start, embeddings.dimensions))
     with _explained(text, "does not understand"):
         index = faiss.index_factory(embeddings.dimensions, text, faiss.METRIC_INNER_PRODUCT)
     inner = _inner(index)
@@ -103,34 +107,40 @@ def _explained(text: str, problem: str) -> Iterator[None]:
         raise InputError("retrieval.faiss", f"FAISS {problem}: {text!r} ({reason})", remedy) from error
 
 
-def search_indexes(folder: Path, queries: np.ndarray, k: int, options: FaissOptions, progress: Any) -> np.ndarray:
-    """What all index files together find; one of them is in memory at a time.
+def search_indexes(
+    files: Iterable[Path], queries: np.ndarray, k: int, options: FaissOptions
+) -> Iterator[tuple[np.ndarray, int]]:
+    """What each of some index files finds; one of them is in memory at a time.
 
-    Returns:
-        Rows, in no order, int64 [queries, at least k]; -1 is none.
+    Yields:
+        Rows, in no order, numbered from the first row of the index, int64 [queries, at most k], -1 is none; and how
+        many rows that has.
     """
-    found = []
-    first = 0
-    for index in _indexes(folder):
-        ids = search_index(index, queries, k, options)
-        found.append(np.where(ids >= 0, ids + first, -1))
-        first += index.ntotal
-        if progress is not None:
-            progress.update(index.ntotal)
-    return np.concatenate(found, axis=1)
-
-
-def _indexes(folder: Path) -> Iterator[Any]:
     import faiss
 
-    return (faiss.read_index(str(path)) for path in part_files(folder, INDEX_NAME, ".faiss"))
+    for file in files:
+        index = faiss.read_index(str(file))
+        yield search_index(index, queries, k, options), index.ntotal
 
 
-def _factory(kind: str, options: FaissOptions, count: int) -> str:
+def num_fetched(kind: str, options: FaissOptions, k: int) -> int:
+    """How many an index is asked for where ``k`` are wanted: what it finds is ranked again exactly."""
+    return k + (options.candidates or (_CANDIDATES_OF_CODES if kind == "ivfpq" else _CANDIDATES))
+
+
+def factory(kind: str, options: FaissOptions, count: int, dimensions: int) -> str:
+    """FAISS's description of an index of so many sentences; see ``faiss.index_factory``."""
     if kind == "flat":
         return "Flat"
     if kind == "hnsw":
         return f"HNSW{options.M},{options.quantizer}"
     wanted = options.nlist or 2 ** round(math.log2(8 * math.sqrt(count)))
-    possible = min(options.train_size, count) // _TRAINING_PER_CELL
-    return f"IVF{max(1, min(wanted, possible))},{options.quantizer}"
+    learned_from = min(options.train_size, count)
+    cells = max(1, min(wanted, learned_from // _TRAINING_PER_CELL))
+    # Codes have to be learned as well; a last index of few sentences takes little room without.
+    if kind == "ivf" or learned_from < _CODE_WORDS * _TRAINING_PER_CELL:
+        return f"IVF{cells},{options.quantizer}"
+    # A byte stands for as many numbers of a vector as another.
+    code_size = max(size for size in range(1, min(options.code_size, dimensions) + 1) if dimensions % size == 0)
+    # "np": not to be compared by their bits, which would take most of the time of learning them.
+    return f"IVF{cells},PQ{code_size}np"

@@ -15,7 +15,7 @@ import threading
 import timeit
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,7 +94,7 @@ def rescore(queries: np.ndarray, rows: Embeddings, candidates: np.ndarray, k: in
         scores, float32 [q, k] (-inf there).
     """
     # Equal sentences have equal scores: their order must not depend on the last bit of a sum.
-    return _best(candidates, inner_products(queries, rows, candidates), k)
+    return keep_best(candidates, inner_products(queries, rows, candidates), k)
 
 
 def inner_products(queries: np.ndarray, rows: Embeddings, candidates: np.ndarray) -> np.ndarray:
@@ -103,16 +103,17 @@ def inner_products(queries: np.ndarray, rows: Embeddings, candidates: np.ndarray
     # In the order of the rows, so that the embeddings are read once from their beginning to their end.
     order = np.argsort(flat, kind="stable")
     order = order[np.searchsorted(flat, 0, sorter=order) :]
-    exact = np.full(flat.shape, -np.inf)
+    exact = np.full(flat.shape, -np.inf, np.float32)
     for start in range(0, len(order), _GATHERED):
         part = order[start : start + _GATHERED]
         vectors = rows.gather(flat[part]).astype(np.float64)
         exact[part] = np.einsum("nd,nd->n", queries[part // candidates.shape[1]].astype(np.float64), vectors)
-    return exact.reshape(candidates.shape).astype(np.float32)
+    return exact.reshape(candidates.shape)
 
 
+@cache
 def fastest_dtype(device: torch.device, dimensions: int) -> torch.dtype:
-    """The number format in which a device multiplies matrices fastest; on a CPU that is tried, for an instant."""
+    """The number format in which a device multiplies matrices fastest; on a CPU that is tried, once, for an instant."""
     if device.type != "cpu":
         return torch.float16
     seconds = {}
@@ -232,13 +233,16 @@ def _keep_all_near(
                 near = torch.where(is_near, torch.arange(len(block), device=device), -1).topk(most, dim=1).values
                 found, exact = rescore(queries[part], Embeddings([block]), near.cpu().numpy(), k)
                 found[found >= 0] += first
-                ids[part], scores[part] = _best(
+                ids[part], scores[part] = keep_best(
                     np.concatenate([ids[part], found], axis=1), np.concatenate([scores[part], exact], axis=1), k
                 )
     return ids, scores
 
 
-def _best(ids: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The ``k`` best of each row, best first, of equal ones the one with the lower id, and their scores."""
+def keep_best(ids: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The ``k`` best of each row, best first, of equal ones the one with the lower id, and their scores.
+
+    In which pieces candidates come, of which the best are kept each time, makes no difference.
+    """
     best = np.lexsort((ids, -scores), axis=1)[:, :k]
     return np.take_along_axis(ids, best, axis=1), np.take_along_axis(scores, best, axis=1)

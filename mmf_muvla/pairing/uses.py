@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,42 @@ import numpy as np
 MANY = 100
 # Beyond both, sentences are used so unevenly that it is said: the first finds the hubs, the second whether they matter.
 HUB_SKEWNESS, HUB_SHARE = 10.0, 0.1
+# Whose uses are counted in one pass over what was retrieved: four bytes each are in memory.
+_SENTENCES_AT_ONCE = 2**24
 
 
-def measure_uses(uses: np.ndarray, pool_size: int | None = None) -> dict[str, float]:
+def count_uses(
+    retrieved: Callable[[], Iterable[np.ndarray]], pool_size: int, at_once: int = _SENTENCES_AT_ONCE
+) -> Iterator[tuple[int, np.ndarray]]:
+    """For how many images each sentence was retrieved.
+
+    Args:
+        retrieved: gives arrays of the numbers of sentences, all of them, each time that it is called.
+        pool_size: how many sentences there are.
+        at_once: how many are counted in one pass.
+
+    Yields:
+        The number of a sentence, and the counts from it on, int32 [at most ``at_once``].
+    """
+    for first in range(0, pool_size, at_once):
+        uses = np.zeros(min(at_once, pool_size - first), np.int32)
+        for numbers in retrieved():
+            places = numbers.reshape(-1) - first
+            np.add.at(uses, places[(places >= 0) & (places < len(uses))], 1)
+        yield first, uses
+
+
+def use_frequencies(uses: np.ndarray) -> Counter[int]:
+    """How many sentences are used for so many images, by that number; they can be added up."""
+    return Counter(dict(zip(*(values.tolist() for values in np.unique(uses, return_counts=True)), strict=True)))
+
+
+def measure_uses(frequencies: Mapping[int, int], pool_size: int | None = None) -> dict[str, float]:
     """How unevenly sentences are used.
 
     Args:
-        uses: for how many images each sentence was retrieved, int [n]; of those that never were, some may be left out.
-        pool_size: how many sentences there are; ``None``: n.
+        frequencies: see :func:`use_frequencies`; of sentences that were never used, some may be left out.
+        pool_size: how many sentences there are; ``None``: those that were counted.
 
     Returns:
         ``max_uses``: for how many images the most used sentence was retrieved; ``share_of_top_100``: of all places
@@ -25,16 +54,23 @@ def measure_uses(uses: np.ndarray, pool_size: int | None = None) -> dict[str, fl
         moment of the numbers of uses, 0 where all are used alike, by which hubs are usually measured (Radovanović et
         al., 2010: "k-occurrences").
     """
-    count, places = max(pool_size or 0, len(uses)), int(uses.sum(dtype=np.int64))
+    counted = sum(frequencies.values())
+    count = max(pool_size or 0, counted)
+    places = sum(uses * sentences for uses, sentences in frequencies.items())
     if not places:
         return {"max_uses": 0, "share_of_top_100": 0.0, "skewness": 0.0}
-    top = np.partition(uses, -min(MANY, len(uses)))[-MANY:]
+    in_top, left = 0, MANY
+    for uses in sorted(frequencies, reverse=True):
+        chosen = min(left, frequencies[uses])
+        in_top, left = in_top + chosen * uses, left - chosen
     mean = places / count
-    missing = count - len(uses)
-    variance, third = ((float(((uses - mean) ** power).sum()) + missing * (-mean) ** power) / count for power in (2, 3))
+    groups = [(0, count - counted), *sorted(frequencies.items())]
+    variance, third = (
+        sum(sentences * (uses - mean) ** power for uses, sentences in groups) / count for power in (2, 3)
+    )
     return {
-        "max_uses": int(top.max()),
-        "share_of_top_100": round(int(top.sum(dtype=np.int64)) / places, 4),
+        "max_uses": max(frequencies),
+        "share_of_top_100": round(in_top / places, 4),
         "skewness": round(third / variance**1.5, 2) if variance > 0 else 0.0,
     }
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from mmf_muvla.artifacts.arrow import read_batches
 from mmf_muvla.artifacts.progress import progress_bar
 from mmf_muvla.pairing.store import PAIRS_FILE, SENTENCES_FILE, Corpus
-from mmf_muvla.pairing.uses import measure_uses
+from mmf_muvla.pairing.uses import measure_uses, use_frequencies
 
 _TOP_SENTENCES = 20
 _SCORE_STEP = 0.001  # similarities and scores are counted in steps of this size
@@ -139,7 +139,7 @@ def _measure_uses(corpus: Corpus, uses: np.ndarray) -> dict[str, Any]:
         "of_pool": share(len(used), pool) if pool else None,
         "retrievals": total,
         "used_once": int((used == 1).sum()),
-        **measure_uses(uses, pool),
+        **measure_uses(use_frequencies(uses), pool),
         "as_many_as": round(float(np.exp(-(shares * np.log(shares)).sum()))) if total else 0,
         "share_of_top_1_percent": share(int(used[: -(-len(used) // 100)].sum()), total),
         "share_of_top_10_percent": share(int(used[: -(-len(used) // 10)].sum()), total),

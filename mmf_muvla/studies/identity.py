@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import reduce
 from typing import Any
 
 from mmf_muvla.artifacts.files import digest_of_json
@@ -43,7 +44,8 @@ _NO_RESULT_OF_RUNS = {
 _NO_RESULT_OF_TOOLS = ("out", "overwrite", "num_workers", "executor", "executor_options")
 # Options that were added later, with the value by which everything is as it was without them.
 _AS_BEFORE: dict[str, dict[str, Any]] = {
-    "retrieval": {"scores": "cosine", "max_uses": None},
+    "retrieval": {"scores": "cosine", "max_uses": None, "sentences_at_once": None},
+    "retrieval.faiss": {"code_size": 64, "candidates": None},
     "region_options": {"image_sizes": None},
 }
 
@@ -88,7 +90,9 @@ def digest_of_step(command: str, arguments: Sequence[str]) -> str:
 
 
 def _as_before(options: dict[str, Any]) -> dict[str, Any]:
-    for group in _AS_BEFORE.keys() & options.keys():
-        usual = _AS_BEFORE[group]
-        options[group] = {key: value for key, value in options[group].items() if usual.get(key, ...) != value}
+    for place, usual in _AS_BEFORE.items():
+        *above, group = place.split(".")
+        around = reduce(lambda found, name: found.get(name, {}), above, options)
+        if group in around:
+            around[group] = {key: value for key, value in around[group].items() if usual.get(key, ...) != value}
     return options

@@ -122,6 +122,7 @@ def test_done_stages_are_skipped(copy: Path, world: Any, capsys: pytest.CaptureF
         ("embedding.batch_size=7", []),
         ("num_workers=3", []),
         ("retrieval.faiss.nprobe=9", []),
+        ("retrieval.sentences_at_once=70", []),
         ("retrieval.index=flat", ["retrieve", "phrases", "link", "pack"]),
         ("pairing.true_fraction=0.5", []),
         ("pairing.seed=3", []),
@@ -138,6 +139,22 @@ def test_given_pairs_leave_what_is_retrieved_as_it_was(built_corpus: Path) -> No
         *("order", "separator", "min_confidence", "unique", "attributes"),
         *("k", "index", "exclude_own"),
     }
+
+
+def test_codes_leave_what_other_indexes_found_as_it_was(world: Any, tmp_path: Path) -> None:
+    """A corpus that was built when there was no index of codes has not to be built again."""
+
+    def parameters(*options: str) -> dict[str, Any]:
+        config = load_config(BuildConfig, [*world.arguments(tmp_path), *options])
+        return next(stage for stage in make_stages(config) if stage.name == "retrieve").parameters["faiss"]
+
+    before = {
+        *("factory", "nlist", "nprobe", "M", "efConstruction", "efSearch", "quantizer", "sentences_per_index"),
+        "train_size",
+    }
+    assert set(parameters("retrieval.index=ivf")) == before
+    changed = parameters("retrieval.index=ivfpq", "retrieval.faiss.code_size=32", "retrieval.faiss.candidates=50")
+    assert changed == parameters("retrieval.index=ivf") | {"code_size": 32, "candidates": 50}
 
 
 def test_limits_on_characters_leave_sentences_as_they_were(built_corpus: Path) -> None:

@@ -181,7 +181,7 @@ def test_words_of_former_days_are_understood(caplog: pytest.LogCaptureFixture) -
             ["pairing.source=captions", "retrieval.exclude_own=true", "sentence_options.image_id_column=image"],
             "pairing.source=captions: .* forbids. Set retrieval.exclude_own=false",
         ),
-        (["retrieval.index=annoy"], "retrieval.index=annoy: unknown value. Use one of exact, flat, ivf, hnsw"),
+        (["retrieval.index=annoy"], "retrieval.index=annoy: unknown value. Use one of exact, flat, ivf, ivfpq, hnsw"),
         (["retrieval.faiss.nprobe=0"], "retrieval.faiss.nprobe=0: must be between 1"),
     ],
 )

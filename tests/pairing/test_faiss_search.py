@@ -7,12 +7,13 @@ import faiss
 import numpy as np
 import pytest
 
+from mmf_muvla.artifacts.artifact import Work
 from mmf_muvla.artifacts.parts import part_files
 from mmf_muvla.errors import InputError
 from mmf_muvla.pairing import faiss_search
 from mmf_muvla.pairing.config import FaissOptions
 from mmf_muvla.pairing.embeddings import Embeddings
-from mmf_muvla.pairing.faiss_search import build_index, build_indexes, search_index, search_indexes
+from mmf_muvla.pairing.faiss_search import build_index, build_indexes, num_fetched, search_index, search_indexes
 from mmf_muvla.pairing.search import exact_top_k, rescore
 
 DIM, ROWS, K = 16, 1000, 10
@@ -45,17 +46,20 @@ def pool(rows: np.ndarray, tmp_path: Path) -> Embeddings:
     return Embeddings.of_folder(tmp_path)
 
 
-class Bar:
-    n = 0
-
-    def update(self, count: int) -> None:
-        self.n += count
+def candidates_of(folder: Path, queries: np.ndarray, k: int, options: FaissOptions) -> list[np.ndarray]:
+    """What each index finds, numbered from its first row."""
+    return [rows for rows, _ in search_indexes(part_files(folder, "index", ".faiss"), queries, k, options)]
 
 
-def search(pool: Embeddings, queries: np.ndarray, kind: str, options: FaissOptions, folder: Path) -> np.ndarray:
+def search(pool: Embeddings, queries: np.ndarray, kind: str, options: FaissOptions, work: Work) -> np.ndarray:
     """What is found in the end: candidates of FAISS, ranked exactly."""
-    build_indexes(pool, kind, options, folder, Bar())
-    return rescore(queries, pool, search_indexes(folder, queries, K + 15, options, Bar()), K)[0]
+    build_indexes(pool, kind, options, work)
+    found, first = [], 0
+    wanted = num_fetched(kind, options, K)
+    for rows, count in search_indexes(part_files(work.folder, "index", ".faiss"), queries, wanted, options):
+        found.append(np.where(rows >= 0, rows + first, -1))
+        first += count
+    return rescore(queries, pool, np.concatenate(found, axis=1), K)[0]
 
 
 def options(**values: Any) -> FaissOptions:
@@ -77,46 +81,42 @@ def options(**values: Any) -> FaissOptions:
     ids=["flat", "ivf", "ivf, half precision", "hnsw"],
 )
 def test_where_everything_is_looked_at_it_is_exact(
-    kind: str, settings: FaissOptions, per_index: int, pool: Embeddings, queries: np.ndarray, tmp_path: Path
+    kind: str, settings: FaissOptions, per_index: int, pool: Embeddings, queries: np.ndarray, work: Any
 ) -> None:
     settings.sentences_per_index = per_index
     expected = exact_top_k(queries, pool, K).ids
-    np.testing.assert_array_equal(search(pool, queries, kind, settings, tmp_path / "i"), expected)
-    sizes = [index.ntotal for index in faiss_search._indexes(tmp_path / "i")]
+    np.testing.assert_array_equal(search(pool, queries, kind, settings, work()), expected)
+    files = part_files(work().folder, "index", ".faiss")
+    sizes = [faiss.read_index(str(file)).ntotal for file in files]
     assert sizes == {100: [100] * 10, 250: [250] * 4, 300: [300, 300, 300, 100]}.get(per_index, [1000])
 
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
-def test_the_usual_options_find_nearly_all(kind: str, pool: Embeddings, queries: np.ndarray, tmp_path: Path) -> None:
-    found = search(pool, queries, kind, FaissOptions(), tmp_path / "i")
+def test_the_usual_options_find_nearly_all(kind: str, pool: Embeddings, queries: np.ndarray, work: Any) -> None:
+    found = search(pool, queries, kind, FaissOptions(), work())
     expected = exact_top_k(queries, pool, K).ids
     assert np.mean([np.isin(one, other).mean() for one, other in zip(expected, found, strict=True)]) > 0.95
 
 
-def test_candidates_are_numbered_through_all_indexes(pool: Embeddings, queries: np.ndarray, tmp_path: Path) -> None:
+def test_candidates_are_numbered_from_the_first_of_their_index(
+    pool: Embeddings, queries: np.ndarray, work: Any
+) -> None:
     settings = options(sentences_per_index=300)
-    assert build_indexes(pool, "flat", settings, tmp_path, Bar()) == 4
-    candidates = search_indexes(tmp_path, queries, 7, settings, Bar())
-    assert candidates.shape == (len(queries), 4 * 7) and candidates.dtype == np.int64
-    for number in range(4):
-        assert (candidates[:, 7 * number : 7 * number + 7] // 300 == number).all()
-    assert all(len(set(row)) == 28 for row in candidates.tolist())
+    assert build_indexes(pool, "flat", settings, work()) == {"sentences": ROWS}
+    candidates = candidates_of(work().folder, queries, 7, settings)
+    assert [rows.shape for rows in candidates] == [(len(queries), 7)] * 4
+    for number, rows in enumerate(candidates):
+        assert rows.dtype == np.int64 and rows.min() >= 0 and rows.max() < min(300, ROWS - 300 * number)
+        assert all(len(set(row)) == 7 for row in rows.tolist())
 
 
-def test_of_what_is_not_found_there_is_no_row(pool: Embeddings, queries: np.ndarray, tmp_path: Path) -> None:
+def test_of_what_is_not_found_there_is_no_row(pool: Embeddings, queries: np.ndarray, work: Any) -> None:
     # One cell of some forty sentences is looked into.
-    settings = options(nlist=25, nprobe=1)
-    build_indexes(pool, "ivf", settings, tmp_path, Bar())
-    candidates = search_indexes(tmp_path, queries, 500, settings, Bar())
-    assert candidates.shape == (len(queries), 500)
-    assert (candidates[:, -1] == -1).all() and (candidates[:, 0] >= 0).all() and candidates.min() == -1
-    # Also behind the first index, where numbers are added to.
-    settings.sentences_per_index = 500
-    build_indexes(pool, "ivf", settings, tmp_path / "two", Bar())
-    candidates = search_indexes(tmp_path / "two", queries, 400, settings, Bar())
-    assert (candidates[:, 399] == -1).all() and (candidates[:, 799] == -1).all()
-    for half, rows in ((candidates[:, :400], range(500)), (candidates[:, 400:], range(500, 1000))):
-        assert np.isin(half, [-1, *rows]).all() and half.max() >= 0
+    settings = options(nlist=25, nprobe=1, sentences_per_index=500)
+    build_indexes(pool, "ivf", settings, work())
+    for rows in candidates_of(work().folder, queries, 400, settings):
+        assert rows.shape == (len(queries), 400)
+        assert (rows[:, -1] == -1).all() and (rows[:, 0] >= 0).all() and rows.min() == -1
 
 
 def test_more_can_be_asked_for_than_there_are(rows: np.ndarray, queries: np.ndarray) -> None:
@@ -179,7 +179,51 @@ def test_how_vectors_are_stored(quantizer: str, kind: str, rows: np.ndarray) -> 
     ],
 )
 def test_how_many_cells(count: int, settings: FaissOptions, cells: int) -> None:
-    assert faiss_search._factory("ivf", settings, count) == f"IVF{cells},SQfp16"
+    assert faiss_search.factory("ivf", settings, count, 384) == f"IVF{cells},SQfp16"
+
+
+@pytest.mark.parametrize(
+    ("count", "dimensions", "settings", "factory"),
+    [
+        (10**6, 384, FaissOptions(), "IVF5128,PQ64np"),
+        # With the columns of penalties, and where there are fewer numbers than bytes.
+        (10**6, 392, FaissOptions(), "IVF5128,PQ56np"),
+        (10**6, 16, FaissOptions(), "IVF5128,PQ16np"),
+        (10**6, 384, FaissOptions(code_size=40, nlist=7), "IVF7,PQ32np"),
+        # Too few to learn 256 pieces from.
+        (9983, 384, FaissOptions(), "IVF255,SQfp16"),
+        (9984, 384, FaissOptions(), "IVF256,PQ64np"),
+        (10**6, 384, FaissOptions(train_size=5000), "IVF128,SQfp16"),
+    ],
+)
+def test_codes(count: int, dimensions: int, settings: FaissOptions, factory: str) -> None:
+    assert faiss_search.factory("ivfpq", settings, count, dimensions) == factory
+
+
+def test_of_codes_more_is_fetched() -> None:
+    kinds = ("flat", "ivf", "hnsw", "ivfpq")
+    assert [num_fetched(kind, FaissOptions(), 5) for kind in kinds] == [20, 20, 20, 205]
+    assert [num_fetched(kind, FaissOptions(candidates=7), 5) for kind in kinds] == [12] * 4
+
+
+def test_codes_are_small_and_ranked_again(monkeypatch: pytest.MonkeyPatch, work: Any) -> None:
+    # Sentences in 25 bundles: codes of two bytes tell bundles apart, but not those within one.
+    random = np.random.default_rng(5)
+    middles = unit(random.normal(size=(25, DIM)))
+    bundles = Embeddings([unit(np.repeat(middles, 40, axis=0) + 0.05 * random.normal(size=(1000, DIM)))])
+    asked = unit(middles[:10] + 0.05 * random.normal(size=(10, DIM)))
+    monkeypatch.setattr(faiss_search, "_CODE_WORDS", 1)  # 256 are learned all the same, from too few
+    settings = FaissOptions(code_size=2, nlist=4, nprobe=4)
+    expected = exact_top_k(asked, bundles, K).ids
+    shares = []
+    for candidates in (1, 50):
+        settings.candidates = candidates
+        found = search(bundles, asked, "ivfpq", settings, work())
+        shares.append(np.mean([np.isin(one, other).mean() for one, other in zip(expected, found, strict=True)]))
+    assert shares[0] < 0.8 and shares[1] > 0.95
+    (file,) = part_files(work().folder, "index", ".faiss")
+    codes = faiss.downcast_index(faiss.read_index(str(file)))
+    assert (codes.pq.code_size, codes.ntotal) == (2, 1000)
 
 
 def test_cells_are_learned_from_a_sample_that_is_always_the_same(
@@ -249,20 +293,18 @@ def test_factory_that_needs_more_sentences(factory: str, rows: np.ndarray) -> No
 
 
 def test_indexes_that_are_there_are_not_built_again(
-    pool: Embeddings, queries: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pool: Embeddings, work: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = options(sentences_per_index=300)
-    bar = Bar()
-    assert build_indexes(pool, "flat", settings, tmp_path, bar) == 4
-    assert bar.n == ROWS
-    files = part_files(tmp_path, "index", ".faiss")
+    build_indexes(pool, "flat", settings, work())
+    files = part_files(work().folder, "index", ".faiss")
     whole = [file.read_bytes() for file in files]
 
     # Killed while the third was written.
     files[2].write_bytes(whole[2][:100])
-    (tmp_path / "index-000002.json").unlink()
+    (work().folder / "index-000002.json").unlink()
     files[3].unlink()
-    (tmp_path / "index-000003.json").unlink()
+    (work().folder / "index-000003.json").unlink()
     built = []
     original = faiss_search.build_index
 
@@ -271,23 +313,19 @@ def test_indexes_that_are_there_are_not_built_again(
         return original(embeddings, kind, options, start, stop)
 
     monkeypatch.setattr(faiss_search, "build_index", note)
-    bar = Bar()
-    assert build_indexes(pool, "flat", settings, tmp_path, bar) == 4
+    assert build_indexes(pool, "flat", settings, work()) == {"sentences": ROWS}
     assert built == [(600, 900), (900, 1000)]
-    assert bar.n == ROWS
     assert [file.read_bytes() for file in files] == whole
 
 
-def test_one_index_is_in_memory_at_a_time(pool: Embeddings, queries: np.ndarray, tmp_path: Path) -> None:
+def test_one_index_is_in_memory_at_a_time(pool: Embeddings, queries: np.ndarray, work: Any) -> None:
     settings = options(sentences_per_index=300)
-    build_indexes(pool, "flat", settings, tmp_path, Bar())
-    bar = Bar()
-    search_indexes(tmp_path, queries, 5, settings, bar)
-    assert bar.n == ROWS
-    indexes = faiss_search._indexes(tmp_path)
-    assert next(indexes).ntotal == 300
+    build_indexes(pool, "flat", settings, work())
+    files = part_files(work().folder, "index", ".faiss")
+    found = search_indexes(files, queries, 5, settings)
+    assert next(found)[1] == 300
     # The others have not been read.
-    for file in part_files(tmp_path, "index", ".faiss")[1:]:
+    for file in files[1:]:
         file.unlink()
     with pytest.raises(RuntimeError):
-        next(indexes)
+        next(found)

@@ -71,7 +71,7 @@ def wait_for_parts(out: Path, stage: str, build: subprocess.Popen[bytes]) -> Non
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("options", [["num_workers=2"], ["executor=ray"]])
+@pytest.mark.parametrize("options", [["num_workers=2"], ["executor=ray", "retrieval.sentences_at_once=40"]])
 def test_executors_make_no_difference(
     options: list[str], start: Any, whole: dict[str, bytes], nodes: TwoNodes, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from mmf_muvla.artifacts.arrow import TableWriter
 from mmf_muvla.errors import InputError
-from mmf_muvla.pairing import capped, csls, retrieve
+from mmf_muvla.pairing import capped, csls, retrieve, search_parts
 from mmf_muvla.pairing.config import EmbeddingOptions, FaissOptions, PairingOptions, QueryOptions, RetrievalOptions
 from mmf_muvla.pairing.embed import Embedder
 from mmf_muvla.pairing.embeddings import Embeddings
@@ -405,19 +405,19 @@ def test_given_pairs_go_on_where_they_were(
     store: Path, pool: Path, own_table: Path, work: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = given(store, pool, own_table, work("whole"), 0.5)
-    original, paired = retrieve._pair_part, []
+    original, paired = search_parts._pair_part, []
 
     def pair(*arguments: Any) -> Any:
         if len(paired) == 2:
             raise KeyboardInterrupt
-        paired.append(arguments[-1].name)
+        paired.append(arguments[2].name)
         return original(*arguments)
 
-    monkeypatch.setattr(retrieve, "_pair_part", pair)
+    monkeypatch.setattr(search_parts, "_pair_part", pair)
     with pytest.raises(KeyboardInterrupt):
         given(store, pool, own_table, work("killed"), 0.5, images_at_once=4)
     assert not (work("killed").folder / "sentence.npy").exists()
-    monkeypatch.setattr(retrieve, "_pair_part", original)
+    monkeypatch.setattr(search_parts, "_pair_part", original)
     counts = given(store, pool, own_table, work("killed"), 0.5, images_at_once=4)
     assert paired == ["results-000000", "results-000001"]
     assert (counts, contents(work("killed").folder)) == (whole, contents(work("whole").folder))
@@ -449,20 +449,20 @@ def test_a_killed_run_goes_on_with_another_number_at_once(
 
     whole = retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, settings(4), work("whole"))
     one_model.clear()
-    original, searched = retrieve._search_part, []
+    original, searched = search_parts._search_part, []
 
     def search_until(last: int) -> Any:
         def search(*arguments: Any) -> Any:
             if len(searched) == last:
                 raise KeyboardInterrupt
-            searched.append(arguments[-1].name)
+            searched.append(arguments[2].name)
             return original(*arguments)
 
         return search
 
     killed = work("killed")
     for last, images_at_once in ((1, 4), (2, 4), (3, 8), (10, 8)):
-        monkeypatch.setattr(retrieve, "_search_part", search_until(last))
+        monkeypatch.setattr(search_parts, "_search_part", search_until(last))
         if last < 10:
             with pytest.raises(KeyboardInterrupt):
                 retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, settings(images_at_once), killed)
@@ -566,7 +566,7 @@ def test_images_whose_candidates_are_used_up_get_others(
     store: Path, pool: Path, work: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Three candidates each: three images with the same query cannot all find three that are used for one image only.
-    monkeypatch.setattr(retrieve, "num_candidates", lambda k, _: k)
+    monkeypatch.setattr(search_parts, "num_candidates", lambda k, _: k)
     monkeypatch.setattr(capped, "num_candidates", lambda k, _: k)
     retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, options(max_uses=1), work())
     sentences = results(work().folder)["sentence"]
@@ -587,7 +587,7 @@ def test_a_limit_that_is_too_low_is_known_before_anything_is_embedded(
 def test_a_killed_run_with_a_limit_goes_on(store: Path, pool: Path, work: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = options(scores="csls", max_uses=1, images_at_once=4)
     whole = retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, settings, work("whole"))
-    for name in ("find_penalties", "_search_part", "limit_uses", "_join"):
+    for name in ("find_penalties", "find_sentences", "limit_uses", "_join"):
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
             patched.setattr(retrieve, name, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             retrieve_sentences(store, pool, QueryOptions(), EMBEDDING, settings, work("killed"))
