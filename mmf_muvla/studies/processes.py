@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,8 @@ from mmf_muvla.studies.records import Record, record_of
 # A process of the job's group that ends it all when a pipe is closed at its other end, and goes when that says a word.
 # The pipe is the shell's standard input, which a process in the background is not given.
 _GUARDED = 'exec {n}<&0 </dev/null; (read -r _ <&{n} || kill -KILL 0) & exec "$@" {n}<&-'
+
+_SECONDS_TO_BE_KILLED = 30
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,11 @@ def guarded_status(job: Job, claim: Claim, environment: Mapping[str, str]) -> in
     to_read, to_write = os.pipe()
     try:
         status = start_process(job, claim, environment, to_read).wait()
-        os.write(to_write, b"\n")
+        if status == -signal.SIGKILL:
+            # Ray kills the children of a worker before the worker itself: then nothing comes after this.
+            time.sleep(_SECONDS_TO_BE_KILLED)
+        else:
+            os.write(to_write, b"\n")
     finally:
         os.close(to_write)
         os.close(to_read)
