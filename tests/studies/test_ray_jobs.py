@@ -251,7 +251,7 @@ def finished(work: Path) -> set[str]:
 
 
 def processes_of(folder: Path) -> list[int]:
-    """The processes whose command names a folder as theirs."""
+    """The Python processes whose command names a folder as theirs."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -259,7 +259,8 @@ def processes_of(folder: Path) -> list[int]:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            found += [int(entry.name)] if f"env.save_dir={folder}".encode() in words else []
+            is_one = f"env.save_dir={folder}".encode() in words and words[0] != b"/bin/sh"
+            found += [int(entry.name)] if is_one else []
     return found
 
 
