@@ -289,7 +289,7 @@ def test_a_study_that_was_killed_goes_on_and_has_the_records_of_one_machine(
     assert len(starts(work)) == 4 and finished(work) == starts(work).keys()
     assert starts(work) == {name: 1 + (name == unfinished) for name in starts(work)}
     log = checkpoint.parent.with_name(f"{unfinished}.log")
-    assert "going on after update 10" in log.read_text()
+    assert "going on after update" in log.read_text()
     # Scores and all else, to the bit, but for the time it took.
     subprocess.run([sys.executable, *study_of_four_jobs(tmp_path / "local")], cwd=ROOT, env=environment, check=True)
     assert records(work) == records(tmp_path / "local") and len(records(work)) == 1
