@@ -225,10 +225,10 @@ RUNS = [
 
 
 def study_of_four_jobs(work: Path, *options: str) -> list[str]:
-    """A world, a BERT and regions, and what starts from them: a fine-tuning."""
+    """A world, a BERT and regions, and what starts from them: a fine-tuning. (With 0, MMF sets no seed at all.)"""
     return [
         "tools/run_study.py", "config=projects/muvla/studies/main.yaml", f"work={work}", "systems=[base]",
-        "tasks=[nlvr2]", "tasks.nlvr2.rates=[1e-3]",
+        "tasks=[nlvr2]", "tasks.nlvr2.rates=[1e-3]", "seeds=[1]",
         f"steps.world.arguments=[{','.join(map(repr, TINY_WORLD))}]",
         f"steps.bert.arguments=[{','.join(map(repr, TINY_BERT))}]",
         *options, "--", *RUNS,
