@@ -58,7 +58,7 @@ setup(
         "wandb": ["wandb>=0.17"],
         # For the page in the browser, tools/app.py.
         "app": ["gradio>=6.0"],
-        # Where corpora are built on a cluster, with executor=ray.
+        # Where corpora are built, or studies run, on a cluster, with executor=ray.
         "ray": ["ray>=2.40"],
         "test": ["hypothesis>=6.100", "pytest>=8.0"],
         "dev": ["hypothesis>=6.100", "pytest>=8.0", "ruff>=0.6", "mypy>=1.11", "import-linter>=2.0"],

@@ -13,11 +13,11 @@ from mmf_muvla.options.executors import ExecutorOptions
 
 ray = pytest.importorskip("ray")
 
-_NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+_NODE = {"num_cpus": 1, "num_gpus": 1, "object_store_memory": 100 * 2**20}
 
 
 class TwoNodes:
-    """A head and another node, of a core each."""
+    """A head and another node, each of a core and of something that Ray takes for a GPU."""
 
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster

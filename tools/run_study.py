@@ -8,9 +8,13 @@ that it runs with, whatever files and systems are called. A study may be stopped
 started again; what is finished is not repeated.
 
 seeds        the seeds of the comparison
-num_workers  jobs at the same time, each with its share of cores and GPUs: with 4 GPUs, num_workers=1 gives a job all of
-             them, num_workers=4 one. OMP_NUM_THREADS, where it is set, is every job's number of threads
+num_workers  jobs at the same time (1), each with its share of cores and GPUs: with 4 GPUs, num_workers=1 gives a job
+             all of them, num_workers=4 one. OMP_NUM_THREADS, where it is set, is every job's number of threads
 memory_gb    no more jobs at the same time than fit (the study says what one may take)
+executor     ray: jobs run on the nodes of a Ray cluster, as many at the same time as it has room for, or num_workers
+             (docs/cluster.md)
+executor_options.KIND.cpus, .gpus, .memory
+             what a job has to itself there; KIND is step, pretrain or finetune: executor_options.finetune.gpus=1
 systems      only these: systems=[base,muvla_cc]; and with tasks=[nlvr2] only these tasks
 work         folder of all jobs, with every configuration, history and log (outputs/studies)
 out          folder of the results: runs.jsonl, table.md, table.csv, plot.svg, plot.png, index.html

@@ -6,11 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mmf_muvla.artifacts.workers import count_workers, ordered_map
 from mmf_muvla.errors import InputError
-from mmf_muvla.options.executors import ExecutorName, ExecutorOptions
+from mmf_muvla.options.executors import ClusterOptions, ExecutorName, ExecutorOptions
+
+if TYPE_CHECKING:
+    from mmf_muvla.artifacts.ray_executor import RayExecutor
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -87,9 +90,14 @@ def open_executor(name: ExecutorName, options: ExecutorOptions, num_workers: obj
     Raises:
         InputError: ``num_workers`` is neither, Ray is not installed, or there is no such cluster.
     """
-    count = count_workers(num_workers)
     if name == "local":
-        return LocalExecutor(count)
+        return LocalExecutor(count_workers(num_workers))
+    return open_ray_executor(options, num_workers)
+
+
+def open_ray_executor(options: ClusterOptions, num_workers: object) -> RayExecutor:
+    """See :func:`open_executor`."""
+    count = count_workers(num_workers)
     try:
         from mmf_muvla.artifacts.ray_executor import RayExecutor
     except ModuleNotFoundError as error:
@@ -97,3 +105,7 @@ def open_executor(name: ExecutorName, options: ExecutorOptions, num_workers: obj
             raise
         raise InputError("executor=ray", "the package ray is not installed", "Install it: pip install ray") from error
     return RayExecutor(options, None if num_workers == "auto" else count)
+
+
+class GivenUp(InputError):
+    """What was to be done has lost its worker again and again."""

@@ -1,4 +1,4 @@
-"""Parts that are made on a Ray cluster.
+"""Parts that are made on a Ray cluster, and jobs that run there.
 
 Workers are actors, of which each has its state from one setup, as the processes of a machine have. Where they run, what
 takes the place of a lost one, and how items get there, is Ray's business. Ours is that only a few items are on their
@@ -8,29 +8,27 @@ way, that results come in order, and that the items of a lost worker are given t
 from __future__ import annotations
 
 import logging
-import math
 import os
-import signal
-import socket
 import sys
-import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from heapq import heappop, heappush
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import ray
 from ray import cloudpickle, exceptions
 
-from mmf_muvla.artifacts.executors import Executor, Kind
+from mmf_muvla.artifacts.executors import Executor, GivenUp, Kind
 from mmf_muvla.artifacts.files import temporary_name
+from mmf_muvla.artifacts.ray_cluster import connect, counted, in_words, room
 from mmf_muvla.artifacts.versions import versions
 from mmf_muvla.artifacts.workers import Failure, opened
 from mmf_muvla.errors import InputError
-from mmf_muvla.options.executors import ExecutorOptions, WorkerOptions
+from mmf_muvla.options.executors import ClusterOptions, WorkerOptions
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -42,7 +40,6 @@ _RESULTS_KEPT = 64
 _LOSSES = 16
 _SECONDS_UNTIL_SAID = 60
 _SECONDS_TO_END = 10
-_SECONDS_TO_ANSWER = 10
 # A worker that was killed or has no memory left, that does not answer, or whose node is gone.
 _LOST = (
     *(exceptions.RayActorError, exceptions.NodeDiedError, exceptions.WorkerCrashedError),
@@ -61,9 +58,9 @@ class RayExecutor(Executor):
         num_workers: how many are asked of the cluster; ``None``: as many as it has room for at the start of a stage.
     """
 
-    def __init__(self, options: ExecutorOptions, num_workers: int | None = None):
+    def __init__(self, options: ClusterOptions, num_workers: int | None = None):
         self._options = options
-        self._num_workers = num_workers
+        self.num_workers = num_workers
         self._versions = versions()  # now: this process goes on with the code that it has
 
     def map(
@@ -81,26 +78,74 @@ class RayExecutor(Executor):
         first = list(islice(remaining, 1))
         if not first:
             return
-        _connect(self._options.address)
-        needed: WorkerOptions = getattr(self._options, kind)
-        count = self._num_workers or _room(kind, needed)
-        first += islice(remaining, count - 1)
-        work = cloudpickle.dumps((function, setup, arguments, max(1, int(needed.cpus))))
+        connect(self._options.address)
+        needed = self._needed(kind)
+        first += islice(remaining, (self.num_workers or room(kind, needed)) - 1)
+        logger.info("%s: %s on a Ray cluster, each with %s", kind, counted(len(first), "worker"), in_words(needed))
         with _file_to_see(folder) as file:
-            crew = _Crew(kind, needed, len(first), (str(file), *_places(), self._versions, work))
+            crew = self._crew(kind, len(first), file, (function, setup, arguments))
             try:
                 yield from crew.work_on(chain(first, remaining))
             finally:
                 crew.end()
 
+    def start(self, function: Callable[[Any, Item], Result], item: Item, *, kind: str, file: Path) -> Errand[Result]:
+        """``function(None, item)`` by a worker of its own, which is not waited for.
+
+        Args:
+            function: see :meth:`map`; its result is not ``None``.
+            item: see :meth:`map`.
+            kind: what the worker needs.
+            file: one that is there, and has to be for the worker as well.
+
+        Raises:
+            InputError: there is no such cluster, or what is needed cannot be asked of it.
+        """
+        connect(self._options.address)
+        return Errand(self._crew(kind, 1, file, (function, None, ())), item)
+
+    def room(self, kind: str) -> int:
+        """How many workers the cluster has room for; an InputError where it is none, or there is no cluster."""
+        connect(self._options.address)
+        return room(kind, self._needed(kind))
+
     def settings(self) -> dict[str, Any]:
-        return {"executor": "ray", "num_workers": self._num_workers or "auto"}
+        return {"executor": "ray", "num_workers": self.num_workers or "auto"}
+
+    def _needed(self, kind: str) -> WorkerOptions:
+        needed: WorkerOptions = getattr(self._options, kind)
+        return needed
+
+    def _crew(self, kind: str, count: int, file: Path, work: tuple[Any, ...]) -> _Crew:
+        needed = self._needed(kind)
+        dumped = cloudpickle.dumps((*work, max(1, int(needed.cpus))))
+        return _Crew(kind, needed, count, (str(file), *_places(), self._versions, dumped))
+
+
+class Errand(Generic[Result]):
+    """One item, and the worker that was sent with it; another one, where that is lost."""
+
+    def __init__(self, crew: _Crew, item: Any):
+        self._crew = crew
+        self._numbered = enumerate([item])
+
+    def poll(self) -> Result | None:
+        """The result, once it is there. Errors are raised as those of :meth:`RayExecutor.map` are.
+
+        Raises:
+            GivenUp: worker after worker was lost.
+        """
+        return self._crew.look(self._numbered).get(0)
+
+    def end(self) -> None:
+        """End the worker, whatever it is at."""
+        self._crew.end()
 
 
 class _Crew:
     """The workers of a stage, and what they are at."""
 
-    def __init__(self, kind: Kind, needed: WorkerOptions, count: int, beginning: tuple[Any, ...]):
+    def __init__(self, kind: str, needed: WorkerOptions, count: int, beginning: tuple[Any, ...]):
         self._kind, self._needed, self._count = kind, needed, count
         # Put once: every worker begins with the same.
         self._beginning = [*beginning[:-1], ray.put(beginning[-1])]
@@ -112,7 +157,7 @@ class _Crew:
         self._all_taken = False
         self._losses = Counter[int]()  # by number of the item
         self._false_starts = 0
-        logger.info("%s: %s on a Ray cluster, each with %s", kind, _counted(count, "worker"), _in_words(needed))
+        self._said = time.monotonic()
         memory = needed.memory and int(needed.memory * 2**30)
         try:
             self._workers = ray.remote(num_cpus=needed.cpus, num_gpus=needed.gpus, memory=memory)(_worker_class())
@@ -134,6 +179,11 @@ class _Crew:
             while following in done:
                 yield done.pop(following)
                 following += 1
+
+    def look(self, numbered: Iterator[tuple[int, Any]]) -> dict[int, Any]:
+        """Hand out items, and do not wait: a result by its number, or none."""
+        self._hand_out(numbered, 0)
+        return self._wait(0)
 
     def end(self) -> None:
         """End all workers, and wait for those that are at work: none writes when this returns."""
@@ -157,11 +207,12 @@ class _Crew:
                 self._running[worker.work_on.remote(self._items[number])] = (worker, number)
                 self._load[worker] += 1
 
-    def _wait(self) -> dict[int, Any]:
+    def _wait(self, seconds: float = _SECONDS_UNTIL_SAID) -> dict[int, Any]:
         """What comes next: a result by its number, or none where a worker begins or is lost."""
-        ready, _ = ray.wait([*self._running, *self._starting], num_returns=1, timeout=_SECONDS_UNTIL_SAID)
-        if not ready and not self._load:
-            logger.warning("%s: no worker yet: the cluster has no room for %s", self._kind, _in_words(self._needed))
+        ready, _ = ray.wait([*self._running, *self._starting], num_returns=1, timeout=seconds)
+        if not ready and not self._load and time.monotonic() - self._said >= _SECONDS_UNTIL_SAID:
+            self._said = time.monotonic()
+            logger.warning("%s: no worker yet: the cluster has no room for %s", self._kind, in_words(self._needed))
         for reference in ready:
             if reference in self._starting:
                 self._begin(reference)
@@ -203,22 +254,22 @@ class _Crew:
         """Have others do what a lost worker has not finished."""
         lost = [reference for reference, (of, _) in self._running.items() if of is worker]
         numbers = [self._running.pop(reference)[1] for reference in lost]
-        logger.warning("%s: a worker was lost, and %s given to others", self._kind, _counted(len(numbers), "part"))
+        logger.warning("%s: a worker was lost; others do what it had: %d", self._kind, len(numbers))
         # It was at the first one.
         self._losses[numbers[0]] += 1
         if self._losses[numbers[0]] >= _LOSSES:
-            raise self._given_up(f"a part has lost its worker {_LOSSES} times", error) from error
+            raise self._given_up(f"the same work has lost its worker {_LOSSES} times", error) from error
         for number in numbers:
             heappush(self._again, number)
         del self._load[worker]
         ray.kill(worker)  # It may only have been out of reach.
         self._start()
 
-    def _given_up(self, problem: str, error: Exception) -> InputError:
+    def _given_up(self, problem: str, error: Exception) -> GivenUp:
         last = str(error).strip().splitlines() or [type(error).__name__]
         where = f"executor_options.{self._kind}"
         remedy = f"Reserve (more) memory with {where}.memory. {_KEPT}"
-        return InputError(where, f"{problem}; at last: {last[-1].strip()}", remedy)
+        return GivenUp(where, f"{problem}; at last: {last[-1].strip()}", remedy)
 
 
 def _worker_class() -> type:
@@ -233,7 +284,12 @@ def _worker_class() -> type:
             import socket
             import sys
 
+            import ray
+
             host = socket.gethostname()
+            # Ray leaves all of a machine's GPUs to a worker that has asked for none.
+            if not ray.get_runtime_context().get_accelerator_ids().get("GPU"):
+                os.environ["CUDA_VISIBLE_DEVICES"] = ""
             if os.path.isdir(folder):
                 os.chdir(folder)
             sys.path += [place for place in places if place not in sys.path]
@@ -287,7 +343,7 @@ def _misfit(host: str, found: Any, expected: Any) -> InputError:
     """Why a machine cannot take part."""
     if expected is None:
         problem = f"the node {host} does not see the folder {Path(found).parent}"
-        return InputError("executor=ray", problem, "Build on a file system that all nodes have under the same path")
+        return InputError("executor=ray", problem, "Use a file system that all nodes have under the same path")
     differing = [name for name in expected if found.get(name) != expected[name]]
     said = ", ".join(f"{name} {found.get(name)} instead of {expected[name]}" for name in differing)
     return InputError("executor=ray", f"the node {host} has {said}", f"Install the same everywhere. {_KEPT}")
@@ -306,53 +362,3 @@ def _file_to_see(folder: Path) -> Iterator[Path]:
         yield file
     finally:
         file.unlink(missing_ok=True)
-
-
-def _connect(address: str) -> None:
-    """Connect this process to a cluster; an InputError where there is none, or one of other versions."""
-    if ray.is_initialized():
-        return
-    where = f"executor_options.address={address}"
-    if "://" in address:
-        raise InputError(where, "is the address of a Ray client", "Run this on a machine of the cluster, with auto")
-    # Counts only where this process starts a cluster, with address=local.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        if address not in ("auto", "local"):
-            # Ray itself would try for minutes.
-            host, _, port = address.rpartition(":")
-            socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
-        before = signal.getsignal(signal.SIGTERM)
-        ray.init(address, log_to_driver=False, logging_level=logging.WARNING, include_dashboard=False)
-    except (OSError, RuntimeError, ValueError) as error:
-        problem = f"there is no Ray cluster that can be used ({' '.join(str(error).split())})"
-        raise InputError(where, problem, "Start one (ray start --head), or correct the address") from error
-    # Ray's own handler prints traces.
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
-
-
-def _room(kind: Kind, needed: WorkerOptions) -> int:
-    """How many workers the nodes of the cluster have room for; an InputError where it is none."""
-    wanted = {"CPU": needed.cpus, "GPU": needed.gpus, "memory": (needed.memory or 0) * 2**30}
-    wanted = {name: amount for name, amount in wanted.items() if amount}
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    room = sum(
-        min((math.floor(node.get(name, 0) / amount + 1e-6) for name, amount in wanted.items()), default=1)
-        for node in nodes
-    )
-    if not room:
-        problem = f"no node of the cluster has {_in_words(needed)}"
-        remedy = "Ask for less; or say with num_workers how many are to be waited for"
-        raise InputError(f"executor_options.{kind}", problem, remedy)
-    return room
-
-
-def _in_words(needed: WorkerOptions) -> str:
-    words = [_counted(needed.cpus, "CPU"), _counted(needed.gpus, "GPU") if needed.gpus else ""]
-    words.append(f"{needed.memory:g} GiB of memory" if needed.memory else "")
-    return ", ".join(filter(None, words))
-
-
-def _counted(count: float, thing: str) -> str:
-    return f"{count:g} {thing}{'' if count == 1 else 's'}"

@@ -7,9 +7,9 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-# Those that parts are made with.
+# Those that parts are made with, and runs.
 _LIBRARIES = (
-    *("torch", "numpy", "transformers", "tokenizers", "sentence-transformers", "spacy", "gensim", "faiss-cpu"),
+    *("mmf", "torch", "numpy", "transformers", "tokenizers", "sentence-transformers", "spacy", "gensim", "faiss-cpu"),
     *("pyarrow", "safetensors", "pillow", "lmdb"),
 )
 

@@ -1,4 +1,5 @@
-"""Where the parts of a build are made: the options ``executor`` and ``executor_options`` of the tools that build."""
+"""Where the parts of a build are made, and where the jobs of a study run: the options ``executor`` and
+``executor_options`` of the tools."""
 
 from __future__ import annotations
 
@@ -14,10 +15,11 @@ ExecutorName = Literal["local", "ray"]
 
 @dataclass
 class WorkerOptions(Options):
-    """What a worker has to itself on a cluster, while it makes parts of one kind.
+    """What a worker has to itself on a cluster, while it makes parts of one kind; or what a job of a study has.
 
     Attributes:
-        cpus: cores. Work is done with one thread; more are for decoding pictures beside a GPU.
+        cpus: cores. A part is made with one thread; more are for decoding pictures beside a GPU. A job has as many
+            threads.
         gpus: GPUs, or a share of one.
         memory: GiB; ``None`` reserves none.
     """
@@ -28,11 +30,21 @@ class WorkerOptions(Options):
 
 
 @dataclass
-class ExecutorOptions(Options):
-    """A Ray cluster, and what workers need there, by the kind of their parts: those of stages of a build.
+class ClusterOptions(Options):
+    """A Ray cluster.
 
     Attributes:
-        address: of the cluster, ``HOST:PORT``; ``auto`` is the one that this machine is part of.
+        address: ``HOST:PORT``; ``auto`` is the one that this machine is part of.
+    """
+
+    address: Name = "auto"
+
+
+@dataclass
+class ExecutorOptions(ClusterOptions):
+    """What workers need on a cluster, by the kind of their parts: those of stages of a build.
+
+    Attributes:
         regions: import of detector output, or detection in pictures.
         sentences: cleaning.
         embed: Sentence-BERT, of sentences and of images' tags.
@@ -41,10 +53,24 @@ class ExecutorOptions(Options):
         link: word vectors.
     """
 
-    address: Name = "auto"
     regions: WorkerOptions = field(default_factory=WorkerOptions)
     sentences: WorkerOptions = field(default_factory=WorkerOptions)
     embed: WorkerOptions = field(default_factory=WorkerOptions)
     retrieve: WorkerOptions = field(default_factory=WorkerOptions)
     phrases: WorkerOptions = field(default_factory=WorkerOptions)
     link: WorkerOptions = field(default_factory=WorkerOptions)
+
+
+@dataclass
+class JobExecutorOptions(ClusterOptions):
+    """What the jobs of a study need on a cluster, by their kind.
+
+    Attributes:
+        step: what is prepared once, a corpus say.
+        pretrain: pre-training.
+        finetune: fine-tuning, those that learning rates are searched with included.
+    """
+
+    step: WorkerOptions = field(default_factory=WorkerOptions)
+    pretrain: WorkerOptions = field(default_factory=WorkerOptions)
+    finetune: WorkerOptions = field(default_factory=WorkerOptions)

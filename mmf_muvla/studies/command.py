@@ -13,13 +13,16 @@ from pydantic import Field
 from mmf_muvla.artifacts.outputs import check_outputs, output_folder
 from mmf_muvla.errors import InputError
 from mmf_muvla.options.checking import unknown_key
-from mmf_muvla.options.kinds import Flag, Name, Names, Number, Options, Whole, WholeNumbers
+from mmf_muvla.options.executors import ExecutorName, JobExecutorOptions
+from mmf_muvla.options.kinds import Flag, Name, Names, Number, Options, WholeNumbers, Workers
 from mmf_muvla.options.reading import COMMAND_LINE, read_options
 from mmf_muvla.options.schema import keys_of
+from mmf_muvla.studies.executors import JobExecutor, LocalJobs, visible_gpus
 from mmf_muvla.studies.jobs import Job, Jobs
 from mmf_muvla.studies.pages import FILES, write_results
+from mmf_muvla.studies.ray_jobs import RayJobs
 from mmf_muvla.studies.records import RECORDS, Records
-from mmf_muvla.studies.runner import Runner, visible_gpus
+from mmf_muvla.studies.runner import Runner
 from mmf_muvla.studies.study import STUDY_KEYS, Study, read_study
 from mmf_muvla.terminal import terminal_console
 
@@ -30,7 +33,9 @@ class StudyOptions(Options):
 
     config: Name
     seeds: WholeNumbers = field(default_factory=lambda: [0])
-    num_workers: Annotated[Whole, Field(ge=1, le=4096)] = 1
+    num_workers: Workers = "auto"
+    executor: ExecutorName = "local"
+    executor_options: JobExecutorOptions = field(default_factory=JobExecutorOptions)
     memory_gb: Annotated[Number, Field(gt=0)] | None = None
     work: Name = "outputs/studies"
     out: Name | None = None
@@ -61,7 +66,7 @@ def study_command(arguments: Sequence[str], tools: Path) -> None:
     plan = _Plan(study, Jobs(study, work.absolute(), tools, tuple(run_arguments)), records, options.seeds)
     console = terminal_console()
     starts_jobs = not (options.dry_run or options.report_only)
-    runner = Runner(records, _num_workers(options, study), console, visible_gpus() if starts_jobs else ())
+    runner = Runner(records, _executor(options, study) if starts_jobs else LocalJobs(), console)
     searches = plan.searches(names)
     if options.dry_run:
         missing = runner.missing([*searches, *plan.compared(names, unsearched=True)])
@@ -159,10 +164,16 @@ def _chosen(option: str, names: Sequence[str], known: Iterable[str]) -> list[str
     return list(names) or known
 
 
-def _num_workers(options: StudyOptions, study: Study) -> int:
+def _executor(options: StudyOptions, study: Study) -> JobExecutor:
     budget, need = options.memory_gb, study.memory_per_job_gb
-    if budget is None:
-        return options.num_workers
-    if budget < need:
-        raise InputError(f"memory_gb={budget:g}", f"one job may take {need:g}", "Give more, or run elsewhere")
-    return min(options.num_workers, int(budget // need))
+    if options.executor == "ray":
+        if budget is not None:
+            remedy = "Say what a job may take: executor_options.pretrain.memory, and that of the other kinds"
+            raise InputError(f"memory_gb={budget:g}", "is for one machine, and not for executor=ray", remedy)
+        return RayJobs(options.executor_options, options.num_workers)
+    num_workers = 1 if options.num_workers == "auto" else options.num_workers
+    if budget is not None:
+        if budget < need:
+            raise InputError(f"memory_gb={budget:g}", f"one job may take {need:g}", "Give more, or run elsewhere")
+        num_workers = min(num_workers, int(budget // need))
+    return LocalJobs(num_workers, visible_gpus())

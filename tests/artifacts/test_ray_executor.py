@@ -18,7 +18,7 @@ import pytest
 from mmf_muvla.artifacts.executors import Executor, LocalExecutor
 from mmf_muvla.artifacts.parts import part_files, publish_part, run_parts
 from mmf_muvla.errors import InputError
-from mmf_muvla.options.executors import WorkerOptions
+from mmf_muvla.options.executors import ExecutorOptions, WorkerOptions
 from tests.ray_cluster import TwoNodes, ray, two_nodes
 
 from mmf_muvla.artifacts import ray_executor  # isort: skip # only where there is Ray
@@ -132,7 +132,7 @@ def test_results_are_those_of_local_workers(nodes: TwoNodes, tmp_path: Path) -> 
 
 def test_nothing_is_set_up_for_nothing(tmp_path: Path) -> None:
     # Not even a cluster is looked for.
-    executor = RayExecutor(ray_executor.ExecutorOptions(address="nowhere:1"))
+    executor = RayExecutor(ExecutorOptions(address="nowhere:1"))
     assert list(executor.map(square, [], refuse, (1,), kind="link", folder=tmp_path)) == []
 
 
@@ -173,7 +173,7 @@ def test_a_part_that_kills_whoever_makes_it_is_given_up(
 ) -> None:
     monkeypatch.setattr(ray_executor, "_LOSSES", 2)
     (tmp_path / "3.kills").write_text("100")
-    with pytest.raises(InputError, match="a part has lost its worker 2 times") as caught:
+    with pytest.raises(InputError, match="the same work has lost its worker 2 times") as caught:
         run(tmp_path, RayExecutor(nodes.options()))
     assert caught.value.where == "executor_options.link"
     assert "executor_options.link.memory" in caught.value.remedy
@@ -258,7 +258,7 @@ def test_a_folder_that_a_node_does_not_see(nodes: TwoNodes, tmp_path: Path, monk
         yield folder / "elsewhere"
 
     monkeypatch.setattr(ray_executor, "_file_to_see", unseen)
-    with pytest.raises(InputError, match=f"does not see the folder {tmp_path}. Build on a file system"):
+    with pytest.raises(InputError, match=f"does not see the folder {tmp_path}. Use a file system"):
         list(RayExecutor(nodes.options()).map(square, range(3), kind="link", folder=tmp_path))
 
 
@@ -281,6 +281,6 @@ def test_no_room(needed: WorkerOptions, problem: str, nodes: TwoNodes, tmp_path:
 def test_no_cluster(address: str, tmp_path: Path) -> None:
     ray.shutdown()
     with pytest.raises(InputError) as caught:
-        executor = RayExecutor(ray_executor.ExecutorOptions(address=address))
+        executor = RayExecutor(ExecutorOptions(address=address))
         list(executor.map(square, range(3), kind="link", folder=tmp_path))
     assert caught.value.where == f"executor_options.address={address}"

@@ -18,14 +18,16 @@ from rich.console import Console
 
 from mmf_muvla.artifacts.artifact import Artifact
 from mmf_muvla.errors import MuvlaError
+from mmf_muvla.studies.executors import LocalJobs, visible_gpus
 from mmf_muvla.studies.jobs import Job, Jobs
+from mmf_muvla.studies.processes import completion
 from mmf_muvla.studies.records import Records
-from mmf_muvla.studies.runner import Runner, completion, visible_gpus
+from mmf_muvla.studies.runner import Runner
 from mmf_muvla.studies.study import Step, Study
 
 
 def _runner(tmp_path: Path, num_workers: int = 2) -> Runner:
-    return Runner(Records(tmp_path / "runs.jsonl"), num_workers, Console(file=io.StringIO()))
+    return Runner(Records(tmp_path / "runs.jsonl"), LocalJobs(num_workers), Console(file=io.StringIO()))
 
 
 def _runs(job: Job) -> int:
@@ -38,10 +40,11 @@ def _start_runner(tmp_path: Path, job: Job) -> subprocess.Popen[bytes]:
     script = tmp_path / "a_runner.py"
     script.write_text(
         "import pickle, sys, pathlib\n"
+        "from mmf_muvla.studies.executors import LocalJobs\n"
         "from mmf_muvla.studies.records import Records\n"
         "from mmf_muvla.studies.runner import Runner\n"
         "job = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())\n"
-        "Runner(Records(pathlib.Path(sys.argv[2])), 1).run([job], 'first')\n"
+        "Runner(Records(pathlib.Path(sys.argv[2])), LocalJobs(1)).run([job], 'first')\n"
     )
     (tmp_path / "job").write_bytes(pickle.dumps(job))
     runner = subprocess.Popen([sys.executable, str(script), str(tmp_path / "job"), str(tmp_path / "runs.jsonl")])
@@ -86,7 +89,8 @@ def test_jobs_at_the_same_time_share_the_gpus(
     steps = {f"step_{number}": Step("write.py", ("out={out}", f"text={number}", "seconds=0.3")) for number in range(4)}
     jobs = _jobs_with(study, tmp_path, tools, **steps)
     wanted = [jobs.step(name) for name in steps]
-    Runner(Records(tmp_path / "runs.jsonl"), num_workers, Console(file=io.StringIO()), list(gpus)).run(wanted, "test")
+    executor = LocalJobs(num_workers, list(gpus))
+    Runner(Records(tmp_path / "runs.jsonl"), executor, Console(file=io.StringIO())).run(wanted, "test")
     assert {(job.folder / "gpus.txt").read_text() for job in wanted} == shares
 
 
@@ -94,14 +98,13 @@ def test_jobs_at_the_same_time_share_the_gpus(
     ("given", "num_workers", "threads"), [(None, 1, "8"), (None, 3, "2"), (None, 16, "1"), ("5", 2, "5")]
 )
 def test_jobs_share_the_cores_unless_threads_are_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, num_workers: int, threads: str
+    monkeypatch: pytest.MonkeyPatch, given: str | None, num_workers: int, threads: str
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if given:
         monkeypatch.setenv("OMP_NUM_THREADS", given)
-    runner = Runner(Records(tmp_path / "runs.jsonl"), num_workers, Console(file=io.StringIO()), [])
-    assert runner._environment(0)["OMP_NUM_THREADS"] == threads
+    assert LocalJobs(num_workers).environment(0)["OMP_NUM_THREADS"] == threads
 
 
 def test_gpus_are_those_that_the_environment_allows(monkeypatch: pytest.MonkeyPatch) -> None:
