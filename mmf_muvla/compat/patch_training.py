@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import collections.abc
 import os
+import random
 import weakref
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import OmegaConf
 
@@ -16,6 +18,21 @@ from mmf_muvla.compat.substitutes import Overlay
 from mmf_muvla.errors import InputError
 from mmf_muvla.terminal import log_message
 from mmf_muvla.trainers.devices import choose_device
+
+
+@around("mmf.utils.env", "set_seed")
+def seed_zero(set_seed: Function, seed: int | None) -> int | None:
+    """utils/env.py:17 passes over 0, which is no ``None``.
+
+    Symptom: with ``training.seed=0`` a command begins with other weights each time. Can go when MMF seeds with 0.
+    """
+    if seed == 0:
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        return seed
+    found: int | None = set_seed(seed)
+    return found
 
 
 @patches("mmf.trainers.base_trainer")

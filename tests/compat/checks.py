@@ -10,6 +10,7 @@ import collections
 import contextlib
 import json
 import os
+import random
 import sys
 import tempfile
 from collections.abc import Callable
@@ -22,6 +23,7 @@ import mmf.datasets.builders.nlvr2.dataset as nlvr2
 import mmf.models.visual_bert as visual_bert
 import mmf.utils.configuration as configuration
 import mmf.utils.env as env
+import numpy as np
 import torch
 from mmf.common.registry import registry
 from mmf.datasets.builders.nlvr2.builder import NLVR2Builder
@@ -46,6 +48,14 @@ BERT = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "int
 
 def options(**given: Any) -> Any:
     return OmegaConf.create({"config": None, "model": None, "dataset": None, "datasets": None, **given})
+
+
+def seed_zero() -> None:
+    def drawn() -> tuple[float, ...]:
+        assert env.set_seed(0) == 0
+        return random.random(), np.random.random(), torch.rand(1).item()
+
+    assert drawn() == drawn(), "drawn anew"
 
 
 def defaults_file() -> None:

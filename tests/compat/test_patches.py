@@ -30,6 +30,7 @@ SYMPTOMS = {
     "stock_configs": "AssertionError: another project's defaults",
     "world_size_without_address": "AssertionError: not refused here",
     "distributed_init_on_cpu": "AssertionError: NCCL was asked for, without a GPU",
+    "seed_zero": "AssertionError: drawn anew",
     "one_name_of_the_trainer": "TypeError: 'NoneType' object is not callable",
     "trainer_on_cpu": "AssertionError: on cuda:1",
     "criterion_without_dataset": r"ValueError: Criteria used for early stopping \(val/an_accuracy\) is not present",
