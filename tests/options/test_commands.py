@@ -33,7 +33,7 @@ STUDY = "config=projects/muvla/studies/main.yaml"
         (["num_workers=0"], "num_workers=0: is no number of processes"),
         (["executor=ray", "memory_gb=8"], "memory_gb=8: is for one machine"),
         (["executor=slurm"], "executor=slurm: "),
-        (["executor_options.embed.cpus=2"], "unknown key 'embed'"),
+        (["executor_options.embed.cpus=2"], "unknown key 'executor_options.embed.cpus'"),
         (["executor_options.finetune.gpus=-1"], "executor_options.finetune.gpus=-1: "),
         (["seeds=[1,x]"], r"seeds=\[1,x\]: is no list of whole numbers"),
         (["memory_gb=.inf"], "memory_gb=inf: is not a number above 0"),
