@@ -55,7 +55,7 @@ LIMITS = {
     "speed": 90,
     "profile": 60,
     "profile_compiled": 100,
-    "variants": 60,
+    "variants": 120,
     "compiled": 120,
     "deterministic": 60,
     "loader": 180,

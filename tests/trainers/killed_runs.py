@@ -82,7 +82,8 @@ def start(save_dir: Path, workers: int, arguments: list[str], fate: tuple[int, s
 
 
 def state(save_dir: Path) -> dict[str, Any]:
-    saved = torch.load(save_dir / "current.ckpt", weights_only=True)
+    # Not onto a GPU: a process that has used one has no forks that can.
+    saved = torch.load(save_dir / "current.ckpt", map_location="cpu", weights_only=True)
     return {name: saved[name] for name in ("model", "optimizer", "scheduler", "num_updates")}
 
 
