@@ -1,12 +1,14 @@
 """The part ``large`` of corpus.py: peak memory of what reads all images or sentences, for sizes a factor of ten apart.
 
-Images have one or two regions of 8 numbers each. So that a million of them with ten million sentences can be measured
-in minutes, *regions* makes the index of shards that have been written without detector output, retrieved sentences are
-drawn at random instead of searched for, and a phrase is a sentence's first word.
+Images have one or two regions of 8 numbers each, in two folders of detector output. So that a million of them with ten
+million sentences can be measured in minutes, retrieved sentences are drawn at random, and a phrase is a sentence's
+first word.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import multiprocessing
 import shutil
 import sys
@@ -19,7 +21,9 @@ from typing import Any
 import numpy as np
 from machine import mapped_and_own_gb
 
-DIM, K, IMAGES_PER_SHARD = 8, 5, 2000
+DIM, K = 8, 5
+# x1/W, y1/H, x2/W, y2/H, w/W, h/H
+BOX = np.array([0.1, 0.1, 0.5, 0.5, 0.4, 0.4], np.float32)
 SIZES = ((100_000, 1_000_000), (1_000_000, 10_000_000))
 STAGES = ("regions", "join", "sentences", "phrases", "link", "pack", "training")
 # Frequent words, of which each has a vector.
@@ -40,6 +44,7 @@ def measure_large(_: Sequence[str], folder: Path) -> dict[str, Any]:
     for size in SIZES:
         name = f"{size[0]} images, {size[1]} sentences"
         make_sentences(folder / "input" / "sentences.txt", size[1])
+        make_detector_output(folder / "input" / "regions", size[0])
         for stage in STAGES:
             if stage == "phrases":
                 in_a_fork("retrieve", folder, size[0])
@@ -74,25 +79,34 @@ def make_sentences(file: Path, count: int) -> None:
             lines.writelines(f"{' '.join(words)} {start + row}\n" for row, words in enumerate(drawn))
 
 
-def make_stores(folder: Path, num_images: int) -> None:
-    """Two region stores, of shards as an import leaves them."""
-    from mmf_muvla.regions.index import write_index
-    from mmf_muvla.regions.regions import Regions
-    from mmf_muvla.regions.shards import StoreShard, shard_path
-
+def make_detector_output(folder: Path, num_images: int) -> None:
+    """Two folders in VinVL's format."""
     random = np.random.default_rng(0)
+    classes = sorted(WORDS)[:40]
     for part in range(2):
-        store = folder / str(part)
-        store.mkdir(parents=True)
-        for number, first in enumerate(range(part, num_images, 2 * IMAGES_PER_SHARD)):
-            shard = StoreShard(DIM)
-            for image in range(first, min(num_images, first + 2 * IMAGES_PER_SHARD), 2):
+        (folder / str(part)).mkdir(parents=True)
+        with (
+            (folder / str(part) / "features.tsv").open("w") as features,
+            (folder / str(part) / "predictions.tsv").open("w") as predictions,
+        ):
+            for image in range(part, num_images, 2):
                 n = 1 + image % 4 // 2
-                features, boxes = random.random((n, DIM), np.float32), np.zeros((n, 4), np.float32)
-                classes, none = np.array([image % 40] * n), np.array([-1] * n)
-                shard.add(Regions(str(image), 640, 480, features, boxes, classes, none, np.ones(n, np.float32)))
-            shard.save(shard_path(store, number))
-        write_index(store, sorted(WORDS)[:40], [], DIM)
+                rows = np.concatenate([random.random((n, DIM), np.float32), np.tile(BOX, (n, 1))], axis=1)
+                features.write(f"{image}\t{n}\t{base64.b64encode(rows.astype('<f4').tobytes()).decode()}\n")
+                objects = [{"rect": [64, 48, 320, 240], "class": classes[image % 40], "conf": 0.9}] * n
+                content = {"image_w": 640, "image_h": 480, "objects": objects}
+                predictions.write(f"{image}\t{json.dumps(content)}\n")
+
+
+def import_stores(folder: Path) -> None:
+    """Import the two folders, each into a store of its own."""
+    from mmf_muvla.regions.importing import import_regions
+    from mmf_muvla.regions.options import RegionOptions
+
+    (folder / "stores").mkdir()
+    for part in ("0", "1"):
+        source, options = folder / "input" / "regions" / part, RegionOptions(feature_dim=DIM)
+        import_regions([source], options, "error", 0.0, folder / "stores" / part)
 
 
 def arguments(folder: Path) -> list[str]:
@@ -145,7 +159,7 @@ def run(name: str, folder: Path, num_images: int, sender: Any) -> None:
     elif name == "training":
         train(folder / "corpus")
     elif name == "regions":
-        make_stores(folder / "stores", num_images)
+        import_stores(folder)
     else:
         phrases.PhraseFinder = FirstWords  # type: ignore[misc, assignment]
         stages(folder)["regions" if name == "join" else name].run()

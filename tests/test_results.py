@@ -43,6 +43,16 @@ def test_tables_are_those_of_the_runs_with_the_configurations_of_today(
     assert {"plot.png", "reading.md"} <= {path.name for path in folder.iterdir()}
 
 
+def test_nothing_is_to_be_run_of_what_is_on_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where the best rate is not the first, and folders of jobs are gone."""
+    monkeypatch.chdir(ROOT)
+    main = ["config=projects/muvla/studies/main.yaml", "systems=[base,muvla_cc,aligned_vlp]", f"work={tmp_path}"]
+    study_command([*main, "seeds=[0,1]", "records=[docs/results/main/runs.jsonl]", "dry_run=true"], ROOT / "tools")
+    assert capsys.readouterr().out == "0 jobs\n"
+
+
 @pytest.mark.parametrize("folder", RESULTS, ids=lambda folder: folder.name)
 def test_results_can_be_made_anew_in_their_place(folder: Path) -> None:
     """Nobody has changed them by hand: what is not as a command has written it, no command replaces."""

@@ -33,7 +33,15 @@ from mmf_muvla.regions.image_records import ImageRecord
 from mmf_muvla.regions.label_map import LabelMap
 from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, ShardContent, without_classes
-from mmf_muvla.regions.tsv_lines import LONGEST_LINE, byte_ranges, count_lines, first_lines, lines_in, tsv_files
+from mmf_muvla.regions.tsv_lines import (
+    LONGEST_LINE,
+    byte_ranges,
+    count_lines,
+    first_lines,
+    lines_in,
+    piece_bytes,
+    tsv_files,
+)
 
 _BYTES_PER_SHARD = 16 * 2**20
 _BUFFER = 2**22
@@ -78,7 +86,7 @@ class BottomUpTsv(RegionSource):
         return Contents(num_lines, objects, attributes, [])
 
     def shards(self, index: Path) -> Iterator[Shard]:
-        return byte_ranges(self.file, _BYTES_PER_SHARD)
+        return byte_ranges(self.file, piece_bytes(self.feature_dim, _BYTES_PER_SHARD))
 
     def read(self, shard: Shard, index: Path, names: NameIds) -> ShardContent:
         start, end = shard

@@ -31,6 +31,7 @@ from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.shards import SHARD, SUFFIX, StoreShard
 from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, open_regions
 from mmf_muvla.regions.thumbnails import THUMBNAILS_SUFFIX, save_thumbnails, thumbnails_path
+from mmf_muvla.regions.tsv_lines import SHORT_FEATURES
 
 SKIPPED_FILE = "skipped.jsonl"
 # Raised when parts or what is found in them change, so that what an older version has made is made anew.
@@ -159,8 +160,12 @@ def _files_of(options: RegionOptions) -> list[Path]:
 
 
 def _parameters(options: RegionOptions) -> dict[str, Any]:
-    # An option that was added later, without which nothing is to be made again.
-    return {name: value for name, value in asdict(options).items() if name != "image_sizes" or value is not None}
+    # Without an option that was added later, nothing is to be made again.
+    parameters = {name: value for name, value in asdict(options).items() if name != "image_sizes" or value is not None}
+    # Nor where features are so long that they are read as they always were.
+    if options.feature_dim < SHORT_FEATURES:
+        parameters["pieces"] = "short"
+    return parameters
 
 
 def _import(sources: Sequence[RegionSource], policy: dict[str, Any], work: Work) -> dict[str, int]:

@@ -26,7 +26,7 @@ from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.rect_scale import Scale, ScaleEvidence
 from mmf_muvla.regions.regions import Regions
 from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, beside
-from mmf_muvla.regions.tsv_lines import byte_ranges
+from mmf_muvla.regions.tsv_lines import byte_ranges, piece_bytes
 from mmf_muvla.regions.vinvl_predictions import Prediction, PredictionPart, PredictionsFile
 
 _BYTES_PER_SHARD = 16 * 2**20
@@ -108,7 +108,7 @@ class PredictedSource(RegionSource):
 
     def shards_of(self, file: Path) -> Iterator[Shard]:
         """The ranges of bytes in which a file is read."""
-        return byte_ranges(file, _BYTES_PER_SHARD)
+        return byte_ranges(file, piece_bytes(self.feature_dim, _BYTES_PER_SHARD))
 
     def _sizes_beside(self) -> list[Path]:
         """The files of sizes that lie beside, where these are needed and none is named."""

@@ -122,7 +122,9 @@ class _Plan:
                 if not self.study.tasks:
                     found.append(self.jobs.pretraining(system, seed))
                 for task, plan in self.study.tasks.items():
-                    rate = plan.rates[0] if unsearched else self._rate(system, task)
+                    rate = self._rate(system, task)
+                    if rate is None and unsearched:
+                        rate = plan.rates[0]
                     if rate is not None:
                         found.append(self.jobs.finetuning(system, task, seed, rate))
         return [job for job in found if job is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,28 @@ def check_arrays(store: RegionStore, expected: Sequence[Detected]) -> None:
         assert (regions.width, regions.height) == (image.width, image.height)
         assert regions.image_feature_0.tobytes() == image.features.astype(np.float16).tobytes()
         assert regions.bbox.tobytes() == image.boxes.tobytes()
+
+
+@pytest.mark.parametrize("name", ["vinvl", "scene_graph_benchmark", "oscar", "lxmert", "bottom_up"])
+def test_short_features_are_read_in_shorter_pieces(name: str, tmp_path: Path) -> None:
+    """Otherwise a piece of 16 MiB, of features of 8 numbers, would be of a hundred thousand images and more."""
+    _, write = {**WITH_CLASSES, **WITHOUT_CLASSES}[name]
+    source = write(tmp_path / "source", images())
+    opened = open_regions(source, RegionOptions())
+    assert opened.lines_file
+    os.truncate(opened.lines_file, 2**25)
+    for feature_dim, size in ((2048, 2**24), (256, 2**24), (8, 2**19)):
+        shards = list(type(opened)(source, RegionOptions(feature_dim=feature_dim)).shards(tmp_path / "index"))
+        assert shards == [(start, start + size) for start in range(0, 2**25, size)]
+
+
+def test_pieces_are_named_only_where_features_are_short(vinvl: Any, fake_image: Any, tmp_path: Path) -> None:
+    """What was made of long ones before is not made anew."""
+    sources = [vinvl([fake_image("1")])]
+    for feature_dim, named in ((2048, None), (256, None), (255, "short"), (8, "short")):
+        options = RegionOptions(feature_dim=feature_dim)
+        store = region_store(tmp_path / "store", sources, options, "error", 0.0)
+        assert store.made_from["parameters"].get("pieces") == named
 
 
 @pytest.mark.parametrize("name", WITH_CLASSES)
