@@ -21,7 +21,7 @@ from mmf_muvla.studies.study import Study
 
 WEIGHTS = "muvla_final.safetensors"
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
-_DATASET = "{dataset}"
+_DATASET, _SEED = "{dataset}", "{seed}"
 Find = Callable[[str], "Job"]
 
 
@@ -60,14 +60,20 @@ class Jobs:
         self._folder_of = cache(folder_of)
         self._digest = cache(self._digest_of)
 
-    def step(self, name: str, parents: tuple[str, ...] = ()) -> Job:
-        """The job of a step, which is an error where there is none, or it needs itself."""
+    def step(self, name: str, seed: int = 0, parents: tuple[str, ...] = ()) -> Job:
+        """The job of a step, for runs with a seed; an InputError where there is none of that name, or it needs itself.
+
+        Steps that do not ask for ``{seed}``, and need none that does, are the same for all seeds.
+        """
         where, step = f"study {self.study.name}", self.study.steps.get(name)
         if step is None:
             raise InputError(where, f"there is no step '{name}'", "Add it to steps, or correct the name")
         if name in parents:
             raise InputError(where, f"the step '{name}' needs itself", "Correct its arguments")
-        return self._job("step", name, step.command, step.arguments, lambda other: self.step(other, (*parents, name)))
+        arguments = tuple(argument.replace(_SEED, str(seed)) for argument in step.arguments)
+        find = partial(self.step, seed=seed, parents=(*parents, name))
+        own_name = name if arguments == step.arguments else f"{name}-{seed}"
+        return self._job("step", own_name, step.command, arguments, find)
 
     def pretraining(self, system: str, seed: int) -> Job | None:
         """The pre-training of a system; ``None`` where it has none."""
@@ -81,7 +87,7 @@ class Jobs:
                 raise InputError(plan.pretrain, "names no data set", remedy)
             arguments = tuple(argument.replace(_DATASET, dataset) for argument in arguments)
         name, arguments = f"{_stem(plan.pretrain)}-{seed}", (f"training.seed={seed}", *arguments, *self.run_arguments)
-        find = partial(self._step_for, system, None)
+        find = partial(self._step_for, system, seed, None)
         job = self._job("pretrain", name, plan.pretrain, arguments, find, version="pretrain")
         return replace(job, system=system, seed=seed)
 
@@ -101,18 +107,18 @@ class Jobs:
             f"training.seed={seed}", run_type, f"optimizer.params.lr={rate:g}", *self.study.finetune,
             *plan.arguments, *of_system.finetune, *self.run_arguments, *weights,
         )  # fmt: skip
-        find = partial(self._step_for, system, start)
+        find = partial(self._step_for, system, seed, start)
         job = self._job(kind, name, plan.config, arguments, find, version=task)
         return replace(job, system=system, task=task, seed=seed, rate=rate)
 
-    def _step_for(self, system: str, start: Job | None, name: str) -> Job:
+    def _step_for(self, system: str, seed: int, start: Job | None, name: str) -> Job:
         """What a name in a run's arguments stands for."""
         if name == "pretraining" and start is not None:
             return start
         corpus = self.study.systems[system].corpus if name == "corpus" else name
         if corpus is None:
             raise InputError(f"study {self.study.name}: systems.{system}", "names no corpus", "Give it one")
-        return self.step(corpus)
+        return self.step(corpus, seed)
 
     def _digest_of(self, program: str, version: str, arguments: tuple[str, ...]) -> str:
         if not version:

@@ -25,10 +25,11 @@ Arguments = tuple[Text, ...]
 
 @dataclass(frozen=True)
 class Step(Options):
-    """Something that is prepared once: a world, a corpus, a checkpoint."""
+    """Something that is prepared once, or once for every seed: a world, a corpus, a checkpoint."""
 
     command: Name  # a script of tools/
-    arguments: Arguments = ()  # {NAME} is the output folder of another step, {out} this one's own
+    # {NAME} is the output folder of another step, {out} this one's own, {seed} the seed of the run that needs it
+    arguments: Arguments = ()
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,23 @@ def test_commands_name_the_folders_of_what_they_need(jobs: Jobs, tmp_path: Path)
     assert run.folder.is_relative_to(tmp_path / "work" / "finetune")
 
 
+def test_a_step_that_asks_for_the_seed_is_another_for_each(study: Study, tmp_path: Path, tools: Path) -> None:
+    start = Step("write.py", ("out={out}", "seed={seed}", "world={world}"))
+    on_top = Step("write.py", ("out={out}", "of={start}"))
+    task = replace(study.tasks["nlvr2"], arguments=("data={world}", "start={on_top}"))
+    steps = {**study.steps, "start": start, "on_top": on_top}
+    jobs = Jobs(replace(study, steps=steps, tasks={"nlvr2": task}), tmp_path / "work", tools)
+    assert _named(jobs, "base") == ["step world", "step start-3", "step on_top", "finetune nlvr2-bert-3-0.0001"]
+    assert "seed=3" in jobs.step("start", 3).command and "seed={seed}" not in jobs.step("start", 3).command
+    for name, is_another in (("world", False), ("corpus_one", False), ("start", True), ("on_top", True)):
+        assert (jobs.step(name, 3).digest != jobs.step(name, 4).digest) is is_another
+        assert (jobs.step(name, 3).folder != jobs.step(name, 4).folder) is is_another
+    search, runs = jobs.search("base", "nlvr2", 1e-4), [jobs.finetuning("base", "nlvr2", seed, 1e-4) for seed in (0, 1)]
+    assert jobs.step("start", study.search_seed) in with_needs([search])
+    for seed, run in enumerate(runs):
+        assert jobs.step("start", seed) in with_needs([run]) and jobs.step("start", 1 - seed) not in with_needs([run])
+
+
 def test_arguments_name_the_data_set_of_the_pre_training(study: Study, tmp_path: Path, tools: Path) -> None:
     (tmp_path / "other.yaml").write_text("datasets: first\n", encoding="utf-8")
     (tmp_path / "inner.yaml").write_text("includes: [other.yaml]\ndatasets: inner\n", encoding="utf-8")
