@@ -6,7 +6,7 @@ Parts are import, retrieval, ann, phrases, links, memory and search_memory; with
 about half an hour on two cores. ``large`` is memory up to a million images and ten million sentences, see large.py: a
 quarter of an hour more. ``--sentences`` names text files, a sentence a line, also gzipped, whose embeddings the vectors
 are made from; without it the toy world's captions and books are used.
-``--json`` prints one object and nothing else; ``--keep`` writes the results, with a description of the machine,
+``--json`` prints one object and nothing else; ``--keep`` writes the results, each with a description of the machine,
 to ``benchmarks/results/corpus.json``.
 """
 
@@ -73,7 +73,7 @@ def main() -> None:
             print_results(part, results[part])
     if arguments.keep:
         machine = describe_machine("faiss-cpu", "sentence-transformers", "spacy", "gensim")
-        path = keep_results("corpus", {"machine": machine, **results})
+        path = keep_results("corpus", {part: {**result, "machine": machine} for part, result in results.items()})
         console.print(f"kept in {path}")
     if arguments.json:
         print(json.dumps(key_figures(results)))
