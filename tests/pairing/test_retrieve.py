@@ -200,8 +200,12 @@ def test_equal_queries_are_embedded_once_in_a_part(
     ]
     assert (counts["images"], counts["queries"]) == (10, 9)
     found = results(work().folder)
-    for equal in ([0, 3], [1, 7, 8]):
-        assert len({found["sentence"][image].tobytes() + found["score"][image].tobytes() for image in equal}) == 1
+    for name in ("sentence", "score"):
+        assert found[name][0].tobytes() == found[name][3].tobytes()
+    # Those of other parts are embedded beside other queries, whose number can decide how a processor rounds.
+    for image in (7, 8):
+        assert found["sentence"][1].tolist() == found["sentence"][image].tolist()
+        assert np.allclose(found["score"][1], found["score"][image], rtol=0, atol=1e-6)
 
 
 def test_too_few_sentences(store: Path, pool: Path, work: Any, one_model: list[list[str]]) -> None:
