@@ -43,7 +43,6 @@ from mmf_muvla.regions.tsv_lines import (
     tsv_files,
 )
 
-_BYTES_PER_SHARD = 16 * 2**20
 _BUFFER = 2**22
 
 
@@ -86,7 +85,7 @@ class BottomUpTsv(RegionSource):
         return Contents(num_lines, objects, attributes, [])
 
     def shards(self, index: Path) -> Iterator[Shard]:
-        return byte_ranges(self.file, piece_bytes(self.feature_dim, _BYTES_PER_SHARD))
+        return byte_ranges(self.file, piece_bytes(self.feature_dim))
 
     def read(self, shard: Shard, index: Path, names: NameIds) -> ShardContent:
         start, end = shard

@@ -26,10 +26,10 @@ from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.regions.rect_scale import Scale, ScaleEvidence
 from mmf_muvla.regions.regions import Regions
 from mmf_muvla.regions.sources import Contents, NameIds, RegionSource, Shard, beside
-from mmf_muvla.regions.tsv_lines import byte_ranges, piece_bytes
+from mmf_muvla.regions.tsv_lines import BYTES_PER_PIECE, byte_ranges, piece_bytes
 from mmf_muvla.regions.vinvl_predictions import Prediction, PredictionPart, PredictionsFile
 
-_BYTES_PER_SHARD = 16 * 2**20
+_BYTES_PER_SHARD = BYTES_PER_PIECE
 # Of predictions, workers take a quarter of that at a time, so that there is some for each of them.
 _LOOKS_PER_SHARD = 4
 _DECIDED, _SIZES = "scale.json", "sizes.sqlite"

@@ -11,17 +11,17 @@ from typing import BinaryIO
 # Of a line with the features of an image. No image has so much, and an image of the longest line still fits into 200 MB
 # several times over while it is read; a damaged file can have gigabytes without a line's end.
 LONGEST_LINE = 32 * 2**20
-# Of features with fewer numbers less is read in one go, so that it is not of very many images: the arrays of one take
-# kilobytes, however short.
+# So much of a file of features is read in one go; of features with fewer numbers less, so that it is not of very many
+# images: the arrays of one take kilobytes, however short.
+BYTES_PER_PIECE = 16 * 2**20
 SHORT_FEATURES = 256
-_BYTES_PER_NUMBER = 2**16
 _BOM = b"\xef\xbb\xbf"
 _CHUNK = 2**22
 
 
-def piece_bytes(feature_dim: int, most: int) -> int:
+def piece_bytes(feature_dim: int, most: int = BYTES_PER_PIECE) -> int:
     """How much of a file of features is read in one go: ``most``, unless they are short."""
-    return min(most, _BYTES_PER_NUMBER * feature_dim)
+    return min(most, BYTES_PER_PIECE * feature_dim // SHORT_FEATURES)
 
 
 def byte_ranges(file: Path, size: int) -> Iterator[tuple[int, int]]:
