@@ -66,6 +66,7 @@ class Study(Options):
     systems: dict[str, System]
     tasks: dict[str, TaskPlan]
     claims: tuple[Text, ...] = ()  # what the paper says, each a sentence
+    order: tuple[Name, ...] = ()  # systems, worst first, as the paper has them: each is compared with the one before it
     x_label: Text = ""  # of the plot's x axis
     search_seed: Seed = 1000  # learning rates are chosen with it; it takes no part in the comparison
     pretrain: Arguments = ()  # of every pre-training
@@ -167,6 +168,8 @@ def _check(study: Study, where: str) -> None:
     name, reference = study.name, study.reference
     refuse(Path(name).name != name, f"name={name}", "is no name of a folder", "Leave slashes and .. out")
     refuse(reference not in study.systems, "reference", f"{reference} is no system", "Name one of the systems")
+    for name in study.order:
+        refuse(name not in study.systems, f"order={name}", "is no system", "Name systems of the study")
     for name, system in study.systems.items():
         place, corpus, rates_of = f"systems.{name}", system.corpus, system.rates_of
         has_none = corpus is not None and corpus not in study.steps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from mmf_muvla.report.scores import Estimate, with_meta_ave
 from mmf_muvla.studies.records import Record
@@ -25,18 +26,44 @@ class Line:
     rates: dict[str, float]  # task -> learning rate of the fine-tunings
 
 
+@dataclass(frozen=True)
+class Step:
+    """From a system to the next one of the study's order, seed by seed."""
+
+    below: str  # what readers call it
+    above: str
+    differences: dict[str, Estimate | None]  # column -> points
+
+
 def summarize(study: Study, records: Sequence[Record]) -> list[Line]:
     """One line for each system that has a score, in the study's order, from the records of its fine-tunings."""
 
-    def scores_of(system: str) -> dict[str, Mapping[int, float]]:
-        of_system = [it for it in records if it.system == system]
-        return with_meta_ave({task: {it.seed: it.score for it in of_system if it.task == task} for task in study.tasks})
-
-    reference, lines = scores_of(study.reference), []
+    reference, lines = _scores(study, study.reference, records), []
     for name, system in study.systems.items():
-        if any((columns := scores_of(name)).values()):
+        if any((columns := _scores(study, name, records)).values()):
             scores = {column: Estimate.of(by_seed) for column, by_seed in columns.items()}
             differences = {it: Estimate.of_differences(columns[it], reference[it]) for it in columns}
             rates = {it.task: it.rate for it in records if it.system == name}
             lines.append(Line(name, system.label, scores, {} if name == study.reference else differences, rates))
     return lines
+
+
+def steps(study: Study, records: Sequence[Record]) -> list[Step]:
+    """How much better each system of the study's order is than the one before it; of those that have scores."""
+    scores = {name: _scores(study, name, records) for name in study.order}
+    known = [name for name in study.order if any(scores[name].values())]
+    label = {name: study.systems[name].label for name in known}
+    return [
+        Step(
+            label[below],
+            label[above],
+            {it: Estimate.of_differences(scores[above][it], of_task) for it, of_task in scores[below].items()},
+        )
+        for below, above in pairwise(known)
+    ]
+
+
+def _scores(study: Study, system: str, records: Sequence[Record]) -> dict[str, Mapping[int, float]]:
+    """Column -> seed -> test score in per cent."""
+    of_system = [it for it in records if it.system == system]
+    return with_meta_ave({task: {it.seed: it.score for it in of_system if it.task == task} for task in study.tasks})

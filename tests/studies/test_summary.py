@@ -14,7 +14,7 @@ from mmf_muvla.report.scores import META, Estimate
 from mmf_muvla.studies.pages import as_csv, as_markdown, write_results
 from mmf_muvla.studies.records import Record
 from mmf_muvla.studies.study import Study, System, TaskPlan
-from mmf_muvla.studies.summary import summarize
+from mmf_muvla.studies.summary import steps, summarize
 
 METRICS = {"nlvr2": "muvla_nlvr2_accuracy", "refcoco_plus": "muvla_grounding_accuracy"}
 
@@ -89,6 +89,20 @@ def test_tables_say_it(two_tasks: Study, records: list[Record]) -> None:
     csv_lines = as_csv(two_tasks, lines).splitlines()
     assert len(csv_lines) == 1 + 3 * 3
     assert csv_lines[1].startswith("base,nlvr2,52.0000,1.1547,")
+
+
+def test_each_system_is_compared_with_the_one_before_it(two_tasks: Study, records: list[Record]) -> None:
+    study = replace(two_tasks, order=("late", "absent", "base", "ours"))
+    study = replace(study, systems={**study.systems, "absent": System("Absent")})  # no score: it is passed over
+    late_to_base, base_to_ours = steps(study, records)
+    assert (late_to_base.below, late_to_base.above) == ("Late", "Base")
+    assert late_to_base.differences["nlvr2"] == Estimate({0: pytest.approx(-1.0)})
+    assert late_to_base.differences[META] is None  # Late has one task only
+    _assert_same(base_to_ours.differences["nlvr2"], [5, 6, 4])
+    _assert_same(base_to_ours.differences[META], [62.5 - 55, 65 - 58, 66 - 58])
+    text = as_markdown(study, records, records, "python tools/run_study.py config=small.yaml")
+    assert "| Base → Ours | +5.0 [+2.5, +7.5] |" in text and "| Late → Base | -1.0 | – | – |" in text
+    assert "→" not in as_markdown(two_tasks, records, records, "python …")
 
 
 def test_results_are_a_table_a_plot_and_a_page(two_tasks: Study, records: list[Record], tmp_path: Path) -> None:
