@@ -21,6 +21,8 @@ Further keys:
   on_bad_record      error (the default), or skip: leave damaged records out, count them and list them in left_out.jsonl
   image_key          key of an image, made of {name} (COCO_val2014_000000000042, the default) or {image_id} (42);
                      of an image whose id is the name of a file, {name} is that without folders and ending
+  halve_val          true: of vqa2 also write imdb_val_half1.npy and imdb_val_half2.npy, each with the questions about
+                     half of the images: choose by one, report the other, since the test's answers are not published
   min_occurrences    of how many questions an answer must be the most frequent one to be in the vocabulary: 9
 For questions of your own, in the form of VQA's files (image ids may be names, kinds of questions may be missing):
   questions.train    the name of the file in source; likewise questions.val, questions.test, questions.test-dev

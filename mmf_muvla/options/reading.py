@@ -25,7 +25,12 @@ Layers = list[tuple[str, Any]]
 _log = logging.getLogger(__name__)
 
 
-def read_options(schema: type[T], arguments: Sequence[str], former: Mapping[str, str] | None = None) -> T:
+def read_options(
+    schema: type[T],
+    arguments: Sequence[str],
+    former: Mapping[str, str] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> T:
     """Read a configuration from a command line.
 
     Args:
@@ -33,6 +38,7 @@ def read_options(schema: type[T], arguments: Sequence[str], former: Mapping[str,
         arguments: ``config=PATH`` names a YAML file; other ``key=value`` override it. A schema with a key ``config`` of
             its own has no such file.
         former: old names of keys, with their new ones. They are understood, and the log says so.
+        defaults: values of keys that neither the file nor the command line names, where they are not the schema's own.
 
     Raises:
         InputError: the file does not exist or is not YAML, a key is unknown or missing, or a value does not fit.
@@ -57,7 +63,7 @@ def read_options(schema: type[T], arguments: Sequence[str], former: Mapping[str,
         check_keys(content, known, where)
     where = file[0][0] if file else COMMAND_LINE
     try:
-        merged = OmegaConf.merge({}, *(content for _, content in [*file, *overrides]))
+        merged = OmegaConf.merge(defaults or {}, *(content for _, content in [*file, *overrides]))
     except OmegaConfBaseException as error:
         raise InputError(where, str(error).splitlines()[0], "Correct the value") from error
     return check(schema, plain(merged, lambda _: where), source_of(layers, where))

@@ -44,9 +44,8 @@ def own_caption_ranks(corpus: Path, captions: Mapping[str, Sequence[str]]) -> di
         InputError: ``build`` is not there any more.
     """
     build = corpus / "build"
-    settings = {name: _parameters(build / name) for name in ("embed", "retrieve")}
-    query = QueryOptions(**{name: settings["retrieve"][name] for name in QueryOptions.__dataclass_fields__})
-    embedding = EmbeddingOptions(**{name: settings["embed"][name] for name in ("model", "compute_dtype", "dtype")})
+    settings = retrieval_settings(corpus)
+    query, embedding = QueryOptions(**settings["query"]), EmbeddingOptions(**settings["embedding"])
     cleaned = {image_id: {clean_sentence(text) for text in texts} for image_id, texts in captions.items()}
     known = set().union(*cleaned.values())
     sentences = chain.from_iterable(MappedTable(build / "sentences" / SENTENCES_FILE).blocks("sentence"))
@@ -56,11 +55,24 @@ def own_caption_ranks(corpus: Path, captions: Mapping[str, Sequence[str]]) -> di
     images = [image_id for image_id, rows in own.items() if rows and image_id in regions]
     pool = Embeddings.of_folder(build / "embed")
     queries = Embedder(embedding).embed(image_queries(regions, images, query)) if images else np.zeros((0, 1))
-    if settings["retrieve"].get("scores") == "csls" and images:
+    if _parameters(build / "retrieve").get("scores") == "csls" and images:
         pool = penalised(pool, build / "retrieve")
         queries = pool.queries(queries)
     ranks = pool_ranks(queries, pool, [np.array(own[image_id]) for image_id in images])
     return dict(zip(images, ranks.tolist(), strict=True))
+
+
+def retrieval_settings(corpus: Path) -> dict[str, dict[str, Any]]:
+    """What the retrieval of a corpus depends on, of the options ``query`` and ``embedding`` of its build.
+
+    Raises:
+        InputError: ``build`` in the corpus's folder is not there any more.
+    """
+    query, embedding = (_parameters(corpus / "build" / name) for name in ("retrieve", "embed"))
+    return {
+        "query": {name: query[name] for name in QueryOptions.__dataclass_fields__},
+        "embedding": {name: embedding[name] for name in ("model", "compute_dtype", "dtype")},
+    }
 
 
 def image_queries(regions: RegionStore, images: Iterable[str], options: QueryOptions) -> list[str]:

@@ -8,9 +8,9 @@ from typing import Any
 
 from mmf_muvla.artifacts.outputs import check_outputs, output_folder
 from mmf_muvla.datasets.tasks.retrieval.ranking import DIRECTIONS, RECALLS
-from mmf_muvla.options.reading import read_options
 from mmf_muvla.report.matching_evaluation import MatchingEvaluation, MatchingOptions
 from mmf_muvla.report.measures_page import RESULTS, publish_measures
+from mmf_muvla.report.retrieval_options import read_retrieval_options
 from mmf_muvla.report.tables import MISSING, Table
 
 _PAGE = "matching.html"
@@ -27,7 +27,7 @@ _NOUNS = {"all": "all", "detected": "detected in the image", "not_detected": "no
 def matching_command(arguments: Sequence[str]) -> None:
     """``run=FOLDER captions=FILE regions=FOLDER [key=value …]``: measure a run, print the measures, and write
     ``results.json`` and ``matching.html``."""
-    options = read_options(MatchingOptions, arguments)
+    options = read_retrieval_options(MatchingOptions, arguments)
     run = Path(options.run)
     inputs = [run, Path(options.captions), Path(options.regions)]
     out = output_folder("out", options.out or run / "matching", inputs, may_be_inside=True)

@@ -18,7 +18,6 @@ from mmf_muvla.errors import InputError
 from mmf_muvla.models.muvla import MuVLA
 from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.options.kinds import Count, Flag, Name, Options, Seed, accept, as_list, kind, whole
-from mmf_muvla.options.reading import read_options
 from mmf_muvla.pairing.config import EmbeddingOptions, QueryOptions
 from mmf_muvla.pairing.own_captions import tag_similarities
 from mmf_muvla.regions.index import META_FILE
@@ -29,6 +28,7 @@ from mmf_muvla.report.matching_measures import RESAMPLES, measure, resample
 from mmf_muvla.report.matching_scores import captioned_images
 from mmf_muvla.report.measures_page import RESULTS, publish_measures
 from mmf_muvla.report.retrieval_measures import Scores, by_chance, make_pools, pool_statistics
+from mmf_muvla.report.retrieval_options import read_retrieval_options
 from mmf_muvla.report.tables import MISSING, Table
 from mmf_muvla.terminal import log_message
 from mmf_muvla.trainers.loading import load_run, load_start
@@ -72,7 +72,7 @@ class RetrievalOptions(Options):
 def retrieval_command(arguments: Sequence[str]) -> None:
     """``run=FOLDER captions=FILE regions=FOLDER [key=value …]``: rank images and captions by a run, print recalls, and
     write ``results.json`` and ``retrieval.html``."""
-    options = read_options(RetrievalOptions, arguments)
+    options = read_retrieval_options(RetrievalOptions, arguments)
     run = Path(options.run)
     inputs = [run, Path(options.captions), Path(options.regions)]
     out = output_folder("out", options.out or run / "retrieval", inputs, may_be_inside=True)

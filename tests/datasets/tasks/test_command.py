@@ -11,6 +11,7 @@ import pytest
 
 from mmf_muvla.datasets.tasks.conversion.command import convert_command
 from mmf_muvla.errors import InputError
+from mmf_muvla.reading.restricted_pickle import load_npy_object
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -66,9 +67,28 @@ def test_vqa2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert table["questions outside"] == ["0", "0", "0"]
 
 
+def test_halves_of_val_have_different_images(tmp_path: Path) -> None:
+    """The test's answers are not published: one half to choose by, one to report."""
+    ids = [11, 11, 12, 13, 14, 15, 16, 17]
+    questions = [{"question_id": n, "image_id": it, "question": "What?"} for n, it in enumerate(ids)]
+    content = {"data_subtype": "val2014", "questions": questions}
+    (tmp_path / "v2_OpenEnded_mscoco_val2014_questions.json").write_text(json.dumps(content))
+    out = tmp_path / "out"
+    convert_command(["task=vqa2", f"source={tmp_path}", f"out={out}", "halve_val=true"])
+    whole, first, second = (load_npy_object(out / f"imdb_val{name}.npy") for name in ("", "_half1", "_half2"))
+    assert first[0] == second[0] == whole[0]
+    assert sorted(entry["question_id"] for entry in [*first[1:], *second[1:]]) == list(range(8))
+    images = [{entry["image_name"] for entry in half[1:]} for half in (first, second)]
+    assert all(images) and not images[0] & images[1]
+    convert_command(["task=vqa2", f"source={tmp_path}", f"out={tmp_path / 'plain'}"])
+    assert not list((tmp_path / "plain").glob("*half*"))
+
+
 def test_nlvr2_and_visual_entailment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = {"sentence": "Two dogs.", "identifier": "test1-1-0-0", "label": "True"}
     (tmp_path / "test1.json").write_text(json.dumps(line) + "\n")
+    with pytest.raises(InputError, match="halve_val=true: is for VQA 2.0"):
+        convert_command(["task=nlvr2", f"source={tmp_path}", f"out={tmp_path / 'nlvr2'}", "halve_val=true"])
     convert_command(["task=nlvr2", f"source={tmp_path}", f"out={tmp_path / 'nlvr2'}"])
     assert [path.name for path in (tmp_path / "nlvr2").glob("[!.]*")] == ["test.jsonl"]
     line = {"sentence2": "Two dogs.", "pairID": "1.jpg#0r1e", "Flikr30kID": "1.jpg", "gold_label": "neutral"}
@@ -94,6 +114,7 @@ def test_nlvr2_and_visual_entailment(tmp_path: Path, capsys: pytest.CaptureFixtu
         ("min_occurrences=0", "is not a whole number from 1"),
         ("image_ids=/nowhere", "is not a region store"),
         ("image_key=x", "is the same for all images"),
+        ("halve_val=perhaps", "halve_val"),
     ],
 )
 def test_options_that_cannot_be_used(change: str, message: str, tmp_path: Path) -> None:

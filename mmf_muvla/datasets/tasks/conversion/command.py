@@ -25,6 +25,7 @@ from mmf_muvla.options.reading import read_options
 from mmf_muvla.terminal import terminal_console
 
 VOCABULARY_FILE = "answers_vqa.txt"
+VAL_HALVES = ("imdb_val_half1.npy", "imdb_val_half2.npy")
 LEFT_OUT_FILE = "left_out.jsonl"  # lists the records that were left out as damaged, if there are any
 # What converts a file, and published name -> the task's name of a split.
 _BY_FILE: dict[str, tuple[Callable[..., Counts], dict[str, str]]] = {
@@ -38,7 +39,7 @@ _BY_FILE: dict[str, tuple[Callable[..., Counts], dict[str, str]]] = {
 _RETRIEVAL = {"flickr30k_retrieval": "dataset_flickr30k.json", "coco_retrieval": "dataset_coco.json"}
 # The files that may be written.
 _OUTPUTS = {
-    "vqa2": [VOCABULARY_FILE, *(f"imdb_{split}.npy" for split in VQA2_SPLITS)],
+    "vqa2": [VOCABULARY_FILE, *(f"imdb_{split}.npy" for split in VQA2_SPLITS), *VAL_HALVES],
     **{task: [f"{split}.jsonl" for split in names.values()] for task, (_, names) in _BY_FILE.items()},
     "refcoco_plus": [f"{split}.jsonl" for split in SPLITS],
     **{task: ["train.jsonl", "val.jsonl", "test.jsonl"] for task in _RETRIEVAL},
@@ -70,6 +71,7 @@ class ConvertOptions(Choices):
     num_answers: _NumAnswers | None = None  # None: ten in the published files, else any
     questions: dict[str, kinds.Name] = field(default_factory=dict)
     annotations: dict[str, kinds.Name] = field(default_factory=dict)
+    halve_val: kinds.Flag = False
 
 
 def convert_command(arguments: Sequence[str]) -> None:
@@ -79,6 +81,8 @@ def convert_command(arguments: Sequence[str]) -> None:
         InputError: an option or a file cannot be used.
     """
     values = read_options(ConvertOptions, arguments)
+    if values.halve_val and values.task != "vqa2":
+        raise InputError("halve_val=true", "is for VQA 2.0, whose test answers are not published", "Leave it out")
     if missing := [name for name in ("task", "source", "out") if not getattr(values, name)]:
         raise InputError(f"{missing[0]}=", "is not given", f"Add {missing[0]}=… to the command")
     assert values.source and values.out
@@ -125,8 +129,15 @@ def _convert(values: ConvertOptions, source: Path, out: Path, options: Options, 
             vocabulary = build_vocabulary(annotated, out / VOCABULARY_FILE, options)
             print(f"{VOCABULARY_FILE}: {len(vocabulary):,} answers of {options.min_occurrences} or more questions")
         known = [answer for answer in vocabulary if answer]
+        halves = {"val": [out / name for name in VAL_HALVES]} if values.halve_val else {}
         return {
-            split: convert_vqa2(*paths, out / f"imdb_{split}.npy", split, known, options=options, report=report)
+            split: convert_vqa2(
+                *paths,
+                *(out / f"imdb_{split}.npy", split, known),
+                options=options,
+                report=report,
+                halves=halves.get(split, ()),
+            )
             for split, paths in files.items()
         }
     if values.task == "refcoco_plus":

@@ -6,6 +6,7 @@ without the fields that say what kind of question it is.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 from collections import Counter
@@ -58,6 +59,7 @@ def convert_vqa2(
     *,
     options: Options | None = None,
     report: Report | None = None,
+    halves: Sequence[Path] = (),
 ) -> Vqa2Counts:
     """Write a published split as the annotation array that MMF's ``vqa2`` dataset reads.
 
@@ -76,6 +78,8 @@ def convert_vqa2(
         vocabulary: the answers of which those outside are counted; none are where it is empty.
         options: questions without annotation are kept, without answers, unless they say otherwise.
         report: collects what concerns all splits.
+        halves: two more ``.npy`` to write, each with the questions about half of the images: a hash of the image's key
+            decides which.
 
     Raises:
         InputError: a file or a question cannot be used, or a question is there twice.
@@ -101,11 +105,21 @@ def convert_vqa2(
     if len(entries) == 1:
         raise nothing_left(questions)
     counts.images = sieve.num_images
+    _write(out, entries)
+    for half, path in enumerate(halves):
+        _write(path, [entries[0], *(entry for entry in entries[1:] if _half_of(entry["image_name"]) == half)])
+    return counts
+
+
+def _half_of(image_name: str) -> int:
+    return hashlib.blake2b(image_name.encode(), digest_size=1).digest()[0] % 2
+
+
+def _write(out: Path, entries: Sequence[dict[str, Any]]) -> None:
     array = np.empty(len(entries), dtype=object)
     array[:] = entries
     with publish_file(out) as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=True)
-    return counts
 
 
 def build_vocabulary(annotations: Sequence[Path], out: Path, options: Options | None = None) -> list[str]:
