@@ -131,7 +131,9 @@ _NO_NUMBERS = ("is no list of whole numbers", "Write them in brackets: [0,1,2]")
 
 DetectorSize = Annotated[list[int], kind(_detector_size, *_NO_SIZE)]
 Column = Annotated[Any, kind(_column, *NO_COLUMN)]
-Paths = Annotated[Any, kind(paths, "is neither a path nor a list of paths", "Give at least one path")]
+# On a command line it is a text, or a list of texts, whatever YAML takes it for: an image may be called 000000000724.
+LITERAL = "literal"
+Paths = Annotated[Any, LITERAL, kind(paths, "is neither a path nor a list of paths", "Give at least one path")]
 Workers = Annotated[Any, kind(_workers, "is no number of processes", "Give a whole number from 1, or auto")]
 Names = Annotated[list[str], kind(names, *_NO_NAMES)]
 WholeNumbers = Annotated[list[int], kind(_whole_numbers, *_NO_NUMBERS)]

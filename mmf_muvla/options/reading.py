@@ -108,6 +108,10 @@ def _override(known: Mapping[str, Key], name: str, text: str) -> DictConfig:
     kind = known[name].kind if name in known else None
     if kind == list[str]:
         return as_text
+    if name in known and known[name].is_literal:
+        with suppress(yaml.YAMLError):
+            OmegaConf.update(as_text, name, yaml.load(text, yaml.BaseLoader))  # which knows no other scalars than texts
+        return as_text
     try:
         content = read_override(f"{name}={text}")
     except InputError:

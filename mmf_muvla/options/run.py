@@ -38,6 +38,7 @@ class Registered:
     Attributes:
         datasets: with the schemas of their options, where they have one.
         optimizers: with what makes one.
+        metrics: with their classes; that of which smaller values are better says so as ``smaller_is_better``.
         learned: for data sets of the pre-training: given their options, and the losses where the configuration names
             them, the losses and the metrics.
     """
@@ -48,7 +49,7 @@ class Registered:
     optimizers: Mapping[str, Callable[..., Any]]
     schedulers: Collection[str]
     losses: Collection[str]
-    metrics: Collection[str]
+    metrics: Mapping[str, Any]
     learned: Mapping[str, Learned] = field(default_factory=dict)
 
 
@@ -183,7 +184,8 @@ def _what_follows(run: Run, content: Mapping[str, Any], registered: Registered) 
     if criteria is None:
         criteria = found["training.early_stop.criteria"] = metrics[0] if metrics else "total_loss"
     if at(content, "training.early_stop.minimize") is None:
-        found["training.early_stop.minimize"] = str(criteria).rpartition("/")[2] not in registered.metrics
+        metric = registered.metrics.get(str(criteria).rpartition("/")[2])  # none: it is a loss
+        found["training.early_stop.minimize"] = metric is None or getattr(metric, "smaller_is_better", False)
     return found
 
 

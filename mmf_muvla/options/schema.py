@@ -13,6 +13,8 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from mmf_muvla.options.kinds import LITERAL
+
 _INDEX = re.compile(r"\[\d+\]")
 
 
@@ -26,6 +28,7 @@ class Key:
     bounds: tuple[float | None, float | None] = (None, None)  # the lowest and the highest value, if there are any
     above: bool = False  # whether values must be above the lowest one
     kind: Any = None  # the type, without its constraints
+    is_literal: bool = False  # see LITERAL
 
 
 def general(name: str) -> str:
@@ -68,7 +71,8 @@ def _keys_at(name: str, hint: Any) -> Iterator[Key]:
         yield from keys_of(kind, f"{name}.").values()
         return
     low, high, above = _bounds(metadata)
-    yield Key(name, may_be_null=may_be_null, bounds=(low, high), above=above, kind=kind)
+    is_literal = LITERAL in [it for it in metadata if isinstance(it, str)]
+    yield Key(name, may_be_null=may_be_null, bounds=(low, high), above=above, kind=kind, is_literal=is_literal)
     if origin in (list, tuple) and element is not str:
         yield from _keys_at(f"{name}[]", element)
 

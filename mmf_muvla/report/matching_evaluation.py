@@ -103,8 +103,9 @@ class MatchingEvaluation:
         self.model = load_run(self.run, options.weights).to(devices_of(options.device, "device")[0])
         self.words, self.max_tokens = texts_of_matching(self.model, self.run)
         self.images = open_images(options.regions, self.model.options["trunk"]["feature_dim"])
-        # Only a store knows what classes are called.
-        self.store = RegionStore(options.regions) if (Path(options.regions) / META_FILE).is_file() else None
+        # Only a store knows what classes are called, if its regions have any.
+        store = RegionStore(options.regions) if (Path(options.regions) / META_FILE).is_file() else None
+        self.store = store if store is not None and store.object_names else None
         self.captioned = captioned_images(options.captions, self.images, options.num_images, options.seed)
         count = len(self.captioned)
         self.candidates: int = count if options.candidates == "all" else min(count, options.candidates)

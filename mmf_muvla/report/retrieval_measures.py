@@ -9,7 +9,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from mmf_muvla.datasets.tasks.retrieval.ranking import DIRECTIONS, RECALLS, Captions, standings
+from mmf_muvla.datasets.tasks.retrieval.ranking import DIRECTIONS, RECALLS, Bools, Captions, standings
 from mmf_muvla.objectives.masking import Floats, Ints
 from mmf_muvla.report.matching_measures import Statistic, make_groups, ratio
 
@@ -24,19 +24,21 @@ class Pool:
         captions: with numbers of images and texts of their own.
         images, texts: the numbers that these have among all, int.
         num_queries: the first images that are asked for here, and their captions; others only fill up.
+        owned: which of the texts are captions of an image, drawn for it or not, bool [images, texts].
     """
 
     captions: Captions
     images: Ints
     texts: Ints
     num_queries: int
+    owned: Bools
 
 
 def make_pools(captions: Captions, candidates: int | str, seed: int) -> list[Pool]:
     """The whole pool (``all``), or pools of so many images at random with a caption, drawn at random, of each."""
-    count = len(captions.image_ids)
+    count, owned = len(captions.image_ids), captions.owned()
     if candidates == "all":
-        return [Pool(captions, np.arange(count), np.arange(len(captions.texts)), count)]
+        return [Pool(captions, np.arange(count), np.arange(len(captions.texts)), count, owned)]
     rng = np.random.default_rng([seed, 4])
     drawn = np.array([rng.choice(np.flatnonzero(captions.image == image)) for image in range(count)])
     pools = []
@@ -46,7 +48,8 @@ def make_pools(captions: Captions, candidates: int | str, seed: int) -> list[Poo
         ids = [captions.caption_ids[number] for number in chosen]
         keys = [captions.image_ids[image] for image in group.images]
         part = Captions.of([(key, captions.texts[text], it) for key, text, it in zip(keys, own, ids, strict=True)])
-        pools.append(Pool(part, group.images, np.array([*dict.fromkeys(own)]), group.num_queries))
+        texts = np.array([*dict.fromkeys(own)])
+        pools.append(Pool(part, group.images, texts, group.num_queries, owned[np.ix_(group.images, texts)]))
     return pools
 
 
@@ -65,7 +68,7 @@ def pool_statistics(scores: Scores, pools: Sequence[Pool], num_images: int) -> d
             part = scores[np.ix_(pool.images, pool.texts)]
             of_query = np.arange(len(part)) if direction == "image_to_text" else pool.captions.image
             asked = of_query < pool.num_queries
-            ranks.append(standings(part, pool.captions, direction).rank[asked])
+            ranks.append(standings(part, pool.captions, direction, pool.owned).rank[asked])
             images.append(pool.images[of_query[asked]])
         rank, image = np.concatenate(ranks), np.concatenate(images)
         queries = np.bincount(image, minlength=num_images)

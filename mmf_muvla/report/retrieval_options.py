@@ -10,7 +10,7 @@ from typing import TypeVar
 from mmf_muvla.errors import InputError
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.pairing.store import CORPUS_FILE
-from mmf_muvla.trainers.saved_run import data_of_run
+from mmf_muvla.trainers.saved_run import CONFIG, data_of_run
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -29,9 +29,9 @@ def read_retrieval_options(schema: type[T], arguments: Sequence[str]) -> T:
     from mmf_muvla.pairing.own_captions import retrieval_settings  # loads torch
 
     options = read_options(schema, arguments)
-    run: str = options.run  # type: ignore[attr-defined]
-    corpus = data_of_run(Path(run))[1].get("corpus")
-    if corpus is None:  # a task's run
+    run = Path(options.run)  # type: ignore[attr-defined]
+    corpus = data_of_run(run)[1].get("corpus") if (run / CONFIG).is_file() else None
+    if corpus is None:  # a task's run, or none
         return options
     try:
         settings = retrieval_settings(Path(corpus))

@@ -22,7 +22,7 @@ from mmf_muvla.objectives.registry import heads_are_left_out
 from mmf_muvla.options.kinds import as_list
 from mmf_muvla.terminal import log_message
 from mmf_muvla.trainers.checkpoints import plain
-from mmf_muvla.trainers.sampler import TrainingBatches, batches_per_epoch
+from mmf_muvla.trainers.sampler import TrainingBatches, batches_per_epoch, refuse_batch_beyond
 
 # Fewer samples than these say little about which checkpoint is the best one.
 _FEW_HELD_OUT = 32
@@ -64,10 +64,11 @@ def run_length(training: Any, dataset: Any, accumulation: int) -> tuple[float, i
     """Updates per epoch, and updates of the whole run: max_updates or max_epochs, whichever comes first.
 
     Raises:
-        InputError: neither is a positive number.
+        InputError: neither is a positive number, or a batch is larger than the data set.
     """
     if dataset is None:
         return 1, 1
+    refuse_batch_beyond(len(dataset), int(training.batch_size))
     updates_per_epoch = batches_per_epoch(len(dataset), int(training.batch_size), accumulation) / accumulation
     epochs = training.max_epochs
     limits = (training.max_updates, None if epochs is None else math.ceil(epochs * updates_per_epoch))

@@ -82,8 +82,15 @@ class Evaluator:
         """Look at one small batch, so that a validation does not fail after hours. Nothing random is drawn.
 
         Raises:
-            InputError: a metric, or ``training.early_stop.criteria``, is of what neither data set nor model give.
+            InputError: a metric, or ``training.early_stop.criteria``, is of what neither data set nor model give, or
+                a split has fewer samples than there are processes.
         """
+        for split in ("val", "test"):
+            if (dataset := self.datasets[split]) is not None and len(dataset) < get_world_size():
+                where, problem = f"dataset_config.{self.dataset_name}", f"'{split}' has {len(dataset)} samples"
+                problem = f"{problem}, and {get_world_size()} processes share them"
+                remedy = "Hold more out (held_out_fraction)" if hasattr(dataset, "corpus") else "Give more samples"
+                raise InputError(where, problem, f"{remedy}, or start fewer processes")
         split = next((split for split in ("val", "test") if self.datasets[split] is not None), None)
         if split is None:
             return

@@ -8,6 +8,7 @@ need no pass of the model.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -250,6 +251,9 @@ def _made_from(
     for name, tensor in sorted(model.state_dict().items()):
         weights.update(name.encode())
         weights.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    images = hashlib.blake2b(digest_size=16)  # of a validation they are drawn
+    for pool in dataset.pools:
+        images.update(json.dumps([pool.image_ids, pool.caption_ids]).encode())
     pairs = hashlib.blake2b(digest_size=16)
     for it in wanted:
         pairs.update(b"all" if it is None else np.packbits(it).tobytes())
@@ -261,7 +265,7 @@ def _made_from(
         "precision": dtype,
         "data": content_of(dataset),
         "options": {name: config[name] for name in ("max_text_tokens", "folds")},
-        "images": [len(pool.image_ids) for pool in dataset.pools],
+        "images": images.hexdigest(),
         "pairs": pairs.hexdigest(),
     }
 

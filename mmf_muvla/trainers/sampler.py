@@ -23,6 +23,13 @@ def batches_per_epoch(num_items: int, batch_size: int, batches_per_update: int) 
     return updates * batches_per_update or num_items // batch_size
 
 
+def refuse_batch_beyond(num_items: int, batch_size: int) -> None:
+    """Refuse, with an ``InputError``, a batch that a data set has not enough items for."""
+    if batch_size > num_items:
+        where, problem = f"training.batch_size={batch_size}", f"the data set has {num_items} items"
+        raise InputError(where, problem, "Choose a smaller batch")
+
+
 class TrainingBatches(Sampler[list[tuple[int, ...]]]):
     """Batches without end, as lists of ``(epoch, item)``, starting anywhere in the run.
 
@@ -53,12 +60,10 @@ class TrainingBatches(Sampler[list[tuple[int, ...]]]):
         turns: int = 1,
         batches_per_update: int = 1,
     ):
-        said = f"training.batch_size={batch_size}"
-        if batch_size > num_items:
-            raise InputError(said, f"the data set has {num_items} items", "Choose a smaller batch")
+        refuse_batch_beyond(num_items, batch_size)
         if batch_size % world_size:
             problem = f"not divisible among {world_size} processes"
-            raise InputError(said, problem, f"Choose a multiple of {world_size}")
+            raise InputError(f"training.batch_size={batch_size}", problem, f"Choose a multiple of {world_size}")
         self.num_items, self.batch_size, self.seed, self.lengths = num_items, batch_size, seed, lengths
         self.rank, self.world_size, self.start_batch = rank, world_size, start_batch
         self.turns, self.batches_per_update = turns, batches_per_update

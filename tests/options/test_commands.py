@@ -14,7 +14,7 @@ import pytest
 from mmf_muvla.command_line import run_command
 from mmf_muvla.compat.patch_options import message_of
 from mmf_muvla.errors import InputError, MuvlaError
-from mmf_muvla.options.kinds import Count, Name, Options
+from mmf_muvla.options.kinds import Count, Name, Options, Paths
 from mmf_muvla.options.model import LOSSES
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.options.run import Registered, check_run
@@ -116,8 +116,20 @@ class _Mine(Options):
     size: Count = 3
 
 
+@dataclass
+class _WithPaths(Options):
+    image: Paths
+
+
+def test_what_names_files_or_images_is_no_number() -> None:
+    """YAML takes 000000000724 for an octal number, and 1_000 for a thousand."""
+    for text in ("000000000724", "1_000", "1e3", "2024-01-02", "true", "0x1f", "a b", "{name}.jpg", "[a", "1:30"):
+        assert read_options(_WithPaths, [f"image={text}"]).image == text
+    assert read_options(_WithPaths, ["image=[000000000724, b]"]).image == ["000000000724", "b"]
+
+
 def test_a_data_set_brings_its_schema_or_is_not_checked() -> None:
-    registered = Registered(["muvla"], ["muvla"], {"mine": _Mine, "free": None}, OPTIMIZERS, [], LOSSES, [])
+    registered = Registered(["muvla"], ["muvla"], {"mine": _Mine, "free": None}, OPTIMIZERS, [], LOSSES, {})
 
     def check(name: str, options: dict[str, object]) -> None:
         content = {"datasets": name, "optimizer": {"type": "SGD"}, "dataset_config": {name: options}}

@@ -210,6 +210,23 @@ def test_values_are_what_they_obviously_are() -> None:
     assert config.dataset_config.muvla_toyworld.objectives == ["region_tag", "image_sentence"]
 
 
+@pytest.mark.parametrize(
+    ("task", "criteria", "minimize"),
+    [
+        ("flickr30k_retrieval", None, False),
+        ("flickr30k_retrieval", "muvla_text_to_image_median_rank", True),
+        ("flickr30k_retrieval", "flickr30k_retrieval/muvla_image_to_text_median_rank", True),
+        ("flickr30k_retrieval", "muvla_text_to_image_r@5", False),
+        ("vqa2", None, False),
+        ("vqa2", "total_loss", True),
+    ],
+)
+def test_the_best_checkpoint_is_that_of_the_best_value(task: str, criteria: str | None, minimize: bool) -> None:
+    options = [] if criteria is None else [f"training.early_stop.criteria={criteria}"]
+    config = configured(f"config=projects/muvla/finetune/{task}.yaml", *options)
+    assert config.training.early_stop.minimize is minimize
+
+
 def test_an_option_that_a_file_leaves_out_can_be_given() -> None:
     assert "start_over" not in configured(TOYWORLD).training
     assert configured(TOYWORLD, "training.start_over=true").training.start_over is True

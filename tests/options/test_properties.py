@@ -47,7 +47,7 @@ REGISTERED = Registered(
     optimizers=OPTIMIZERS,
     schedulers=SCHEDULERS,
     losses=LOSSES,
-    metrics=["muvla_itm_accuracy"],
+    metrics={"muvla_itm_accuracy": object},
 )
 NAN, INFINITY = float("nan"), float("inf")
 

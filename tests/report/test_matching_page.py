@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,13 @@ from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.pairing.config import EmbeddingOptions, QueryOptions
 from mmf_muvla.pairing.own_captions import tag_similarities
 from mmf_muvla.pairing.store import Corpus
+from mmf_muvla.regions.importing import import_regions
+from mmf_muvla.regions.options import RegionOptions
 from mmf_muvla.report.matching import match_logits
 from mmf_muvla.report.matching_page import matching_command
 from mmf_muvla.trainers.loading import load_run
 from tests.forked import Forked
+from tests.regions.extractor_files import detected, write_bottom_up
 from tests.regions.mmf_files import MmfImage, write_mmf_folder
 from tests.small_corpus import DIM, NAMES
 
@@ -165,10 +170,24 @@ def test_a_run_without_matching_is_asked_about_nouns_alone(captions: Path, corpu
     assert "does not learn matching" in (run / "matching" / "matching.html").read_text(encoding="utf-8")
 
 
-def test_regions_without_names_of_classes(run: Path, captions: Path, tmp_path: Path) -> None:
+def features_of_mmf(folder: Path) -> Path:
     features = np.random.default_rng(0).random((NUM, 4, DIM), np.float32)
-    images = [MmfImage(str(1000 + number), of_image) for number, of_image in enumerate(features)]
-    folder = write_mmf_folder(tmp_path / "mmf", images)
+    return write_mmf_folder(folder, [MmfImage(str(1000 + number), it) for number, it in enumerate(features)])
+
+
+def store_without_classes(folder: Path) -> Path:
+    features = np.random.default_rng(0).random((NUM, 5, DIM), np.float32)
+    images = [replace(detected(str(1000 + number)), features=it) for number, it in enumerate(features)]
+    source = write_bottom_up(folder.parent / "source", images)
+    import_regions([source], RegionOptions(feature_dim=DIM), "error", 0.0, folder)
+    return folder
+
+
+@pytest.mark.parametrize("write", [features_of_mmf, store_without_classes])
+def test_regions_without_names_of_classes(
+    write: Callable[[Path], Path], run: Path, captions: Path, tmp_path: Path
+) -> None:
+    folder = write(tmp_path / "regions")
     options = [f"regions={folder}", f"out={tmp_path / 'out'}", "candidates=3", "device=cpu"]
     matching_command([f"run={run}", f"captions={captions}", *options])
     results = results_of(tmp_path / "out")

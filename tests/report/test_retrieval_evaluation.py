@@ -51,6 +51,16 @@ def test_every_image_is_asked_for_once_with_one_of_its_captions() -> None:
     assert all(value == 1 for value in found.values())
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_own_captions_do_not_compete_in_a_pool_either(seed: int) -> None:
+    """Both images have both captions, whichever is drawn for which."""
+    captions = Captions.of([("a", "one", 0), ("a", "two", 1), ("b", "one", 2), ("b", "two", 3), ("c", "three", 4)])
+    scores = np.where(captions.owned(), 1, 0).astype(np.float32)
+    for size in (3, "all"):
+        statistics = pool_statistics(scores, make_pools(captions, size, seed), 3)
+        assert all(float(it(np.ones((1, 3)))[0]) == 1 for it in statistics.values())
+
+
 def test_an_image_that_is_drawn_twice_counts_twice() -> None:
     ranks, image = np.array([3, 9, 1, 7, 5]), np.array([0, 0, 1, 2, 3])
     counts = np.array([[1, 1, 1, 1], [2, 0, 1, 0], [0, 0, 1, 1], [0, 3, 0, 0]], float)

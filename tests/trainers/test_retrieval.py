@@ -122,6 +122,21 @@ def test_a_killed_evaluation_goes_on(folder: Path, tmp_path: Path, passes: Any) 
         assert sum(calls) == pairs
 
 
+def test_scores_of_other_images_are_not_used(folder: Path, tmp_path: Path, passes: Any) -> None:
+    """The images of a validation are drawn by the run's seed: as many, but others."""
+    model, (calls, _) = Model(), passes
+    pools = []
+    for seed in (0, 1):
+        dataset = make(folder, TASK, caption_records(IMAGES), "val", validation_images=6)
+        dataset.seed = seed
+        (pool,) = dataset.pools
+        calls.clear()
+        found = ranked(model, dataset, tmp_path / "scores")
+        assert sum(calls) == 6 * 12 and np.array_equal(found.scores, ranked(model, dataset).scores)
+        pools.append(pool.image_ids)
+    assert pools[0] != pools[1]
+
+
 def test_a_folder_of_somebody_else_is_left_alone(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "scores-000001.npy").write_text("mine")
     with pytest.raises(InputError, match="is none in which scores were kept"):

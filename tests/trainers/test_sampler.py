@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from itertools import islice
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.trainers.sampler import TrainingBatches, evaluation_batches, in_order_of_items
@@ -46,6 +48,25 @@ def test_bad_batch_sizes_are_named() -> None:
         TrainingBatches(20, 21, seed=0)
     with pytest.raises(InputError, match="batch_size=5.*not divisible among 2 processes"):
         TrainingBatches(20, 5, seed=0, world_size=2)
+
+
+def test_a_batch_that_the_data_are_too_few_for_is_named() -> None:
+    """Zero batches to an epoch are zero updates in any number of epochs; that is not what is wrong."""
+    from mmf_muvla.trainers.building import run_length
+
+    for length in ({"max_updates": None, "max_epochs": 20}, {"max_updates": 500, "max_epochs": None}):
+        training = OmegaConf.create({"batch_size": 480, **length})
+        with pytest.raises(InputError, match="training.batch_size=480: the data set has 100 items. Choose a smaller"):
+            run_length(training, range(100), 1)
+
+
+def test_processes_without_a_sample_are_refused_before_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmf_muvla.trainers import evaluation
+
+    monkeypatch.setattr(evaluation, "get_world_size", lambda: 4)
+    evaluator = SimpleNamespace(datasets={"val": range(3), "test": None}, dataset_name="nlvr2")
+    with pytest.raises(InputError, match="dataset_config.nlvr2: 'val' has 3 samples, and 4 processes share them"):
+        evaluation.Evaluator.refuse_what_cannot_be_measured(evaluator)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])

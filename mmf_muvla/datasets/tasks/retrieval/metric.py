@@ -20,6 +20,7 @@ class RankMetric(BaseMetric):
     """A metric of the ranks of a split, by its name in MMF's registry."""
 
     key: ClassVar[str]
+    smaller_is_better: ClassVar[bool] = False
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(self.key)
@@ -47,4 +48,5 @@ class MeanRecall(RankMetric):
 for _direction in DIRECTIONS:
     for _name in (*(f"r@{k}" for k in RECALLS), "median_rank"):
         _key = f"muvla_{_direction}_{_name}"
-        registry.register_metric(_key)(type(_key, (RankMetric,), {"key": _key}))
+        _members = {"key": _key, "smaller_is_better": _name == "median_rank"}
+        registry.register_metric(_key)(type(_key, (RankMetric,), _members))

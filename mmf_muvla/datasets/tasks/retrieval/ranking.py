@@ -90,7 +90,7 @@ def words_of(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def standings(scores: NDArray[np.float32], captions: Captions, direction: str) -> Standing:
+def standings(scores: NDArray[np.float32], captions: Captions, direction: str, owned: Bools | None = None) -> Standing:
     """Where the right ones stand, for each image (its best caption) or for each caption (its image).
 
     Captions that an image owns compete neither with each other nor with the same words of another image.
@@ -99,8 +99,9 @@ def standings(scores: NDArray[np.float32], captions: Captions, direction: str) -
         scores: of all images with all texts, float [images, texts]; minus infinity is last.
         captions: of these images.
         direction: one of :data:`DIRECTIONS`.
+        owned: bool [images, texts], where images own more of the texts than these captions say.
     """
-    owned = captions.owned()
+    owned = captions.owned() if owned is None else owned
     if direction == "image_to_text":
         weight = np.bincount(captions.text, minlength=len(captions.texts))
         queries = np.arange(len(scores))
