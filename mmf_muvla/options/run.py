@@ -24,6 +24,7 @@ from mmf_muvla.options.schema import Key, at, entries, general, keys_of
 from mmf_muvla.options.training import OPTIMIZERS, SCHEDULERS, Part, Run
 
 MODEL = "muvla"
+_MINIMIZE = "training.early_stop.minimize"
 _OPTIONS = f"model_config.{MODEL}"
 _LOSSES = f"{_OPTIONS}.losses"
 # MMF wants them as they were given.
@@ -183,9 +184,14 @@ def _what_follows(run: Run, content: Mapping[str, Any], registered: Registered) 
     criteria = at(content, "training.early_stop.criteria")
     if criteria is None:
         criteria = found["training.early_stop.criteria"] = metrics[0] if metrics else "total_loss"
-    if at(content, "training.early_stop.minimize") is None:
-        metric = registered.metrics.get(str(criteria).rpartition("/")[2])  # none: it is a loss
-        found["training.early_stop.minimize"] = metric is None or getattr(metric, "smaller_is_better", False)
+    metric, minimize = registered.metrics.get(str(criteria).rpartition("/")[2]), at(content, _MINIMIZE)
+    # What is no metric is a loss.
+    small_is_good = metric is None or getattr(metric, "smaller_is_better", False)
+    if minimize is None:
+        found[_MINIMIZE] = small_is_good
+    elif small_is_good and not minimize and run.training.trainer == MODEL:
+        problem = f"small values of {criteria}, training.early_stop.criteria, are good: the worst state would be kept"
+        raise InputError(f"{_MINIMIZE}={minimize}", problem, f"Add {_MINIMIZE}=true")
     return found
 
 

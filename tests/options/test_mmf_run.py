@@ -218,13 +218,26 @@ def test_values_are_what_they_obviously_are() -> None:
         ("flickr30k_retrieval", "flickr30k_retrieval/muvla_image_to_text_median_rank", True),
         ("flickr30k_retrieval", "muvla_text_to_image_r@5", False),
         ("vqa2", None, False),
-        ("vqa2", "total_loss", True),
     ],
 )
 def test_the_best_checkpoint_is_that_of_the_best_value(task: str, criteria: str | None, minimize: bool) -> None:
     options = [] if criteria is None else [f"training.early_stop.criteria={criteria}"]
     config = configured(f"config=projects/muvla/finetune/{task}.yaml", *options)
     assert config.training.early_stop.minimize is minimize
+
+
+@pytest.mark.parametrize(
+    ("task", "criteria", "options"),
+    [
+        ("coco_retrieval", "muvla_text_to_image_median_rank", ["training.early_stop.minimize=false"]),
+        ("vqa2", "total_loss", []),  # its file says false, which goes with accuracies
+    ],
+)
+def test_the_worst_state_is_not_kept_by_mistake(task: str, criteria: str, options: list[str]) -> None:
+    arguments = [f"config=projects/muvla/finetune/{task}.yaml", f"training.early_stop.criteria={criteria}"]
+    with pytest.raises(InputError, match=rf"minimize=False: small values of {criteria}, .*Add training.*minimize=true"):
+        configured(*arguments, *options)
+    assert configured(*arguments, "training.early_stop.minimize=true").training.early_stop.minimize is True
 
 
 def test_an_option_that_a_file_leaves_out_can_be_given() -> None:
