@@ -49,10 +49,11 @@ COLUMNS = {
 def keep(system: str, seed: int, folder: Path) -> dict[str, Any]:
     """What is kept of a run's ``results.json``: the measures, and by what they were made."""
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    run = json.loads((Path(results["options"]["run"]) / "results.json").read_text(encoding="utf-8"))
     return {
         "system": system,
         "seed": seed,
-        "update": results["last_validation"]["update"],
+        "update": run["update"],
         "images": results["images"],
         "candidates": results["candidates"],
         **{
@@ -113,6 +114,8 @@ def _interval(measure: dict[str, float], scale: int, digits: int | None = None) 
 
 
 def _mean(measures: list[dict[str, float]], scale: int) -> str:
+    if None in measures:  # of a system that does not learn to match
+        return ""
     if len(measures) == 1:
         return _interval(measures[0], scale)
     values = scale * np.array([it["value"] for it in measures])
