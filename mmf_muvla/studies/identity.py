@@ -19,6 +19,8 @@ VERSIONS = {
     "nlvr2": 2,
     "visual_entailment": 2,
     "refcoco_plus": 2,
+    "flickr30k_retrieval": 1,
+    "coco_retrieval": 1,
     "make_toyworld.py": 2,
     "make_small_bert.py": 2,
     "import_regions.py": 1,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmf_muvla.errors import InputError
+from mmf_muvla.report.scores import TASK_NAMED
 from mmf_muvla.studies.identity import VERSIONS, digest_of_step
 from mmf_muvla.studies.jobs import Jobs, with_needs
 from mmf_muvla.studies.study import Step, Study, System
@@ -154,6 +155,12 @@ def test_another_version_of_what_is_computed_makes_another_job(
     assert changed[0] == before[0] and changed[1] != before[1]
     monkeypatch.setitem(VERSIONS, "nlvr2", 99)
     assert not {*digests()} & {*before, *changed}
+
+
+def test_every_task_that_a_study_may_have_makes_jobs_of_its_own(study: Study, tmp_path: Path, tools: Path) -> None:
+    assert {"flickr30k_retrieval", "coco_retrieval"} < {*TASK_NAMED}
+    jobs = Jobs(replace(study, tasks=dict.fromkeys(TASK_NAMED, study.tasks["nlvr2"])), tmp_path / "work", tools)
+    assert len({jobs.finetuning("base", task, 0, 1e-4).digest for task in TASK_NAMED}) == len(TASK_NAMED)
 
 
 def test_a_step_is_known_by_all_options_that_it_runs_with() -> None:
