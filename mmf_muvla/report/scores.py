@@ -85,7 +85,11 @@ class Estimate:
 
 
 def with_meta_ave(scores: Mapping[str, Mapping[int, float]]) -> dict[str, Mapping[int, float]]:
-    """Add to task -> seed -> score the mean of all tasks, over the seeds that have them all."""
-    complete = set.intersection(*map(set, scores.values()))
-    meta = {seed: statistics.fmean(of_task[seed] for of_task in scores.values()) for seed in sorted(complete)}
+    """Add to task -> seed -> score the mean of the paper's four tasks, over the seeds that have all four.
+
+    Without one of the four there is no seed that has them all: a mean of fewer tasks, or of others, is no Meta-Ave.
+    """
+    four = [scores.get(task.name, {}) for task in TASKS]
+    complete = set.intersection(*map(set, four))
+    meta = {seed: statistics.fmean(of_task[seed] for of_task in four) for seed in sorted(complete)}
     return {**scores, META: meta}

@@ -133,10 +133,12 @@ def _time(records: Sequence[Record]) -> str:
 def _plot(study: Study, lines: Sequence[Line], png: Path) -> str:
     """The study's plot, written as a PNG file and returned as an ``<svg>`` element.
 
-    Every column has a panel. Systems with an ``x`` are points of a curve there, and others horizontal lines; without
-    any ``x``, a system is a row: a faint dot for each seed, a stroke at the mean, and its standard error.
+    Every task has a panel, and Meta-Ave where there is one. Systems with an ``x`` are points of a curve there, and
+    others horizontal lines; without any ``x``, a system is a row: a faint dot for each seed, a stroke at the mean, and
+    its standard error.
     """
-    columns = (META, *study.tasks)
+    has_meta = any(line.scores[META] for line in lines)
+    columns = (META, *study.tasks) if has_meta else tuple(study.tasks)
     has_curves = any(system.x is not None for system in study.systems.values())
     size = (2.5 * len(columns), 2.6) if has_curves else (1.2 + 1.9 * len(columns), 0.8 + 0.28 * len(lines))
     figure, axes = figure_with(len(columns), *size)

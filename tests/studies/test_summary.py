@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from mmf_muvla.report.scores import META, Estimate
+from mmf_muvla.report.scores import META, TASK_NAMED, Estimate
 from mmf_muvla.studies.pages import as_csv, as_markdown, write_results
 from mmf_muvla.studies.records import Record
 from mmf_muvla.studies.study import Study, System, TaskPlan
 from mmf_muvla.studies.summary import steps, summarize
 
-METRICS = {"nlvr2": "muvla_nlvr2_accuracy", "refcoco_plus": "muvla_grounding_accuracy"}
+OTHERS = ("vqa2", "visual_entailment")  # with nlvr2 and refcoco_plus, the paper's four tasks
 
 
 @pytest.fixture
@@ -27,7 +27,9 @@ def two_tasks() -> Study:
 
 
 def _record(system: str, task: str, seed: int, score: float) -> Record:
-    return Record(f"{system}{task}{seed}", "finetune", system, task, seed, 1e-4, {METRICS[task]: score / 100}, 9, 60.0)
+    return Record(
+        f"{system}{task}{seed}", "finetune", system, task, seed, 1e-4, {TASK_NAMED[task].metric: score / 100}, 9, 60.0
+    )
 
 
 @pytest.fixture
@@ -65,23 +67,47 @@ def _assert_same(estimate: Estimate | None, values: list[float]) -> None:
     assert estimate.interval == pytest.approx(expected.interval)
 
 
-def test_lines_pair_seeds_and_average_tasks(two_tasks: Study, records: list[Record]) -> None:
+def _with_tasks(study: Study, *names: str) -> Study:
+    plan = study.tasks["nlvr2"]
+    return replace(study, tasks={**study.tasks, **{name: plan for name in names}})
+
+
+def _and_others(records: list[Record]) -> list[Record]:
+    """Those, and 60 on the other two tasks for each seed that has both of the first."""
+    seeds = [(it.system, it.seed) for it in records if it.task == "refcoco_plus"]
+    return [*records, *(_record(system, task, seed, 60) for system, seed in seeds for task in OTHERS)]
+
+
+def test_lines_pair_seeds(two_tasks: Study, records: list[Record]) -> None:
     base, ours, late = summarize(two_tasks, records)
     assert ours.differences == {}
     _assert_same(base.scores["nlvr2"], [50, 52, 54])
-    _assert_same(base.scores[META], [55, 58, 58])
     _assert_same(base.differences["nlvr2"], [-5, -6, -4])
-    _assert_same(base.differences[META], [55 - 62.5, 58 - 65, 58 - 66])
-    # one task of one seed: a score, a difference, and no Meta-Ave
+    # one task of one seed: a score, and a difference
     assert late.scores["nlvr2"] == Estimate({0: pytest.approx(51.0)})
     assert late.differences["nlvr2"] == Estimate({0: pytest.approx(-4.0)})
-    assert late.scores["refcoco_plus"] is None and late.scores[META] is None
+    assert late.scores["refcoco_plus"] is None
+
+
+def test_meta_ave_is_of_the_papers_four_tasks_alone(two_tasks: Study, records: list[Record]) -> None:
+    assert [line.scores[META] for line in summarize(two_tasks, records)] == [None, None, None]
+    retrieval = [_record(it.system, "coco_retrieval", it.seed, 10) for it in records if it.task == "nlvr2"]
+    three = _with_tasks(two_tasks, "vqa2", "coco_retrieval")
+    of_three = [it for it in _and_others(records) if it.task != "visual_entailment"]
+    assert [line.scores[META] for line in summarize(three, [*of_three, *retrieval])] == [None, None, None]
+    study = _with_tasks(two_tasks, "coco_retrieval", *OTHERS)
+    base, ours, late = summarize(study, [*_and_others(records), *retrieval])
+    _assert_same(base.scores["coco_retrieval"], [10, 10, 10])
+    # (50 + 60 + 60 + 60) / 4 of the first seed, and so on
+    _assert_same(base.scores[META], [57.5, 59, 59])
+    _assert_same(base.differences[META], [57.5 - 61.25, 59 - 62.5, 59 - 63])
+    assert ours.scores[META] is not None and late.scores[META] is None
 
 
 def test_tables_say_it(two_tasks: Study, records: list[Record]) -> None:
     lines = summarize(two_tasks, records)
     text = as_markdown(two_tasks, records, records, "python tools/run_study.py config=small.yaml")
-    assert "| Base | 52.0 ± 1.2 (3) | 62.0 ± 1.2 (3) | 57.0 ± 1.0 (3) |" in text
+    assert "| Base | 52.0 ± 1.2 (3) | 62.0 ± 1.2 (3) | – |" in text
     assert "| Base | -5.0 [-7.5, -2.5] |" in text
     assert "| Late | 51.0 (1) | – | – |" in text
     assert [line for line in text.splitlines() if line.startswith("| Late |")][-1] == "| Late | 0.0001 | – |"
@@ -89,19 +115,23 @@ def test_tables_say_it(two_tasks: Study, records: list[Record]) -> None:
     csv_lines = as_csv(two_tasks, lines).splitlines()
     assert len(csv_lines) == 1 + 3 * 3
     assert csv_lines[1].startswith("base,nlvr2,52.0000,1.1547,")
+    of_four = _and_others(records)
+    text = as_markdown(_with_tasks(two_tasks, *OTHERS), of_four, of_four, "python …")
+    assert "| Base | 52.0 ± 1.2 (3) | 62.0 ± 1.2 (3) | 60.0 ± 0.0 (3) | 60.0 ± 0.0 (3) | 58.5 ± 0.5 (3) |" in text
 
 
 def test_each_system_is_compared_with_the_one_before_it(two_tasks: Study, records: list[Record]) -> None:
-    study = replace(two_tasks, order=("late", "absent", "base", "ours"))
+    study = replace(_with_tasks(two_tasks, *OTHERS), order=("late", "absent", "base", "ours"))
     study = replace(study, systems={**study.systems, "absent": System("Absent")})  # no score: it is passed over
+    records = _and_others(records)
     late_to_base, base_to_ours = steps(study, records)
     assert (late_to_base.below, late_to_base.above) == ("Late", "Base")
     assert late_to_base.differences["nlvr2"] == Estimate({0: pytest.approx(-1.0)})
     assert late_to_base.differences[META] is None  # Late has one task only
     _assert_same(base_to_ours.differences["nlvr2"], [5, 6, 4])
-    _assert_same(base_to_ours.differences[META], [62.5 - 55, 65 - 58, 66 - 58])
+    _assert_same(base_to_ours.differences[META], [61.25 - 57.5, 62.5 - 59, 63 - 59])
     text = as_markdown(study, records, records, "python tools/run_study.py config=small.yaml")
-    assert "| Base → Ours | +5.0 [+2.5, +7.5] |" in text and "| Late → Base | -1.0 | – | – |" in text
+    assert "| Base → Ours | +5.0 [+2.5, +7.5] |" in text and "| Late → Base | -1.0 | – | – | – | – |" in text
     assert "→" not in as_markdown(two_tasks, records, records, "python …")
 
 
@@ -114,6 +144,15 @@ def test_results_are_a_table_a_plot_and_a_page(two_tasks: Study, records: list[R
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "It holds here." in page and "&lt;not&gt;" in page and "<svg" in page
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_plot_has_no_panel_of_a_meta_ave_that_there_is_not(
+    two_tasks: Study, records: list[Record], tmp_path: Path
+) -> None:
+    four, of_four = _with_tasks(two_tasks, *OTHERS), _and_others(records)
+    for name, study, runs in (("two", two_tasks, records), ("four", four, of_four)):
+        write_results(tmp_path / name, study, runs, runs, "python …")
+        assert ("Meta-Ave" in (tmp_path / name / "plot.svg").read_text(encoding="utf-8")) is (name == "four")
 
 
 class _Elements(HTMLParser):
