@@ -6,6 +6,7 @@ import inspect
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +20,7 @@ from mmf_muvla.options.checking import check_name
 from mmf_muvla.options.kinds import as_list
 from mmf_muvla.options.reading import plain, source_of
 from mmf_muvla.options.run import MODEL, Registered, check_run
+from mmf_muvla.options.unread import refuse_unread
 
 _CONFIGURATION = "mmf.utils.configuration"
 _INPUT_ERROR = f"{InputError.__module__}.{InputError.__qualname__}: "
@@ -48,6 +50,7 @@ def _check_values(self: Any, config: Any) -> None:
         raise InputError(f"{source('model')}: model={model}", "there is no such model", remedy)
     check_name(source("model"), "model", str(model), registered.models, "model")
     if model != MODEL:
+        refuse_unread(partial(OmegaConf.select, config), source)  # this project's trainer trains them too
         return
     for name in as_list(config.get("datasets") or []):
         check_name(source("datasets"), "datasets", str(name), registered.datasets, "data set")
@@ -57,6 +60,7 @@ def _check_values(self: Any, config: Any) -> None:
     with open_dict(config):
         for name, value in check_run(content, source, registered, self.muvla_mmf_keys).items():
             OmegaConf.update(config, name, value, merge=False)
+    refuse_unread(partial(OmegaConf.select, config), source)
     if config.training.trainer != MODEL and "train" in config.get("run_type", "") and not config.checkpoint.resume:
         RunFolder(save_dir, MODEL).refuse_used()  # MMF's own trainer would write over it
 

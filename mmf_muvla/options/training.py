@@ -73,7 +73,8 @@ class Wandb(Options):
 
 @dataclass
 class Training(Options):
-    """``training``: first what the trainer ``muvla`` reads, then what MMF itself reads, then keys of older versions."""
+    """``training``: first what the trainer ``muvla`` reads, then what MMF itself reads, then keys of older versions,
+    whose values MMF writes to the present ones. :mod:`~mmf_muvla.options.unread` has what is refused with ``muvla``."""
 
     trainer: Name = "muvla"
     seed: Annotated[Whole, Field(ge=-1, le=2**32 - 1)] = -1

@@ -13,6 +13,7 @@ from mmf.utils.configuration import Configuration
 from mmf.utils.env import setup_imports
 
 from mmf_muvla.errors import InputError
+from tests.compat.tiny_vqa import write_tiny_vqa
 from tests.forked import Forked
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -183,6 +184,67 @@ def test_an_option_of_no_optimizer_is_named() -> None:
         configured(TOYWORLD, "optimizer.params.momentun=0.9")
     with pytest.raises(InputError, match=r"does not take optimizer.params.momentum \(command line\). Take them out"):
         configured(TOYWORLD, "optimizer.params.momentum=0.9")
+
+
+MAPPING = "pretrained_state_mapping={model.bert: model.bert}"
+NOT_READ = [
+    (["checkpoint.resume_zoo=a.b"], r"checkpoint.resume_zoo=a.b: .* downloads no .* give checkpoint.resume_file"),
+    (
+        ["checkpoint.resume_pretrained=true", f"checkpoint.{MAPPING}", "checkpoint.resume_file=a.ckpt"],
+        r"checkpoint.pretrained_state_mapping={'model.bert': 'model.bert'}: this trainer loads every .* Take it out",
+    ),
+    (
+        ["training.load_pretrained=true", f"training.{MAPPING}", "training.resume_file=a.ckpt"],
+        r"training.pretrained_state_mapping={'model.bert': 'model.bert'}: this trainer loads every .* Take it out",
+    ),
+    (
+        ["evaluation.predict=true", "evaluation.predict_file_format=csv"],
+        "evaluation.predict_file_format=csv: .*benchmark. Set it to json",
+    ),
+    (["training.use_warmup=yes"], "training.use_warmup=True: .*pythia alone.* scheduler.params.warmup_fraction"),
+    (["scheduler.params.total_updates=5"], "total_updates=5: .*as long as the run.* give training.max_updates"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), NOT_READ)
+def test_what_this_projects_trainer_would_pass_over_is_refused(options: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=f"command line: .*{message}"):
+        configured(TOYWORLD, *options)
+    configured(TOYWORLD, *options, "training.trainer=mmf")
+
+
+def test_it_is_refused_with_a_model_of_mmf_too(tmp_path: Path) -> None:
+    config = f"config={write_tiny_vqa(tmp_path / 'task')}"
+    configured(config, "checkpoint.resume_zoo=a.b")
+    with pytest.raises(InputError, match="command line: checkpoint.resume_zoo=a.b: "):
+        configured(config, "checkpoint.resume_zoo=a.b", "training.trainer=muvla")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        # As MMF's own configurations of tasks have them, where MMF's trainer does not go by them either.
+        [f"checkpoint.{MAPPING}"],
+        [f"checkpoint.{MAPPING}", "checkpoint.resume_file=a.ckpt"],
+        [f"checkpoint.{MAPPING}", "checkpoint.resume_pretrained=true"],
+        ["evaluation.predict_file_format=csv"],
+        ["training.use_warmup=true", "training.lr_scheduler=false"],
+        # A file comes before the zoo.
+        ["checkpoint.resume_zoo=a.b", "checkpoint.resume_file=a.ckpt"],
+        ["checkpoint.resume_zoo=a.b", "training.resume_file=a.ckpt"],
+        # This scheduler reads it with any trainer.
+        ["training.use_warmup=true", "scheduler.type=pythia"],
+        ["evaluation.use_cpu=true"],
+    ],
+)
+def test_what_says_nothing_to_mmf_either_passes(options: list[str]) -> None:
+    configured(TOYWORLD, *options)
+
+
+def test_old_names_of_options_are_understood() -> None:
+    """MMF writes their values to the present ones."""
+    config = configured(TOYWORLD, "training.resume_file=a.ckpt", "training.load_pretrained=true")
+    assert (config.checkpoint.resume_file, config.checkpoint.resume_pretrained) == ("a.ckpt", True)
 
 
 def test_the_trainer_of_mmf_does_not_write_over_a_training(tmp_path: Path) -> None:
