@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -18,8 +18,9 @@ from mmf_muvla.options.kinds import Flag, Name, Names, Number, Options, WholeNum
 from mmf_muvla.options.reading import COMMAND_LINE, read_options
 from mmf_muvla.options.schema import keys_of
 from mmf_muvla.studies.executors import JobExecutor, LocalJobs, visible_gpus
-from mmf_muvla.studies.jobs import Job, Jobs
+from mmf_muvla.studies.jobs import Jobs
 from mmf_muvla.studies.pages import FILES, write_results
+from mmf_muvla.studies.plan import Plan
 from mmf_muvla.studies.ray_jobs import RayJobs
 from mmf_muvla.studies.records import RECORDS, Records
 from mmf_muvla.studies.runner import Runner
@@ -63,7 +64,7 @@ def study_command(arguments: Sequence[str], tools: Path) -> None:
     if not options.dry_run:
         check_outputs(out, FILES)
     records = Records(out / RECORDS, map(Path, options.records))
-    plan = _Plan(study, Jobs(study, work.absolute(), tools, tuple(run_arguments)), records, options.seeds)
+    plan = Plan(study, Jobs(study, work.absolute(), tools, tuple(run_arguments)), records, options.seeds)
     console = terminal_console()
     starts_jobs = not (options.dry_run or options.report_only)
     runner = Runner(records, _executor(options, study) if starts_jobs else LocalJobs(), console)
@@ -90,56 +91,6 @@ def study_command(arguments: Sequence[str], tools: Path) -> None:
     write_results(out, study, finished, made_by, command)
     console.print((out / "table.md").read_text(encoding="utf-8"))
     console.print(str(out / "index.html"), soft_wrap=True)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Which jobs a study asks for."""
-
-    study: Study
-    jobs: Jobs
-    records: Records
-    seeds: Sequence[int]
-
-    def searches(self, systems: Iterable[str]) -> list[Job]:
-        """The runs by which learning rates are chosen; a task with one rate only needs none."""
-        plans = [(task, plan.rates) for task, plan in self.study.tasks.items() if len(plan.rates) > 1]
-        owners = map(self._owner, systems)
-        return [self.jobs.search(owner, task, rate) for owner in owners for task, rates in plans for rate in rates]
-
-    def compared(self, systems: Collection[str], unsearched: bool = False) -> list[Job]:
-        """The runs that are compared, seed by seed, so that every system has its first seed soon: fine-tunings, or in a
-        study without tasks the pre-trainings.
-
-        Where a rate is still to be searched, they are left out or, if that is ``unsearched``, have the first one.
-        """
-        found: list[Job | None] = []
-        for number, seed in enumerate(self.seeds):
-            for system in systems:
-                limit = self.study.systems[system].seeds
-                if limit is not None and number >= limit:
-                    continue
-                if not self.study.tasks:
-                    found.append(self.jobs.pretraining(system, seed))
-                for task, plan in self.study.tasks.items():
-                    rate = self._rate(system, task)
-                    if rate is None and unsearched:
-                        rate = plan.rates[0]
-                    if rate is not None:
-                        found.append(self.jobs.finetuning(system, task, seed, rate))
-        return [job for job in found if job is not None]
-
-    def _owner(self, system: str) -> str:
-        return self.study.systems[system].rates_of or system
-
-    def _rate(self, system: str, task: str) -> float | None:
-        """The learning rate of the best validation score, the smaller one of equals; ``None`` before the search."""
-        rates = self.study.tasks[task].rates
-        if len(rates) == 1:
-            return rates[0]
-        tried = [(self.records.get(self.jobs.search(self._owner(system), task, rate)), -rate) for rate in rates]
-        found = [(record.score, minus_rate) for record, minus_rate in tried if record is not None]
-        return -max(found)[1] if len(found) == len(rates) else None
 
 
 def _split(arguments: Sequence[str]) -> tuple[StudyOptions, list[str], list[str]]:

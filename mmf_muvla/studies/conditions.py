@@ -9,18 +9,21 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from mmf_muvla.artifacts.files import as_json
 from mmf_muvla.artifacts.outputs import check_outputs, output_folder, write_output
 from mmf_muvla.errors import InputError
-from mmf_muvla.options.kinds import Name, Options
+from mmf_muvla.options.kinds import Name, Options, WholeNumbers
 from mmf_muvla.options.reading import read_options
 from mmf_muvla.report.history import read_history
 from mmf_muvla.report.scores import TASK_NAMED, TASKS, Estimate
 from mmf_muvla.report.tables import Table, markdown_page
+from mmf_muvla.studies.jobs import Jobs
+from mmf_muvla.studies.plan import Plan
 from mmf_muvla.studies.records import RECORDS, Record, Records, pretraining_folder
+from mmf_muvla.studies.study import read_study
 from mmf_muvla.terminal import terminal_console
 from mmf_muvla.toyworld.blind import BlindScore, blind_scores
 from mmf_muvla.toyworld.config import ToyWorldConfig
@@ -38,6 +41,8 @@ class ConditionsOptions(Options):
     """The options of the command, which says what they mean."""
 
     results: Name
+    config: Name = "projects/muvla/studies/conditions.yaml"
+    seeds: WholeNumbers = field(default_factory=list)  # none are named: all that are on record
     work: Name = "outputs/studies"
     out: Name | None = None
     lower: Name = "base"
@@ -55,15 +60,16 @@ class Condition:
 
 
 def conditions_command(arguments: Sequence[str]) -> None:
-    """``results=FOLDER [work=FOLDER] [out=FOLDER]``: measure the conditions, write ``world.md`` and ``world.json``."""
+    """``results=FOLDER [config=STUDY.yaml] [seeds=[10,11]] [work=FOLDER] [out=FOLDER]``: measure the conditions, write
+    ``world.md`` and ``world.json``."""
     options = read_options(ConditionsOptions, arguments)
     results = Path(options.results)
     if not (results / RECORDS).is_file():
-        remedy = "Run projects/muvla/studies/conditions.yaml first"
+        remedy = f"Run {options.config} first"
         raise InputError(f"results={options.results}", f"has no {RECORDS}", remedy)
     out = output_folder("out", options.out) if options.out else results
     check_outputs(out, ("world.md", "world.json"))
-    records = Records(results / RECORDS).all()
+    records = _records_of_today(options)
     config = ToyWorldConfig()
     tasks = make_tasks(config, stream_of(config))
     seen = {
@@ -80,6 +86,23 @@ def conditions_command(arguments: Sequence[str]) -> None:
     write_output(out / "world.md", text := as_markdown(conditions))
     write_output(out / "world.json", as_json([asdict(it) for it in conditions]))
     terminal_console().print(text, soft_wrap=True)
+
+
+def _records_of_today(options: ConditionsOptions) -> list[Record]:
+    """The records of the runs that the study, as it is, asks for."""
+    study, records = read_study(options.config), Records(Path(options.results) / RECORDS)
+    for option, system in (("lower", options.lower), ("upper", options.upper)):
+        if system not in study.systems:
+            there_are = f"There are {', '.join(study.systems)}"
+            raise InputError(f"{option}={system}", f"is no system of {options.config}", there_are)
+    seeds = options.seeds or sorted({it.seed for it in records.all()} - {study.search_seed})
+    jobs = Jobs(study, Path(options.work).absolute(), tools=Path("tools"))  # none of them is started
+    found = Plan(study, jobs, records, seeds).on_record()
+    if not any(it.kind == "finetune" for it in found):
+        problem = f"has no fine-tuning of {options.config} with its present configurations and these seeds"
+        remedy = "Run the study, or name the one that the results are of: config=STUDY.yaml"
+        raise InputError(f"results={options.results}", problem, remedy)
+    return found
 
 
 def as_markdown(conditions: Sequence[Condition]) -> str:

@@ -19,7 +19,10 @@ from mmf_muvla.studies.conditions import (
     searching,
     telling_apart,
 )
-from mmf_muvla.studies.records import Record
+from mmf_muvla.studies.jobs import Jobs
+from mmf_muvla.studies.plan import Plan
+from mmf_muvla.studies.records import Record, Records
+from mmf_muvla.studies.study import Study
 from mmf_muvla.toyworld.blind import BlindScore
 from mmf_muvla.toyworld.probe import LABELS, LabelledRegions, probe
 from mmf_muvla.toyworld.scenes import SceneObject
@@ -84,6 +87,48 @@ def test_the_page_says_what_does_not_hold() -> None:
 def test_a_study_that_has_not_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"runs\.jsonl"):
         conditions_command([f"results={tmp_path}"])
+
+
+def _put_on_record(records: Records, plan: Plan, score: float) -> None:
+    """Every run of the plan, one after the other, as rates are chosen by what is on record."""
+    for jobs in (plan.searches, plan.compared):
+        for job in jobs(plan.study.systems):
+            start = plan.jobs.pretraining(job.system, job.seed)
+            for it in filter(None, (start, job)):
+                values = {"muvla_nlvr2_accuracy": score}
+                records.add(Record(it.digest, it.kind, it.system, it.task, it.seed, it.rate, values, 1, 1.0))
+
+
+def test_only_runs_of_the_study_as_it_is_count(study: Study, tools: Path, tmp_path: Path) -> None:
+    study = replace(study, systems={name: study.systems[name] for name in ("base", "one")})
+    records, jobs = Records(tmp_path / "runs.jsonl"), Jobs(study, tmp_path / "work", tools)
+    rates = replace(study.tasks["nlvr2"], rates=(3e-4, 4e-4))
+    former = replace(study, tasks={"nlvr2": rates}, finetune=("max_updates=5",), pretrain=("x=1", *study.pretrain))
+    _put_on_record(records, Plan(former, Jobs(former, tmp_path / "work", tools), records, [7, 8]), 0.1)
+    plan = Plan(study, jobs, records, [7])
+    assert plan.on_record() == []
+    _put_on_record(records, Plan(study, jobs, records, [7, 9]), 0.5)
+    found = plan.on_record()
+    assert {it.values["muvla_nlvr2_accuracy"] for it in found} == {0.5}
+    kinds = {kind: [(it.system, it.seed) for it in found if it.kind == kind] for kind in ("search", "finetune")}
+    assert kinds == {"search": [("base", 1000)] * 2 + [("one", 1000)] * 2, "finetune": [("base", 7), ("one", 7)]}
+    assert sorted(it.seed for it in found if it.kind == "pretrain") == [7, 1000], "each once, that of the search too"
+    assert len(records.all()) > len(found)
+    renamed = replace(study, systems={"base": study.systems["base"], "again": study.systems["one"]})
+    again = Plan(renamed, Jobs(renamed, tmp_path / "work", tools), records, [7]).on_record()
+    assert {it.system for it in again} == {"base", "again"}, "they are called as the study calls them"
+
+
+def test_results_of_former_configurations_alone_are_refused(tmp_path: Path) -> None:
+    Records(tmp_path / "runs.jsonl").add(record("finetune", "base", 10, 50))
+    with pytest.raises(
+        InputError, match=r"has no fine-tuning of projects/.*conditions.yaml with its present .*config="
+    ):
+        conditions_command([f"results={tmp_path}"])
+    with pytest.raises(
+        InputError, match=r"upper=uniter: is no system of .*conditions.yaml. There are base, aligned_vlp"
+    ):
+        conditions_command([f"results={tmp_path}", "upper=uniter"])
 
 
 def test_a_probe_reads_what_is_in_the_features_and_nothing_else() -> None:
