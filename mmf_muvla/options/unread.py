@@ -78,6 +78,13 @@ UNREAD = (
         lambda get: bool(get("training.lr_scheduler")) and get("scheduler.type") not in (None, "pythia"),
     ),
     Unread(
+        "training.clip_norm_mode",
+        (None, "all"),
+        "this trainer clips the gradients of all parameters together",
+        "Set it to all",
+        lambda get: bool(get("training.clip_gradients")),
+    ),
+    Unread(
         "scheduler.params.total_updates",
         (None,),
         "with this trainer the schedule is as long as the run",

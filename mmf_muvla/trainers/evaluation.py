@@ -85,9 +85,9 @@ class Evaluator:
             InputError: a metric, or ``training.early_stop.criteria``, is of what neither data set nor model give, or
                 a split has fewer samples than there are processes.
         """
-        for split in ("val", "test"):
-            if (dataset := self.datasets[split]) is not None and len(dataset) < get_world_size():
-                where, problem = f"dataset_config.{self.dataset_name}", f"'{split}' has {len(dataset)} samples"
+        for name in ("val", "test"):
+            if (dataset := self.datasets[name]) is not None and len(dataset) < get_world_size():
+                where, problem = f"dataset_config.{self.dataset_name}", f"'{name}' has {len(dataset)} samples"
                 problem = f"{problem}, and {get_world_size()} processes share them"
                 remedy = "Hold more out (held_out_fraction)" if hasattr(dataset, "corpus") else "Give more samples"
                 raise InputError(where, problem, f"{remedy}, or start fewer processes")

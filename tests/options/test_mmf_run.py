@@ -202,6 +202,7 @@ NOT_READ = [
         "evaluation.predict_file_format=csv: .*benchmark. Set it to json",
     ),
     (["training.use_warmup=yes"], "training.use_warmup=True: .*pythia alone.* scheduler.params.warmup_fraction"),
+    (["training.clip_gradients=true", "training.clip_norm_mode=question"], "clip_norm_mode=question: .* Set it to all"),
     (["scheduler.params.total_updates=5"], "total_updates=5: .*as long as the run.* give training.max_updates"),
 ]
 
@@ -234,6 +235,7 @@ def test_it_is_refused_with_a_model_of_mmf_too(tmp_path: Path) -> None:
         ["checkpoint.resume_zoo=a.b", "training.resume_file=a.ckpt"],
         # This scheduler reads it with any trainer.
         ["training.use_warmup=true", "scheduler.type=pythia"],
+        ["training.clip_norm_mode=question", "training.clip_gradients=false"],
         ["evaluation.use_cpu=true"],
     ],
 )

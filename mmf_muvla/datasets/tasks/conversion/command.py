@@ -132,13 +132,16 @@ def _convert(values: ConvertOptions, source: Path, out: Path, options: Options, 
         halves = {"val": [out / name for name in VAL_HALVES]} if values.halve_val else {}
         return {
             split: convert_vqa2(
-                *paths,
-                *(out / f"imdb_{split}.npy", split, known),
+                questions,
+                annotations,
+                out / f"imdb_{split}.npy",
+                split,
+                known,
                 options=options,
                 report=report,
                 halves=halves.get(split, ()),
             )
-            for split, paths in files.items()
+            for split, (questions, annotations) in files.items()
         }
     if values.task == "refcoco_plus":
         refs, instances = (source / _found([name], source)[0] for name in ("refs(unc).p", "instances.json"))
