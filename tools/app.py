@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A page in the browser to ask trained models about pictures. It works offline, and tells nobody anything.
+"""A page in the browser to ask trained models about pictures. It works offline, and sends nothing anywhere.
 
     python tools/app.py model=save regions=data/regions images=data/pictures
     python tools/app.py model=[save,save/vqa2,save/refcoco_plus] detector=ustc-community/dfine-large-coco

@@ -22,7 +22,8 @@ seed        of images, captions, candidates and intervals (0)
 batch_size  pairs in a pass (64)
 device      auto (a GPU where there is one), cpu, cuda:1
 embedding.model, query.min_confidence, …, phrases.model
-            as for tools/build_corpus.py: how Sentence-BERT sees the tags, and what finds nouns
+            as for tools/build_corpus.py: how Sentence-BERT sees the tags, and what finds nouns. Of embedding and query,
+            what is not given is as in the run's corpus, if its folder build is still there
 """
 
 import sys

@@ -15,14 +15,14 @@ regions     regions of these images: a region store (tools/import_regions.py mak
 out         where the two files are written (RUN/retrieval)
 weights     which of the run's weights: muvla_final.safetensors, best.ckpt, models/model_1000.ckpt
 pools       how many images, with a caption each, are ranked together; all: every image with every caption ([100,all])
-start       true, or false: leave out the untrained start, whose BERT checkpoint must
-            still be there
+start       true, or false: leave out the untrained start, whose BERT checkpoint must still be there
 num_images  at most so many images, drawn at random (1000)
 seed        of images, captions, pools and intervals (0)
 batch_size  about so many of the longest pairs pass the model at a time (64)
 device      auto (a GPU where there is one), cpu, cuda:1
 embedding.model, query.min_confidence, …
-            as for tools/build_corpus.py: how Sentence-BERT sees the tags
+            as for tools/build_corpus.py: how Sentence-BERT sees the tags. What is not given is as in the run's corpus,
+            if its folder build is still there
 """
 
 import sys
