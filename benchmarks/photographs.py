@@ -53,7 +53,7 @@ def keep(system: str, seed: int, folder: Path) -> dict[str, Any]:
     return {
         "system": system,
         "seed": seed,
-        "update": run["update"],
+        "update": run["updates_trained"],
         "images": results["images"],
         "candidates": results["candidates"],
         **{
