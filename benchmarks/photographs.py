@@ -32,6 +32,7 @@ SYSTEMS = {
     "k5_words": "K = 5, words of a larger BERT, dropout",
     "csls20_words": "CSLS, K = 20, words of a larger BERT",
     "csls20_words_long": "the same, dropout, twice as long",
+    "csls20_words_hard": "CSLS, K = 20, words of a larger BERT, mismatched sentences of images with like tags",
     "csls20_minilm": "CSLS, K = 20, a trunk of MiniLM's 6 layers of 384",
     "second_round": "CSLS, K = 50, the best 20 by a model and Sentence-BERT together, words of a larger BERT",
     "csls50_words": "CSLS, K = 50, words of a larger BERT, dropout",
