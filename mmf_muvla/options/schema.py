@@ -71,8 +71,8 @@ def _keys_at(name: str, hint: Any) -> Iterator[Key]:
         yield from keys_of(kind, f"{name}.").values()
         return
     low, high, above = _bounds(metadata)
-    is_literal = LITERAL in [it for it in metadata if isinstance(it, str)]
-    yield Key(name, may_be_null=may_be_null, bounds=(low, high), above=above, kind=kind, is_literal=is_literal)
+    literal = LITERAL in metadata
+    yield Key(name, may_be_null=may_be_null, bounds=(low, high), above=above, kind=kind, is_literal=literal)
     if origin in (list, tuple) and element is not str:
         yield from _keys_at(f"{name}[]", element)
 

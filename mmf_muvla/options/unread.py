@@ -16,8 +16,8 @@ from typing import Any
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.options.checking import Source, shown
+from mmf_muvla.options.run import MODEL
 
-_TRAINER = "muvla"
 Get = Callable[[str], Any]
 
 
@@ -104,7 +104,7 @@ def refuse_unread(get: Get, source: Source) -> None:
     Raises:
         InputError: such an option has a value that MMF would go by.
     """
-    if get("training.trainer") != _TRAINER:
+    if get("training.trainer") != MODEL:
         return
     for it in UNREAD:
         value = get(it.key)

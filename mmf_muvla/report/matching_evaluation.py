@@ -18,8 +18,6 @@ from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.options.data import Pretraining
 from mmf_muvla.options.kinds import Count, Name, Options, Seed, accept, kind
 from mmf_muvla.pairing.config import EmbeddingOptions, PhraseOptions, QueryOptions
-from mmf_muvla.regions.index import META_FILE
-from mmf_muvla.regions.store import RegionStore
 from mmf_muvla.report.history import read_history
 from mmf_muvla.report.matching import masked_nats, match_logits
 from mmf_muvla.report.matching_measures import (
@@ -41,6 +39,7 @@ from mmf_muvla.report.matching_scores import (
     other_images,
     retrieval_scores,
     scores_together,
+    store_with_names,
 )
 from mmf_muvla.trainers.loading import load_run
 from mmf_muvla.trainers.saved_run import data_of_run, tokenizer_of_run
@@ -103,9 +102,7 @@ class MatchingEvaluation:
         self.model = load_run(self.run, options.weights).to(devices_of(options.device, "device")[0])
         self.words, self.max_tokens = texts_of_matching(self.model, self.run)
         self.images = open_images(options.regions, self.model.options["trunk"]["feature_dim"])
-        # Only a store knows what classes are called, if its regions have any.
-        store = RegionStore(options.regions) if (Path(options.regions) / META_FILE).is_file() else None
-        self.store = store if store is not None and store.object_names else None
+        self.store = store_with_names(Path(options.regions))
         self.captioned = captioned_images(options.captions, self.images, options.num_images, options.seed)
         count = len(self.captioned)
         self.candidates: int = count if options.candidates == "all" else min(count, options.candidates)

@@ -15,6 +15,7 @@ from mmf_muvla.objectives.masking import Bools, Floats, Ints
 from mmf_muvla.objectives.region_phrase import tokens_in_phrases
 from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.pairing.config import EmbeddingOptions, PhraseOptions, QueryOptions
+from mmf_muvla.regions.index import META_FILE
 from mmf_muvla.regions.store import RegionStore
 from mmf_muvla.report.corpus_captions import read_captions
 from mmf_muvla.report.corpus_sample import mentions, sample_images
@@ -110,6 +111,12 @@ def model_scores(
         score[at] = logits
         scores.append(score)
     return scores
+
+
+def store_with_names(regions: Path) -> RegionStore | None:
+    """The region store in a folder, where it is one and its classes have names: Sentence-BERT goes by these."""
+    store = RegionStore(regions) if (regions / META_FILE).is_file() else None
+    return store if store is not None and store.object_names else None
 
 
 def retrieval_scores(

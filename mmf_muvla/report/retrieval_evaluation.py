@@ -20,12 +20,10 @@ from mmf_muvla.objectives.tokens import WordPieces
 from mmf_muvla.options.kinds import Count, Flag, Name, Options, Seed, accept, as_list, kind, whole
 from mmf_muvla.pairing.config import EmbeddingOptions, QueryOptions
 from mmf_muvla.pairing.own_captions import tag_similarities
-from mmf_muvla.regions.index import META_FILE
-from mmf_muvla.regions.store import RegionStore
 from mmf_muvla.report.matching import match_logits
 from mmf_muvla.report.matching_evaluation import learns, texts_of_matching
 from mmf_muvla.report.matching_measures import RESAMPLES, measure, resample
-from mmf_muvla.report.matching_scores import captioned_images
+from mmf_muvla.report.matching_scores import captioned_images, store_with_names
 from mmf_muvla.report.measures_page import RESULTS, publish_measures
 from mmf_muvla.report.retrieval_measures import Scores, by_chance, make_pools, pool_statistics
 from mmf_muvla.report.retrieval_options import read_retrieval_options
@@ -115,7 +113,7 @@ def evaluate_retrieval(options: RetrievalOptions) -> dict[str, Any]:
         log_message(f"{run}: it has not learned matching, and is left out", "warning")
     if options.start:
         scores["start"] = score(load_start(run).to(device))
-    if (Path(options.regions) / META_FILE).is_file() and (store := RegionStore(options.regions)).object_names:
+    if (store := store_with_names(Path(options.regions))) is not None:
         ids = captions.image_ids
         scores["sentence_bert"] = tag_similarities(store, ids, captions.texts, options.embedding, options.query)
     return {

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from mmf_muvla.errors import InputError
 from mmf_muvla.options.reading import read_options
+from mmf_muvla.pairing.own_captions import retrieval_settings
 from mmf_muvla.pairing.store import CORPUS_FILE
 from mmf_muvla.trainers.saved_run import CONFIG, data_of_run
 
@@ -26,8 +27,6 @@ def read_retrieval_options(schema: type[T], arguments: Sequence[str]) -> T:
         schema: a dataclass; its ``run`` is the folder of the run.
         arguments: see :func:`~mmf_muvla.options.reading.read_options`.
     """
-    from mmf_muvla.pairing.own_captions import retrieval_settings  # loads torch
-
     options = read_options(schema, arguments)
     run = Path(options.run)  # type: ignore[attr-defined]
     corpus = data_of_run(run)[1].get("corpus") if (run / CONFIG).is_file() else None

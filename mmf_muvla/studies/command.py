@@ -80,15 +80,11 @@ def study_command(arguments: Sequence[str], tools: Path) -> None:
         runner.run(plan.compared(names), study.name)
 
     compared = plan.compared(study.systems)
-    # One run may be that of several systems that differ in name only.
-    finished = [replace(record, system=job.system) for job in compared if (record := records.get(job)) is not None]
-    runs = [*compared, *searches]
-    starts = [plan.jobs.pretraining(job.system, job.seed) for job in runs]
-    each_once = {job.digest: job for job in (*runs, *starts) if job is not None}
+    each_once = {job.digest: job for job in plan.with_starts([*compared, *searches])}
     made_by = records.of(each_once.values())
     records.take_over(made_by)
     command = shlex.join(["python", "tools/run_study.py", *(it for it in arguments if it != "report_only=true")])
-    write_results(out, study, finished, made_by, command)
+    write_results(out, study, plan.recorded(compared), made_by, command)
     console.print((out / "table.md").read_text(encoding="utf-8"))
     console.print(str(out / "index.html"), soft_wrap=True)
 

@@ -14,7 +14,7 @@ from mmf_muvla.report.tables import MISSING, Table, csv_file, html_page, markdow
 from mmf_muvla.studies.onset import onset_csv_rows, onset_table, onsets, plot_onsets
 from mmf_muvla.studies.records import Record
 from mmf_muvla.studies.study import Study
-from mmf_muvla.studies.summary import Line, Step, steps, summarize
+from mmf_muvla.studies.summary import Line, steps, summarize
 from mmf_muvla.terminal import printable
 
 FILES = ("table.md", "table.csv", "plot.svg", "plot.png", "index.html")
@@ -35,11 +35,7 @@ def write_results(folder: Path, study: Study, runs: Sequence[Record], records: S
     png, reference = folder / "plot.png", study.systems[study.reference].label
     if study.tasks:
         lines = summarize(study, runs)
-        svg, table, tables = (
-            _plot(study, lines, png),
-            as_csv(study, lines),
-            _tables(study, lines, steps(study, runs), reference),
-        )
+        svg, table, tables = _plot(study, lines, png), as_csv(study, lines), _tables(study, lines, reference)
     else:
         found = onsets(study, runs)
         svg, table, tables = plot_onsets(found, png), csv_file(*onset_csv_rows(found)), [onset_table(found)]
@@ -54,7 +50,7 @@ def write_results(folder: Path, study: Study, runs: Sequence[Record], records: S
         write_output(folder / name, text)
 
 
-def _tables(study: Study, lines: Sequence[Line], order: Sequence[Step], reference: str) -> list[Table]:
+def _tables(study: Study, lines: Sequence[Line], reference: str) -> list[Table]:
     """Scores, differences to the reference, which is named as it is to appear, those in order, and learning rates."""
     columns = (*study.tasks, META)
     header = ["system", *(TITLES[column] for column in columns)]
@@ -66,7 +62,7 @@ def _tables(study: Study, lines: Sequence[Line], order: Sequence[Step], referenc
     ]
     in_order = [
         [f"{step.below} → {step.above}", *(_difference_text(step.differences[column]) for column in columns)]
-        for step in order
+        for step in steps(study, lines)
     ]
     rates = [
         [line.label, *(f"{line.rates[task]:g}" if task in line.rates else MISSING for task in study.tasks)]
@@ -88,11 +84,7 @@ def _tables(study: Study, lines: Sequence[Line], order: Sequence[Step], referenc
 def as_markdown(study: Study, runs: Sequence[Record], records: Sequence[Record], command: str) -> str:
     """The tables, with the command and the time that they took; see :func:`write_results`."""
     reference = markdown_text(study.systems[study.reference].label)
-    tables = (
-        _tables(study, summarize(study, runs), steps(study, runs), reference)
-        if study.tasks
-        else [onset_table(onsets(study, runs))]
-    )
+    tables = _tables(study, summarize(study, runs), reference) if study.tasks else [onset_table(onsets(study, runs))]
     return markdown_page(study.title, tables, lead=_time(records), claims=study.claims, command=command)
 
 

@@ -54,9 +54,17 @@ class Plan:
         Others in the same file are left out: it keeps those of configurations and seeds that are no longer asked for.
         """
         runs = [*self.searches(self.study.systems), *self.compared(self.study.systems)]
+        each_once = {(job.system, job.digest): job for job in self.with_starts(runs)}
+        return self.recorded(each_once.values())
+
+    def with_starts(self, runs: Sequence[Job]) -> list[Job]:
+        """These runs, and the pre-trainings that they start from."""
         starts = (self.jobs.pretraining(job.system, job.seed) for job in runs)
-        each_once = {(job.system, job.digest): job for job in (*starts, *runs) if job is not None}
-        found = ((self.records.get(job), job.system) for job in each_once.values())
+        return [*runs, *(job for job in starts if job is not None)]
+
+    def recorded(self, jobs: Iterable[Job]) -> list[Record]:
+        """The records of jobs, each under its job's system: one run may be that of several that differ in name only."""
+        found = ((self.records.get(job), job.system) for job in jobs)
         return [replace(record, system=system) for record, system in found if record is not None]
 
     def _owner(self, system: str) -> str:

@@ -38,9 +38,13 @@ class Step:
 def summarize(study: Study, records: Sequence[Record]) -> list[Line]:
     """One line for each system that has a score, in the study's order, from the records of its fine-tunings."""
 
-    reference, lines = _scores(study, study.reference, records), []
+    def scores_of(system: str) -> dict[str, Mapping[int, float]]:
+        of_system = [it for it in records if it.system == system]
+        return with_meta_ave({task: {it.seed: it.score for it in of_system if it.task == task} for task in study.tasks})
+
+    reference, lines = scores_of(study.reference), []
     for name, system in study.systems.items():
-        if any((columns := _scores(study, name, records)).values()):
+        if any((columns := scores_of(name)).values()):
             scores = {column: Estimate.of(by_seed) for column, by_seed in columns.items()}
             differences = {it: Estimate.of_differences(columns[it], reference[it]) for it in columns}
             rates = {it.task: it.rate for it in records if it.system == name}
@@ -48,22 +52,15 @@ def summarize(study: Study, records: Sequence[Record]) -> list[Line]:
     return lines
 
 
-def steps(study: Study, records: Sequence[Record]) -> list[Step]:
+def steps(study: Study, lines: Sequence[Line]) -> list[Step]:
     """How much better each system of the study's order is than the one before it; of those that have scores."""
-    scores = {name: _scores(study, name, records) for name in study.order}
-    known = [name for name in study.order if any(scores[name].values())]
-    label = {name: study.systems[name].label for name in known}
+    by_name = {line.system: line for line in lines}
+    in_order = [by_name[name] for name in study.order if name in by_name]
     return [
-        Step(
-            label[below],
-            label[above],
-            {it: Estimate.of_differences(scores[above][it], of_task) for it, of_task in scores[below].items()},
-        )
-        for below, above in pairwise(known)
+        Step(below.label, above.label, {it: _difference(above.scores[it], below.scores[it]) for it in below.scores})
+        for below, above in pairwise(in_order)
     ]
 
 
-def _scores(study: Study, system: str, records: Sequence[Record]) -> dict[str, Mapping[int, float]]:
-    """Column -> seed -> test score in per cent."""
-    of_system = [it for it in records if it.system == system]
-    return with_meta_ave({task: {it.seed: it.score for it in of_system if it.task == task} for task in study.tasks})
+def _difference(above: Estimate | None, below: Estimate | None) -> Estimate | None:
+    return None if above is None or below is None else Estimate.of_differences(above.values, below.values)

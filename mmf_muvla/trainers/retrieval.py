@@ -8,7 +8,6 @@ need no pass of the model.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import torch
 from mmf.utils.distributed import get_rank, get_world_size, is_master, synchronize
 from numpy.typing import NDArray
 
-from mmf_muvla.artifacts.files import read_record, remove_temporary_files, write_record
+from mmf_muvla.artifacts.files import digest_of_json, read_record, remove_temporary_files, write_record
 from mmf_muvla.artifacts.lock import locked
 from mmf_muvla.artifacts.parts import forget_damaged, make_part, part_path, publish_part, remove_parts
 from mmf_muvla.artifacts.progress import progress_bar
@@ -251,9 +250,6 @@ def _made_from(
     for name, tensor in sorted(model.state_dict().items()):
         weights.update(name.encode())
         weights.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    images = hashlib.blake2b(digest_size=16)  # of a validation they are drawn
-    for pool in dataset.pools:
-        images.update(json.dumps([pool.image_ids, pool.caption_ids]).encode())
     pairs = hashlib.blake2b(digest_size=16)
     for it in wanted:
         pairs.update(b"all" if it is None else np.packbits(it).tobytes())
@@ -265,7 +261,8 @@ def _made_from(
         "precision": dtype,
         "data": content_of(dataset),
         "options": {name: config[name] for name in ("max_text_tokens", "folds")},
-        "images": images.hexdigest(),
+        # of a validation they are drawn
+        "images": digest_of_json([[pool.image_ids, pool.caption_ids] for pool in dataset.pools]),
         "pairs": pairs.hexdigest(),
     }
 

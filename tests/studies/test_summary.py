@@ -124,7 +124,7 @@ def test_each_system_is_compared_with_the_one_before_it(two_tasks: Study, record
     study = replace(_with_tasks(two_tasks, *OTHERS), order=("late", "absent", "base", "ours"))
     study = replace(study, systems={**study.systems, "absent": System("Absent")})  # no score: it is passed over
     records = _and_others(records)
-    late_to_base, base_to_ours = steps(study, records)
+    late_to_base, base_to_ours = steps(study, summarize(study, records))
     assert (late_to_base.below, late_to_base.above) == ("Late", "Base")
     assert late_to_base.differences["nlvr2"] == Estimate({0: pytest.approx(-1.0)})
     assert late_to_base.differences[META] is None  # Late has one task only

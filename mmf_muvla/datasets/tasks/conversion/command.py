@@ -132,8 +132,7 @@ def _convert(values: ConvertOptions, source: Path, out: Path, options: Options, 
         halves = {"val": [out / name for name in VAL_HALVES]} if values.halve_val else {}
         return {
             split: convert_vqa2(
-                questions,
-                annotations,
+                *paths,
                 out / f"imdb_{split}.npy",
                 split,
                 known,
@@ -141,7 +140,7 @@ def _convert(values: ConvertOptions, source: Path, out: Path, options: Options, 
                 report=report,
                 halves=halves.get(split, ()),
             )
-            for split, (questions, annotations) in files.items()
+            for split, paths in files.items()
         }
     if values.task == "refcoco_plus":
         refs, instances = (source / _found([name], source)[0] for name in ("refs(unc).p", "instances.json"))
