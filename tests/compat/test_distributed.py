@@ -98,7 +98,7 @@ import multiprocessing, os
 from omegaconf import OmegaConf
 from mmf.utils.distributed import distributed_init, is_master
 
-def start(backend, rank):
+def start(backend, rank, end):
     config = OmegaConf.create({"distributed": {
         "init_method": "file://" + os.path.abspath(backend), "world_size": 2, "rank": rank, "backend": backend}})
     try:
@@ -106,9 +106,12 @@ def start(backend, rank):
     except Exception as error:
         os.write(1, f"{backend} {rank} {str(error).splitlines()[0]}\\n".encode())
     os.write(1, f"{backend} {rank} master={is_master()}\\n".encode())
+    end.wait(60)  # or the other one, if it is still connecting, meets a process that has gone
 
+fork = multiprocessing.get_context("fork")
 for backend in ("nccl", "gloo"):
-    children = [multiprocessing.get_context("fork").Process(target=start, args=(backend, rank)) for rank in (0, 1)]
+    end = fork.Barrier(2)
+    children = [fork.Process(target=start, args=(backend, rank, end)) for rank in (0, 1)]
     for child in children:
         child.start()
     for child in children:
